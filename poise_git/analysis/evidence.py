@@ -1,0 +1,62 @@
+"""The evidence table: what moved, by how much, beyond noise or not, against the parent and against the root."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from poise_git.archive.entries import Claim, Estimate
+
+
+class Direction(StrEnum):
+    UP = "up"
+    DOWN = "down"
+    WITHIN_NOISE = "within noise"
+
+
+class Verdict(StrEnum):
+    HELD = "held"
+    REFUTED = "refuted"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One figure of a candidate against another candidate, paired by seed; `direction` is judged at two standard errors."""
+
+    figure: str
+    against: str
+    value: Estimate
+    difference: Estimate
+    direction: Direction
+
+
+@dataclass(frozen=True)
+class ClaimVerdict:
+    claim: Claim
+    verdict: Verdict
+    because: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a reflection may be built on.
+
+    `differences` cover the utility ("utility"), every metric of y, and the dynamics (means and last values of the
+    trajectory's series: "entropy", "valid_rate", ...), first against the parent, then against the root if that is
+    another candidate. `runs` is the number of paired seeds. `warnings` are conspicuous dynamics in words.
+    """
+
+    candidate: str
+    parent: str
+    root: str
+    protocol: str
+    runs: int
+    differences: tuple[Difference, ...]
+    claims: tuple[ClaimVerdict, ...]
+    warnings: tuple[str, ...]
+    dynamics: Mapping[str, tuple[float, float]]
+
+    def against(self, name: str) -> tuple[Difference, ...]:
+        return tuple(difference for difference in self.differences if difference.against == name)

@@ -1,0 +1,242 @@
+"""What an archive holds, as values: e = (z proposal, ρ implementation, τ trajectory, y metrics, r reflection).
+
+The archive knows nothing of reinforcement learning: names of metrics and series are the backend's.
+Every class here is frozen and turns into plain JSON or YAML data by `to_data` and back by `from_data`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+ROOT = "grpo"
+SCHEMA_VERSION = 1
+
+
+class Status(StrEnum):
+    PENDING = "pending"
+    EVALUATED = "evaluated"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over `n` independent runs with its standard error (None where n < 2)."""
+
+    value: float
+    se: float | None
+    n: int
+
+    def to_data(self) -> dict[str, Any]:
+        return {"value": self.value, "se": self.se, "n": self.n}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Estimate:
+        return cls(float(data["value"]), None if data["se"] is None else float(data["se"]), int(data["n"]))
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One falsifiable statement of a proposal and the check that decides it.
+
+    `check` is the check's name and `arguments` its arguments; the pipeline and the analysis know the names.
+    """
+
+    statement: str
+    check: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_data(self) -> dict[str, Any]:
+        return {"statement": self.statement, "check": self.check, "arguments": dict(self.arguments)}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Claim:
+        return cls(str(data["statement"]), str(data["check"]), dict(data.get("arguments") or {}))
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """z: a change of mechanism, before anybody has written it.
+
+    `plan` is what the proposing agent's own implement operator needs; nobody else reads it.
+    `second_parent` is set for a crossover only.
+    """
+
+    name: str
+    parent: str
+    mechanism: str
+    hypothesis: str
+    family: str
+    agent: str
+    knobs: Mapping[str, float] = field(default_factory=dict)
+    claims: tuple[Claim, ...] = ()
+    priors: tuple[str, ...] = ()
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    second_parent: str | None = None
+
+    def to_data(self) -> dict[str, Any]:
+        data: dict[str, Any] = {
+            "version": SCHEMA_VERSION,
+            "name": self.name,
+            "parent": self.parent,
+            "mechanism": self.mechanism,
+            "hypothesis": self.hypothesis,
+            "family": self.family,
+            "agent": self.agent,
+            "knobs": dict(self.knobs),
+            "claims": [claim.to_data() for claim in self.claims],
+            "priors": list(self.priors),
+            "plan": dict(self.plan),
+        }
+        if self.second_parent is not None:
+            data["second_parent"] = self.second_parent
+        return data
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Proposal:
+        return cls(
+            name=str(data["name"]),
+            parent=str(data["parent"]),
+            mechanism=str(data["mechanism"]),
+            hypothesis=str(data["hypothesis"]),
+            family=str(data["family"]),
+            agent=str(data["agent"]),
+            knobs={str(knob): float(value) for knob, value in (data.get("knobs") or {}).items()},
+            claims=tuple(Claim.from_data(claim) for claim in data.get("claims") or ()),
+            priors=tuple(str(prior) for prior in data.get("priors") or ()),
+            plan=dict(data.get("plan") or {}),
+            second_parent=data.get("second_parent"),
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run of a candidate: one seed under one protocol.
+
+    `values` is the metric vector y of this run (metric -> value, as the protocol's estimator defines it), `details`
+    further final figures (suite -> metric -> value), `series` the trajectory τ (name -> one value per step),
+    `curve` what was evaluated while training ({"step": int, metric: value, ...} each).
+    """
+
+    protocol: str
+    seed: int
+    values: Mapping[str, float]
+    details: Mapping[str, Mapping[str, float]]
+    series: Mapping[str, tuple[float, ...]]
+    curve: tuple[Mapping[str, float], ...]
+    cpu_seconds: float
+
+    def to_data(self) -> dict[str, Any]:
+        return {
+            "protocol": self.protocol,
+            "seed": self.seed,
+            "values": dict(self.values),
+            "details": {suite: dict(figures) for suite, figures in self.details.items()},
+            "series": {name: list(values) for name, values in self.series.items()},
+            "curve": [dict(point) for point in self.curve],
+            "cpu_seconds": self.cpu_seconds,
+        }
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Run:
+        return cls(
+            protocol=str(data["protocol"]),
+            seed=int(data["seed"]),
+            values=dict(data["values"]),
+            details={suite: dict(figures) for suite, figures in data["details"].items()},
+            series={name: tuple(values) for name, values in data["series"].items()},
+            curve=tuple(dict(point) for point in data["curve"]),
+            cpu_seconds=float(data["cpu_seconds"]),
+        )
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """y: what is known of a candidate's quality under one protocol, or why nothing is.
+
+    `utility` is U(y); `gain` is the mean difference from the root, paired by seed (None for the root itself);
+    `values` holds one estimate per metric, `details` the further figures per suite.
+    For a failed candidate `stage` and `reason` say what happened, and the rest is empty.
+    """
+
+    status: Status
+    protocol: str
+    utility: Estimate | None = None
+    gain: Estimate | None = None
+    values: Mapping[str, Estimate] = field(default_factory=dict)
+    details: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
+    seeds: tuple[int, ...] = ()
+    cpu_seconds: float = 0.0
+    stage: str = ""
+    reason: str = ""
+
+    def to_data(self) -> dict[str, Any]:
+        data: dict[str, Any] = {"version": SCHEMA_VERSION, "status": str(self.status), "protocol": self.protocol}
+        if self.status is Status.FAILED:
+            return data | {"stage": self.stage, "reason": self.reason}
+        return data | {
+            "utility": self.utility and self.utility.to_data(),
+            "gain": self.gain and self.gain.to_data(),
+            "values": {name: estimate.to_data() for name, estimate in self.values.items()},
+            "details": {
+                suite: {name: estimate.to_data() for name, estimate in figures.items()}
+                for suite, figures in self.details.items()
+            },
+            "seeds": list(self.seeds),
+            "cpu_seconds": self.cpu_seconds,
+        }
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Metrics:
+        return cls(
+            status=Status(data["status"]),
+            protocol=str(data["protocol"]),
+            utility=Estimate.from_data(data["utility"]) if data.get("utility") else None,
+            gain=Estimate.from_data(data["gain"]) if data.get("gain") else None,
+            values={name: Estimate.from_data(value) for name, value in (data.get("values") or {}).items()},
+            details={
+                suite: {name: Estimate.from_data(value) for name, value in figures.items()}
+                for suite, figures in (data.get("details") or {}).items()
+            },
+            seeds=tuple(data.get("seeds") or ()),
+            cpu_seconds=float(data.get("cpu_seconds") or 0.0),
+            stage=str(data.get("stage") or ""),
+            reason=str(data.get("reason") or ""),
+        )
+
+
+@dataclass(frozen=True)
+class Reflection:
+    """r: the diagnosis. `facts` is the front matter (plain data: verdicts, evidence, next step), `prose` the text."""
+
+    facts: Mapping[str, Any]
+    prose: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One algorithm as the archive's refs, commits and metric notes tell it; nothing here is read from YAML.
+
+    `parents` are candidate names (none for the root, two for a crossover); `evidence` is the tip of
+    `evidence/<name>`; `metrics` is the latest of every protocol seen, by protocol hash.
+    """
+
+    name: str
+    commit: str
+    parents: tuple[str, ...]
+    mechanism: str
+    hypothesis: str
+    family: str
+    priors: tuple[str, ...]
+    agent: str
+    evidence: str | None
+    metrics: Mapping[str, Metrics]
+
+    def metrics_under(self, protocol: str) -> Metrics | None:
+        return self.metrics.get(protocol)
+
+    def status_under(self, protocol: str) -> Status:
+        metrics = self.metrics.get(protocol)
+        return metrics.status if metrics else Status.PENDING

@@ -1,0 +1,80 @@
+"""Everything that can go wrong, as one tree; each message says what, where, and what to type next.
+
+    PoiseError                     exit 1: failed
+    ├── UsageError                 exit 2: the command line or a settings file is wrong
+    │   └── SettingsError          a field of a settings file, with file, line and field
+    ├── BudgetReached              exit 3: stopped at the budget; everything paid for is kept
+    ├── ArchiveError
+    │   ├── NotAnArchive           the directory holds no archive
+    │   ├── ArchiveLocked          another writer holds the lock
+    │   ├── RefMoved               a ref changed between reading and writing it
+    │   ├── NameTaken              a candidate of that name exists
+    │   └── UnknownCandidate       no candidate, and no revision, of that name
+    ├── CheckFailed                a candidate's code failed a named check (a message for the repair loop)
+    └── RunFailed                  training or evaluation failed: stage and reason
+"""
+
+from __future__ import annotations
+
+
+class PoiseError(Exception):
+    """Root of the tree. `str(error)` is one line for a person."""
+
+    exit_code = 1
+
+
+class UsageError(PoiseError):
+    exit_code = 2
+
+
+class SettingsError(UsageError):
+    """A settings file is wrong: `file:line: field: what`."""
+
+    def __init__(self, file: str, line: int, field: str, what: str) -> None:
+        self.file, self.line, self.field, self.what = file, line, field, what
+        place = f"{file}:{line}" if line else file
+        super().__init__(f"{place}: {field}: {what}" if field else f"{place}: {what}")
+
+
+class BudgetReached(PoiseError):
+    exit_code = 3
+
+
+class ArchiveError(PoiseError):
+    pass
+
+
+class NotAnArchive(ArchiveError):
+    pass
+
+
+class ArchiveLocked(ArchiveError):
+    pass
+
+
+class RefMoved(ArchiveError):
+    pass
+
+
+class NameTaken(ArchiveError):
+    pass
+
+
+class UnknownCandidate(ArchiveError):
+    pass
+
+
+class CheckFailed(PoiseError):
+    """A candidate's code failed the check `check`; `reason` is what its author needs to repair it."""
+
+    def __init__(self, check: str, reason: str) -> None:
+        self.check, self.reason = check, reason
+        super().__init__(f"check {check} failed: {reason}")
+
+
+class RunFailed(PoiseError):
+    """Training or evaluation of a candidate failed at `stage`."""
+
+    def __init__(self, stage: str, reason: str) -> None:
+        self.stage, self.reason = stage, reason
+        super().__init__(f"{stage} failed: {reason}")

@@ -1,0 +1,56 @@
+"""A protocol: what is held equal so that candidates can be compared. Its hash is in every metrics file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from poise_git.settings import StrictModel, load_settings
+
+HASH_LENGTH = 12
+
+
+class Protocol(StrictModel):
+    """One file of `protocols/`.
+
+    Attributes:
+        name: the file's name without its ending.
+        description: free text; not part of the hash.
+        backend: who runs it (`pipeline.backends.BACKENDS`).
+        seeds: the seeds every candidate is trained with; comparisons are paired by seed.
+        suites: evaluation suites and their weights in Overall; the weights need not sum to 1.
+        estimator: which figure of a run stands for it; the backend knows the names.
+        settings: everything else, validated by the backend.
+    """
+
+    name: str
+    description: str = ""
+    backend: str
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)]
+    suites: Annotated[dict[str, Annotated[float, Field(ge=0.0)]], Field(min_length=1)]
+    estimator: str
+    settings: dict[str, Any] = {}
+
+    @property
+    def hash(self) -> str:
+        """First 12 hex digits of the SHA-256 of everything that can change a number."""
+        data = self.model_dump(mode="json", exclude={"description"})
+        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:HASH_LENGTH]
+
+    @property
+    def suite_weights(self) -> dict[str, float]:
+        """The weights of the suites, summing to 1."""
+        total = sum(self.suites.values())
+        return {suite: weight / total for suite, weight in self.suites.items()}
+
+
+def load_protocol(text: str, file: str) -> Protocol:
+    """Parse a protocol file.
+
+    Raises:
+        SettingsError: with the line and field.
+    """
+    return load_settings(text, Protocol, file)

@@ -1,0 +1,35 @@
+"""What an agent is told before it proposes: the parent, its line, references of three kinds, literature, directive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from poise_git.archive.entries import Candidate, Metrics, Proposal, Reflection
+from poise_git.search.literature import Card
+
+
+@dataclass(frozen=True)
+class Known:
+    """One candidate with what its evidence says of it."""
+
+    candidate: Candidate
+    proposal: Proposal | None
+    reflection: Reflection | None
+    metrics: Metrics | None
+
+
+@dataclass(frozen=True)
+class Context:
+    """Everything a proposal may depend on.
+
+    `line` is the parent's ancestors, root first; `references` are grouped by why they are shown: "performance",
+    "complementary", "exploratory", "failed" and "sibling". `source` is the parent's `recipe/algorithm.py`.
+    """
+
+    parent: Known
+    source: str
+    line: tuple[Known, ...]
+    references: dict[str, tuple[Known, ...]]
+    cards: tuple[Card, ...]
+    directive: str
+    taken_names: frozenset[str]

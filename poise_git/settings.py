@@ -1,0 +1,115 @@
+"""Settings files: strict models, and errors that name the file, the line and the field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from poise_git.errors import SettingsError
+
+Model = TypeVar("Model", bound=BaseModel)
+Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+PositiveInt = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class StrictModel(BaseModel):
+    """Unknown fields are errors: an option that does nothing is worse than none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class AcquisitionWeights(StrictModel):
+    """Weights of the four acquisition terms."""
+
+    pareto: Share = 0.25
+    perf: Share = 0.30
+    div: Share = 0.15
+    bayes: Share = 0.30
+
+
+class SearchSettings(StrictModel):
+    parents: PositiveInt = 3
+    proposals: PositiveInt = 4
+    weights: AcquisitionWeights = AcquisitionWeights()
+    gamma: Annotated[float, Field(gt=0.0, le=1.0)] = 0.85
+    beta: Annotated[float, Field(gt=0.0)] | None = None
+    top_descendants: PositiveInt = 3
+    kappa: Annotated[float, Field(ge=0.0)] = 1.2
+    bayes_after: PositiveInt = 6
+    reserved_slots: Annotated[int, Field(ge=0)] = 1
+
+
+class CheckSettings(StrictModel):
+    repairs: Annotated[int, Field(ge=0)] = 3
+
+
+class SandboxSettings(StrictModel):
+    memory_mb: PositiveInt = 4096
+    cpu_seconds: PositiveInt = 600
+    wall_seconds: PositiveInt = 900
+    file_mb: PositiveInt = 64
+    processes: PositiveInt = 64
+    require_isolation: bool = False
+
+
+class PoiseSettings(StrictModel):
+    """`poise.yaml`."""
+
+    version: Literal[1] = 1
+    protocol: str = "testbed"
+    agent: str = "library"
+    directive: str = ""
+    seed: int = 0
+    workers: PositiveInt | None = None
+    objective: dict[str, float] = {}
+    search: SearchSettings = SearchSettings()
+    checks: CheckSettings = CheckSettings()
+    sandbox: SandboxSettings = SandboxSettings()
+
+
+def load_settings(text: str, model: type[Model], file: str) -> Model:
+    """Parse and validate `text`, the content of `file`.
+
+    Raises:
+        SettingsError: not YAML, not a mapping, or a field is unknown or has a wrong value.
+    """
+    try:
+        tree = yaml.compose(text, Loader=Loader)
+        data = yaml.load(text, Loader=Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        what = getattr(error, "problem", None) or "not YAML"
+        raise SettingsError(file, mark.line + 1 if mark else 0, "", f"not YAML: {what}") from error
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        raise SettingsError(file, 1, "", "expected `field: value` lines")
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        location = [part for part in first["loc"] if isinstance(part, str | int)]
+        message = "unknown field" if first["type"] == "extra_forbidden" else first["msg"]
+        raise SettingsError(file, _line_of(tree, location), ".".join(map(str, location)), message) from error
+
+
+def _line_of(tree: yaml.Node | None, location: Sequence[str | int]) -> int:
+    """The line (from 1) of the deepest part of `location` that stands in the file."""
+    line, node = 1, tree
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            found = next(((key, value) for key, value in node.value if key.value == str(part)), None)
+            if found is None:
+                return line
+            line, node = found[0].start_mark.line + 1, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            return line
+    return line

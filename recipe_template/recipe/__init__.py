@@ -1,0 +1,1 @@
+"""The recipe under evolution: `algorithm.py` is the candidate, `rollouts.py` its fixed neighbour."""
