@@ -10,7 +10,7 @@ from typing import Protocol as Interface
 
 from poise_git.archive.entries import Run
 from poise_git.pipeline.protocol import Protocol
-from poise_git.settings import SandboxSettings
+from poise_git.pipeline.sandbox import Sandbox
 
 # What a candidate is to a backend: the files of its `recipe/` folder, name -> text.
 Recipe = Mapping[str, str]
@@ -35,7 +35,6 @@ class Job:
     protocol: Protocol
     seed: int
     scratch: Path
-    sandbox: SandboxSettings
 
 
 class Cancelled(Exception):
@@ -58,11 +57,15 @@ class Backend(Interface):
         """
         ...
 
-    def prepare(self, protocol: Protocol, on_progress: Callable[[Progress], None], workers: int) -> None:
+    def prepare(
+        self, protocol: Protocol, sandbox: Sandbox, on_progress: Callable[[Progress], None], workers: int
+    ) -> None:
         """Make what every run shares (base policies); cached on this machine, outside the archive."""
         ...
 
-    def run(self, job: Job, on_progress: Callable[[Progress], None], cancelled: threading.Event) -> Run:
+    def run(
+        self, job: Job, sandbox: Sandbox, on_progress: Callable[[Progress], None], cancelled: threading.Event
+    ) -> Run:
         """Train and evaluate.
 
         Raises:
