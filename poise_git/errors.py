@@ -1,17 +1,17 @@
 """Everything that can go wrong, as one tree; each message says what, where, and what to type next.
 
-    PoiseError                     exit 1: failed
-    ├── UsageError                 exit 2: the command line or a settings file is wrong
-    │   └── SettingsError          a field of a settings file, with file, line and field
-    ├── BudgetReached              exit 3: stopped at the budget; everything paid for is kept
-    ├── ArchiveError
-    │   ├── NotAnArchive           the directory holds no archive
-    │   ├── ArchiveLocked          another writer holds the lock
-    │   ├── RefMoved               a ref changed between reading and writing it
-    │   ├── NameTaken              a candidate of that name exists
-    │   └── UnknownCandidate       no candidate, and no revision, of that name
-    ├── CheckFailed                a candidate's code failed a named check (a message for the repair loop)
-    └── RunFailed                  training or evaluation failed: stage and reason
+PoiseError                     exit 1: failed
+├── UsageError                 exit 2: the command line or a settings file is wrong
+│   └── SettingsError          a field of a settings file, with file, line and field
+├── BudgetReached              exit 3: stopped at the budget; everything paid for is kept
+├── ArchiveError
+│   ├── NotAnArchive           the directory holds no archive
+│   ├── ArchiveLocked          another writer holds the lock
+│   ├── RefMoved               a ref changed between reading and writing it
+│   ├── NameTaken              a candidate of that name exists
+│   └── UnknownCandidate       no candidate, and no revision, of that name
+├── CheckFailed                a candidate's code failed a named check (a message for the repair loop)
+└── RunFailed                  training or evaluation failed: stage and reason
 """
 
 from __future__ import annotations

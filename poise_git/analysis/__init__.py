@@ -1,0 +1,1 @@
+"""Phase III: what the runs say, beyond noise or not."""

@@ -1,0 +1,1 @@
+"""The command line: one small module a verb; each parses, calls and prints."""

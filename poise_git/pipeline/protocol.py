@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from poise_git.settings import StrictModel, load_settings
 
@@ -21,6 +21,7 @@ class Protocol(StrictModel):
         description: free text; not part of the hash.
         backend: who runs it (`pipeline.backends.BACKENDS`).
         seeds: the seeds every candidate is trained with; comparisons are paired by seed.
+        confirmation_seeds: fresh seeds on which the winner meets the root again; never used to select.
         suites: evaluation suites and their weights in Overall; the weights need not sum to 1.
         estimator: which figure of a run stands for it; the backend knows the names.
         settings: everything else, validated by the backend.
@@ -30,9 +31,19 @@ class Protocol(StrictModel):
     description: str = ""
     backend: str
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
+    confirmation_seeds: tuple[int, ...] = ()
     suites: Annotated[dict[str, Annotated[float, Field(ge=0.0)]], Field(min_length=1)]
     estimator: str
     settings: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _seeds_are_distinct(self) -> Protocol:
+        seeds = (*self.seeds, *self.confirmation_seeds)
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("seeds and confirmation_seeds must all be different")
+        if sum(self.suites.values()) <= 0:
+            raise ValueError("the weights of the suites must sum to something positive")
+        return self
 
     @property
     def hash(self) -> str:

@@ -1,0 +1,129 @@
+"""From runs to the evidence table of a reflection."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from poise_git.analysis.evidence import ClaimVerdict, Difference, Direction, Evidence, Verdict
+from poise_git.archive.entries import Claim, Estimate, Run
+from poise_git.search.estimate import BEYOND_NOISE, beyond_noise, estimate, paired_difference
+from poise_git.search.utility import utility
+
+# The last part of training over which "late" figures of a series are taken.
+LATE = 0.2
+
+
+def gather_evidence(
+    candidate: str,
+    parent: str,
+    root: str,
+    protocol: str,
+    runs: Mapping[str, Sequence[Run]],
+    weights: Mapping[str, float],
+    claims: Sequence[Claim],
+    checked: Sequence[ClaimVerdict],
+) -> Evidence:
+    """The table for `candidate`; `runs` holds its own, its parent's and the root's runs under `protocol`.
+
+    Claims about effects are decided here, against the parent and at two standard errors; `checked` are the verdicts
+    on claims about code, from before training.
+    """
+    own = figures(runs[candidate], weights)
+    differences = []
+    for other in dict.fromkeys((parent, root)):
+        against = figures(runs[other], weights)
+        for figure in own:
+            if figure not in against:
+                continue
+            difference = paired_difference(own[figure], against[figure])
+            if difference is not None:
+                value = estimate(list(own[figure].values()))
+                differences.append(Difference(figure, other, value, difference, _direction(difference)))
+    seeds = {run.seed for run in runs[candidate]} & {run.seed for run in runs[parent]}
+    return Evidence(
+        candidate=candidate,
+        parent=parent,
+        root=root,
+        protocol=protocol,
+        runs=len(seeds),
+        differences=tuple(differences),
+        claims=(*checked, *(_effect(claim, parent, differences) for claim in claims if claim.check == "effect")),
+        warnings=_warnings(runs[candidate]),
+        dynamics=_dynamics(runs[candidate]),
+    )
+
+
+def figures(runs: Sequence[Run], weights: Mapping[str, float]) -> dict[str, dict[int, float]]:
+    """Every figure of a set of runs, by seed: "utility", the metrics, final details and the series' means.
+
+    A detail is the mean over suites of the suite's figure ("pass@8", "mean_length"); a series is called by its name.
+    """
+    table: dict[str, dict[int, float]] = {"utility": {run.seed: utility(run.values, weights) for run in runs}}
+    for run in runs:
+        for metric, value in run.values.items():
+            table.setdefault(metric, {})[run.seed] = value
+        names = dict.fromkeys(name for suite in run.details.values() for name in suite)
+        for name in names:
+            values = [suite[name] for suite in run.details.values() if name in suite]
+            table.setdefault(name, {})[run.seed] = math.fsum(values) / len(values)
+        for name, series in run.series.items():
+            if name not in names and series:
+                table.setdefault(name, {})[run.seed] = math.fsum(series) / len(series)
+    return table
+
+
+def _direction(difference: Estimate) -> Direction:
+    if not beyond_noise(difference):
+        return Direction.WITHIN_NOISE
+    return Direction.UP if difference.value > 0 else Direction.DOWN
+
+
+def _effect(claim: Claim, parent: str, differences: Sequence[Difference]) -> ClaimVerdict:
+    figure, direction = str(claim.arguments.get("figure", "")), str(claim.arguments.get("direction", ""))
+    found = next((entry for entry in differences if entry.figure == figure and entry.against == parent), None)
+    if found is None or direction not in (Direction.UP, Direction.DOWN):
+        return ClaimVerdict(claim, Verdict.UNDECIDED, f"nothing was measured of {figure!r} going {direction!r}")
+    size = f"{figure} {found.difference.value:+.4g} ± {found.difference.se or 0.0:.2g} against {parent}"
+    if found.direction is Direction.WITHIN_NOISE:
+        return ClaimVerdict(claim, Verdict.UNDECIDED, f"{size}: within {BEYOND_NOISE:g} standard errors")
+    verdict = Verdict.HELD if found.direction == direction else Verdict.REFUTED
+    return ClaimVerdict(claim, verdict, size)
+
+
+def _dynamics(runs: Sequence[Run]) -> dict[str, tuple[float, float]]:
+    """Of each series the mean over training and over its last fifth, averaged over runs."""
+    table: dict[str, tuple[float, float]] = {}
+    for name in runs[0].series:
+        series = [run.series[name] for run in runs if run.series.get(name)]
+        if series:
+            late = [values[-max(1, int(len(values) * LATE)) :] for values in series]
+            table[name] = (_mean_of_means(series), _mean_of_means(late))
+    return table
+
+
+def _mean_of_means(rows: Sequence[Sequence[float]]) -> float:
+    return math.fsum(math.fsum(row) / len(row) for row in rows) / len(rows)
+
+
+def _warnings(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Conspicuous dynamics, in words."""
+    warnings = []
+    dynamics = _dynamics(runs)
+    starts = {
+        name: math.fsum(run.series[name][0] for run in runs if run.series.get(name)) / len(runs) for name in dynamics
+    }
+    if "entropy" in dynamics and starts["entropy"] > 0:
+        late = dynamics["entropy"][1]
+        if late < 0.1 * starts["entropy"]:
+            warnings.append(f"entropy collapsed: {starts['entropy']:.2f} at the start, {late:.3f} at the end")
+        if late > 1.5 * starts["entropy"]:
+            warnings.append(f"entropy rose: {starts['entropy']:.2f} at the start, {late:.2f} at the end")
+    if "valid_rate" in dynamics and dynamics["valid_rate"][1] < 0.5 * starts["valid_rate"]:
+        late = dynamics["valid_rate"][1]
+        warnings.append(f"validity was lost: {starts['valid_rate']:.0%} at the start, {late:.0%} at the end")
+    if "clip_fraction" in dynamics and dynamics["clip_fraction"][0] > 0.3:
+        warnings.append(f"{dynamics['clip_fraction'][0]:.0%} of the tokens were clipped")
+    if "gradient_norm" in dynamics and dynamics["gradient_norm"][0] < 1e-6:
+        warnings.append("the gradient vanished")
+    return tuple(warnings)

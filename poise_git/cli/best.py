@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import click
+
+from poise_git.cli.common import json_option, open_archive, print_json, protocol_option
+
+
+@click.command(name="best", epilog="Example: git cherry-pick $(poise-git -C my-search best --path)")
+@click.option("--path", is_flag=True, help="Print the commits from the root's child to the best, oldest first.")
+@protocol_option
+@json_option
+def command(path: bool, protocol: str | None, as_json: bool) -> None:
+    """The candidate with the highest utility, and what fresh seeds say of it."""
+    from poise_git.archive.entries import ROOT
+    from poise_git.cli.render import candidate_data
+    from poise_git.cli.report import verdict_lines
+    from poise_git.errors import PoiseError
+    from poise_git.experiment import Experiment
+    from poise_git.loop import Ended
+    from poise_git.search.estimate import paired_difference
+    from poise_git.search.nodes import best
+    from poise_git.search.utility import utilities
+
+    experiment = Experiment.load(open_archive(), protocol=protocol)
+    genealogy = experiment.archive.genealogy()
+    leader = best(genealogy, experiment.protocol.hash)
+    if leader is None:
+        raise PoiseError("nothing is evaluated yet; run: poise-git evolve")
+    candidate = leader[0]
+    line = [*genealogy.ancestors(candidate.name), candidate][1:]
+    seeds = experiment.protocol.confirmation_seeds
+    of, against = (utilities(experiment.runs(name, seeds), experiment.weights) for name in (candidate.name, ROOT))
+    confirmation = paired_difference(of, against) if candidate.name != ROOT else None
+    if path:
+        for node in line:
+            click.echo(node.commit)
+    elif as_json:
+        print_json(
+            candidate_data(candidate, experiment.protocol.hash)
+            | {"path": [node.name for node in line], "confirmation": confirmation.to_data() if confirmation else None}
+        )
+    else:
+        evaluated = len(experiment.evaluated(genealogy)) - 1
+        ended = Ended(candidate.name, confirmation, evaluated, len(experiment.archive.rounds()))
+        for text in verdict_lines(experiment, ended):
+            click.echo(text)
+        click.echo(f"  path: {' → '.join([ROOT, *(node.name for node in line)])}")

@@ -1,0 +1,53 @@
+"""What the verbs share: opening the archive, options, completion of candidate names, JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from poise_git.archive import Archive
+from poise_git.errors import PoiseError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def open_archive() -> Archive:
+    """The archive that `-C` (or the current directory) names; raises NotAnArchive."""
+    return Archive.open(directory())
+
+
+def directory() -> Path:
+    found = click.get_current_context().find_root().obj
+    assert isinstance(found, Path)
+    return found
+
+
+def json_option(function: Function) -> Function:
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(function)
+
+
+def protocol_option(function: Function) -> Function:
+    return click.option(
+        "--protocol", metavar="P", default=None, help="A file of protocols/ without its ending (default: poise.yaml's)."
+    )(function)
+
+
+def complete_candidate(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Candidate names for the shell; nothing where there is no archive."""
+    try:
+        genealogy = Archive.open(context.find_root().params.get("directory") or Path()).genealogy()
+    except PoiseError:
+        return []
+    return [candidate.name for candidate in genealogy if candidate.name.startswith(incomplete)]
+
+
+def candidate_argument(name: str = "candidate", *, required: bool = True) -> Callable[[Function], Function]:
+    return click.argument(name, shell_complete=complete_candidate, required=required)
+
+
+def print_json(document: Any) -> None:
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import click
+
+from poise_git.cli.common import candidate_argument, json_option, open_archive, print_json, protocol_option
+
+
+@click.command(name="confirm", epilog="Example: poise-git confirm av-grpo")
+@candidate_argument("ref")
+@click.option("--workers", type=click.IntRange(min=1), help="Training runs at once (default: one a core).")
+@protocol_option
+@json_option
+def command(ref: str, workers: int | None, protocol: str | None, as_json: bool) -> None:
+    """Train a candidate and the root on the protocol's fresh seeds, which selection never sees, and compare."""
+    from poise_git.archive.entries import ROOT
+    from poise_git.cli.progress import show_progress
+    from poise_git.cli.render import estimate_text
+    from poise_git.cli.searching import open_search
+    from poise_git.errors import UsageError
+    from poise_git.experiment import Experiment
+    from poise_git.search.estimate import beyond_noise
+
+    experiment = Experiment.load(open_archive(), protocol=protocol)
+    candidate = experiment.archive.resolve(ref)
+    seeds = experiment.protocol.confirmation_seeds
+    if not seeds:
+        raise UsageError(f"protocols/{experiment.protocol.name}.yaml names no confirmation_seeds; add some and commit")
+    with (
+        show_progress(as_json=False, goal=None, seeds=len(seeds), evaluated=0) as observe,
+        open_search(experiment, (lambda event: None) if as_json else observe, workers=workers) as search,
+        experiment.archive.lock("search"),
+    ):
+        search.prepare()
+        _, gain = search.confirm(candidate.name)
+    confirmed = gain is not None and gain.value > 0 and beyond_noise(gain)
+    if as_json:
+        print_json({"name": candidate.name, "gain": gain.to_data() if gain else None, "confirmed": confirmed})
+    else:
+        verdict = "beyond" if confirmed else "not beyond"
+        click.echo(f"{candidate.name}: {estimate_text(gain, signed=True)} vs {ROOT}, {verdict} two standard errors")

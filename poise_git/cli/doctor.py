@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import click
+
+from poise_git.cli.common import json_option, open_archive, print_json
+
+
+@click.command(name="doctor", epilog="Example: poise-git -C my-search doctor --repair")
+@click.option("--repair", is_flag=True, help="Mend what can be mended without losing anything.")
+@json_option
+def command(repair: bool, as_json: bool) -> None:
+    """Verify the archive, and say which walls of the sandbox this machine has."""
+    from dataclasses import asdict
+
+    from poise_git.archive.doctor import examine, mend
+    from poise_git.errors import PoiseError
+    from poise_git.pipeline.sandbox import isolation
+
+    archive = open_archive()
+    mended = mend(archive) if repair else ()
+    findings, layers = examine(archive), isolation()
+    if as_json:
+        print_json(
+            {
+                "findings": [asdict(finding) for finding in findings],
+                "mended": list(mended),
+                "sandbox": [asdict(layer) for layer in layers],
+            }
+        )
+    else:
+        for line in mended:
+            click.echo(f"mended  {line}")
+        for finding in findings:
+            click.echo(f"found   {finding}")
+        click.echo(f"archive {'has problems' if findings else 'is whole'}: {archive.root}")
+        for layer in layers:
+            click.echo(f"sandbox {'up  ' if layer.up else 'DOWN'}  {layer.name}: {layer.detail}")
+    if findings:
+        raise PoiseError(f"{len(findings)} problems; mend what can be mended: poise-git doctor --repair")

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import click
+
+from poise_git.cli.common import candidate_argument, json_option, open_archive, print_json, protocol_option
+
+
+@click.command(name="evaluate", epilog="Example: poise-git evaluate av-grpo --protocol testbed")
+@candidate_argument("ref")
+@click.option("--workers", type=click.IntRange(min=1), help="Training runs at once (default: one a core).")
+@protocol_option
+@json_option
+def command(ref: str, workers: int | None, protocol: str | None, as_json: bool) -> None:
+    """Train and evaluate one candidate under the protocol: every run the archive does not hold yet."""
+    from poise_git.archive.entries import ROOT
+    from poise_git.cli.progress import show_progress
+    from poise_git.cli.render import candidate_data, score_text
+    from poise_git.cli.searching import open_search
+    from poise_git.experiment import Experiment
+
+    experiment = Experiment.load(open_archive(), protocol=protocol)
+    candidate = experiment.archive.resolve(ref)
+    seeds = len(experiment.protocol.seeds)
+    with (
+        show_progress(as_json=as_json, goal=None, seeds=seeds, evaluated=0) as observe,
+        open_search(experiment, observe, workers=workers) as search,
+        experiment.archive.lock("search"),
+    ):
+        search.prepare()
+        search.train(dict.fromkeys((ROOT, candidate.name)))
+    found = experiment.archive.resolve(candidate.name)
+    if as_json:
+        print_json(candidate_data(found, experiment.protocol.hash))
+    else:
+        click.echo(f"{found.name}  {score_text(found, experiment.protocol.hash)}")

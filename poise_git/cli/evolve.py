@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from poise_git.cli.common import json_option, protocol_option
+
+
+@click.command(
+    name="evolve",
+    epilog="""\b
+Examples:
+  poise-git evolve my-search --candidates 10      from nothing to a result
+  poise-git -C my-search evolve --rounds 1        one more round
+  poise-git evolve my-search --json | jq .event   events as JSON lines
+""",
+)
+@click.argument("target", metavar="[DIR]", type=click.Path(path_type=Path, file_okay=False), required=False)
+@click.option("--candidates", type=click.IntRange(min=1), help="Until so many are evaluated beside the root.")
+@click.option("--rounds", type=click.IntRange(min=1), help="At most so many rounds.")
+@click.option("--parents", type=click.IntRange(min=1), help="Parents a round (poise.yaml: search.parents).")
+@click.option("--proposals", type=click.IntRange(min=1), help="Proposals a parent (poise.yaml: search.proposals).")
+@click.option("--workers", type=click.IntRange(min=1), help="Training runs at once (default: one a core).")
+@click.option("--agent", help="Who proposes (poise.yaml: agent).")
+@click.option("--directive", help="What to look for, in words (poise.yaml: directive).")
+@click.option("--seed", type=int, help="Seed of the search (poise.yaml: seed).")
+@click.option("--budget-hours", type=click.FloatRange(min=0, min_open=True), help="Stop after so many hours.")
+@protocol_option
+@json_option
+def command(
+    target: Path | None,
+    candidates: int | None,
+    rounds: int | None,
+    parents: int | None,
+    proposals: int | None,
+    workers: int | None,
+    agent: str | None,
+    directive: str | None,
+    seed: int | None,
+    budget_hours: float | None,
+    protocol: str | None,
+    as_json: bool,
+) -> None:
+    """Search for a better algorithm: the main job.
+
+    Makes the archive if DIR has none (without DIR: in the current archive), and goes on where an earlier
+    call stopped. Without --candidates, --rounds or --budget-hours it ends at 10 evaluated candidates.
+    """
+    from dataclasses import replace
+
+    from poise_git.archive import Archive
+    from poise_git.cli.common import directory
+    from poise_git.cli.progress import show_progress
+    from poise_git.cli.report import result_document, result_text
+    from poise_git.cli.searching import open_search
+    from poise_git.creation import create_archive
+    from poise_git.errors import NotAnArchive
+    from poise_git.experiment import Experiment
+    from poise_git.loop import Goal
+
+    place = directory() / target if target else directory()
+    try:
+        archive = Archive.open(place)
+    except NotAnArchive:
+        if target is None:
+            raise
+        archive = create_archive(place, directive=directive or "")
+        click.echo(f"made an archive in {archive.root}", err=as_json)
+    experiment = Experiment.load(archive, protocol=protocol, directive=directive)
+    asked = {"parents": parents, "proposals": proposals}
+    search_settings = experiment.settings.search.model_copy(
+        update={name: value for name, value in asked.items() if value is not None}
+    )
+    settings = experiment.settings.model_copy(
+        update={"search": search_settings, "seed": experiment.settings.seed if seed is None else seed}
+    )
+    experiment = replace(experiment, settings=settings)
+    if candidates is None and rounds is None and budget_hours is None:
+        candidates = 10
+    goal = Goal(candidates, rounds, budget_hours)
+    evaluated = len(experiment.evaluated())
+    with (
+        show_progress(
+            as_json=as_json, goal=candidates, seeds=len(experiment.protocol.seeds), evaluated=max(evaluated - 1, 0)
+        ) as observe,
+        open_search(experiment, observe, agent=agent, workers=workers) as search,
+    ):
+        ended = search.evolve(goal)
+    if as_json:
+        import json
+
+        click.echo(json.dumps({"event": "SearchEnded"} | result_document(experiment, ended), ensure_ascii=False))
+    else:
+        click.echo(result_text(experiment, ended))

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import click
+
+from poise_git.cli.common import json_option, open_archive, print_json, protocol_option
+
+
+@click.command(name="log", epilog="Example: poise-git -C my-search log    (by plain git: git lineage)")
+@protocol_option
+@json_option
+def command(protocol: str | None, as_json: bool) -> None:
+    """The genealogy as a tree, with every candidate's score or the reason it failed."""
+    from poise_git.cli.render import candidate_data, tree_lines
+    from poise_git.experiment import Experiment
+    from poise_git.search.nodes import best
+
+    experiment = Experiment.load(open_archive(), protocol=protocol)
+    genealogy, hash_ = experiment.archive.genealogy(), experiment.protocol.hash
+    if as_json:
+        print_json([candidate_data(candidate, hash_) for candidate in genealogy])
+        return
+    leader = best(genealogy, hash_)
+    for line in tree_lines(genealogy, hash_, mark=leader[0].name if leader else None):
+        click.echo(line)

@@ -1,0 +1,94 @@
+"""`poise-git`: verbs are loaded when they are called, errors end as one line and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import click
+
+from poise_git import __version__
+from poise_git.errors import PoiseError
+
+# Verb -> the module in this package that holds a command of that name, in the order of a person's first day.
+VERBS = (
+    "init",
+    "evolve",
+    "status",
+    "log",
+    "show",
+    "diff",
+    "best",
+    "select",
+    "check",
+    "evaluate",
+    "reflect",
+    "confirm",
+    "doctor",
+)
+INTERRUPTED = 130
+
+
+class Verbs(click.Group):
+    """Loads a verb's module when it is named, so that `poise-git log` does not pay for `evolve`."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        command = importlib.import_module(f"poise_git.cli.{name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="poise-git")
+@click.option(
+    "-C",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("."),
+    help="Work in the archive at this directory instead of the current one.",
+)
+@click.pass_context
+def cli(context: click.Context, directory: Path) -> None:
+    """Discover policy-optimization algorithms for LLM reinforcement learning, in git.
+
+    Every candidate algorithm is a branch, its implementation a diff, its evidence files and notes.
+
+    \b
+    Examples:
+      poise-git evolve my-search --candidates 10    a whole search, from nothing
+      poise-git -C my-search log                    the tree with scores
+      git -C my-search lineage                      the same by plain git
+      poise-git -C my-search show av-grpo           one candidate and its evidence
+
+    Shell completion: `eval "$(_POISE_GIT_COMPLETE=bash_source poise-git)"` (or zsh_source, fish_source).
+    """
+    context.obj = directory
+
+
+def main() -> None:
+    """The program: exit codes are 0 done, 1 failed, 2 wrong usage, 3 budget reached, 130 interrupted."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except PoiseError as error:
+        click.echo(f"poise-git: {error}", err=True)
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("poise-git: interrupted; everything finished is kept, the same command goes on from here", err=True)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # `poise-git log | head`: the reader has seen enough. Python would complain once more when it flushes.
+        sys.stderr.close()
+        sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)

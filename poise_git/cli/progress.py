@@ -1,0 +1,169 @@
+"""Live progress: a display on a terminal, plain lines when piped, JSON lines for machines."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import click
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from poise_git import events
+from poise_git.archive.entries import ROOT
+from poise_git.cli.render import estimate_text, gain_text, sparkline
+
+
+def line_of(event: events.Event) -> str | None:
+    """The event as one plain line; None for what happens too often."""
+    match event:
+        case events.RoundPlanned(number, parents, resumed):
+            names = ", ".join(name for name, _ in parents)
+            return f"round {number}{' (resumed)' if resumed else ''}: parents {names}"
+        case events.CandidateAdded(name, parent, mechanism, passed, repairs):
+            mended = f", {repairs} repairs" if repairs else ""
+            return f"  {name} off {parent}: {mechanism} ({passed} checks passed{mended})"
+        case events.ProposalSkipped(name, parent, reason):
+            return f"  {name} off {parent} skipped: {reason}"
+        case events.CandidateEvaluated(name, metrics, _):
+            gain = gain_text(metrics)
+            return f"  {name}: U {estimate_text(metrics.utility)}" + (f", {gain} vs {ROOT}" if gain else "")
+        case events.CandidateFailed(name, stage, reason):
+            return f"  {name}: failed at {stage}: {reason}"
+        case events.Confirmed(name, gain):
+            return f"{name} on fresh seeds: {estimate_text(gain, signed=True)} vs {ROOT}"
+        case events.ConfirmationFailed(name, reason):
+            return f"{name} failed on a fresh seed: {reason}"
+        case _:
+            return None
+
+
+def data_of(event: events.Event) -> dict[str, Any]:
+    return {"event": type(event).__name__} | json.loads(json.dumps(asdict(event), default=str))
+
+
+@dataclass
+class _Worker:
+    """A running job as the display shows it."""
+
+    stage: str
+    done: int
+    total: int
+    rewards: list[float] = field(default_factory=list)
+
+
+class Display:
+    """The state behind the live display; an observer. Finished things scroll away as lines above it."""
+
+    def __init__(self, goal: int | None, seeds: int, evaluated: int, console: Console) -> None:
+        self.goal, self.seeds, self.evaluated = goal, seeds, evaluated
+        self.console = console
+        self.started = time.monotonic()
+        self.round = ""
+        self.preparing: dict[str, tuple[int, int]] = {}
+        self.workers: dict[tuple[str, int], _Worker] = {}
+        self.best: tuple[str, float, str] | None = None
+        self.runs_ended = 0
+        self.lock = threading.Lock()
+
+    def observe(self, event: events.Event) -> None:
+        with self.lock:
+            self._update(event)
+        if line := line_of(event):
+            self.console.print(Text(line))
+
+    def _update(self, event: events.Event) -> None:
+        match event:
+            case events.Preparing(progress):
+                self.preparing[progress.stage] = (progress.done, progress.total)
+            case events.RoundPlanned(number, _, _):
+                self.round = f"round {number}"
+                self.preparing.clear()
+            case events.JobProgress(candidate, seed, progress):
+                self.preparing.clear()
+                worker = self.workers.setdefault((candidate, seed), _Worker("", 0, 1))
+                worker.stage, worker.done, worker.total = progress.stage, progress.done, progress.total
+                if "reward" in progress.values:
+                    worker.rewards.append(progress.values["reward"])
+            case events.RunEnded(candidate, seed, _, _):
+                self.workers.pop((candidate, seed), None)
+                self.runs_ended += 1
+            case events.CandidateEvaluated(name, metrics, evaluated):
+                self.evaluated = evaluated
+                if metrics.utility and (self.best is None or metrics.utility.value > self.best[1]):
+                    self.best = (name, metrics.utility.value, gain_text(metrics))
+            case events.CandidateFailed(name, _, _):
+                for key in [key for key in self.workers if key[0] == name]:
+                    del self.workers[key]
+
+    def __rich__(self) -> RenderableType:
+        with self.lock:
+            grid = Table.grid(padding=(0, 2))
+            for stage, (done, total) in self.preparing.items():
+                grid.add_row(stage, _bar(done, total), f"{done}/{total}", "")
+            for (candidate, seed), worker in self.workers.items():
+                grid.add_row(
+                    f"{candidate} seed {seed}",
+                    _bar(worker.done, worker.total),
+                    f"{worker.stage} {worker.done}/{worker.total}",
+                    Text(sparkline(worker.rewards), style="cyan"),
+                )
+            return Group(grid, Text(self._status(), style="bold"))
+
+    def _status(self) -> str:
+        elapsed = time.monotonic() - self.started
+        parts = [self.round or "preparing", f"{self.evaluated}/{self.goal or '∞'} candidates"]
+        if self.best:
+            name, value, gain = self.best
+            parts.append(f"best {name} U {value:.4f}" + (f" ({gain})" if gain else ""))
+        parts.append(f"{_clock(elapsed)} elapsed")
+        if self.goal and self.runs_ended:
+            missing = max(self.goal - self.evaluated, 0) * self.seeds
+            parts.append(f"about {_clock(elapsed / self.runs_ended * missing)} left")
+        return " · ".join(parts)
+
+
+@contextmanager
+def show_progress(*, as_json: bool, goal: int | None, seeds: int, evaluated: int) -> Iterator[events.Observer]:
+    """An observer that shows events the way the output wants them."""
+    console = Console()
+    if as_json:
+        yield lambda event: click.echo(json.dumps(data_of(event), ensure_ascii=False))
+    elif console.is_terminal:
+        display = Display(goal, seeds, evaluated, console)
+        with Live(display, console=console, refresh_per_second=4, transient=True):
+            yield display.observe
+    else:
+        yield PlainLines().observe
+
+
+class PlainLines:
+    """An observer that prints a line when something ends, and one when preparing begins."""
+
+    def __init__(self) -> None:
+        self.announced: set[str] = set()
+
+    def observe(self, event: events.Event) -> None:
+        if isinstance(event, events.Preparing) and event.progress.stage not in self.announced:
+            self.announced.add(event.progress.stage)
+            click.echo(f"{event.progress.stage} …")
+        elif line := line_of(event):
+            click.echo(line)
+
+
+def _bar(done: int, total: int, width: int = 16) -> str:
+    filled = round(width * min(done / max(total, 1), 1.0))
+    return "━" * filled + "╌" * (width - filled)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import click
+
+from poise_git.cli.common import candidate_argument, json_option, open_archive, print_json, protocol_option
+
+
+@click.command(name="reflect", epilog="Example: poise-git reflect av-grpo")
+@candidate_argument("ref")
+@click.option("--agent", help="Who reflects (poise.yaml: agent).")
+@protocol_option
+@json_option
+def command(ref: str, agent: str | None, protocol: str | None, as_json: bool) -> None:
+    """Diagnose a candidate anew from its runs, and archive metrics and reflection."""
+    from poise_git.cli.searching import open_search
+    from poise_git.errors import PoiseError
+    from poise_git.experiment import Experiment
+
+    experiment = Experiment.load(open_archive(), protocol=protocol)
+    candidate = experiment.archive.resolve(ref)
+    seeds = experiment.protocol.seeds
+    if len(experiment.runs(candidate.name, seeds)) < len(seeds):
+        raise PoiseError(
+            f"{candidate.name} has not run on every seed of the protocol; run: poise-git evaluate {candidate.name}"
+        )
+    with open_search(experiment, lambda event: None, agent=agent) as search, experiment.archive.lock("search"):
+        search.reflect(candidate.name)
+    reflection = experiment.archive.reflection(candidate.name)
+    assert reflection is not None
+    if as_json:
+        print_json({"name": candidate.name, "facts": dict(reflection.facts), "prose": reflection.prose})
+    else:
+        click.echo(reflection.prose.rstrip())

@@ -1,0 +1,98 @@
+"""Text and JSON forms of what the verbs print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from poise_git.archive.entries import ROOT, Candidate, Estimate, Metrics, Status
+from poise_git.archive.genealogy import Genealogy
+from poise_git.search.estimate import beyond_noise
+
+SPARKS = "▁▂▃▄▅▆▇█"
+
+
+def estimate_text(estimate: Estimate | None, *, signed: bool = False) -> str:
+    """`0.1234 ± 0.0056`; without the error where one run cannot give one."""
+    if estimate is None:
+        return "–"
+    value = f"{estimate.value:+.4f}" if signed else f"{estimate.value:.4f}"
+    return value if estimate.se is None else f"{value} ± {estimate.se:.4f}"
+
+
+def gain_text(metrics: Metrics) -> str:
+    """The gain over the root with its mark: `*` beyond two standard errors."""
+    if metrics.gain is None:
+        return ""
+    return estimate_text(metrics.gain, signed=True) + (" *" if beyond_noise(metrics.gain) else "")
+
+
+def score_text(candidate: Candidate, protocol: str) -> str:
+    """One candidate's result in one phrase."""
+    metrics = candidate.metrics_under(protocol)
+    if metrics is None:
+        elsewhere = ", ".join(sorted(candidate.metrics))
+        return f"not evaluated under this protocol (only {elsewhere})" if elsewhere else "pending"
+    if metrics.status is Status.FAILED:
+        return f"failed at {metrics.stage}: {metrics.reason}"
+    gain = gain_text(metrics)
+    return f"U {estimate_text(metrics.utility)}" + (f"  {gain} vs {ROOT}" if gain else "")
+
+
+def tree_lines(genealogy: Genealogy, protocol: str, *, mark: str | None = None) -> list[str]:
+    """The genealogy as a tree with scores; `mark` is the candidate to point out."""
+    lines: list[tuple[str, Candidate]] = []
+
+    def walk(candidate: Candidate, indent: str, branch: str) -> None:
+        lines.append((indent + branch + candidate.name, candidate))
+        deeper = indent + {"": "", "├─ ": "│  ", "└─ ": "   "}[branch]
+        # A crossover stands under its first parent.
+        children = [child for child in genealogy.children(candidate.name) if child.parents[0] == candidate.name]
+        for child in children:
+            walk(child, deeper, "└─ " if child is children[-1] else "├─ ")
+
+    walk(genealogy.root, "", "")
+    width = max(len(text) for text, _ in lines)
+    return [
+        f"{text.ljust(width)}  {score_text(candidate, protocol)}{'  ← best' if candidate.name == mark else ''}"
+        for text, candidate in lines
+    ]
+
+
+def candidate_data(candidate: Candidate, protocol: str) -> dict[str, Any]:
+    """The JSON object of a candidate."""
+    metrics = candidate.metrics_under(protocol)
+    return {
+        "name": candidate.name,
+        "commit": candidate.commit,
+        "parents": list(candidate.parents),
+        "mechanism": candidate.mechanism,
+        "family": candidate.family,
+        "priors": list(candidate.priors),
+        "agent": candidate.agent,
+        "status": str(candidate.status_under(protocol)),
+        "metrics": metrics.to_data() if metrics else None,
+    }
+
+
+def table_lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns padded to their widest cell; the first column to the left, the others to the right."""
+    cells = [header, *rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    return [
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]
+
+
+def sparkline(values: Sequence[float], width: int = 24) -> str:
+    """The newest `width` values as block characters, between their own least and largest."""
+    shown = list(values)[-width:]
+    if not shown:
+        return ""
+    low, high = min(shown), max(shown)
+    span = (high - low) or 1.0
+    return "".join(SPARKS[min(int((value - low) / span * len(SPARKS)), len(SPARKS) - 1)] for value in shown)

@@ -1,0 +1,62 @@
+"""How a search ended: the lineage, the best candidate with its uncertainty, and what to type next."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from poise_git.archive.entries import ROOT
+from poise_git.cli.render import candidate_data, estimate_text, tree_lines
+from poise_git.experiment import Experiment
+from poise_git.loop import Ended
+from poise_git.search.estimate import BEYOND_NOISE, beyond_noise
+
+
+def result_text(experiment: Experiment, ended: Ended) -> str:
+    genealogy = experiment.archive.genealogy()
+    protocol = experiment.protocol.hash
+    lines = ["", *tree_lines(genealogy, protocol, mark=ended.best), ""]
+    lines += verdict_lines(experiment, ended)
+    place = shlex.quote(str(experiment.archive.root))
+    lines += [
+        "",
+        "next:",
+        f"  git -C {place} lineage                       the tree, by plain git",
+        f"  poise-git -C {place} show {ended.best}",
+        f"  poise-git -C {place} diff {ended.best} {ROOT}",
+        f"  poise-git evolve {place} --candidates {ended.evaluated + 6}",
+    ]
+    return "\n".join(lines)
+
+
+def verdict_lines(experiment: Experiment, ended: Ended) -> list[str]:
+    """What may be said of the winner: selection flatters it, so fresh seeds decide."""
+    if ended.best == ROOT:
+        return [f"no candidate is better than {ROOT} after {ended.evaluated} were evaluated"]
+    metrics = experiment.evaluated()[ended.best][1]
+    seeds = len(experiment.protocol.seeds)
+    lines = [
+        f"best: {ended.best}  U {estimate_text(metrics.utility)}",
+        f"  on the search's {seeds} seeds: {estimate_text(metrics.gain, signed=True)} vs {ROOT}"
+        f" (chosen among {ended.evaluated}, so this figure flatters it)",
+    ]
+    gain = ended.confirmation
+    if gain is None:
+        return [*lines, "  not confirmed: it has not run on fresh seeds"]
+    better = beyond_noise(gain) and gain.value > 0
+    verdict = f"better than {ROOT} beyond" if better else f"not better than {ROOT} beyond"
+    lines.append(f"  on {gain.n} fresh seeds: {estimate_text(gain, signed=True)} vs {ROOT}")
+    return [*lines, f"  confirmed: {verdict} {BEYOND_NOISE:g} standard errors" if better else
+            f"  not confirmed: {verdict} {BEYOND_NOISE:g} standard errors"]  # fmt: skip
+
+
+def result_document(experiment: Experiment, ended: Ended) -> dict[str, Any]:
+    candidate = experiment.archive.genealogy().by_name[ended.best]
+    gain = ended.confirmation
+    return {
+        "best": candidate_data(candidate, experiment.protocol.hash),
+        "confirmation": gain.to_data() if gain else None,
+        "confirmed": bool(gain and gain.value > 0 and beyond_noise(gain)),
+        "evaluated": ended.evaluated,
+        "rounds": ended.rounds,
+    }

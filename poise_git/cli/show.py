@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import click
+
+from poise_git.cli.common import candidate_argument, json_option, open_archive, print_json, protocol_option
+
+
+@click.command(name="show", epilog="Example: poise-git -C my-search show av-grpo")
+@candidate_argument()
+@protocol_option
+@json_option
+def command(candidate: str, protocol: str | None, as_json: bool) -> None:
+    """One candidate: proposal, metrics with uncertainty, trajectory, reflection."""
+    from poise_git.cli.render import candidate_data, score_text, sparkline, table_lines
+    from poise_git.cli.render import estimate_text as text
+    from poise_git.experiment import Experiment
+
+    archive = open_archive()
+    experiment = Experiment.load(archive, protocol=protocol)
+    found = archive.resolve(candidate)
+    proposal, reflection = archive.proposal(found.name), archive.reflection(found.name)
+    metrics = archive.metrics_file(found.name) or found.metrics_under(experiment.protocol.hash)
+    runs = experiment.runs(found.name, experiment.protocol.seeds)
+    if as_json:
+        print_json(
+            candidate_data(found, experiment.protocol.hash)
+            | {
+                "proposal": proposal.to_data() if proposal else None,
+                "reflection": {"facts": dict(reflection.facts), "prose": reflection.prose} if reflection else None,
+                "metrics": metrics.to_data() if metrics else None,
+                "runs": [run.to_data() for run in runs],
+            }
+        )
+        return
+    click.echo(f"{found.name}  {score_text(found, experiment.protocol.hash)}")
+    click.echo(f"commit {found.commit}, off {', '.join(found.parents) or 'nothing: the root'}, by {found.agent}")
+    click.echo(f"\n{found.mechanism}  [{found.family}]")
+    if found.hypothesis:
+        click.echo(f"\n{found.hypothesis}")
+    if proposal and proposal.knobs:
+        click.echo("\nknobs: " + ", ".join(f"{knob} = {value:g}" for knob, value in proposal.knobs.items()))
+    if found.priors:
+        click.echo("priors: " + ", ".join(found.priors))
+    if metrics and metrics.details:
+        figures = list(next(iter(metrics.details.values())))
+        header = ["suite", "y", *figures]
+        rows = [
+            [suite, text(metrics.values.get(suite)), *(text(row[figure]) for figure in figures)]
+            for suite, row in metrics.details.items()
+        ]
+        click.echo("\n" + "\n".join(table_lines(header, rows)))
+    if runs:
+        click.echo("\ntrajectory, mean over seeds: first, last")
+        for name in runs[0].series:
+            series = [run.series[name] for run in runs]
+            mean = [sum(step) / len(step) for step in zip(*series, strict=False)]
+            click.echo(f"  {name:<16} {mean[0]:>8.3f} {mean[-1]:>8.3f}  {sparkline(mean, width=50)}")
+    if reflection:
+        click.echo(f"\n{reflection.prose.rstrip()}")

@@ -1,0 +1,96 @@
+"""What a running search reports. An observer is any function of one event; it must not raise or block for long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from poise_git.archive.entries import Estimate, Metrics
+from poise_git.pipeline.interface import Progress
+
+
+@dataclass(frozen=True)
+class Preparing:
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class RoundPlanned:
+    number: int
+    parents: tuple[tuple[str, str], ...]
+    resumed: bool
+
+
+@dataclass(frozen=True)
+class CandidateAdded:
+    name: str
+    parent: str
+    mechanism: str
+    checks_passed: int
+    repairs: int
+
+
+@dataclass(frozen=True)
+class ProposalSkipped:
+    name: str
+    parent: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class JobProgress:
+    candidate: str
+    seed: int
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class RunEnded:
+    candidate: str
+    seed: int
+    utility: float
+    cpu_seconds: float
+
+
+@dataclass(frozen=True)
+class CandidateEvaluated:
+    name: str
+    metrics: Metrics
+    evaluated: int
+
+
+@dataclass(frozen=True)
+class CandidateFailed:
+    name: str
+    stage: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """The winner met the root on fresh seeds; `gain` is None if no seed has both."""
+
+    name: str
+    gain: Estimate | None
+
+
+@dataclass(frozen=True)
+class ConfirmationFailed:
+    name: str
+    reason: str
+
+
+Event = (
+    Preparing
+    | RoundPlanned
+    | CandidateAdded
+    | ProposalSkipped
+    | JobProgress
+    | RunEnded
+    | CandidateEvaluated
+    | CandidateFailed
+    | Confirmed
+    | ConfirmationFailed
+)
+
+Observer = Callable[[Event], None]

@@ -1,0 +1,32 @@
+"""The boundary between the loop and where its jobs run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol as Interface
+
+from poise_git.archive.entries import Run
+from poise_git.errors import RunFailed
+from poise_git.pipeline.interface import Job, Progress
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended: with a run, or with the candidate's failure."""
+
+    job: Job
+    run: Run | None
+    failure: RunFailed | None
+
+
+class Executor(Interface):
+    workers: int
+
+    def run(self, jobs: Sequence[Job], on_progress: Callable[[Job, Progress], None]) -> Iterator[Outcome]:
+        """Run all jobs, several at once, and yield each as it ends, in any order.
+
+        Contract: the first failure of a candidate is yielded and its other jobs are dropped; closing the iterator
+        stops what still runs; `on_progress` is called from other threads.
+        """
+        ...

@@ -1,0 +1,136 @@
+"""What one search is: an archive, its settings, protocol, objective and literature, and the questions asked of them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from poise_git.analysis.evidence import ClaimVerdict, Evidence
+from poise_git.analysis.gather import gather_evidence
+from poise_git.archive import Archive
+from poise_git.archive.entries import ROOT, Candidate, Metrics, Proposal, Run
+from poise_git.archive.genealogy import Genealogy
+from poise_git.errors import NotAnArchive, UsageError
+from poise_git.pipeline.backends import backend_named
+from poise_git.pipeline.interface import Job
+from poise_git.pipeline.protocol import Protocol, load_protocol
+from poise_git.search.context import Context
+from poise_git.search.literature import Card, load_card
+from poise_git.search.nodes import evaluated
+from poise_git.search.references import assemble_context
+from poise_git.search.utility import objective_weights, summarise
+from poise_git.settings import PoiseSettings, load_settings
+
+SETTINGS_FILE = "poise.yaml"
+BRANCH = "main"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    archive: Archive
+    settings: PoiseSettings
+    protocol: Protocol
+    weights: Mapping[str, float]
+    cards: tuple[Card, ...]
+    directive: str
+
+    @classmethod
+    def load(cls, archive: Archive, *, protocol: str | None = None, directive: str | None = None) -> Experiment:
+        """Read settings, protocol and cards from the archive's `main` branch: what is committed is what counts.
+
+        Raises:
+            NotAnArchive: `main` holds no poise.yaml.
+            SettingsError: a file is wrong (file, line, field).
+            UsageError: an unknown protocol, or poise.yaml has changes that are not committed.
+        """
+        settings = load_poise_settings(archive)
+        name = protocol or settings.protocol
+        file = f"protocols/{name}.yaml"
+        text = archive.read_text(BRANCH, file)
+        if text is None:
+            known = sorted(path.removesuffix(".yaml") for path in archive.list_texts(BRANCH, "protocols"))
+            raise UsageError(f"no protocol {name!r}: {BRANCH} has {', '.join(known) or 'none'} in protocols/")
+        _refuse_uncommitted(archive, file, text)
+        loaded = load_protocol(text, file)
+        backend_named(loaded.backend).validate(loaded, file)
+        return cls(
+            archive=archive,
+            settings=settings,
+            protocol=loaded,
+            weights=objective_weights(loaded.suite_weights, settings.objective),
+            cards=tuple(
+                load_card(card, f"literature/{path}")
+                for path, card in sorted(archive.list_texts(BRANCH, "literature").items())
+                if path.endswith(".yaml")
+            ),
+            directive=settings.directive if directive is None else directive,
+        )
+
+    def evaluated(self, genealogy: Genealogy | None = None) -> dict[str, tuple[Candidate, Metrics]]:
+        """Candidates with metrics under this protocol, the root included."""
+        return evaluated(genealogy or self.archive.genealogy(), self.protocol.hash)
+
+    def runs(self, name: str, seeds: Collection[int]) -> list[Run]:
+        """The archived runs of a candidate under this protocol on these seeds, by seed."""
+        found = {run.seed: run for run in self.archive.runs(name) if run.protocol == self.protocol.hash}
+        return [found[seed] for seed in sorted(seeds) if seed in found]
+
+    def job(self, name: str, seed: int, scratch: Path) -> Job:
+        folder = scratch / f"{name}-{seed}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return Job(name, self.archive.recipe(name), self.protocol, seed, folder)
+
+    def context(self, genealogy: Genealogy, parent: str, taken_names: Iterable[str], seed: int) -> Context:
+        return assemble_context(
+            self.archive,
+            genealogy,
+            parent,
+            protocol=self.protocol.hash,
+            cards=self.cards,
+            directive=self.directive,
+            taken_names=taken_names,
+            seed=seed,
+        )
+
+    def measure(self, name: str, runs: Sequence[Run]) -> Metrics:
+        """y and U(y) of a candidate, its gain paired with the root's runs of the same seeds."""
+        root_runs = None if name == ROOT else self.runs(ROOT, self.protocol.seeds)
+        return summarise(self.protocol.hash, runs, root_runs, self.weights)
+
+    def evidence(self, proposal: Proposal, checked: Sequence[ClaimVerdict]) -> Evidence:
+        """The table a reflection is built on: the candidate against its parent and the root."""
+        names = dict.fromkeys((proposal.name, proposal.parent or ROOT, ROOT))
+        return gather_evidence(
+            proposal.name,
+            proposal.parent or ROOT,
+            ROOT,
+            self.protocol.hash,
+            {name: self.runs(name, self.protocol.seeds) for name in names},
+            self.weights,
+            proposal.claims,
+            checked,
+        )
+
+
+def load_poise_settings(archive: Archive) -> PoiseSettings:
+    """`poise.yaml` of the archive's `main` branch; see `Experiment.load` for what it raises."""
+    text = archive.read_text(BRANCH, SETTINGS_FILE)
+    if text is None:
+        raise NotAnArchive(
+            f"{archive.root}: branch {BRANCH} holds no {SETTINGS_FILE}; make an archive: poise-git init DIR"
+        )
+    _refuse_uncommitted(archive, SETTINGS_FILE, text)
+    return load_settings(text, PoiseSettings, SETTINGS_FILE)
+
+
+def _refuse_uncommitted(archive: Archive, file: str, committed: str) -> None:
+    """An edit that is not committed would be ignored silently: say so instead."""
+    edited = archive.work_tree_text(BRANCH, file)
+    if edited is not None and edited != committed:
+        # A broken file is better told by its line than by its not being committed.
+        if file == SETTINGS_FILE:
+            load_settings(edited, PoiseSettings, file)
+        raise UsageError(f"{file} has changes that are not committed; keep them: git commit -m 'settings' {file}")

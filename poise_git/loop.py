@@ -1,0 +1,320 @@
+"""The closed loop of POISE (arXiv:2603.23951), top to bottom:
+
+    select parents -> propose N -> screen -> implement -> verify (bounded repair)
+      -> train + evaluate -> reflect -> archive
+
+Every step ends in a commit or a note before the next begins, and every step first looks whether it is done already.
+So resuming after a kill is the same walk as running: plans come from the journal, candidates from their branches,
+finished runs from the notes, and only what is missing is done.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from poise_git import events
+from poise_git.agents.interface import Agent
+from poise_git.analysis.evidence import ClaimVerdict
+from poise_git.archive import Archive
+from poise_git.archive.entries import ROOT, Estimate, Metrics, Proposal, Reflection, Status
+from poise_git.archive.genealogy import Genealogy
+from poise_git.errors import BudgetReached, CheckFailed, PoiseError, RunFailed
+from poise_git.executors.interface import Executor
+from poise_git.experiment import Experiment
+from poise_git.pipeline.checks import CheckReport, check_candidate, same_algorithm
+from poise_git.pipeline.interface import Backend, Job, Progress
+from poise_git.pipeline.protocol import Protocol
+from poise_git.pipeline.sandbox import Sandbox
+from poise_git.plan import Plan, Slot, acquisition_rows
+from poise_git.search.acquisition import choose_parents, rank
+from poise_git.search.context import Context
+from poise_git.search.estimate import paired_difference
+from poise_git.search.nodes import best, eligible_nodes, gains_over_parent, utility_scale
+from poise_git.search.screening import screen
+from poise_git.search.utility import utilities, utility
+
+# A search whose last rounds brought nothing that could be evaluated has run dry: stop and say so.
+BARREN_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Goal:
+    """When to stop: so many evaluated candidates beside the root; rounds, or hours, of this call."""
+
+    candidates: int | None = None
+    rounds: int | None = None
+    hours: float | None = None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a search ended: the best candidate, and its gain over the root on fresh seeds (None: not measured)."""
+
+    best: str
+    confirmation: Estimate | None
+    evaluated: int
+    rounds: int
+
+
+def round_seed(seed: int, number: int) -> int:
+    """The seed of one round; its slots use the ones that follow."""
+    return seed * 1_000_003 + number * 101
+
+
+@dataclass
+class Search:
+    """One search: an experiment, and those who carry it out."""
+
+    experiment: Experiment
+    agent: Agent
+    backend: Backend
+    executor: Executor
+    sandbox: Sandbox
+    observe: events.Observer
+    verdicts: dict[str, tuple[ClaimVerdict, ...]] = field(default_factory=dict)
+    """Verdicts on claims about code, of the candidates verified by this process."""
+
+    def evolve(self, goal: Goal) -> Ended:
+        """Run rounds until the goal is reached; goes on where an earlier call stopped, or was stopped.
+
+        Raises:
+            BudgetReached: the hours are used up.
+            PoiseError: the root cannot be trained, or the search has run dry.
+        """
+        started, rounds, barren = time.monotonic(), 0, 0
+        with self.archive.lock("search"):
+            self.prepare()
+            self.train([ROOT])
+            if ROOT not in self.experiment.evaluated():
+                raise PoiseError("the root candidate cannot be trained; `poise-git show grpo` says why")
+            while not self._reached(goal, rounds):
+                if goal.hours is not None and time.monotonic() - started > goal.hours * 3600:
+                    raise BudgetReached(f"the budget of {goal.hours:g} hours is used up; run evolve again to go on")
+                evaluated = self.evaluated
+                # Only what an earlier call left can be unfinished: this one carries out what it plans.
+                plan = (self.unfinished_round() if rounds == 0 else None) or self.plan_round(goal)
+                self.train([name for slot in plan.slots if (name := self.realise(slot))])
+                rounds += 1
+                barren = 0 if self.evaluated > evaluated else barren + 1
+                if barren == BARREN_ROUNDS:
+                    raise PoiseError(
+                        f"{barren} rounds brought no candidate that could be evaluated; `poise-git log` says why"
+                    )
+            name, gain = self.confirm(self.best)
+            self.archive.maintain()
+        return Ended(name, gain, self.evaluated, rounds)
+
+    # Phase I: select parents, propose N, screen.
+
+    def unfinished_round(self) -> Plan | None:
+        """The newest plan of the journal, if it was made under this protocol and something of it is still to do."""
+        rounds = self.archive.rounds()
+        if not rounds or (plan := Plan.from_data(rounds[-1])).protocol != self.protocol.hash:
+            return None
+        genealogy = self.archive.genealogy()
+        if all(self._is_done(slot, genealogy) for slot in plan.slots):
+            return None
+        self.observe(events.RoundPlanned(plan.number, plan.parents, resumed=True))
+        return plan
+
+    def plan_round(self, goal: Goal) -> Plan:
+        """Choose parents and proposals, and journal them before anything is built on them."""
+        settings, genealogy = self.experiment.settings.search, self.archive.genealogy()
+        number = len(self.archive.rounds()) + 1
+        seed = round_seed(self.experiment.settings.seed, number)
+        beta = settings.beta or utility_scale(genealogy, self.protocol.hash)
+        ranked = rank(eligible_nodes(genealogy, self.protocol.hash), settings, beta)
+        choices = choose_parents(ranked, settings, seed)
+        if goal.candidates is not None:
+            choices = choices[: max(1, goal.candidates - self.evaluated)]
+
+        earlier = [proposal for node in genealogy if (proposal := self.archive.proposal(node.name))]
+        gains = gains_over_parent(genealogy, self.protocol.hash)
+        slots = []
+        for place, choice in enumerate(choices):
+            taken = frozenset(genealogy.by_name) | {proposal.name for proposal in earlier}
+            context = self.experiment.context(genealogy, choice.name, taken, seed + place)
+            proposals = self.agent.propose(context, settings.proposals, seed + place)
+            screened = screen(proposals, earlier, taken, gains, beta)
+            earlier += [entry.proposal for entry in screened if not entry.rejected]
+            slots.append(Slot(choice.name, choice.reason, seed + place, tuple(screened)))
+
+        plan = Plan(
+            number, self.protocol.hash, self.agent.name, self.experiment.directive, seed, beta,
+            acquisition_rows(ranked), tuple(slots),
+        )  # fmt: skip
+        self.archive.write_round(number, plan.to_data())
+        self.observe(events.RoundPlanned(number, plan.parents, resumed=False))
+        return plan
+
+    # Phase II: implement, verify, train, evaluate.
+
+    def realise(self, slot: Slot) -> str | None:
+        """The slot's candidate as a branch: its best proposal that can be written and is not a duplicate."""
+        genealogy = self.archive.genealogy()
+        for proposal in slot.accepted:
+            if proposal.name in genealogy.by_name:
+                return proposal.name
+        for proposal in slot.accepted:
+            context = self.experiment.context(genealogy, slot.parent, genealogy.by_name, slot.seed)
+            try:
+                source = self.agent.implement(proposal, context)
+            except CheckFailed as failure:
+                self.observe(events.ProposalSkipped(proposal.name, slot.parent, failure.reason))
+                continue
+            if twin := self._twin(source, genealogy):
+                self.observe(events.ProposalSkipped(proposal.name, slot.parent, f"the same algorithm as {twin}"))
+                continue
+            self.verify(proposal, source, context)
+            return proposal.name
+        return None
+
+    def verify(self, proposal: Proposal, source: str, context: Context) -> None:
+        """Check, repair a bounded number of times, and archive the candidate whether it passed or not."""
+        repairs, report = 0, self.check(proposal, source)
+        while report.failure and repairs < self.experiment.settings.checks.repairs:
+            mended = self.agent.repair(proposal, source, report.failure, context)
+            if mended is None or mended == source:
+                break
+            source, repairs = mended, repairs + 1
+            report = self.check(proposal, source)
+        self.archive.add_candidate(proposal, source)
+        self.verdicts[proposal.name] = report.claims
+        if report.failure:
+            self._fail(proposal.name, report.failure.check, report.failure.reason)
+        else:
+            self.observe(
+                events.CandidateAdded(proposal.name, proposal.parent, proposal.mechanism, len(report.passed), repairs)
+            )
+
+    def train(self, names: Iterable[str]) -> None:
+        """Every missing run of the named candidates; runs are archived as they end, candidates when complete."""
+        genealogy, seeds = self.archive.genealogy(), self.protocol.seeds
+        pending = [name for name in names if genealogy.by_name[name].status_under(self.protocol.hash) is Status.PENDING]
+        for name, failure in self._run_missing(pending, seeds):
+            if failure:
+                self._fail(name, failure.stage, failure.reason)
+            else:
+                self.reflect(name)
+
+    # Phase III: reflect, archive; and confirm before anything is called a winner.
+
+    def reflect(self, name: str) -> Metrics:
+        """Metrics and diagnosis of a candidate whose runs are complete, archived in one commit."""
+        metrics = self.experiment.measure(name, self.experiment.runs(name, self.protocol.seeds))
+        proposal = self.archive.proposal(name)
+        if name == ROOT or proposal is None:
+            reflection = Reflection({"verdict": "root"}, "The root: every other candidate is compared with it.\n")
+        else:
+            if name not in self.verdicts:
+                self.verdicts[name] = self.check(proposal, self.archive.recipe(name)["algorithm.py"]).claims
+            reflection = self.agent.reflect(proposal, self.experiment.evidence(proposal, self.verdicts[name]))
+        self.archive.add_evidence(name, metrics, reflection)
+        self.observe(events.CandidateEvaluated(name, metrics, self.evaluated))
+        return metrics
+
+    def confirm(self, name: str) -> tuple[str, Estimate | None]:
+        """The candidate against the root on seeds that selection has never seen: its gain there."""
+        seeds = self.protocol.confirmation_seeds
+        if name == ROOT or not seeds:
+            return name, None
+        for each, failure in self._run_missing([name, ROOT], seeds):
+            if failure:
+                self.observe(events.ConfirmationFailed(each, failure.reason))
+        of, against = (utilities(self.experiment.runs(each, seeds), self.experiment.weights) for each in (name, ROOT))
+        gain = paired_difference(of, against)
+        self.observe(events.Confirmed(name, gain))
+        return name, gain
+
+    # What the steps share.
+
+    def check(self, proposal: Proposal, source: str) -> CheckReport:
+        """All checks before training, of `source` as a child of the proposal's parent, in the sandbox."""
+        recipe = self.archive.recipe(proposal.parent)
+        with tempfile.TemporaryDirectory(prefix="poise-") as scratch:
+            child = {**recipe, "algorithm.py": source}
+            return check_candidate(child, proposal.claims, recipe, self.sandbox, Path(scratch))
+
+    def prepare(self) -> None:
+        """Whatever all runs share, made once per machine."""
+        self.backend.prepare(
+            self.protocol,
+            self.sandbox,
+            lambda progress: self.observe(events.Preparing(progress)),
+            self.executor.workers,
+        )
+
+    @property
+    def archive(self) -> Archive:
+        return self.experiment.archive
+
+    @property
+    def protocol(self) -> Protocol:
+        return self.experiment.protocol
+
+    @property
+    def evaluated(self) -> int:
+        """Evaluated candidates beside the root."""
+        return len(self.experiment.evaluated().keys() - {ROOT})
+
+    @property
+    def best(self) -> str:
+        leader = best(self.archive.genealogy(), self.protocol.hash)
+        return leader[0].name if leader else ROOT
+
+    def _reached(self, goal: Goal, rounds: int) -> bool:
+        enough_candidates = goal.candidates is not None and self.evaluated >= goal.candidates
+        return enough_candidates or (goal.rounds is not None and rounds >= goal.rounds)
+
+    def _is_done(self, slot: Slot, genealogy: Genealogy) -> bool:
+        """One of its proposals has an outcome, or none of them can ever have one."""
+        started = [genealogy.by_name[proposal.name] for proposal in slot.accepted if proposal.name in genealogy.by_name]
+        if started:
+            return any(node.status_under(self.protocol.hash) is not Status.PENDING for node in started)
+        return not slot.accepted
+
+    def _twin(self, source: str, genealogy: Genealogy) -> str | None:
+        """The candidate that has the same algorithm already, if any."""
+        return next(
+            (node.name for node in genealogy if same_algorithm(source, self.archive.recipe(node.name)["algorithm.py"])),
+            None,
+        )
+
+    def _run_missing(self, names: Iterable[str], seeds: Sequence[int]) -> Iterator[tuple[str, RunFailed | None]]:
+        """Run what the notes do not hold yet; yields each candidate once, complete or with its failure."""
+        missing = {
+            name: set(seeds) - {run.seed for run in self.experiment.runs(name, seeds)} for name in dict.fromkeys(names)
+        }
+        yield from ((name, None) for name, lacking in missing.items() if not lacking)
+        with tempfile.TemporaryDirectory(prefix="poise-") as scratch:
+            jobs = [
+                self.experiment.job(name, seed, Path(scratch)) for name in missing for seed in sorted(missing[name])
+            ]
+            for outcome in self.executor.run(jobs, self._job_progress):
+                name = outcome.job.candidate
+                if outcome.run:
+                    self.archive.add_run(name, outcome.run)
+                    missing[name].discard(outcome.run.seed)
+                    self.observe(
+                        events.RunEnded(
+                            name,
+                            outcome.run.seed,
+                            utility(outcome.run.values, self.experiment.weights),
+                            outcome.run.cpu_seconds,
+                        )
+                    )
+                if outcome.failure or not missing[name]:
+                    yield name, outcome.failure
+
+    def _fail(self, name: str, stage: str, reason: str) -> None:
+        """A failed candidate keeps its branches, with the stage and the reason: negative evidence is evidence."""
+        metrics = Metrics(Status.FAILED, self.protocol.hash, stage=stage, reason=reason)
+        self.archive.add_evidence(name, metrics, None)
+        self.observe(events.CandidateFailed(name, stage, reason))
+
+    def _job_progress(self, job: Job, progress: Progress) -> None:
+        self.observe(events.JobProgress(job.candidate, job.seed, progress))

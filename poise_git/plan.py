@@ -1,0 +1,107 @@
+"""One round's decisions as the journal keeps them: terms of every eligible node, parents and why, all proposals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from poise_git.archive.entries import Proposal
+from poise_git.search.acquisition import Ranked
+from poise_git.search.screening import Screened
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One chosen parent with its screened proposals, the best first; exactly one of them becomes a candidate."""
+
+    parent: str
+    reason: str
+    seed: int
+    proposals: tuple[Screened, ...]
+
+    @property
+    def accepted(self) -> tuple[Proposal, ...]:
+        return tuple(entry.proposal for entry in self.proposals if not entry.rejected)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A round before anything is built on it. `beta` is the scale of U its acquisition used."""
+
+    number: int
+    protocol: str
+    agent: str
+    directive: str
+    seed: int
+    beta: float
+    acquisition: tuple[Mapping[str, Any], ...]
+    slots: tuple[Slot, ...]
+
+    @property
+    def parents(self) -> tuple[tuple[str, str], ...]:
+        return tuple((slot.parent, slot.reason) for slot in self.slots)
+
+    def to_data(self) -> dict[str, Any]:
+        return {
+            "version": 1,
+            "round": self.number,
+            "protocol": self.protocol,
+            "agent": self.agent,
+            "directive": self.directive,
+            "seed": self.seed,
+            "beta": self.beta,
+            "acquisition": [dict(row) for row in self.acquisition],
+            "slots": [
+                {
+                    "parent": slot.parent,
+                    "reason": slot.reason,
+                    "seed": slot.seed,
+                    "proposals": [entry.to_data() for entry in slot.proposals],
+                }
+                for slot in self.slots
+            ],
+        }
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Plan:
+        return cls(
+            number=int(data["round"]),
+            protocol=str(data["protocol"]),
+            agent=str(data["agent"]),
+            directive=str(data["directive"]),
+            seed=int(data["seed"]),
+            beta=float(data["beta"]),
+            acquisition=tuple(data["acquisition"]),
+            slots=tuple(
+                Slot(
+                    parent=str(slot["parent"]),
+                    reason=str(slot["reason"]),
+                    seed=int(slot["seed"]),
+                    proposals=tuple(
+                        Screened(
+                            proposal=Proposal.from_data(entry["proposal"]),
+                            scores=dict(entry["scores"]),
+                            score=float(entry["score"]),
+                            rejected=str(entry["rejected"]),
+                        )
+                        for entry in slot["proposals"]
+                    ),
+                )
+                for slot in data["slots"]
+            ),
+        )
+
+
+def acquisition_rows(ranked: Sequence[Ranked]) -> tuple[dict[str, Any], ...]:
+    """Each eligible node with its terms, as plain data."""
+    return tuple(
+        {
+            "name": entry.node.name,
+            "utility": entry.node.utility,
+            "children": entry.children,
+            "terms": asdict(entry.terms),
+            "score": entry.score,
+        }
+        for entry in ranked
+    )

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+
+from poise_git.errors import SettingsError
+from poise_git.pipeline.protocol import load_protocol
+from poise_git.resources import template_files
+from poise_git.settings import PoiseSettings, load_settings
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "field"),
+    [
+        ("version: 1\nsearch:\n  parents: 0\n", 3, "search.parents"),
+        ("version: 1\nsearch:\n  parent: 3\n", 3, "search.parent"),
+        ("version: 2\n", 1, "version"),
+        ("seed: many\n", 1, "seed"),
+        ("- a\n- b\n", 1, ""),
+        ("agent: [\n", 2, ""),
+    ],
+)
+def test_an_error_names_file_line_and_field(text: str, line: int, field: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(text, PoiseSettings, "poise.yaml")
+    assert (caught.value.line, caught.value.field) == (line, field)
+    assert str(caught.value).startswith(f"poise.yaml:{line}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_template_says_the_defaults_and_every_setting() -> None:
+    text = template_files()["poise.yaml"]
+    assert load_settings(text, PoiseSettings, "poise.yaml") == PoiseSettings()
+
+    def fields(model: type[PoiseSettings], indent: str = "") -> list[str]:
+        names = []
+        for name, field in model.model_fields.items():
+            names.append(f"{indent}{name}:")
+            if isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields"):
+                names += fields(field.annotation, indent + "  ")
+        return names
+
+    missing = [name for name in fields(PoiseSettings) if f"\n{name}" not in text]
+    assert not missing
+
+
+def test_the_protocol_hash_changes_with_every_number_and_not_with_words() -> None:
+    text = template_files()["protocols/testbed.yaml"]
+    protocol = load_protocol(text, "p")
+    assert load_protocol(text.replace("Arithmetic chains", "Sums"), "p").hash == protocol.hash
+    assert load_protocol(text + "\n# a comment\n", "p").hash == protocol.hash
+    assert load_protocol(text.replace("group_size: 8", "group_size: 4"), "p").hash != protocol.hash
+    assert sum(protocol.suite_weights.values()) == pytest.approx(1.0)
+
+
+def test_seeds_must_differ() -> None:
+    text = template_files()["protocols/testbed.yaml"].replace("confirmation_seeds: [100", "confirmation_seeds: [0")
+    with pytest.raises(SettingsError, match="must all be different"):
+        load_protocol(text, "protocols/testbed.yaml")
