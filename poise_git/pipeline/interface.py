@@ -10,6 +10,7 @@ from typing import Protocol as Interface
 
 from poise_git.archive.entries import Run
 from poise_git.pipeline.protocol import Protocol
+from poise_git.pipeline.sandbox import Cancelled as Cancelled
 from poise_git.pipeline.sandbox import Sandbox
 
 # What a candidate is to a backend: the files of its `recipe/` folder, name -> text.
@@ -35,10 +36,6 @@ class Job:
     protocol: Protocol
     seed: int
     scratch: Path
-
-
-class Cancelled(Exception):
-    """The caller asked a job to stop; nothing is wrong with the candidate."""
 
 
 class Backend(Interface):

@@ -1,0 +1,257 @@
+"""What can be told by calling a candidate on small batches. Child processes only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from poise_git.pipeline.checks import batches
+from poise_git.pipeline.checks.batches import Batch
+from poise_git.pipeline.checks.registry import CheckFunction, ordered
+from poise_git.pipeline.checks.trial import AGGREGATION, Outcome, Trial
+
+# float32 sums in another order differ by this much, relative to numbers of order 1.
+_TOLERANCE = 1e-5
+_LOG_RATIOS = (5.0, 30.0)
+
+
+def _import(trial: Trial) -> str | None:
+    missing = [name for name in ("compute_advantages", "policy_loss") if not callable(vars(trial.algorithm).get(name))]
+    return f"after the import there is no {missing[0]}" if missing else None
+
+
+def _advantage_shape(trial: Trial) -> str | None:
+    batch = batches.mixed()
+    found = trial.algorithm.compute_advantages(batch.rewards.clone(), batch.mask.clone(), batch.index, None)
+    if not isinstance(found, tuple) or len(found) != 2:
+        return f"compute_advantages must return (advantages, returns), it returned {_kind(found)}"
+    for name, values in zip(("advantages", "returns"), found, strict=True):
+        if not isinstance(values, Tensor):
+            return f"{name} must be a tensor, found {_kind(values)}"
+        if values.shape != batch.rewards.shape or values.dtype != batch.rewards.dtype:
+            return (
+                f"{name} must have shape {tuple(batch.rewards.shape)} and type {batch.rewards.dtype}, "
+                f"found {tuple(values.shape)} and {values.dtype}"
+            )
+        if values.requires_grad:
+            return f"{name} must not require a gradient"
+    return None
+
+
+def _advantage_finite(trial: Trial) -> str | None:
+    return _first(
+        f"advantages must be finite, found {_odd(advantages)} on a batch with {batch.name}"
+        for batch in _advantage_batches()
+        if not (advantages := trial.advantages(batch)).isfinite().all()
+    )
+
+
+def _advantage_padding(trial: Trial) -> str | None:
+    return _first(
+        f"advantages must be exactly 0 on padding, found {found[found != 0][0]:g} on a batch with {batch.name}"
+        for batch in _advantage_batches()
+        if (found := trial.advantages(batch)[batch.padding]).any()
+    )
+
+
+def _loss_scalar(trial: Trial) -> str | None:
+    batch = batches.mixed()
+    log_prob = batch.log_prob.clone().requires_grad_()
+    found = trial.algorithm.policy_loss(
+        batch.old_log_prob, log_prob, trial.advantages(batch), batch.mask.bool(), AGGREGATION, None, None
+    )
+    if not isinstance(found, tuple) or len(found) != 2:
+        return f"policy_loss must return (loss, metrics), it returned {_kind(found)}"
+    loss, metrics = found
+    if not isinstance(loss, Tensor) or loss.shape != () or not loss.is_floating_point():
+        return f"the loss must be a scalar tensor, found {_kind(loss)}"
+    if not loss.requires_grad:
+        return "the loss does not depend on log_prob by any differentiable path"
+    if not isinstance(metrics, Mapping):
+        return f"the metrics must be a mapping, found {_kind(metrics)}"
+    return _first(
+        f"the metrics must map names to finite floats, found {name!r}: {_kind(value)}"
+        for name, value in metrics.items()
+        if not (isinstance(name, str) and isinstance(value, float | int) and math.isfinite(value))
+    )
+
+
+def _loss_finite(trial: Trial) -> str | None:
+    for batch in (*_advantage_batches(), *map(batches.extreme, _LOG_RATIOS)):
+        outcome = trial.outcome(batch)
+        for name, values in (("loss", outcome.loss), ("gradient", outcome.gradient)):
+            if not values.isfinite().all():
+                return f"the {name} must be finite, found {_odd(values)} on a batch with {batch.name}"
+    return None
+
+
+def _gradient(trial: Trial) -> str | None:
+    batch = batches.mixed()
+    if trial.outcome(batch).gradient.any():
+        return None
+    return f"the gradient is 0 everywhere on a batch with {batch.name}: nothing would be learned"
+
+
+def _gradient_padding(trial: Trial) -> str | None:
+    return _first(
+        f"the gradient must be exactly 0 on padding, found {found[found != 0][0]:g} on a batch with {batch.name}"
+        for batch in (batches.mixed(), batches.mixed(seed=1))
+        if (found := trial.outcome(batch).gradient[batch.padding]).any()
+    )
+
+
+def _inputs_unchanged(trial: Trial) -> str | None:
+    batch = batches.mixed()
+    index = batch.index.copy()
+    rollouts = {"token_level_rewards": batch.rewards.clone(), "response_mask": batch.mask.clone()}
+    advantages = trial.algorithm.compute_advantages(*rollouts.values(), index, None)[0].clone()
+    if (index != batch.index).any():
+        return "compute_advantages changes its argument index in place"
+    tokens = {
+        "old_log_prob": batch.old_log_prob.clone(),
+        "log_prob": batch.log_prob.clone().requires_grad_(),
+        "advantages": advantages.clone(),
+        "response_mask": batch.mask.clone(),
+    }
+    trial.algorithm.policy_loss(*tokens.values(), AGGREGATION, None, None)
+    originals = {
+        "compute_advantages": (rollouts, (batch.rewards, batch.mask)),
+        "policy_loss": (tokens, (batch.old_log_prob, batch.log_prob, advantages, batch.mask)),
+    }
+    return _first(
+        f"{function} changes its argument {name} in place; work on a copy"
+        for function, (given, before) in originals.items()
+        for (name, after), value in zip(given.items(), before, strict=True)
+        if not torch.equal(after, value)
+    )
+
+
+def _deterministic(trial: Trial) -> str | None:
+    batch = batches.mixed()
+    if not torch.equal(trial.advantages(batch), trial.advantages(batch)):
+        return "compute_advantages gives other numbers when called again with the same batch"
+    one, other = trial.outcome(batch), trial.outcome(batch)
+    if not torch.equal(one.loss, other.loss) or not torch.equal(one.gradient, other.gradient):
+        return "policy_loss gives other numbers when called again with the same batch"
+    return None
+
+
+def _padding_invariance(trial: Trial) -> str | None:
+    batch = batches.mixed()
+    wide = batch.padded(5)
+    width = batch.mask.shape[-1]
+    return _differs(trial, batch, wide, "five more columns of padding", lambda values: values[:, :width])
+
+
+def _order_invariance(trial: Trial) -> str | None:
+    batch = batches.mixed()
+    order = torch.randperm(len(batch.mask), generator=torch.Generator().manual_seed(1))
+    return _differs(trial, batch, batch.permuted(order), "another order of the responses", lambda v: v[order.argsort()])
+
+
+def _relabelling(trial: Trial) -> str | None:
+    batch = batches.mixed()
+    numbers = [int(str(prompt).rsplit("-", 1)[1]) for prompt in batch.index]
+    expected = trial.advantages(batch)
+    others = {
+        "a list of texts": [f"{97 - number}!" for number in numbers],
+        "a list of descending integers": [-5 * number for number in numbers],
+        "an object array of integers": batches.object_array([number + 1000 for number in numbers]),
+    }
+    for words, index in others.items():
+        found = trial.advantages(batch.relabelled(words, index))
+        if (reason := _apart("advantages", found, expected)) is not None:
+            return f"with {words} as index instead of an object array of texts, {reason}"
+    return None
+
+
+def _verl_types(trial: Trial) -> str | None:
+    batch = batches.mixed()
+    advantages = trial.advantages(batch)
+    keywords = trial.algorithm.compute_advantages(
+        token_level_rewards=batch.rewards, response_mask=batch.mask.float(), index=batch.index, config=batch.config
+    )[0]
+    if (reason := _apart("advantages", keywords, advantages)) is not None:
+        return f"with a float mask instead of an int64 one, and a config, {reason}"
+    expected = trial.outcome(batch, advantages, config=batch.config)
+    others = {
+        "an int64 mask": trial.outcome(batch, advantages, mask=batch.mask, config=batch.config),
+        "a float mask": trial.outcome(batch, advantages, mask=batch.mask.float(), config=batch.config),
+        "rollout weights of 1": trial.outcome(
+            batch, advantages, config=batch.config, weights=torch.ones_like(batch.log_prob)
+        ),
+    }
+    for words, found in others.items():
+        if (reason := _outcomes_apart(found, expected)) is not None:
+            return f"with {words} instead of a bool mask and no weights, {reason}"
+    return None
+
+
+NUMERIC: tuple[tuple[str, CheckFunction[Trial]], ...] = ordered(
+    "numeric",
+    {
+        "import": _import,
+        "advantage-shape": _advantage_shape,
+        "advantage-finite": _advantage_finite,
+        "advantage-padding": _advantage_padding,
+        "loss-scalar": _loss_scalar,
+        "loss-finite": _loss_finite,
+        "gradient": _gradient,
+        "gradient-padding": _gradient_padding,
+        "inputs-unchanged": _inputs_unchanged,
+        "deterministic": _deterministic,
+        "padding-invariance": _padding_invariance,
+        "order-invariance": _order_invariance,
+        "relabelling": _relabelling,
+        "verl-types": _verl_types,
+    },
+)
+
+
+def _advantage_batches() -> Iterator[Batch]:
+    yield batches.mixed()
+    yield from batches.degenerate()
+
+
+def _differs(trial: Trial, batch: Batch, changed: Batch, change: str, back: Any) -> str | None:
+    """Advantages and loss of `changed`, brought `back` to the form of `batch`, against those of `batch`."""
+    if (reason := _apart("advantages", back(trial.advantages(changed)), trial.advantages(batch))) is not None:
+        return f"{change} must change nothing, but {reason}"
+    # The same configuration for both: its sizes are those of the batch, which padding does not change.
+    found, expected = trial.outcome(changed, config=batch.config), trial.outcome(batch, config=batch.config)
+    reason = _outcomes_apart(Outcome(found.loss, back(found.gradient), found.metrics), expected)
+    return None if reason is None else f"{change} must change nothing, but {reason}"
+
+
+def _outcomes_apart(found: Outcome, expected: Outcome) -> str | None:
+    return _apart("the loss", found.loss, expected.loss) or _apart("the gradient", found.gradient, expected.gradient)
+
+
+def _apart(name: str, found: Tensor, expected: Tensor) -> str | None:
+    if torch.allclose(found, expected, rtol=_TOLERANCE, atol=_TOLERANCE):
+        return None
+    where = (found - expected).abs().nan_to_num(nan=math.inf).argmax()
+    return f"{name}: expected {expected.flatten()[where]:.6g}, found {found.flatten()[where]:.6g}"
+
+
+def _first(reasons: Iterator[str]) -> str | None:
+    return next(reasons, None)
+
+
+def _odd(values: Tensor) -> str:
+    """The first value that is not finite, and where."""
+    flat = int((~values.isfinite()).flatten().nonzero()[0])
+    position = [int(i) for i in torch.unravel_index(torch.tensor(flat), values.shape)]
+    return f"{values.flatten()[flat]:g}" + (f" at {position}" if position else "")
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)} and type {value.dtype}"
+    return (
+        f"{value!r} ({type(value).__name__})" if isinstance(value, float | int | str) else f"a {type(value).__name__}"
+    )

@@ -1,0 +1,64 @@
+"""Every check before training, cheapest first, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from poise_git.errors import CheckFailed
+
+Subject = TypeVar("Subject")
+# A check returns what is wrong, in words for the author of the code, or None.
+CheckFunction = Callable[[Subject], str | None]
+
+
+@dataclass(frozen=True)
+class Check:
+    """`what` completes the sentence: it is checked that ..."""
+
+    name: str
+    group: Literal["static", "numeric", "claims"]
+    what: str
+
+
+CHECKS: tuple[Check, ...] = (
+    Check("files", "static", "nothing of the recipe but algorithm.py differs from the parent"),
+    Check("size", "static", "the file is no larger than a few hundred lines"),
+    Check("parse", "static", "the file is Python"),
+    Check("imports", "static", "only torch, math, typing, collections.abc and .rollouts are imported"),
+    Check("names", "static", "no builtin that runs text, reads input or reaches into scopes is used"),
+    Check("attributes", "static", "no private attribute and no part of torch that touches files, processes or globals"),
+    Check("module-level", "static", "the module consists of imports, constants and functions"),
+    Check("entry-points", "static", "compute_advantages and policy_loss exist with verl's parameters"),
+    Check("import", "numeric", "the module can be imported"),
+    Check(
+        "advantage-shape", "numeric", "advantages and returns are (N, T) tensors of the rewards' type, without gradient"
+    ),
+    Check("advantage-finite", "numeric", "advantages are finite, for groups without contrast or with one member too"),
+    Check("advantage-padding", "numeric", "advantages are exactly 0 on padding"),
+    Check("loss-scalar", "numeric", "the loss is one differentiable number, the metrics are a mapping to floats"),
+    Check("loss-finite", "numeric", "loss and gradient are finite, at extreme probability ratios too"),
+    Check("gradient", "numeric", "the gradient of a batch with contrast is not zero"),
+    Check("gradient-padding", "numeric", "the gradient is exactly 0 on padding"),
+    Check("inputs-unchanged", "numeric", "no input is changed in place"),
+    Check("deterministic", "numeric", "the same input gives the same numbers"),
+    Check("padding-invariance", "numeric", "more padding changes neither advantages nor loss"),
+    Check("order-invariance", "numeric", "the order of the responses changes neither advantages nor loss"),
+    Check("relabelling", "numeric", "prompt identifiers of another type, or other ones, change nothing"),
+    Check("verl-types", "numeric", "masks, configs and rollout weights of the types that verl hands over are accepted"),
+    Check("claim", "claims", "no claim of the proposal about its code is refuted"),
+)
+
+
+def ordered(
+    group: str, functions: Mapping[str, CheckFunction[Subject]]
+) -> tuple[tuple[str, CheckFunction[Subject]], ...]:
+    """The functions of a group in the registry's order."""
+    return tuple((check.name, functions[check.name]) for check in CHECKS if check.group == group)
+
+
+def fail(check: str, reason: str | None) -> None:
+    """Raises CheckFailed if there is a reason."""
+    if reason is not None:
+        raise CheckFailed(check, reason)

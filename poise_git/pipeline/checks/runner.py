@@ -1,0 +1,106 @@
+"""All checks of one candidate, cheapest first, up to the first failure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from poise_git.analysis.evidence import ClaimVerdict, Verdict
+from poise_git.archive.entries import Claim
+from poise_git.errors import CheckFailed
+from poise_git.pipeline.checks.registry import fail
+from poise_git.pipeline.checks.static import STATIC, Sources
+from poise_git.pipeline.sandbox import ChildFailed, Sandbox
+
+_CHILD = "poise_git.pipeline.checks.child:run"
+_VERDICTS = {True: Verdict.HELD, False: Verdict.REFUTED, None: Verdict.UNDECIDED}
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What the checks found.
+
+    Attributes:
+        passed: names of the checks passed, in order, each with the seconds it took.
+        failure: the first failure, if any; nothing is checked after it.
+        claims: one verdict per claim of the proposal, if the numeric checks passed.
+    """
+
+    passed: tuple[tuple[str, float], ...]
+    failure: CheckFailed | None
+    claims: tuple[ClaimVerdict, ...]
+
+
+def check_candidate(
+    recipe: Mapping[str, str],
+    claims: Sequence[Claim],
+    parent: Mapping[str, str],
+    sandbox: Sandbox,
+    scratch: Path,
+) -> CheckReport:
+    """Check a candidate's recipe (file name -> text) against its proposal's claims and its parent's recipe.
+
+    The static checks read the text in this process; the others run in one sandboxed child, in the folder `scratch`.
+    """
+    passed: list[tuple[str, float]] = []
+    verdicts: tuple[ClaimVerdict, ...] = ()
+    try:
+        _read(Sources(recipe, parent), passed)
+        verdicts = _try(recipe, claims, parent, sandbox, scratch, passed)
+        _hold(verdicts)
+    except CheckFailed as failure:
+        return CheckReport(tuple(passed), failure, verdicts)
+    return CheckReport((*passed, ("claim", 0.0)), None, verdicts)
+
+
+def _read(sources: Sources, passed: list[tuple[str, float]]) -> None:
+    for name, check in STATIC:
+        began = time.perf_counter()
+        fail(name, check(sources))
+        passed.append((name, time.perf_counter() - began))
+
+
+def _try(
+    recipe: Mapping[str, str],
+    claims: Sequence[Claim],
+    parent: Mapping[str, str],
+    sandbox: Sandbox,
+    scratch: Path,
+    passed: list[tuple[str, float]],
+) -> tuple[ClaimVerdict, ...]:
+    under_way = ["import"]
+
+    def follow(message: Mapping[str, Any]) -> None:
+        if "started" in message:
+            under_way.append(str(message["started"]))
+        else:
+            passed.append((str(message["passed"]), float(message["seconds"])))
+
+    arguments = {
+        "recipe": dict(recipe),
+        "parent": dict(parent),
+        "claims": [(claim.check, dict(claim.arguments)) for claim in claims],
+    }
+    try:
+        found = sandbox.run(_CHILD, arguments, scratch, on_message=follow).value
+        if found["failure"] is not None:
+            check, reason = found["failure"]
+            raise CheckFailed(str(check), str(reason))
+        return tuple(
+            ClaimVerdict(claim, _VERDICTS[held], str(because))
+            for claim, (held, because) in zip(claims, found["claims"], strict=True)
+        )
+    except ChildFailed as failure:
+        raise CheckFailed(under_way[-1], failure.reason) from failure
+    except (KeyError, TypeError, ValueError) as error:
+        # The child shares its process with the candidate, which may have spoken in its place.
+        raise CheckFailed(under_way[-1], "the answer of the checks was tampered with") from error
+
+
+def _hold(verdicts: Sequence[ClaimVerdict]) -> None:
+    for entry in verdicts:
+        if entry.verdict is Verdict.REFUTED:
+            raise CheckFailed("claim", f"refuted: {entry.claim.statement} ({entry.because})")

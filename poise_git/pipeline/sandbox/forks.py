@@ -1,0 +1,118 @@
+"""The parent's handle of the fork server: started on first use, restarted when it died."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+import poise_git
+from poise_git.errors import PoiseError
+
+# All that a child inherits of the environment.
+_ALLOWED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
+# One thread a run: runs are what is parallel here, and a server with threads could not fork.
+_SINGLE_THREADED = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")}
+_SERVER = "poise_git.pipeline.sandbox.server"
+# With the parent's own module path, whatever made it.
+_BOOT = f"""import sys, runpy, json
+sys.path[:] = json.loads(sys.argv.pop(1))
+runpy.run_module({_SERVER!r}, run_name="__main__")"""
+_PATIENCE = 10.0
+
+
+class ForkServer:
+    """Hands the descriptors of runs to a server process. Thread-safe."""
+
+    def __init__(self, modules: Sequence[str]) -> None:
+        self._modules = tuple(modules)
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._line: socket.socket | None = None
+        self._errors: IO[bytes] | None = None
+
+    def submit(self, descriptors: Sequence[int]) -> None:
+        """Have a keeper forked that owns copies of `descriptors`.
+
+        Raises:
+            PoiseError: there is no starting the server.
+        """
+        with self._lock:
+            if not (self._alive() and self._send(descriptors)):
+                self._end()
+                self._start()
+                if not self._send(descriptors):
+                    raise PoiseError(f"the sandbox's fork server does not start: {self.last_words()}")
+
+    def last_words(self) -> str:
+        """The last line the server printed."""
+        if self._errors is None:
+            return ""
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").split("\n")
+        return next((line for line in reversed(lines) if line.strip()), "")
+
+    def close(self) -> None:
+        with self._lock:
+            self._end()
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def _alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def _send(self, descriptors: Sequence[int]) -> bool:
+        assert self._line is not None
+        try:
+            socket.send_fds(self._line, [b"r"], descriptors)
+        except OSError:
+            return False
+        return True
+
+    def _start(self) -> None:
+        if sys.platform != "linux":
+            raise PoiseError("the sandbox needs Linux; run poise-git in a Linux container or virtual machine")
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _end
+        own = str(Path(poise_git.__file__).parents[1])
+        path = [*(entry for entry in sys.path if os.path.isabs(entry)), own]
+        inherited = {name: os.environ[name] for name in _ALLOWED if name in os.environ}
+        with theirs:
+            self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-s", "-P", "-c", _BOOT, json.dumps(path)),
+                    *(str(theirs.fileno()), *self._modules),
+                ],
+                env={**inherited, **_SINGLE_THREADED, "PYTHONHASHSEED": "0"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._errors,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+                cwd="/",
+            )
+        self._line = ours
+
+    def _end(self) -> None:
+        if self._line is not None:
+            self._line.close()
+        if self._process is not None:
+            try:
+                self._process.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        if self._errors is not None:
+            with contextlib.suppress(OSError):
+                self._errors.close()
+        self._process = self._line = self._errors = None

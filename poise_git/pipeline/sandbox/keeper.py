@@ -1,0 +1,108 @@
+"""The process that keeps one run: trusted, first of its process namespace, it ends everything below it.
+
+    fork server ── forks ── entrance (enters the namespaces) ── keeper ── child (runs the code)
+
+The keeper reports how the child ended, and stops it when the line to the parent closes: because the parent wants
+it, or because the parent is dead. When the keeper itself dies, the kernel kills its whole namespace.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NoReturn
+
+from poise_git.pipeline.sandbox import child, kernel, view
+from poise_git.pipeline.sandbox.layers import Wall
+from poise_git.settings import SandboxSettings
+
+_HEADER = 8
+
+
+def send_request(line: socket.socket, request: object) -> None:
+    body = json.dumps(request).encode()
+    line.sendall(len(body).to_bytes(_HEADER, "big") + body)
+
+
+def keep(line: socket.socket, messages: int, output: int, server: int) -> NoReturn:
+    """Serve the one request that arrives on `line`, in a process that was just forked by the process `server`."""
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        _die_with_parent(server)
+        with line.makefile("rb") as stream:
+            request = json.loads(stream.read(int.from_bytes(stream.read(_HEADER), "big")))
+        scratch = Path(request["scratch"])
+        readable = view.readable_paths(map(Path, request["readable"]))
+        wall = Wall(SandboxSettings.model_validate(request["settings"]), scratch, readable)
+        wall.enter_namespaces()
+        # Changed credentials may have cleared it.
+        _die_with_parent(server)
+        entrance = os.getpid()
+        if keeper := os.fork():
+            for descriptor in (line.fileno(), messages, output):
+                os.close(descriptor)
+            os.waitpid(keeper, 0)
+            os._exit(0)
+        wall.become_nobody()
+        _die_with_parent(entrance if os.getpid() != 1 else 0)
+        kernel.process_control(kernel.PR_SET_CHILD_SUBREAPER, 1)
+        kernel.process_control(kernel.PR_SET_DUMPABLE, 0)
+        if (pid := os.fork()) == 0:
+            child.run(wall, request["entry"], request["arguments"], messages, output)
+        for descriptor in (messages, output):
+            os.close(descriptor)
+        with contextlib.suppress(OSError):
+            kernel.drop_capabilities()
+        status = _watch(pid, line)
+        line.sendall(json.dumps(status).encode() + b"\n")
+    except BaseException:
+        # On the fork server's standard error, where the parent finds it.
+        traceback.print_exc()
+    finally:
+        os._exit(0)
+
+
+def _watch(pid: int, line: socket.socket) -> dict[str, float]:
+    """Wait for the child, or for the line to close, and leave no process behind."""
+    ended = os.pidfd_open(pid)
+    select.select([ended, line.fileno()], [], [])
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(ended, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    _end_descendants()
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {"exit": os.waitstatus_to_exitcode(status), "cpu_seconds": usage.ru_utime + usage.ru_stime}
+
+
+def _end_descendants() -> None:
+    """Orphans come to the keeper, first of the namespace or not."""
+    while True:
+        with contextlib.suppress(ProcessLookupError):
+            for pid in _children():
+                os.kill(pid, signal.SIGKILL)
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def _children() -> Iterable[int]:
+    if os.getpid() == 1:
+        # In a process namespace of its own, -1 is everybody but the keeper.
+        return (-1,)
+    return map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+
+
+def _die_with_parent(parent: int) -> None:
+    """Be killed when `parent` dies; it may have died already."""
+    kernel.process_control(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)

@@ -1,0 +1,104 @@
+"""The Linux system calls of the wall, each raising OSError with the call's name."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_NOEXEC = 0x8
+MS_BIND = 0x1000
+MS_REC = 0x4000
+MS_PRIVATE = 0x40000
+
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+
+LANDLOCK_CREATE_RULESET = 444
+LANDLOCK_ADD_RULE = 445
+LANDLOCK_RESTRICT_SELF = 446
+
+_MOUNT_SETATTR = 442
+_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+_CAPSET = {"x86_64": 126, "aarch64": 91}
+_CAPABILITY_VERSION_3 = 0x20080522
+_AT_FDCWD = -100
+_AT_RECURSIVE = 0x8000
+_MOUNT_ATTR_RDONLY = 0x1
+_MOUNT_ATTR_NOSUID = 0x2
+_MNT_DETACH = 2
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def system_call(name: str, number: int, *arguments: object) -> int:
+    """The call's result. Raises OSError if it is negative."""
+    return _checked(name, _libc.syscall(ctypes.c_long(number), *arguments))
+
+
+def unshare(flags: int) -> None:
+    _checked("unshare", _libc.unshare(flags))
+
+
+def process_control(option: int, value: int) -> None:
+    """prctl(2)."""
+    _checked("prctl", _libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0))
+
+
+def mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
+    fields = [None if field is None else os.fsencode(field) for field in (source, target, kind, data)]
+    _checked(f"mount {target}", _libc.mount(fields[0], fields[1], fields[2], ctypes.c_ulong(flags), fields[3]))
+
+
+def set_read_only(target: str, *, recursive: bool) -> None:
+    """Make the mount `target`, and with `recursive` all below it, read-only and set-uid free (Linux 5.12)."""
+    attributes = (ctypes.c_uint64 * 4)(_MOUNT_ATTR_RDONLY | _MOUNT_ATTR_NOSUID, 0, 0, 0)
+    system_call(
+        f"mount_setattr {target}",
+        _MOUNT_SETATTR,
+        _AT_FDCWD,
+        os.fsencode(target),
+        _AT_RECURSIVE if recursive else 0,
+        ctypes.byref(attributes),
+        ctypes.c_size_t(ctypes.sizeof(attributes)),
+    )
+
+
+def enter_root(folder: str) -> None:
+    """Make the mount point `folder` the root folder, with the old root out of reach."""
+    os.chdir(folder)
+    system_call("pivot_root", _number(_PIVOT_ROOT), b".", b".")
+    _checked("umount2", _libc.umount2(b".", _MNT_DETACH))
+    os.chdir("/")
+
+
+def drop_capabilities() -> None:
+    """Give up every capability, those over one's own user namespace too."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    nothing = (ctypes.c_uint32 * 6)()
+    system_call("capset", _number(_CAPSET), ctypes.byref(header), ctypes.byref(nothing))
+
+
+def _number(numbers: dict[str, int]) -> int:
+    try:
+        return numbers[platform.machine()]
+    except KeyError:
+        raise OSError(f"not known for {platform.machine()}") from None
+
+
+def _checked(name: str, result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+    return result

@@ -1,0 +1,167 @@
+"""The layers of the wall around a child, each tried on its own: one that a machine lacks takes down no other."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from poise_git.pipeline.sandbox import kernel, landlock, view
+from poise_git.settings import SandboxSettings
+
+# The user "nobody", whom root becomes.
+_NOBODY = 65534
+_OPEN_FILES = 256
+_MEBIBYTE = 1 << 20
+_PRIVATE = {
+    "network namespace": kernel.CLONE_NEWNET,
+    "process namespace": kernel.CLONE_NEWPID,
+    "mount namespace": kernel.CLONE_NEWNS,
+    "ipc namespace": kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS,
+}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of the wall: is it up, and its version, or why it is not."""
+
+    name: str
+    up: bool
+    detail: str = ""
+
+    def to_data(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass
+class Wall:
+    """The wall around one run, put up by three calls in three places.
+
+    `enter_namespaces`, then in a fork of it (the first process of the process namespace) `become_nobody`, then in
+    a fork of that, which is to run the code, `shut`.
+    """
+
+    settings: SandboxSettings
+    scratch: Path
+    readable: tuple[Path, ...]
+    layers: list[Layer] = field(default_factory=list)
+
+    def up(self, name: str) -> bool:
+        return any(layer.up for layer in self.layers if layer.name == name)
+
+    @property
+    def missing(self) -> tuple[Layer, ...]:
+        return tuple(layer for layer in self.layers if not layer.up)
+
+    def enter_namespaces(self) -> None:
+        """Private network, processes (for children only), mounts and inter-process communication.
+
+        Root takes them as it is; anybody else needs a user namespace to own them.
+        """
+        if os.geteuid() != 0:
+            self._try("user namespace", _enter_user_namespace)
+        for name, flags in _PRIVATE.items():
+            self._try(name, partial(kernel.unshare, flags))
+
+    def become_nobody(self) -> None:
+        """The private root folder; then away from root, and into a user namespace that is owned by nobody."""
+        if self.up("mount namespace"):
+            self._try("private root folder", partial(view.enter_private_root, self.readable, self.scratch))
+        else:
+            self.layers.append(Layer("private root folder", False, "no mount namespace"))
+        if os.geteuid() == 0:
+            self._try("unprivileged user", self._leave_root)
+            self._try("user namespace", _enter_user_namespace)
+        else:
+            self.layers.append(Layer("unprivileged user", True, f"uid {os.getuid()}"))
+
+    def shut(self) -> None:
+        """Limits, no capabilities and no way to new ones, no files but those named; for this process, for good."""
+        self._try("resource limits", self._limit)
+        self._try("no new privileges", partial(kernel.process_control, kernel.PR_SET_NO_NEW_PRIVS, 1))
+        self._try("no capabilities", kernel.drop_capabilities)
+        self._try("landlock", self._restrict_files)
+
+    def _try(self, name: str, step: Callable[[], str | None]) -> None:
+        try:
+            self.layers.append(Layer(name, True, step() or ""))
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            self.layers.append(Layer(name, False, " ".join(reason.split())))
+
+    def _leave_root(self) -> str:
+        for folder, names, files in os.walk(self.scratch):
+            for name in (".", *names, *files):
+                os.chown(os.path.join(folder, name), _NOBODY, _NOBODY, follow_symlinks=False)
+        with _as_user(_NOBODY):
+            shut_out = next((path for path in (*self.readable, self.scratch) if not _reachable(path)), None)
+        if shut_out is not None:
+            raise OSError(f"{shut_out} is out of the reach of other users than root")
+        os.setgroups([])
+        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+        return f"uid {_NOBODY}"
+
+    def _limit(self) -> None:
+        limits = self.settings
+        mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() if _has_proc() else 0
+        # A user namespace counts its own processes only; elsewhere the limit is on all that the user runs.
+        others = 0 if self.up("user namespace") else _tasks()
+        _set_limit(resource.RLIMIT_AS, mapped + limits.memory_mb * _MEBIBYTE)
+        _set_limit(resource.RLIMIT_NPROC, others + limits.processes)
+        _set_limit(resource.RLIMIT_FSIZE, limits.file_mb * _MEBIBYTE)
+        _set_limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
+        _set_limit(resource.RLIMIT_CORE, 0)
+        # The soft limit's signal tells the CPU limit from other deaths; who ignores it dies of the hard one.
+        resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_seconds, limits.cpu_seconds + 1))
+
+    def _restrict_files(self) -> str:
+        abi = landlock.restrict((*self.readable, view.PROCESSES), (self.scratch, view.SINK))
+        return f"ABI {abi}"
+
+
+def _enter_user_namespace() -> None:
+    """A user namespace in which the present user is itself and nobody else is anybody."""
+    user, group = os.getuid(), os.getgid()
+    # A process that changed its user is not dumpable, and its /proc entries belong to root.
+    kernel.process_control(kernel.PR_SET_DUMPABLE, 1)
+    kernel.unshare(kernel.CLONE_NEWUSER)
+    for file, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+        Path("/proc/self", file).write_text(text)
+
+
+@contextmanager
+def _as_user(user: int) -> Iterator[None]:
+    os.seteuid(user)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def _reachable(path: Path) -> bool:
+    return os.access(path, os.R_OK, effective_ids=True)
+
+
+def _has_proc() -> bool:
+    return Path("/proc/self/statm").exists()
+
+
+def _tasks() -> int:
+    """All threads of the machine, an upper bound for those of one user."""
+    return int(Path("/proc/loadavg").read_text().split()[3].split("/")[1])
+
+
+def _set_limit(which: int, value: int) -> None:
+    hard = resource.getrlimit(which)[1]
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(which, (value, value))
+
+
+def describe(layers: Sequence[Layer]) -> str:
+    return "; ".join(f"{layer.name} ({layer.detail})" if layer.detail else layer.name for layer in layers)

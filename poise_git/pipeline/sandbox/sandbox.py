@@ -1,0 +1,268 @@
+"""The parent's side: run an entry point in a child process behind the wall, and survive whatever it does."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from poise_git.pipeline.sandbox.channel import Messages, Output
+from poise_git.pipeline.sandbox.failures import Cancelled, ChildFailed, IsolationMissing, NeverBegan
+from poise_git.pipeline.sandbox.forks import ForkServer
+from poise_git.pipeline.sandbox.keeper import send_request
+from poise_git.pipeline.sandbox.layers import Layer, describe
+from poise_git.settings import SandboxSettings
+
+# Imported once by the fork server: what costs time, and what runs are made of. None of it is a candidate's.
+PRELOADED = ("numpy", "torch", "poise_git.pipeline.protocol", "poise_git.pipeline.checks.child")
+_TICK = 0.1
+_CHUNK = 1 << 16
+# How long a keeper may take to end what is below it.
+_PATIENCE = 10.0
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A run that ended well: what the entry point returned, the processor time of it and all it started, the
+    tail of what it printed, and the wall that was around it."""
+
+    value: Any
+    cpu_seconds: float
+    output: str
+    layers: tuple[Layer, ...]
+
+
+class Sandbox:
+    """Runs entry points in walled child processes. Thread-safe; a context manager that ends everything."""
+
+    def __init__(self, settings: SandboxSettings, preloaded: Sequence[str] = PRELOADED) -> None:
+        self._settings = settings
+        self._server = ForkServer(preloaded)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the fork server and with it every child; a later `run` starts a new one."""
+        self._server.close()
+
+    def run(
+        self,
+        entry: str,
+        arguments: Mapping[str, Any],
+        scratch: Path,
+        *,
+        readable: Sequence[Path] = (),
+        on_message: Callable[[Mapping[str, Any]], None] | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> Completed:
+        """Call `entry` ("package.module:function") as `function(arguments, send)` in a child process.
+
+        The child works in the folder `scratch`, the only one it can write (as root, its content becomes the user
+        nobody's); it can read Python, its packages, this package and `readable`. Each mapping it gives to `send`
+        arrives in `on_message`, on the calling thread. Arguments, messages and the value are plain JSON data.
+
+        Raises:
+            ChildFailed: an exception, a death or a limit, with the reason in one line.
+            IsolationMissing: the settings require a layer of the wall that this machine lacks.
+            Cancelled: `cancelled` was set; the child is gone.
+        """
+        request = {
+            "entry": entry,
+            "arguments": arguments,
+            "scratch": str(scratch.resolve()),
+            "readable": [str(path.absolute()) for path in readable],
+            "settings": self._settings.model_dump(mode="json"),
+        }
+        try:
+            return self._run_once(request, on_message, cancelled)
+        except NeverBegan:
+            # The fork server died under it, of which only the next call could know; nothing is done twice.
+            return self._run_once(request, on_message, cancelled)
+
+    def _run_once(
+        self,
+        request: Mapping[str, Any],
+        on_message: Callable[[Mapping[str, Any]], None] | None,
+        cancelled: threading.Event | None,
+    ) -> Completed:
+        with _Run(self._settings, self._server, on_message, cancelled) as run:
+            run.start(request)
+            return run.follow()
+
+
+class _Run:
+    """One child as the parent sees it: a line to its keeper, a pipe of messages, a pipe of output."""
+
+    def __init__(
+        self,
+        settings: SandboxSettings,
+        server: ForkServer,
+        on_message: Callable[[Mapping[str, Any]], None] | None,
+        cancelled: threading.Event | None,
+    ) -> None:
+        self._settings, self._server = settings, server
+        self._on_message = on_message
+        self._cancelled = cancelled
+        self._deadline: float | None = None
+        self._messages, self._output = Messages(), Output(settings.file_mb)
+        self._ending: dict[str, Any] = {}
+        self._layers: tuple[Layer, ...] = ()
+        self._status = b""
+        self._line, self._keeper_line = socket.socketpair()
+        self._message_pipe, self._output_pipe = os.pipe(), os.pipe()
+        self._selector = selectors.DefaultSelector()
+        for source, take in (
+            (self._line.fileno(), self._take_status),
+            (self._message_pipe[0], self._take_messages),
+            (self._output_pipe[0], self._output.feed),
+        ):
+            os.set_blocking(source, False)
+            self._selector.register(source, selectors.EVENT_READ, take)
+        os.set_blocking(self._line.fileno(), True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+        self._selector.close()
+        self._line.close()
+        os.close(self._message_pipe[0])
+        os.close(self._output_pipe[0])
+
+    def start(self, request: Mapping[str, Any]) -> None:
+        given = (self._keeper_line.fileno(), self._message_pipe[1], self._output_pipe[1])
+        try:
+            self._server.submit(given)
+        finally:
+            self._keeper_line.close()
+            os.close(self._message_pipe[1])
+            os.close(self._output_pipe[1])
+        try:
+            send_request(self._line, request)
+        except OSError as error:
+            raise self._never_began() from error
+
+    def follow(self) -> Completed:
+        """Pass messages on until the child has ended, and say how it did."""
+        try:
+            while self._line.fileno() in self._selector.get_map():
+                self._step()
+            self._drain()
+        except ChildFailed as failure:
+            raise ChildFailed(failure.reason, self._output.tail) from None
+        return self._verdict()
+
+    def _step(self) -> None:
+        for key, _ in self._selector.select(_TICK):
+            self._read(key)
+        if self._cancelled is not None and self._cancelled.is_set():
+            raise Cancelled
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            raise ChildFailed(f"wall time limit of {self._settings.wall_seconds} s reached")
+
+    def _read(self, key: selectors.SelectorKey) -> int:
+        try:
+            data = os.read(key.fd, _CHUNK)
+        except (BlockingIOError, ConnectionResetError):
+            data = b""
+        if not data:
+            self._selector.unregister(key.fd)
+        key.data(data)
+        return len(data)
+
+    def _drain(self) -> None:
+        """Read what the dead child has left in its pipes."""
+        for key in list(self._selector.get_map().values()):
+            while self._read(key):
+                pass
+
+    def _take_status(self, data: bytes) -> None:
+        self._status += data
+
+    def _take_messages(self, data: bytes) -> None:
+        for kind, content in self._messages.feed(data):
+            if kind == "layers":
+                # Said once, before there is anybody who could lie.
+                if self._layers:
+                    raise ChildFailed("sent something that is not a message on the message pipe")
+                self._begin(tuple(Layer(**layer) for layer in content))
+            elif kind != "message":
+                self._ending[kind] = content
+            elif self._on_message is not None:
+                self._on_message(content)
+
+    def _begin(self, layers: tuple[Layer, ...]) -> None:
+        self._layers = layers
+        self._deadline = time.monotonic() + self._settings.wall_seconds
+        missing = [layer for layer in layers if not layer.up]
+        if missing and self._settings.require_isolation:
+            raise IsolationMissing(
+                f"the sandbox lacks {describe(missing)}; see `poise-git doctor`, or set "
+                "sandbox.require_isolation: false in poise.yaml to run without"
+            )
+
+    def _verdict(self) -> Completed:
+        """The end of a child whose keeper has spoken, or has died without a word."""
+        if not self._status:
+            if not self._layers:
+                raise self._never_began()
+            raise ChildFailed("the sandbox's keeper process was killed", self._output.tail)
+        status = json.loads(self._status)
+        exit_code, cpu_seconds = status["exit"], status["cpu_seconds"]
+        if exit_code == 0 and "value" in self._ending:
+            return Completed(self._ending["value"], cpu_seconds, self._output.tail, self._layers)
+        raise ChildFailed(self._reason(exit_code, cpu_seconds), self._output.tail)
+
+    def _reason(self, exit_code: int, cpu_seconds: float) -> str:
+        limit = self._settings.cpu_seconds
+        if exit_code == -signal.SIGXCPU or (exit_code == -signal.SIGKILL and cpu_seconds >= limit):
+            return f"CPU time limit of {limit} s reached"
+        if exit_code < 0:
+            return f"killed by signal {-exit_code} ({signal.Signals(-exit_code).name})"
+        return str(self._ending.get("error", f"ended without a result (exit status {exit_code})"))
+
+    def _never_began(self) -> NeverBegan:
+        return NeverBegan(f"the sandbox could not start a child: {self._server.last_words() or 'it was killed'}")
+
+    def _stop(self) -> None:
+        """Have the keeper end the child, and wait until it has."""
+        try:
+            self._line.shutdown(socket.SHUT_WR)
+            self._line.settimeout(_PATIENCE)
+            while self._line.recv(_CHUNK):
+                pass
+        except OSError:
+            return
+
+
+def probe(arguments: Mapping[str, Any], send: Callable[[Mapping[str, Any]], None]) -> None:
+    """An entry point that does nothing: the layers come with every run."""
+
+
+def isolation() -> tuple[Layer, ...]:
+    """The layers of the wall on this machine, each tried in a child.
+
+    Raises:
+        PoiseError: there is no child to be had.
+    """
+    with tempfile.TemporaryDirectory() as scratch, Sandbox(SandboxSettings(), preloaded=()) as sandbox:
+        return sandbox.run(f"{__name__}:probe", {}, Path(scratch)).layers

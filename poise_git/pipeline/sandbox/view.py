@@ -1,0 +1,92 @@
+"""What a child may see of the file system, and the private root folder that shows exactly that."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import poise_git
+from poise_git.pipeline.sandbox import kernel
+
+_SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin")
+# What the dynamic linker and the clock need; nothing about users, hosts or keys.
+_SETTINGS = ("/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives", "/sys/devices/system/cpu")
+_DEVICES = ("/dev/zero", "/dev/random", "/dev/urandom")
+SINK = Path("/dev/null")
+PROCESSES = Path("/proc")
+# Hidden beneath the new root while it is built; any folder would do.
+_STAGE = "/tmp"
+
+
+def readable_paths(extra: Iterable[Path]) -> tuple[Path, ...]:
+    """Everything a child may read: the system, this Python with its packages, this package, and `extra`."""
+    python = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix]
+    packages = [entry for entry in sys.path if Path(entry).name in ("site-packages", "dist-packages")]
+    own = Path(poise_git.__file__).parent
+    named = [*map(Path, (*_SYSTEM, *_SETTINGS, *_DEVICES, *python, *packages)), own, *extra]
+    # A path under both its names, since either may be in use.
+    both = [name for path in named for name in (path.absolute(), path.resolve())]
+    return tuple(path for path in dict.fromkeys(both) if path.exists())
+
+
+def enter_private_root(readable: Iterable[Path], scratch: Path) -> None:
+    """Replace the root folder by one that holds `readable`, read-only, and `scratch`, writable, and nothing else.
+
+    Needs a mount namespace of one's own and the right to mount in it.
+
+    Raises: OSError.
+    """
+    os.umask(0o022)
+    kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+    shown = _outermost(path for path in readable if not _is_top_link(path))
+    links = {path: os.readlink(path) for path in readable if _is_top_link(path)}
+    sources = {path: os.open(path, os.O_PATH) for path in (*shown, SINK, scratch)}
+    kernel.mount("tmpfs", _STAGE, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=1m,mode=755")
+    for path, target in links.items():
+        os.symlink(target, f"{_STAGE}{path}")
+    for path, source in sources.items():
+        _show(path, source)
+        os.close(source)
+        if path not in (SINK, scratch):
+            kernel.set_read_only(f"{_STAGE}{path}", recursive=True)
+    _show_processes()
+    kernel.set_read_only(_STAGE, recursive=False)
+    kernel.enter_root(_STAGE)
+    os.chdir(scratch)
+
+
+def _show(path: Path, source: int) -> None:
+    target = Path(f"{_STAGE}{path}")
+    if not target.exists():
+        if stat.S_ISDIR(os.fstat(source).st_mode):
+            target.mkdir(parents=True)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.touch()
+    kernel.mount(f"/proc/self/fd/{source}", str(target), None, kernel.MS_BIND | kernel.MS_REC)
+
+
+def _show_processes() -> None:
+    """The namespace's own /proc; where a container masks parts of its /proc the kernel refuses, and there is none."""
+    target = f"{_STAGE}{PROCESSES}"
+    os.mkdir(target)
+    with contextlib.suppress(OSError):
+        kernel.mount("proc", target, "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
+
+
+def _is_top_link(path: Path) -> bool:
+    """/bin -> usr/bin, as most distributions have it."""
+    return path.parent == Path("/") and path.is_symlink()
+
+
+def _outermost(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """`paths` without those that lie beneath another one."""
+    kept: list[Path] = []
+    for path in sorted(paths, key=lambda path: len(path.parts)):
+        if not any(path.is_relative_to(other) for other in kept):
+            kept.append(path)
+    return tuple(kept)

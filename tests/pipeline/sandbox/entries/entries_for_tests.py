@@ -1,0 +1,146 @@
+"""Entry points of sandboxed children: the well-behaved ones, and one for each way to misbehave."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+Send = Callable[[Mapping[str, Any]], None]
+
+
+def echo(arguments: Mapping[str, Any], send: Send) -> Any:
+    send({"heard": arguments})
+    print("printed by echo")
+    return {"arguments": arguments, "folder": os.getcwd()}
+
+
+def surroundings(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
+    processes = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return {
+        "environment": dict(os.environ),
+        "processes": processes,
+        "pid": os.getpid(),
+        "uid": os.getuid(),
+        "capabilities": next(line for line in Path("/proc/self/status").read_text().splitlines() if "CapEff" in line),
+        "modules": sorted(module for module in ("torch", "numpy") if module in sys.modules),
+        "descriptors": sorted(map(int, os.listdir("/proc/self/fd"))),
+    }
+
+
+def write(arguments: Mapping[str, Any], send: Send) -> None:
+    Path(arguments["path"]).write_text("written")
+
+
+def read(arguments: Mapping[str, Any], send: Send) -> str:
+    return Path(arguments["path"]).read_text()
+
+
+def write_large_file(arguments: Mapping[str, Any], send: Send) -> None:
+    with open("large", "wb") as file:
+        for _ in range(arguments["mb"]):
+            file.write(bytes(1 << 20))
+
+
+def connect(arguments: Mapping[str, Any], send: Send) -> None:
+    socket.create_connection((arguments["host"], arguments["port"]), timeout=5)
+
+
+def send_datagram(arguments: Mapping[str, Any], send: Send) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"secret", (arguments["host"], arguments["port"]))
+
+
+def sleep(arguments: Mapping[str, Any], send: Send) -> None:
+    send({"asleep": True})
+    time.sleep(3600)
+
+
+def spin(arguments: Mapping[str, Any], send: Send) -> None:
+    while True:
+        pass
+
+
+def spin_a_while(arguments: Mapping[str, Any], send: Send) -> None:
+    while time.process_time() < arguments["seconds"]:
+        pass
+
+
+def print_without_end(arguments: Mapping[str, Any], send: Send) -> None:
+    while True:
+        print("x" * 100_000)
+
+
+def kill_itself(arguments: Mapping[str, Any], send: Send) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_everybody(arguments: Mapping[str, Any], send: Send) -> None:
+    for pid in (os.getppid(), -1, *range(1, 400)):
+        if pid != os.getpid():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                continue
+    time.sleep(0.2)
+
+
+def crash(arguments: Mapping[str, Any], send: Send) -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def leave(arguments: Mapping[str, Any], send: Send) -> None:
+    os._exit(0)
+
+
+def exit_politely(arguments: Mapping[str, Any], send: Send) -> None:
+    sys.exit(3)
+
+
+def fail(arguments: Mapping[str, Any], send: Send) -> None:
+    print("before the end")
+    raise ValueError("the first line\nthe second line")
+
+
+def not_json(arguments: Mapping[str, Any], send: Send) -> object:
+    return object()
+
+
+def allocate(arguments: Mapping[str, Any], send: Send) -> int:
+    return len(bytearray(arguments["gb"] << 30))
+
+
+def fork_without_end(arguments: Mapping[str, Any], send: Send) -> None:
+    while True:
+        if os.fork() == 0:
+            time.sleep(3600)
+
+
+def leave_orphans(arguments: Mapping[str, Any], send: Send) -> str:
+    for _ in range(3):
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                time.sleep(3600)
+            os._exit(0)
+    return "gone"
+
+
+def write_garbage(arguments: Mapping[str, Any], send: Send) -> None:
+    os.write(3, arguments["text"].encode())
+    time.sleep(3600)
+
+
+def write_giant_message(arguments: Mapping[str, Any], send: Send) -> None:
+    while True:
+        os.write(3, b"x" * (1 << 20))
+
+
+def pretend_new_layers(arguments: Mapping[str, Any], send: Send) -> None:
+    os.write(3, b'{"layers": [{"nonsense": 1}]}\n')
+    time.sleep(3600)

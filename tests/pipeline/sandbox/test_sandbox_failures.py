@@ -1,0 +1,77 @@
+"""Every way in which a child can misbehave ends as one clear line, and harms nobody."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any
+
+import pytest
+
+from poise_git.pipeline.sandbox import ChildFailed
+
+
+@pytest.mark.parametrize(
+    ("entry", "arguments", "reason"),
+    [
+        ("fail", {}, "ValueError: the first line the second line"),
+        ("exit_politely", {}, "SystemExit: 3"),
+        ("leave", {}, "ended without a result (exit status 0)"),
+        ("kill_itself", {}, "killed by signal 9 (SIGKILL)"),
+        ("crash", {}, "killed by signal 11 (SIGSEGV)"),
+        ("not_json", {}, "TypeError: Object of type object is not JSON serializable"),
+        ("print_without_end", {}, "wrote more than 4 MB of output"),
+        ("write_large_file", {"mb": 5}, "OSError: [Errno 27] File too large"),
+        ("allocate", {"gb": 100}, "MemoryError"),
+        ("write_garbage", {"text": "nonsense\n"}, "sent something that is not a message on the message pipe"),
+        ("write_garbage", {"text": "[1]\n"}, "sent something that is not a message on the message pipe"),
+        ("write_garbage", {"text": "[" * 100_000 + "\n"}, "sent something that is not a message on the message pipe"),
+        ("write_garbage", {"text": '{"message": 3}\n'}, "sent a message of kind 'message' with the wrong content"),
+        ("write_giant_message", {}, "sent a message of more than 16 MB"),
+        ("pretend_new_layers", {}, "sent something that is not a message on the message pipe"),
+        ("no_such_entry", {}, "AttributeError: module 'entries_for_tests' has no attribute 'no_such_entry'"),
+    ],
+)
+def test_reason(children: Any, entry: str, arguments: dict[str, Any], reason: str) -> None:
+    child = children()
+    assert child.failure(entry, **arguments).reason == reason
+    assert child.run("echo").output == "printed by echo\n", "the sandbox goes on"
+
+
+def test_output_is_kept_with_the_failure(children: Any) -> None:
+    output = children().failure("fail").output
+    assert output.startswith("before the end")
+    assert "ValueError" in output
+
+
+@pytest.mark.parametrize("entry", ["sleep", "spin"])
+def test_wall_limit(children: Any, entry: str) -> None:
+    began = time.monotonic()
+    failure = children(wall_seconds=1).failure(entry)
+    assert failure.reason == "wall time limit of 1 s reached"
+    assert time.monotonic() - began < 10
+
+
+def test_processor_limit(children: Any) -> None:
+    assert children(cpu_seconds=1).failure("spin").reason == "CPU time limit of 1 s reached"
+
+
+def test_fork_bomb(children: Any) -> None:
+    child = children(processes=8)
+    assert child.failure("fork_without_end").reason.startswith("BlockingIOError: ")
+    assert children.server(), "nobody but the fork server"
+
+
+def test_orphans_are_ended(children: Any) -> None:
+    assert children().run("leave_orphans").value == "gone"
+    assert children.server()
+
+
+def test_killing_everybody_hits_nobody(children: Any) -> None:
+    child = children()
+    child.run("echo")
+    server = children.server()
+    with contextlib.suppress(ChildFailed):
+        child.run("kill_everybody")
+    assert child.run("echo").output == "printed by echo\n"
+    assert children.server() == server
