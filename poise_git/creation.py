@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 from poise_git.archive import Archive
-from poise_git.archive.initialize import initialize
 from poise_git.errors import UsageError
 from poise_git.experiment import SETTINGS_FILE
 from poise_git.pipeline.backends import BACKENDS
@@ -35,7 +34,7 @@ def create_archive(directory: Path, *, backend: str = "testbed", directive: str 
     chosen = {"protocol": next(iter(protocols)), "directive": directive}
     for setting, value in chosen.items():
         files[SETTINGS_FILE] = _with_setting(files[SETTINGS_FILE], setting, value)
-    return initialize(directory, files, hook_files())
+    return Archive.create(directory, files, hook_files())
 
 
 def _with_setting(text: str, setting: str, value: str) -> str:

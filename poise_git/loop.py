@@ -132,7 +132,7 @@ class Search:
         if goal.candidates is not None:
             choices = choices[: max(1, goal.candidates - self.evaluated)]
 
-        earlier = [proposal for node in genealogy if (proposal := self.archive.proposal(node.name))]
+        earlier = [self.experiment.proposal(node) for node in genealogy]
         gains = gains_over_parent(genealogy, self.protocol.hash)
         slots = []
         for place, choice in enumerate(choices):
@@ -191,10 +191,19 @@ class Search:
                 events.CandidateAdded(proposal.name, proposal.parent, proposal.mechanism, len(report.passed), repairs)
             )
 
+    def verify_by_name(self, name: str) -> bool:
+        """Check a candidate that is a branch already, such as one committed by hand; archive a failure."""
+        proposal = self.experiment.proposal(self.archive.genealogy()[name])
+        report = self.check(proposal, self.archive.recipe(name)["algorithm.py"])
+        self.verdicts[name] = report.claims
+        if report.failure:
+            self._fail(name, report.failure.check, report.failure.reason)
+        return report.failure is None
+
     def train(self, names: Iterable[str]) -> None:
         """Every missing run of the named candidates; runs are archived as they end, candidates when complete."""
         genealogy, seeds = self.archive.genealogy(), self.protocol.seeds
-        pending = [name for name in names if genealogy.by_name[name].status_under(self.protocol.hash) is Status.PENDING]
+        pending = [name for name in names if genealogy[name].status_under(self.protocol.hash) is Status.PENDING]
         for name, failure in self._run_missing(pending, seeds):
             if failure:
                 self._fail(name, failure.stage, failure.reason)
@@ -206,8 +215,8 @@ class Search:
     def reflect(self, name: str) -> Metrics:
         """Metrics and diagnosis of a candidate whose runs are complete, archived in one commit."""
         metrics = self.experiment.measure(name, self.experiment.runs(name, self.protocol.seeds))
-        proposal = self.archive.proposal(name)
-        if name == ROOT or proposal is None:
+        proposal = self.experiment.proposal(self.archive.genealogy()[name])
+        if name == ROOT:
             reflection = Reflection({"verdict": "root"}, "The root: every other candidate is compared with it.\n")
         else:
             if name not in self.verdicts:
@@ -234,7 +243,7 @@ class Search:
 
     def check(self, proposal: Proposal, source: str) -> CheckReport:
         """All checks before training, of `source` as a child of the proposal's parent, in the sandbox."""
-        recipe = self.archive.recipe(proposal.parent)
+        recipe = self.archive.recipe(proposal.parent or ROOT)
         with tempfile.TemporaryDirectory(prefix="poise-") as scratch:
             child = {**recipe, "algorithm.py": source}
             return check_candidate(child, proposal.claims, recipe, self.sandbox, Path(scratch))

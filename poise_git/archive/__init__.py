@@ -1,0 +1,211 @@
+"""The archive: git is the only place where a search is kept.
+
+`Archive` is the door; the modules are the rooms:
+
+    refs, entries, messages, notes, documents    what is kept, and in which form
+    git, stream                                  how git is run, and how commits are made
+    reader, genealogy                            from git to values
+    writer, journal, lock, stale                 from values to git, one writer at a time
+    initialize, configure, doctor                making an archive, and keeping it whole
+
+Nothing here knows of reinforcement learning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Literal
+
+from poise_git.archive import configure, doctor, journal, reader, writer
+from poise_git.archive.documents import load_reflection, load_yaml
+from poise_git.archive.entries import ROOT, Candidate, Metrics, Proposal, Reflection, Run
+from poise_git.archive.genealogy import Genealogy
+from poise_git.archive.git import DURABLE, Repository
+from poise_git.archive.initialize import initialize
+from poise_git.archive.lock import Lock, hold
+from poise_git.archive.notes import latest_runs
+from poise_git.archive.refs import TRAJECTORY_NOTES, candidate_name, candidate_ref, evidence_ref
+from poise_git.errors import NotAnArchive
+
+__all__ = ["Archive"]
+
+
+class Archive:
+    """One search, kept in a git repository.
+
+    Reads are never fooled by what is checked out; writes never touch the work tree or the index.
+    Candidates are named by `name` where they must exist, and resolved from a person's text by `resolve`.
+    """
+
+    def __init__(self, repository: Repository) -> None:
+        self.repository = repository
+
+    @classmethod
+    def open(cls, path: str | Path = ".") -> Archive:
+        """The archive that `path` lies in: its root or any folder of it, a bare clone, a linked worktree.
+
+        Raises:
+            NotAnArchive: there is none.
+        """
+        repository = Repository.discover(Path(path))
+        if repository.object_id(candidate_ref(ROOT)):
+            return cls(repository)
+        for remote in configure.remotes(repository):
+            if repository.object_id(f"refs/remotes/{remote}/poise/{ROOT}"):
+                wanted = " ".join(f"'{refspec}'" for refspec in configure.fetch_refspecs())
+                raise NotAnArchive(
+                    f"{path}: a clone without its candidates yet; fetch them: git fetch {remote} {wanted}"
+                )
+        raise NotAnArchive(f"{path}: a git repository, but no archive; make one elsewhere: poise-git init DIR")
+
+    @classmethod
+    def create(cls, directory: str | Path, template: Mapping[str, str | bytes], hooks: Mapping[str, str]) -> Archive:
+        """Make a new archive; see `initialize.initialize`."""
+        return cls(initialize(Path(directory), template, hooks))
+
+    @property
+    def root(self) -> Path:
+        """Where a person finds it: the top of the work tree, or the bare repository."""
+        return self.repository.work_tree or self.repository.git_dir
+
+    # Candidates.
+
+    def genealogy(self) -> Genealogy:
+        return reader.read_genealogy(self.repository)
+
+    def resolve(self, text: str) -> Candidate:
+        """The candidate that `text` means: its name, a branch of it, or any revision at its commit or its evidence.
+
+        Raises:
+            UnknownCandidate: none; names that come close.
+        """
+        genealogy = self.genealogy()
+        name = candidate_name(text)
+        if name is not None and name in genealogy:
+            return genealogy[name]
+        commit = self.repository.object_id(f"{text}^{{commit}}")
+        if commit is None:
+            raise genealogy.unknown(text)
+        line = self.repository.text("rev-list", "--first-parent", commit).splitlines()
+        found = next((genealogy.by_commit[each] for each in line if each in genealogy.by_commit), None)
+        if found is None or not (commit == found.commit or self._is_evidence(commit, found)):
+            raise genealogy.unknown(text)
+        return found
+
+    def _is_evidence(self, commit: str, candidate: Candidate) -> bool:
+        if candidate.evidence is None:
+            return False
+        line = self.repository.text("rev-list", "--first-parent", f"{candidate.commit}..{candidate.evidence}")
+        return commit in line.splitlines()
+
+    # Files, at any revision (a branch, a ref, a commit).
+
+    def read_text(self, revision: str, path: str) -> str | None:
+        """The file `path` at `revision`; None if there is none."""
+        return reader.read_text(self.repository, revision, path)
+
+    def list_texts(self, revision: str, folder: str) -> dict[str, str]:
+        """Every file under `folder` at `revision`, by path relative to it."""
+        return reader.list_texts(self.repository, revision, folder)
+
+    def work_tree_text(self, branch: str, path: str) -> str | None:
+        """The file `path` as it stands in the work tree; None if there is none, or `branch` is not checked out."""
+        if self.repository.work_tree is None or self.repository.head() != f"refs/heads/{branch}":
+            return None
+        file = self.repository.work_tree / path
+        return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else None
+
+    def recipe(self, candidate: str) -> dict[str, str]:
+        """The files of `recipe/` of a candidate, or of any revision, by name relative to it.
+
+        Raises:
+            UnknownCandidate: there is neither.
+        """
+        name = candidate_name(candidate)
+        for revision in (candidate_ref(name) if name else candidate, candidate):
+            if files := self.list_texts(revision, "recipe"):
+                return files
+        raise self.genealogy().unknown(candidate)
+
+    def diff(self, of: str, to: str) -> str:
+        """The patch that turns one revision into another, as git prints it."""
+        return self.repository.run("diff", "--no-ext-diff", of, to).decode(errors="replace")
+
+    # Evidence; `name` is a candidate's name.
+
+    def proposal(self, name: str) -> Proposal | None:
+        """None for a candidate made by plain git without one."""
+        path = writer.proposal_path(name)
+        text = self.read_text(evidence_ref(name), path)
+        return None if text is None else Proposal.from_data(load_yaml(text, path))
+
+    def metrics_file(self, name: str) -> Metrics | None:
+        """The newest metrics with all details; the genealogy has the short form of every protocol's."""
+        path = writer.metrics_path(name)
+        text = self.read_text(evidence_ref(name), path)
+        return None if text is None else Metrics.from_data(load_yaml(text, path))
+
+    def reflection(self, name: str) -> Reflection | None:
+        path = writer.reflection_path(name)
+        text = self.read_text(evidence_ref(name), path)
+        return None if text is None else load_reflection(text, path)
+
+    def runs(self, name: str) -> tuple[Run, ...]:
+        """The latest run of every protocol and seed, sorted by both."""
+        commit = self.repository.object_id(candidate_ref(name))
+        return latest_runs(reader.read_note(self.repository, TRAJECTORY_NOTES, commit)) if commit else ()
+
+    # Writing.
+
+    def add_candidate(self, proposal: Proposal, algorithm: str) -> Candidate:
+        return writer.add_candidate(self.repository, proposal, algorithm)
+
+    def add_run(self, name: str, run: Run) -> None:
+        writer.add_run(self.repository, name, run)
+
+    def add_evidence(self, name: str, metrics: Metrics, reflection: Reflection | None) -> None:
+        writer.add_evidence(self.repository, name, metrics, reflection)
+
+    # The journal.
+
+    def write_round(self, number: int, data: Mapping[str, Any]) -> None:
+        journal.write_round(self.repository, number, data)
+
+    def rounds(self) -> tuple[dict[str, Any], ...]:
+        """Every round's data, newest last."""
+        return journal.read_rounds(self.repository)
+
+    def write_principles(self, data: Mapping[str, Any]) -> None:
+        journal.write_principles(self.repository, data)
+
+    def principles(self) -> dict[str, Any]:
+        return journal.read_principles(self.repository)
+
+    # Upkeep.
+
+    def lock(self, name: Literal["write", "search"], wait: float | None = None) -> AbstractContextManager[None]:
+        """Hold a lock of this archive for a `with` block; `wait` in seconds.
+
+        Raises:
+            ArchiveLocked: another process holds it.
+        """
+        return hold(self.repository.common_dir, Lock(name), wait)
+
+    def maintain(self) -> None:
+        """Pack refs and, when git finds it worth while, objects: what a long search leaves loose."""
+        with self.lock("write"):
+            self.repository.run("pack-refs", "--all", options=DURABLE)
+            self.repository.run("gc", "--auto", "--quiet", options=(*DURABLE, "-c", "gc.autoDetach=false"))
+            self.repository.run("commit-graph", "write", "--reachable", "--no-progress", options=DURABLE)
+
+    def add_refspecs(self, remote: str) -> None:
+        """Let `git fetch REMOTE` bring candidates, evidence, notes and the journal."""
+        configure.add_refspecs(self.repository, remote)
+
+    def examine(self, hooks: Mapping[str, str]) -> tuple[doctor.Finding, ...]:
+        return doctor.examine(self.repository, hooks)
+
+    def repair(self, hooks: Mapping[str, str]) -> None:
+        doctor.repair(self.repository, hooks)

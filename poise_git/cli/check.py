@@ -22,7 +22,7 @@ Examples:
 @json_option
 def command(ref: str | None, file: Path | None, as_json: bool) -> None:
     """Run all checks that come before training, in the sandbox."""
-    from poise_git.archive.entries import ROOT
+    from poise_git.archive.entries import ROOT, Claim
     from poise_git.errors import CheckFailed, UsageError
     from poise_git.experiment import load_poise_settings
     from poise_git.pipeline.checks import check_candidate
@@ -32,7 +32,8 @@ def command(ref: str | None, file: Path | None, as_json: bool) -> None:
         raise UsageError("name either a candidate (or revision) or --file: poise-git check HEAD")
     archive = open_archive()
     root = archive.recipe(ROOT)
-    parent, claims = root, ()
+    parent = root
+    claims: tuple[Claim, ...] = ()
     if file is not None:
         recipe = {**root, "algorithm.py": file.read_text(encoding="utf-8", errors="replace")}
     else:

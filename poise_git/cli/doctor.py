@@ -12,26 +12,24 @@ def command(repair: bool, as_json: bool) -> None:
     """Verify the archive, and say which walls of the sandbox this machine has."""
     from dataclasses import asdict
 
-    from poise_git.archive.doctor import examine, mend
     from poise_git.errors import PoiseError
     from poise_git.pipeline.sandbox import isolation
+    from poise_git.resources import hook_files
 
     archive = open_archive()
-    mended = mend(archive) if repair else ()
-    findings, layers = examine(archive), isolation()
+    if repair:
+        archive.repair(hook_files())
+    findings, layers = archive.examine(hook_files()), isolation()
     if as_json:
         print_json(
             {
                 "findings": [asdict(finding) for finding in findings],
-                "mended": list(mended),
                 "sandbox": [asdict(layer) for layer in layers],
             }
         )
     else:
-        for line in mended:
-            click.echo(f"mended  {line}")
         for finding in findings:
-            click.echo(f"found   {finding}")
+            click.echo(f"found   {finding.where}: {finding.what}; {finding.advice}")
         click.echo(f"archive {'has problems' if findings else 'is whole'}: {archive.root}")
         for layer in layers:
             click.echo(f"sandbox {'up  ' if layer.up else 'DOWN'}  {layer.name}: {layer.detail}")

@@ -11,11 +11,12 @@ from poise_git.cli.common import candidate_argument, json_option, open_archive, 
 @protocol_option
 @json_option
 def command(ref: str, workers: int | None, protocol: str | None, as_json: bool) -> None:
-    """Train and evaluate one candidate under the protocol: every run the archive does not hold yet."""
-    from poise_git.archive.entries import ROOT
+    """Check, train and evaluate one candidate under the protocol: every run the archive does not hold yet."""
+    from poise_git.archive.entries import ROOT, Status
     from poise_git.cli.progress import show_progress
     from poise_git.cli.render import candidate_data, score_text
     from poise_git.cli.searching import open_search
+    from poise_git.errors import PoiseError
     from poise_git.experiment import Experiment
 
     experiment = Experiment.load(open_archive(), protocol=protocol)
@@ -27,9 +28,14 @@ def command(ref: str, workers: int | None, protocol: str | None, as_json: bool) 
         experiment.archive.lock("search"),
     ):
         search.prepare()
-        search.train(dict.fromkeys((ROOT, candidate.name)))
+        search.train([ROOT])
+        pending = candidate.status_under(experiment.protocol.hash) is Status.PENDING
+        if pending and search.verify_by_name(candidate.name):
+            search.train([candidate.name])
     found = experiment.archive.resolve(candidate.name)
     if as_json:
         print_json(candidate_data(found, experiment.protocol.hash))
     else:
         click.echo(f"{found.name}  {score_text(found, experiment.protocol.hash)}")
+    if found.status_under(experiment.protocol.hash) is Status.FAILED:
+        click.get_current_context().exit(PoiseError.exit_code)

@@ -46,7 +46,7 @@ def line_of(event: events.Event) -> str | None:
 
 
 def data_of(event: events.Event) -> dict[str, Any]:
-    return {"event": type(event).__name__} | json.loads(json.dumps(asdict(event), default=str))
+    return {"event": type(event).__name__, **asdict(event)}
 
 
 @dataclass
@@ -135,7 +135,7 @@ def show_progress(*, as_json: bool, goal: int | None, seeds: int, evaluated: int
     """An observer that shows events the way the output wants them."""
     console = Console()
     if as_json:
-        yield lambda event: click.echo(json.dumps(data_of(event), ensure_ascii=False))
+        yield lambda event: click.echo(json.dumps(data_of(event), ensure_ascii=False, default=str))
     elif console.is_terminal:
         display = Display(goal, seeds, evaluated, console)
         with Live(display, console=console, refresh_per_second=4, transient=True):

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
+from functools import partial
 
 from poise_git.errors import RunFailed
 from poise_git.executors.interface import Outcome
@@ -31,7 +32,7 @@ class LocalExecutor:
                     self.backend.run,
                     job,
                     self.sandbox,
-                    lambda progress, job=job: on_progress(job, progress),
+                    partial(on_progress, job),
                     stop[job.candidate, job.seed],
                 ): job
                 for job in jobs

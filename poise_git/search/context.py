@@ -23,11 +23,13 @@ class Context:
     """Everything a proposal may depend on.
 
     `line` is the parent's ancestors, root first; `references` are grouped by why they are shown: "performance",
-    "complementary", "exploratory", "failed" and "sibling". `source` is the parent's `recipe/algorithm.py`.
+    "complementary", "exploratory", "failed" and "sibling". `source` is the parent's `recipe/algorithm.py`,
+    `root_source` the root candidate's.
     """
 
     parent: Known
     source: str
+    root_source: str
     line: tuple[Known, ...]
     references: dict[str, tuple[Known, ...]]
     cards: tuple[Card, ...]

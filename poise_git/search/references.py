@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable, Mapping
 
 from poise_git.archive import Archive
-from poise_git.archive.entries import Candidate, Status
+from poise_git.archive.entries import ROOT, Candidate, Status
 from poise_git.archive.genealogy import Genealogy
 from poise_git.search.context import Context, Known
 from poise_git.search.literature import Card
@@ -41,6 +41,7 @@ def assemble_context(
     return Context(
         parent=known(genealogy.by_name[parent]),
         source=archive.recipe(parent)["algorithm.py"],
+        root_source=archive.recipe(ROOT)["algorithm.py"],
         line=tuple(known(ancestor) for ancestor in genealogy.ancestors(parent)),
         references={kind: tuple(known(candidate) for candidate in chosen) for kind, chosen in references.items()},
         cards=cards,

@@ -1,0 +1,3 @@
+from poise_git.cli.main import main
+
+main()

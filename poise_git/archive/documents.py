@@ -1,0 +1,79 @@
+"""Committed documents: YAML, and Markdown with YAML front matter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from poise_git.archive.entries import Reflection
+from poise_git.errors import ArchiveError
+
+_FENCE = "---\n"
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Multi-line text as a block, so that a diff of it reads as text; anything unusual in quotes, with escapes."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    lines = text.split("\n")
+    style = None
+    if not all(line.isprintable() for line in lines):
+        style = '"'
+    elif len(lines) > 1 and lines[0] and all(line == line.strip() for line in lines):
+        style = "|"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def dump_yaml(data: Mapping[str, Any]) -> str:
+    """Plain data as YAML, in the given order.
+
+    Raises:
+        ArchiveError: something in it is not plain data.
+    """
+    try:
+        return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110))
+    except yaml.YAMLError as error:
+        raise ArchiveError(f"not plain data, cannot be kept as YAML: {_one_line(error)}") from error
+
+
+def load_yaml(text: str, file: str) -> dict[str, Any]:
+    """The mapping that `text`, the content of `file`, holds.
+
+    Raises:
+        ArchiveError: it is not YAML, or not a mapping.
+    """
+    try:
+        data = yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ArchiveError(f"{file}: not YAML: {_one_line(error)}") from error
+    if not isinstance(data, dict):
+        raise ArchiveError(f"{file}: expected `field: value` lines")
+    return data
+
+
+def dump_reflection(reflection: Reflection) -> str:
+    """Front matter with the facts, then the prose."""
+    return f"{_FENCE}{dump_yaml(reflection.facts)}{_FENCE}\n{reflection.prose}\n"
+
+
+def load_reflection(text: str, file: str) -> Reflection:
+    """Read back what `dump_reflection` wrote, or a person edited.
+
+    Raises:
+        ArchiveError: the front matter is missing or broken.
+    """
+    head, fence, prose = text.removeprefix(_FENCE).partition(f"\n{_FENCE}")
+    if not text.startswith(_FENCE) or not fence:
+        raise ArchiveError(f"{file}: expected front matter between two lines `---`")
+    return Reflection(load_yaml(head, file), prose.removeprefix("\n").removesuffix("\n"))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,99 @@
+"""The genealogy: every candidate and how they descend from each other, as one value."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from poise_git.archive.entries import ROOT, Candidate
+from poise_git.errors import UnknownCandidate
+
+
+@dataclass(frozen=True)
+class Genealogy:
+    """All candidates in commit order: parents stand before their children, older ones before younger ones."""
+
+    candidates: tuple[Candidate, ...]
+
+    def __iter__(self) -> Iterator[Candidate]:
+        return iter(self.candidates)
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.by_name
+
+    def __getitem__(self, name: str) -> Candidate:
+        """The candidate of that name.
+
+        Raises:
+            UnknownCandidate: there is none; names that come close.
+        """
+        if name not in self.by_name:
+            raise self.unknown(name)
+        return self.by_name[name]
+
+    def unknown(self, text: str) -> UnknownCandidate:
+        """The error for a `text` that names no candidate."""
+        close = difflib.get_close_matches(text.removeprefix("poise/"), self.by_name, n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else "`poise-git log` lists the candidates"
+        return UnknownCandidate(f"no candidate and no revision {text!r} in this archive; {hint}")
+
+    @cached_property
+    def by_name(self) -> dict[str, Candidate]:
+        return {candidate.name: candidate for candidate in self.candidates}
+
+    @cached_property
+    def by_commit(self) -> dict[str, Candidate]:
+        return {candidate.commit: candidate for candidate in self.candidates}
+
+    @property
+    def root(self) -> Candidate:
+        return self[ROOT]
+
+    def children(self, name: str) -> tuple[Candidate, ...]:
+        return self._children.get(self[name].name, ())
+
+    def ancestors(self, name: str) -> tuple[Candidate, ...]:
+        """All from which `name` descends by any parent, root first, without itself."""
+        found: set[str] = set()
+        waiting = list(self[name].parents)
+        while waiting:
+            parent = waiting.pop()
+            if parent not in found and parent in self.by_name:
+                found.add(parent)
+                waiting += self.by_name[parent].parents
+        return tuple(candidate for candidate in self.candidates if candidate.name in found)
+
+    def descendants(self, name: str) -> tuple[Candidate, ...]:
+        """All that descend from `name` by any parent, in commit order, without itself."""
+        found: set[str] = set()
+        waiting = list(self.children(name))
+        while waiting:
+            child = waiting.pop()
+            if child.name not in found:
+                found.add(child.name)
+                waiting += self._children.get(child.name, ())
+        return tuple(candidate for candidate in self.candidates if candidate.name in found)
+
+    def path(self, name: str) -> tuple[Candidate, ...]:
+        """The line from the root to `name`, both included, by first parents."""
+        line = [self[name]]
+        while line[-1].parents and line[-1].parents[0] in self.by_name:
+            line.append(self.by_name[line[-1].parents[0]])
+        return tuple(reversed(line))
+
+    def depth(self, name: str) -> int:
+        """Steps from the root by first parents; 0 for the root."""
+        return len(self.path(name)) - 1
+
+    @cached_property
+    def _children(self) -> dict[str, tuple[Candidate, ...]]:
+        found: dict[str, list[Candidate]] = {}
+        for candidate in self.candidates:
+            for parent in candidate.parents:
+                found.setdefault(parent, []).append(candidate)
+        return {parent: tuple(children) for parent, children in found.items()}

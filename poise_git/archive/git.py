@@ -1,0 +1,225 @@
+"""The one place that runs git: object reads in batch, object writes in one stream, refs in one transaction.
+
+Everything goes through GitPython's command layer; its object layer is slow in loops. Commands are pinned to one
+repository, so that a caller's environment (a git hook sets GIT_DIR and GIT_INDEX_FILE) cannot redirect them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+# Without it, importing GitPython where git is missing is an ImportError; so it is one clear line at first use.
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+
+from git import Git
+from git.exc import GitCommandNotFound
+from git.repo.fun import find_worktree_git_dir
+
+from poise_git.archive.stream import CommitStream
+from poise_git.errors import ArchiveError, NotAnArchive, RefMoved
+
+NO_OBJECT = "0" * 40
+# Objects and refs are flushed to disk before a ref moves. New objects stay in the pack that fast-import writes, which
+# is one flush, where loose objects would be nine. A person's hooks do not run for the writer.
+DURABLE = (
+    "-c", "core.fsync=committed", "-c", "fastimport.unpackLimit=0", "-c", "core.hooksPath=/dev/null",
+)  # fmt: skip
+# Every object is looked for in every pack; above this number small packs are rolled up into larger ones.
+MANY_PACKS = 50
+FALLBACK_IDENTITY = ("poise-git", "poise-git@localhost")
+_UNSAFE_IN_IDENTITY = re.compile(r"[<>\n\0]")
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Move:
+    """One ref from `old` (None: it must not exist) to `new`."""
+
+    ref: str
+    new: str
+    old: str | None
+
+
+class GitFailed(ArchiveError):
+    """A git command failed; the message is git's own last line."""
+
+
+class RefLocked(RefMoved):
+    """The `.lock` file of a ref exists: another git process moves it, or died while it did."""
+
+
+class Repository:
+    """One git repository, bare or not, main or linked worktree."""
+
+    def __init__(self, git_dir: Path, work_tree: Path | None) -> None:
+        self.git_dir, self.work_tree = git_dir, work_tree
+        link = git_dir / "commondir"
+        self.common_dir = (git_dir / link.read_text().strip()).resolve() if link.is_file() else git_dir
+        self._git = Git(work_tree or git_dir)
+        environment = {
+            "GIT_DIR": str(git_dir),
+            "GIT_COMMON_DIR": str(self.common_dir),
+            "GIT_OBJECT_DIRECTORY": str(self.common_dir / "objects"),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": "",
+            "GIT_INDEX_FILE": str(git_dir / "index"),
+            "GIT_NAMESPACE": "",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_EDITOR": "true",
+        }
+        if work_tree is not None:
+            environment["GIT_WORK_TREE"] = str(work_tree)
+        self._git.update_environment(**environment)
+        # GitPython's persistent `cat-file` answers one question at a time.
+        self._asking = threading.Lock()
+
+    @classmethod
+    def discover(cls, path: Path) -> Repository:
+        """The repository that `path` lies in.
+
+        Raises:
+            NotAnArchive: there is none.
+        """
+        start = path.expanduser().resolve()
+        for folder in (start, *start.parents):
+            inside = folder / ".git"
+            linked = find_worktree_git_dir(inside)
+            if linked:
+                return cls((folder / linked).resolve(), folder)
+            if _is_git_dir(inside):
+                return cls(inside, folder)
+            if _is_git_dir(folder):
+                return cls(folder, None)
+        raise NotAnArchive(f"{path}: no archive here; make one: poise-git init {path}")
+
+    # Commands.
+
+    def run(self, *arguments: str, stdin: bytes = b"", options: Sequence[str] = ()) -> bytes:
+        """Run one git command to its end and return what it printed.
+
+        It runs in a session of its own: an interrupt from the terminal is for this process to handle, between
+        two commands, not for git in the middle of one.
+
+        Raises:
+            GitFailed: it exited with an error.
+            ArchiveError: git is not installed.
+        """
+        try:
+            process = self._git.execute(
+                [Git.GIT_PYTHON_GIT_EXECUTABLE or "git", *options, *arguments],
+                istream=subprocess.PIPE,
+                as_process=True,
+                start_new_session=True,
+            )
+        except GitCommandNotFound as error:
+            raise ArchiveError("git is not installed or not on PATH: install git 2.36 or newer") from error
+        running = process.proc
+        assert running is not None
+        with running:
+            output, errors = running.communicate(stdin)
+        if running.returncode != 0:
+            lines = [line for line in errors.decode(errors="replace").splitlines() if line.strip()]
+            said = next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[-1] if lines else "")
+            raise GitFailed(f"{self.git_dir}: git {arguments[0]}: {said or f'exit status {running.returncode}'}")
+        return bytes(output)
+
+    def text(self, *arguments: str, stdin: bytes = b"") -> str:
+        """`run`, decoded, without the last newline."""
+        return self.run(*arguments, stdin=stdin).decode(errors="replace").removesuffix("\n")
+
+    # Reading.
+
+    def object_id(self, name: str) -> str | None:
+        """The object that a revision, ref or `revision:path` names; None if there is none. No process is started."""
+        found = self._ask(name, lambda: self._git.get_object_header(name))
+        return os.fsdecode(found[0]) if found else None
+
+    def read(self, name: str) -> tuple[str, bytes] | None:
+        """Type and content of the object that `name` names; None if there is none. No process is started."""
+        found = self._ask(name, lambda: self._git.get_object_data(name))
+        return (os.fsdecode(found[1]), found[3]) if found else None
+
+    def refs(self, *patterns: str) -> dict[str, str]:
+        """Every ref under the patterns (prefixes) and the object it points at, by name."""
+        lines = self.text("for-each-ref", "--format=%(objectname) %(refname)", *patterns).splitlines()
+        return {ref: commit for commit, ref in (line.split(" ", 1) for line in lines)}
+
+    def head(self) -> str | None:
+        """The ref of the branch that is checked out; None when HEAD is detached."""
+        with suppress(GitFailed):
+            return self.text("symbolic-ref", "--quiet", "HEAD")
+        return None
+
+    # GitPython gives names and types as bytes where its annotations say text: `fsdecode` takes both.
+    def _ask(self, name: str, question: Callable[[], Answer]) -> Answer | None:
+        if not name.strip() or "\n" in name or "\0" in name:
+            return None
+        with self._asking:
+            for attempt in (1, 2):
+                try:
+                    return question()
+                except GitCommandNotFound as error:
+                    raise ArchiveError("git is not installed or not on PATH: install git 2.36 or newer") from error
+                except (ValueError, OSError) as error:
+                    if isinstance(error, ValueError) and "SHA is empty" not in str(error):
+                        return None
+                    # The persistent process has died (an interrupt reaches it too): ask a new one, once.
+                    self._git.clear_cache()
+                    if attempt == 2:
+                        raise GitFailed(f"{self.git_dir}: git cat-file: {' '.join(str(error).split())}") from error
+        return None
+
+    # Writing.
+
+    @cached_property
+    def identity(self) -> str:
+        """`Name <address>` of whoever commits: environment, then configuration, then a fallback."""
+        configured: dict[str, str] = {}
+        with suppress(GitFailed):
+            lines = self.text("config", "--get-regexp", r"^user\.(name|email)$").splitlines()
+            configured = dict(line.split(" ", 1) for line in lines if " " in line)
+        name = os.environ.get("GIT_COMMITTER_NAME") or configured.get("user.name") or FALLBACK_IDENTITY[0]
+        address = os.environ.get("GIT_COMMITTER_EMAIL") or configured.get("user.email") or FALLBACK_IDENTITY[1]
+        return f"{_UNSAFE_IN_IDENTITY.sub('', name)} <{_UNSAFE_IN_IDENTITY.sub('', address)}>"
+
+    def fast_import(self, stream: CommitStream) -> dict[str, str]:
+        """Write the objects of a stream and move no ref; returns the commits by their names within the stream."""
+        printed = self.run("fast-import", "--quiet", "--done", stdin=stream.to_bytes(), options=DURABLE)
+        return dict(zip(stream.commits, printed.decode().split(), strict=True))
+
+    def move_refs(self, moves: Iterable[Move]) -> None:
+        """Move refs in the given order, all or none against other writers, each only if it still is at `old`.
+
+        Raises:
+            RefMoved: one was not; none has moved.
+            RefLocked: the lock file of one exists; none has moved.
+        """
+        lines = [f"update {move.ref} {move.new} {move.old or NO_OBJECT}\n" for move in moves]
+        script = "".join(["start\n", *lines, "prepare\n", "commit\n"])
+        try:
+            self.run("update-ref", "--stdin", stdin=script.encode(), options=DURABLE)
+        except GitFailed as error:
+            if "File exists" in str(error):
+                raise RefLocked(str(error)) from error
+            if "cannot lock ref" in str(error):
+                raise RefMoved(str(error)) from error
+            raise
+
+    def roll_up_packs(self) -> None:
+        """Merge small packs, if there are many, until each is twice the size of the next one; deltas are left to gc."""
+        if len(list((self.common_dir / "objects" / "pack").glob("*.pack"))) > MANY_PACKS:
+            options = (*DURABLE, "-c", "repack.writeBitmaps=false")
+            self.run("repack", "--geometric=2", "-d", "-l", "--quiet", "--window=0", options=options)
+
+
+def _is_git_dir(folder: Path) -> bool:
+    return (folder / "HEAD").is_file() and (folder / "objects").is_dir() and (folder / "refs").is_dir()

@@ -1,0 +1,97 @@
+"""A new archive: the template on `main`, the root candidate on top of it, configuration and hooks."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from pathlib import Path
+
+from poise_git.archive.configure import configure, install_hooks
+from poise_git.archive.documents import dump_yaml
+from poise_git.archive.entries import ROOT, Proposal
+from poise_git.archive.git import Repository
+from poise_git.archive.messages import describe, format_candidate, format_proposal_added, one_line
+from poise_git.archive.refs import MAIN, candidate_ref, evidence_ref
+from poise_git.archive.writer import ALGORITHM, Change, proposal_path, publish
+from poise_git.errors import ArchiveError, NotAnArchive
+
+TEMPLATE_AGENT = "template"
+
+
+def initialize(directory: Path, template: Mapping[str, str | bytes], hooks: Mapping[str, str]) -> Repository:
+    """Make an archive of `template` (path -> content) in a new or empty directory, or in a repository without commits.
+
+    A run that was killed is completed by the next one.
+
+    Raises:
+        ArchiveError: `directory` is an archive already, a bare repository, not empty, or not to be written.
+        NotAnArchive: it is a repository with commits of its own.
+    """
+    if ALGORITHM not in template:
+        raise ArchiveError(f"the template has no {ALGORITHM}")
+    repository = _prepare(directory.expanduser().resolve())
+    configure(repository)
+    install_hooks(repository, hooks)
+    _write_first_commits(repository, template)
+    repository.run("reset", "--quiet", "--hard", MAIN)
+    return repository
+
+
+def _prepare(directory: Path) -> Repository:
+    """The repository to fill."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        content = sorted(path.name for path in directory.iterdir())
+    except OSError as error:
+        raise ArchiveError(f"{directory}: {error.strerror}; name another directory") from error
+    if {"HEAD", "objects", "refs"} <= set(content):
+        raise ArchiveError(f"{directory}: a bare repository; make the archive in a new directory and push it here")
+    if ".git" in content:
+        repository = Repository.discover(directory)
+        if repository.object_id(candidate_ref(ROOT)):
+            raise ArchiveError(f"{directory}: an archive already; go on with it: poise-git evolve {directory}")
+        # A kill between two renames can leave these; what else there may be is somebody else's.
+        refs = repository.refs().keys()
+        if refs and not {evidence_ref(ROOT)} <= refs <= {evidence_ref(ROOT), MAIN}:
+            raise NotAnArchive(f"{directory}: a git repository with commits of its own; make the archive elsewhere")
+        content.remove(".git")
+    if content:
+        raise ArchiveError(f"{directory}: not empty (it has {content[0]}); name a new directory")
+    # Pinned before it exists: git makes exactly this one, whatever the environment says.
+    repository = Repository(directory / ".git", directory)
+    repository.run("init", "--quiet", options=("-c", "init.defaultBranch=main"))
+    repository.run("symbolic-ref", "HEAD", MAIN)
+    return repository
+
+
+def _write_first_commits(repository: Repository, template: Mapping[str, str | bytes]) -> None:
+    root = root_proposal(template[ALGORITHM])
+    candidate, evidence = candidate_ref(ROOT), evidence_ref(ROOT)
+
+    def build(change: Change) -> None:
+        rest = {path: content for path, content in template.items() if path != ALGORITHM}
+        base = change.stream.commit("archive: template\n", [], rest)
+        algorithm = change.stream.commit(format_candidate(describe(root)), [base], {ALGORITHM: template[ALGORITHM]})
+        files = {proposal_path(ROOT): dump_yaml(root.to_data())}
+        change.move(evidence, change.stream.commit(format_proposal_added(ROOT), [algorithm], files))
+        change.move(MAIN, algorithm)
+        change.move(candidate, algorithm)
+
+    publish(repository, [MAIN, evidence, candidate], build)
+
+
+def root_proposal(algorithm: str | bytes) -> Proposal:
+    """The root candidate's proposal: its mechanism is the first paragraph of the algorithm's docstring."""
+    text = algorithm.decode(errors="replace") if isinstance(algorithm, bytes) else algorithm
+    try:
+        documentation = ast.get_docstring(ast.parse(text)) or ""
+    except (SyntaxError, ValueError):
+        documentation = ""
+    return Proposal(
+        name=ROOT,
+        parent="",
+        mechanism=one_line(documentation.split("\n\n")[0]).rstrip(".") or "the root algorithm",
+        hypothesis="The root: every other candidate descends from it and is compared with it.",
+        family="root",
+        agent=TEMPLATE_AGENT,
+    )

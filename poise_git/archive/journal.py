@@ -1,0 +1,69 @@
+"""The journal: branch `poise-journal`, one commit per round with the decisions and why, and the principles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from poise_git.archive.documents import dump_yaml, load_yaml
+from poise_git.archive.git import Repository
+from poise_git.archive.reader import list_texts, read_text
+from poise_git.archive.refs import JOURNAL
+from poise_git.archive.writer import Change, publish
+from poise_git.errors import ArchiveError
+
+ROUNDS = "rounds"
+PRINCIPLES = "principles.yaml"
+
+
+def round_path(number: int) -> str:
+    return f"{ROUNDS}/{number:04d}.yaml"
+
+
+def write_round(repository: Repository, number: int, data: Mapping[str, Any]) -> None:
+    """Commit the plan of round `number` (from 1). Writing the same again does nothing.
+
+    Raises:
+        ArchiveError: the round is in the journal with other content.
+    """
+    path, text = round_path(number), dump_yaml(data)
+
+    def build(change: Change) -> None:
+        before = change.old[JOURNAL]
+        written = read_text(repository, before, path) if before else None
+        if written is None:
+            change.grow(JOURNAL, f"round({number})\n", {path: text})
+        elif written != text:
+            raise ArchiveError(
+                f"round {number} is in the journal already, with another plan; read it: git show {JOURNAL}:{path}"
+            )
+
+    publish(repository, [JOURNAL], build)
+
+
+def read_rounds(repository: Repository) -> tuple[dict[str, Any], ...]:
+    """Every round's data, newest last.
+
+    Raises:
+        ArchiveError: one is not YAML.
+    """
+    texts = list_texts(repository, JOURNAL, ROUNDS)
+    return tuple(load_yaml(texts[file], f"{JOURNAL}:{ROUNDS}/{file}") for file in sorted(texts))
+
+
+def write_principles(repository: Repository, data: Mapping[str, Any]) -> None:
+    """Commit the principles, replacing the earlier ones. Writing the same again does nothing."""
+    text = dump_yaml(data)
+
+    def build(change: Change) -> None:
+        before = change.old[JOURNAL]
+        if not before or read_text(repository, before, PRINCIPLES) != text:
+            change.grow(JOURNAL, "principles\n", {PRINCIPLES: text})
+
+    publish(repository, [JOURNAL], build)
+
+
+def read_principles(repository: Repository) -> dict[str, Any]:
+    """The principles so far; empty if there are none."""
+    text = read_text(repository, JOURNAL, PRINCIPLES)
+    return load_yaml(text, f"{JOURNAL}:{PRINCIPLES}") if text is not None else {}

@@ -1,0 +1,72 @@
+"""One writer at a time, and one search at a time: locks of the operating system that vanish with their process."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+from poise_git.errors import ArchiveLocked
+
+POLL_SECONDS = 0.01
+
+
+class Lock(StrEnum):
+    """What a lock file in the git directory guards, and for how many seconds it is waited for by default."""
+
+    WRITE = "write"
+    SEARCH = "search"
+
+    @property
+    def file(self) -> str:
+        return "poise.lock" if self is Lock.WRITE else "poise-search.lock"
+
+    @property
+    def patience(self) -> float:
+        return 30.0 if self is Lock.WRITE else 0.0
+
+
+@contextmanager
+def hold(common_dir: Path, lock: Lock, wait: float | None = None) -> Iterator[None]:
+    """Hold `lock`, waiting for it at most `wait` seconds.
+
+    Raises:
+        ArchiveLocked: somebody else still holds it.
+    """
+    path = common_dir / lock.file
+    deadline = time.monotonic() + (lock.patience if wait is None else wait)
+    with path.open("a+", encoding="utf-8") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise ArchiveLocked(_explain(path, lock)) from None
+                time.sleep(POLL_SECONDS)
+        file.truncate(0)
+        file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}))
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+def _explain(path: Path, lock: Lock) -> str:
+    what = "another process writes" if lock is Lock.WRITE else "another search runs"
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        since = datetime.fromtimestamp(held["since"]).strftime("%Y-%m-%d %H:%M:%S")
+        who = f"process {held['pid']} on {held['host']} since {since}"
+        advice = f"wait for it, or stop it: kill {held['pid']}"
+    except (ValueError, KeyError, TypeError, OSError):
+        who, advice = "a process that is just starting or ending", "try again"
+    return f"{path}: {what} in this archive ({who}); {advice}"

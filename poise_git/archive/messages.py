@@ -1,0 +1,149 @@
+"""Commit messages: what is written for a candidate is read back from its message alone.
+
+    algorithm(<name>): <mechanism>
+
+    Mechanism: <the whole mechanism, where the subject had to shorten it>
+
+    Hypothesis: <prose, any number of paragraphs>
+
+    Poise-Candidate: <name>
+    Poise-Parent: <parent>          one per parent
+    Poise-Family: <family>
+    Poise-Prior: <card>             one per prior
+    Poise-Agent: <agent>
+
+The trailers are always the last paragraph, so prose cannot forge them. What git would cut out of prose (comments,
+the `---` of a mailed patch) is indented by one space, and the space taken away again on reading. People write the
+same messages by hand: prose without a label is the hypothesis.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from poise_git.archive.entries import ROOT, Estimate, Metrics, Proposal, Status
+
+SUBJECT_LENGTH = 72
+_SUBJECT = re.compile(r"algorithm\([^)]*\): ?(.*)")
+_TRAILER = re.compile(r"([A-Za-z0-9-]+): ?(.*)")
+_CUT_BY_GIT = re.compile(r"^( *(?:#|---))", re.MULTILINE)
+_INDENTED = re.compile(r"^ ( *(?:#|---))", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the message of a candidate's commit says; `name` is empty where the trailer is missing."""
+
+    name: str
+    parents: tuple[str, ...]
+    mechanism: str
+    hypothesis: str
+    family: str
+    priors: tuple[str, ...]
+    agent: str
+
+
+def describe(proposal: Proposal) -> Description:
+    """The part of a proposal that its commit message carries, in the form in which it is read back."""
+    parents = (proposal.parent, proposal.second_parent)
+    return Description(
+        name=proposal.name,
+        parents=tuple(parent for parent in parents if parent),
+        mechanism=one_line(proposal.mechanism),
+        hypothesis=tidy(proposal.hypothesis),
+        family=one_line(proposal.family),
+        priors=tuple(line for prior in proposal.priors if (line := one_line(prior))),
+        agent=one_line(proposal.agent),
+    )
+
+
+def format_candidate(description: Description) -> str:
+    """The message of a candidate's commit."""
+    subject = shorten(description.mechanism, SUBJECT_LENGTH)
+    body = [f"algorithm({description.name}): {subject}".rstrip()]
+    if subject != description.mechanism:
+        body.append(f"Mechanism: {description.mechanism}")
+    if description.hypothesis:
+        body.append("Hypothesis: " + _CUT_BY_GIT.sub(r" \1", description.hypothesis))
+    trailers = [
+        ("Poise-Candidate", description.name),
+        *(("Poise-Parent", parent) for parent in description.parents),
+        ("Poise-Family", description.family),
+        *(("Poise-Prior", prior) for prior in description.priors),
+        ("Poise-Agent", description.agent),
+    ]
+    body.append("\n".join(f"{key}: {value}".rstrip() for key, value in trailers))
+    return "\n\n".join(body) + "\n"
+
+
+def parse_candidate(message: str) -> Description:
+    """Read a candidate's message, ours or one written by hand; what is missing is empty."""
+    paragraphs = tidy(message).split("\n\n")
+    trailers: dict[str, list[str]] = {}
+    if len(paragraphs) > 1 and re.search(r"^Poise-", paragraphs[-1], re.MULTILINE):
+        for line in paragraphs.pop().split("\n"):
+            if found := _TRAILER.fullmatch(line):
+                trailers.setdefault(found[1], []).append(found[2])
+    subject = paragraphs.pop(0)
+    if found := _SUBJECT.match(subject):
+        subject = found[1]
+    if paragraphs and paragraphs[0].startswith("Mechanism: "):
+        subject = paragraphs.pop(0).removeprefix("Mechanism: ")
+    prose = "\n\n".join(paragraphs).removeprefix("Hypothesis: ")
+
+    def last(key: str) -> str:
+        return trailers.get(key, [""])[-1]
+
+    return Description(
+        name=last("Poise-Candidate"),
+        parents=tuple(trailers.get("Poise-Parent", ())),
+        mechanism=one_line(subject),
+        hypothesis=_INDENTED.sub(r"\1", prose),
+        family=last("Poise-Family"),
+        priors=tuple(trailers.get("Poise-Prior", ())),
+        agent=last("Poise-Agent"),
+    )
+
+
+def format_proposal_added(name: str) -> str:
+    return f"evidence({name}): proposal\n"
+
+
+def format_evidence(name: str, metrics: Metrics) -> str:
+    """The message of an evidence commit: its subject carries the result."""
+    return f"evidence({name}): {result_line(metrics)}\n\nPoise-Candidate: {name}\nPoise-Protocol: {metrics.protocol}\n"
+
+
+def result_line(metrics: Metrics) -> str:
+    """The result in a few words: `U 0.752 ± 0.009, +0.021 vs grpo` or `failed at numeric: loss is NaN`."""
+    if metrics.status is Status.FAILED:
+        return f"failed at {one_line(metrics.stage)}: {shorten(one_line(metrics.reason), SUBJECT_LENGTH)}"
+    if metrics.utility is None:
+        return str(metrics.status)
+    gain = f", {metrics.gain.value:+.3f} vs {ROOT}" if metrics.gain else ""
+    return f"U {_with_error(metrics.utility)}{gain}"
+
+
+def _with_error(estimate: Estimate) -> str:
+    error = f" (n = {estimate.n})" if estimate.se is None else f" ± {estimate.se:.3f}"
+    return f"{estimate.value:.3f}{error}"
+
+
+def one_line(text: str) -> str:
+    """`text` with every run of white space as one space."""
+    return " ".join(text.split())
+
+
+def tidy(text: str) -> str:
+    """`text` as git keeps messages: `\\n` line ends, no trailing white space, single blank lines between paragraphs."""
+    lines = [line.rstrip() for line in re.split(r"\r\n|\r|\n", text)]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
+
+
+def shorten(text: str, length: int) -> str:
+    """At most `length` characters, cut at a word if there is one, with an ellipsis."""
+    if len(text) <= length:
+        return text
+    cut = text[: length - 1]
+    return (cut.rpartition(" ")[0] or cut).rstrip() + "…"

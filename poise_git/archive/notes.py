@@ -1,0 +1,147 @@
+"""Notes on a candidate's commit: one JSON object per line, so that notes of two clones merge with `cat_sort_uniq`.
+
+That merge loses the order of lines. So every line says when it was written (`at`, Unix seconds), and readers take the
+latest of what they look for. Lines that are not ours (people write notes by hand) are passed over. Figures that are
+not finite are written as Python's json writes them: NaN, Infinity.
+
+A note of commit abcdef… is the file `abcdef…`, `ab/cdef…` or `ab/cd/ef…` of the notes tree: git changes the depth as
+it likes, and several may exist at once, whose lines then belong together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from poise_git.archive.entries import SCHEMA_VERSION, Estimate, Metrics, Reflection, Run, Status
+from poise_git.archive.messages import one_line, shorten
+
+DIGITS = 6
+REASON_LENGTH = 200
+# git deepens a notes tree by one level each time it has 256 times more notes; four levels hold 16 million.
+_DEPTHS = 4
+
+
+def note_paths(commit: str) -> tuple[str, ...]:
+    """Every path at which a note on `commit` may be; the second one is where ours are written."""
+    cuts = [[commit[2 * level : 2 * level + 2] for level in range(depth)] for depth in range(_DEPTHS)]
+    return tuple("/".join([*cut, commit[2 * depth :]]) for depth, cut in enumerate(cuts))
+
+
+def note_path(commit: str) -> str:
+    return note_paths(commit)[1]
+
+
+def parse_lines(text: str) -> Iterator[dict[str, Any]]:
+    """The lines of a note that are ours, in the order of their writing."""
+    found = []
+    for line in text.split("\n"):
+        try:
+            data = json.loads(line)
+            found.append((float(data["at"]), line, data))
+        except (ValueError, TypeError, KeyError, RecursionError):
+            continue
+    yield from (data for _, _, data in sorted(found, key=lambda entry: entry[:2]) if data.get("v") == SCHEMA_VERSION)
+
+
+def unreadable_lines(text: str) -> list[str]:
+    """Lines that look like ours, and are broken."""
+    return [line for line in text.split("\n") if line.startswith("{") and not any(parse_lines(line))]
+
+
+def append(text: str, lines: Iterable[str]) -> str:
+    """A note's text with further lines."""
+    return "".join(f"{line}\n" for line in [*filter(None, text.split("\n")), *lines])
+
+
+# Metrics: the result first, because `git log` shows the line as it is.
+
+
+def metrics_line(metrics: Metrics, at: float) -> str:
+    """Everything of `metrics` that selection needs, at six significant digits; details are in `metrics.yaml`."""
+    data: dict[str, Any]
+    if metrics.status is Status.FAILED:
+        data = {
+            "status": str(metrics.status),
+            "stage": metrics.stage,
+            "reason": shorten(one_line(metrics.reason), REASON_LENGTH),
+            "protocol": metrics.protocol,
+        }
+    else:
+        data = {
+            "U": _triple(metrics.utility),
+            "gain": _triple(metrics.gain),
+            "y": {name: _triple(estimate) for name, estimate in metrics.values.items()},
+            "status": str(metrics.status),
+            "protocol": metrics.protocol,
+            "seeds": list(metrics.seeds),
+            "cpu": _round(metrics.cpu_seconds),
+        }
+    return _line(data, at)
+
+
+def latest_metrics(text: str) -> dict[str, Metrics]:
+    """The latest metrics of every protocol, by protocol hash."""
+    found: dict[str, Metrics] = {}
+    for data in parse_lines(text):
+        try:
+            found[str(data["protocol"])] = _metrics(data)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            continue
+    return found
+
+
+def _metrics(data: Mapping[str, Any]) -> Metrics:
+    return Metrics(
+        status=Status(data["status"]),
+        protocol=str(data["protocol"]),
+        utility=_estimate(data.get("U")),
+        gain=_estimate(data.get("gain")),
+        values={name: Estimate(*triple) for name, triple in data.get("y", {}).items()},
+        seeds=tuple(data.get("seeds", ())),
+        cpu_seconds=float(data.get("cpu", 0.0)),
+        stage=str(data.get("stage", "")),
+        reason=str(data.get("reason", "")),
+    )
+
+
+# Trajectories: one line per run, the whole of it.
+
+
+def run_line(run: Run, at: float) -> str:
+    return _line(run.to_data(), at)
+
+
+def latest_runs(text: str) -> tuple[Run, ...]:
+    """The latest run of every protocol and seed, in that order."""
+    found: dict[tuple[str, int], Run] = {}
+    for data in parse_lines(text):
+        try:
+            run = Run.from_data(data)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            continue
+        found[run.protocol, run.seed] = run
+    return tuple(found[key] for key in sorted(found))
+
+
+def reflection_line(reflection: Reflection, protocol: str, at: float) -> str:
+    return _line({"protocol": protocol, "facts": dict(reflection.facts), "prose": reflection.prose}, at)
+
+
+def _line(data: Mapping[str, Any], at: float) -> str:
+    return json.dumps({**data, "at": at, "v": SCHEMA_VERSION}, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
+
+
+def _triple(estimate: Estimate | None) -> list[Any] | None:
+    if estimate is None:
+        return None
+    return [_round(estimate.value), None if estimate.se is None else _round(estimate.se), estimate.n]
+
+
+def _estimate(triple: list[Any] | None) -> Estimate | None:
+    return Estimate(*triple) if triple else None

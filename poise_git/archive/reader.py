@@ -1,0 +1,154 @@
+"""Reading: the whole genealogy in two git processes, and single files and notes in none.
+
+Never a git process per candidate: refs by one `for-each-ref`, messages and metric notes by one `log`, everything else
+through the persistent `cat-file`. Nothing here looks at HEAD, the index or the work tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from poise_git.archive.entries import Candidate
+from poise_git.archive.genealogy import Genealogy
+from poise_git.archive.git import Repository
+from poise_git.archive.messages import Description, parse_candidate
+from poise_git.archive.notes import latest_metrics, note_paths
+from poise_git.archive.refs import CANDIDATES, EVIDENCE, METRICS_NOTES, candidate_name
+
+_FIELDS = "%H%x00%P%x00%ct%x00%B%x00%N"
+_TREE, _BLOB = "tree", "blob"
+
+
+@dataclass(frozen=True)
+class _Commit:
+    parents: tuple[str, ...]
+    place: tuple[int, int]
+    said: Description
+    note: str
+
+
+def read_genealogy(repository: Repository) -> Genealogy:
+    """Every branch `poise/<name>` as a candidate; a branch that only points at another candidate's commit is none."""
+    refs = repository.refs(CANDIDATES, EVIDENCE)
+    tips = {
+        ref.removeprefix(CANDIDATES): commit
+        for ref, commit in refs.items()
+        if ref.startswith(CANDIDATES) and candidate_name(ref)
+    }
+    commits = _read_commits(repository, set(tips.values()))
+    names = _names_by_commit(tips, commits)
+    kin = _Kinship(commits, names, frozenset(names.values()))
+    return Genealogy(
+        tuple(
+            Candidate(
+                name=names[commit],
+                commit=commit,
+                parents=kin.parents(commit),
+                mechanism=found.said.mechanism,
+                hypothesis=found.said.hypothesis,
+                family=found.said.family,
+                priors=found.said.priors,
+                agent=found.said.agent,
+                evidence=refs.get(EVIDENCE + names[commit]),
+                metrics=latest_metrics(found.note),
+            )
+            for commit, found in sorted(commits.items(), key=lambda entry: (entry[1].place, names.get(entry[0], "")))
+            if commit in names
+        )
+    )
+
+
+def _read_commits(repository: Repository, tips: set[str]) -> dict[str, _Commit]:
+    """The commits reachable from `tips`, parents before children, each with its place in time."""
+    if not tips:
+        return {}
+    output = repository.run(
+        "log", "-z", "--topo-order", "--reverse", "--no-color", "--no-show-signature", "--encoding=UTF-8",
+        f"--notes={METRICS_NOTES}", f"--format=format:{_FIELDS}", "--stdin",
+        stdin="".join(f"{tip}\n" for tip in tips).encode(),
+    )  # fmt: skip
+    commits: dict[str, _Commit] = {}
+    fields = iter(output.decode(errors="replace").split("\0"))
+    for commit, parents, time, message, note in zip(*[fields] * 5, strict=True):
+        before = [commits[parent].place for parent in parents.split() if parent in commits]
+        # Equal times are common and clocks run backwards: no commit is earlier than a parent, or in the same place.
+        latest, steps = max(before, default=(0, 0))
+        place = (int(time), 0) if int(time) > latest else (latest, steps + 1)
+        commits[commit] = _Commit(tuple(parents.split()), place, parse_candidate(message), note)
+    return commits
+
+
+def _names_by_commit(tips: Mapping[str, str], commits: Mapping[str, _Commit]) -> dict[str, str]:
+    """One name for each tip: where branches share a commit, the one that the commit itself gives."""
+    names: dict[str, str] = {}
+    for name, commit in sorted(tips.items()):
+        if commit not in names or commits[commit].said.name == name:
+            names[commit] = name
+    return names
+
+
+@dataclass(frozen=True)
+class _Kinship:
+    """Names of parents. Normally a parent's commit is a branch's tip; after an amended parent, or a branch of several
+    commits, it is not, and then the commit's own trailer, or its ancestors, say whose it is."""
+
+    commits: Mapping[str, _Commit]
+    names: Mapping[str, str]
+    known: frozenset[str]
+
+    def parents(self, commit: str) -> tuple[str, ...]:
+        own = self.names[commit]
+        found = (self._owner(parent, own) for parent in self.commits[commit].parents)
+        return tuple(dict.fromkeys(name for name in found if name))
+
+    def _owner(self, commit: str, child: str) -> str | None:
+        while commit in self.commits:
+            found = self.commits[commit]
+            name = self.names.get(commit) or found.said.name
+            if name in self.known and name != child:
+                return name
+            if not found.parents:
+                return None
+            commit = found.parents[0]
+        return None
+
+
+def read_text(repository: Repository, revision: str, path: str) -> str | None:
+    """The file `path` at `revision` as text; None if there is none."""
+    found = repository.read(f"{revision}:{path}")
+    return found[1].decode(errors="replace") if found and found[0] == _BLOB else None
+
+
+def list_texts(repository: Repository, revision: str, folder: str) -> dict[str, str]:
+    """Every file under `folder` at `revision`, by path relative to it; empty if there is no such folder."""
+    found: dict[str, str] = {}
+    waiting = [("", f"{revision}:{folder.strip('/')}")]
+    while waiting:
+        prefix, name = waiting.pop()
+        entry = repository.read(name)
+        if entry is None:
+            continue
+        kind, content = entry
+        if kind == _BLOB and prefix:
+            found[prefix] = content.decode(errors="replace")
+        elif kind == _TREE:
+            waiting += [(f"{prefix}/{file}".lstrip("/"), object_id) for file, object_id in _tree_entries(content)]
+    return dict(sorted(found.items()))
+
+
+def _tree_entries(content: bytes) -> list[tuple[str, str]]:
+    """Name and object of each entry of a tree object: `<mode> <name>\\0<20 bytes of object id>`, repeated."""
+    entries, place = [], 0
+    while place < len(content):
+        end = content.index(b"\0", place)
+        name = content[place:end].split(b" ", 1)[1].decode(errors="replace")
+        entries.append((name, content[end + 1 : end + 21].hex()))
+        place = end + 21
+    return entries
+
+
+def read_note(repository: Repository, ref: str, commit: str) -> str:
+    """The note on `commit` in the notes tree that `ref` (a ref or a commit) names, whatever its depth; "" if none."""
+    found = (read_text(repository, ref, path) for path in note_paths(commit))
+    return "".join(text if text.endswith("\n") else f"{text}\n" for text in found if text)

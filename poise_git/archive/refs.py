@@ -1,0 +1,51 @@
+"""Where everything is: names of candidates, and the refs made from them."""
+
+from __future__ import annotations
+
+import re
+
+from poise_git.errors import UsageError
+
+CANDIDATES = "refs/heads/poise/"
+EVIDENCE = "refs/heads/evidence/"
+JOURNAL = "refs/heads/poise-journal"
+MAIN = "refs/heads/main"
+NOTES = "refs/notes/poise/"
+METRICS_NOTES = f"{NOTES}metrics"
+REFLECTION_NOTES = f"{NOTES}reflection"
+TRAJECTORY_NOTES = f"{NOTES}trajectory"
+
+NAME_PATTERN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+NAME_LENGTH = 80
+
+
+def check_name(name: str) -> str:
+    """`name`, if it may name a candidate: kebab-case, at most 80 characters.
+
+    Raises:
+        UsageError: it may not.
+    """
+    if len(name) > NAME_LENGTH or not NAME_PATTERN.fullmatch(name):
+        raise UsageError(
+            f"{name[:NAME_LENGTH]!r} cannot name a candidate: use lower-case letters and digits joined by single "
+            f"hyphens, at most {NAME_LENGTH} characters, like vm-av-grpo"
+        )
+    return name
+
+
+def candidate_ref(name: str) -> str:
+    return CANDIDATES + check_name(name)
+
+
+def evidence_ref(name: str) -> str:
+    return EVIDENCE + check_name(name)
+
+
+def candidate_name(text: str) -> str | None:
+    """The candidate that `x`, `poise/x`, `evidence/x` or one of their full ref names means; None for anything else."""
+    name = text.removeprefix("refs/heads/")
+    for folder in ("poise/", "evidence/"):
+        if name.startswith(folder):
+            name = name.removeprefix(folder)
+            break
+    return name if len(name) <= NAME_LENGTH and NAME_PATTERN.fullmatch(name) else None

@@ -1,0 +1,41 @@
+"""Lock files of refs that a killed git process left behind, which block the ref until somebody deletes them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from poise_git.archive.git import Repository
+from poise_git.archive.refs import CANDIDATES, EVIDENCE, JOURNAL, NOTES
+
+# git holds the lock of a ref for milliseconds; nothing tells a live holder from a dead one but age.
+STALE_SECONDS = 5.0
+
+
+def leftover_locks(repository: Repository) -> tuple[Path, ...]:
+    """Lock files of the archive's own refs that are older than any live git process would keep them."""
+    return tuple(path for path in sorted(_own_locks(repository.common_dir)) if _age(path) > STALE_SECONDS)
+
+
+def remove_leftover_locks(repository: Repository) -> tuple[Path, ...]:
+    """Delete them; call it with the write lock held, so that they are nobody's of ours. Returns what was deleted."""
+    found = leftover_locks(repository)
+    for path in found:
+        path.unlink(missing_ok=True)
+    return found
+
+
+def _own_locks(common_dir: Path) -> Iterator[Path]:
+    for folder in (CANDIDATES, EVIDENCE, NOTES):
+        yield from (common_dir / folder).rglob("*.lock")
+    journal = common_dir / f"{JOURNAL}.lock"
+    if journal.exists():
+        yield journal
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

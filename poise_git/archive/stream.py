@@ -1,0 +1,74 @@
+"""Commits as one `git fast-import` stream: objects alone, no ref moves.
+
+Format: git-fast-import(1). Every commit is built on a branch name that exists only inside the stream: a last `reset`
+empties it, and fast-import leaves empty branches alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+
+from poise_git.errors import ArchiveError
+
+_BRANCH = b"refs/poise/import"
+
+
+class CommitStream:
+    """Collects commits; `commits` are their names within the stream, in order."""
+
+    def __init__(self, identity: str) -> None:
+        self._signature = f"{identity} {int(time.time())} +0000".encode()
+        self._parts: list[bytes] = []
+        self.commits: list[str] = []
+
+    def commit(
+        self,
+        message: str,
+        parents: Iterable[str],
+        files: Mapping[str, str | bytes],
+        removed: Iterable[str] = (),
+    ) -> str:
+        """Add a commit on top of `parents` (names of commits, or what this method returned for earlier ones).
+
+        Its tree is the first parent's, without the `removed` paths, with `files` (path -> content).
+        Returns the name by which later commits of this stream can name it as a parent.
+
+        Raises:
+            ArchiveError: a text cannot be stored: it holds NUL, or a lone surrogate.
+        """
+        mark = b":%d" % (len(self.commits) + 1)
+        parts = [b"reset %s\n" % _BRANCH, b"commit %s\nmark %s\n" % (_BRANCH, mark)]
+        parts += [b"author %s\ncommitter %s\n" % (self._signature, self._signature), _data(encode(message, "message"))]
+        parts += [
+            b"%s %s\n" % (b"merge" if place else b"from", parent.encode()) for place, parent in enumerate(parents)
+        ]
+        parts += [b"D %s\n" % path.encode() for path in removed]
+        for path, content in files.items():
+            parts.append(b"M 100644 inline %s\n" % path.encode())
+            parts.append(_data(content if isinstance(content, bytes) else encode(content, path)))
+        self._parts += [*parts, b"\n"]
+        self.commits.append(mark.decode())
+        return self.commits[-1]
+
+    def to_bytes(self) -> bytes:
+        marks = [b"get-mark %s\n" % commit.encode() for commit in self.commits]
+        return b"".join([*self._parts, b"reset %s\n" % _BRANCH, *marks, b"done\n"])
+
+
+def encode(text: str, what: str) -> bytes:
+    """UTF-8.
+
+    Raises:
+        ArchiveError: git cannot hold it in a message, or shows it as binary in a diff: NUL, or not Unicode.
+    """
+    if "\0" in text:
+        raise ArchiveError(f"{what}: holds a NUL character (at {text.index(chr(0))}); remove it")
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise ArchiveError(f"{what}: not valid Unicode at {error.start} ({error.reason}); remove it") from error
+
+
+def _data(content: bytes) -> bytes:
+    return b"data %d\n%s\n" % (len(content), content)

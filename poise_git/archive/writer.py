@@ -1,0 +1,195 @@
+"""Writing without a checkout: objects first, then every ref in one compare-and-swap transaction.
+
+Order within the transaction: notes, evidence, candidate branch last. A kill in the middle can leave a part of it
+(git renames one lock file after another), but then the branch is not there, and writing again completes it; a branch
+that exists is whole.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from poise_git.archive.documents import dump_reflection, dump_yaml
+from poise_git.archive.entries import Candidate, Metrics, Proposal, Reflection, Run
+from poise_git.archive.git import Move, RefLocked, Repository
+from poise_git.archive.lock import Lock, hold
+from poise_git.archive.messages import describe, format_candidate, format_evidence, format_proposal_added
+from poise_git.archive.notes import append, metrics_line, note_path, note_paths, reflection_line, run_line
+from poise_git.archive.reader import read_note
+from poise_git.archive.refs import (
+    METRICS_NOTES,
+    REFLECTION_NOTES,
+    TRAJECTORY_NOTES,
+    candidate_ref,
+    evidence_ref,
+)
+from poise_git.archive.stale import remove_leftover_locks
+from poise_git.archive.stream import CommitStream
+from poise_git.errors import NameTaken, RefMoved, UnknownCandidate
+
+ALGORITHM = "recipe/algorithm.py"
+ATTEMPTS = 100
+RETRY_SECONDS = 0.2
+
+
+def proposal_path(name: str) -> str:
+    return f"evidence/{name}/proposal.yaml"
+
+
+def metrics_path(name: str) -> str:
+    return f"evidence/{name}/metrics.yaml"
+
+
+def reflection_path(name: str) -> str:
+    return f"evidence/{name}/reflection.md"
+
+
+@dataclass(frozen=True)
+class Change:
+    """New commits, and the refs that shall move to them in that order; `old` is what the refs were when read."""
+
+    old: Mapping[str, str | None]
+    stream: CommitStream
+    moves: list[tuple[str, str]] = field(default_factory=list)
+
+    def move(self, ref: str, commit: str) -> None:
+        """Let `ref` move to a commit of the stream."""
+        self.moves.append((ref, commit))
+
+    def grow(self, ref: str, message: str, files: Mapping[str, str | bytes], removed: Sequence[str] = ()) -> None:
+        """Put a commit on top of what `ref` was (nothing: a first commit), and let it move there."""
+        before = self.old[ref]
+        self.move(ref, self.stream.commit(message, [before] if before else [], files, removed))
+
+
+def publish(repository: Repository, refs: Sequence[str], build: Callable[[Change], None]) -> dict[str, str]:
+    """Read `refs`, let `build` add commits for them, move them together; again on fresh values if one moved meanwhile.
+
+    Returns the new commit of each ref moved.
+
+    Raises:
+        RefMoved: they kept moving.
+        ArchiveLocked: another writer holds the lock.
+    """
+    for attempt in range(ATTEMPTS):
+        with hold(repository.common_dir, Lock.WRITE):
+            change = Change({ref: repository.object_id(ref) for ref in refs}, CommitStream(repository.identity))
+            build(change)
+            if not change.moves:
+                return {}
+            made = repository.fast_import(change.stream)
+            moves = [Move(ref, made[commit], change.old[ref]) for ref, commit in change.moves]
+            try:
+                repository.move_refs(moves)
+            except RefLocked:
+                if not remove_leftover_locks(repository) and attempt == ATTEMPTS - 1:
+                    raise
+                pause = random.uniform(0.0, RETRY_SECONDS)
+            except RefMoved:
+                if attempt == ATTEMPTS - 1:
+                    raise
+                pause = 0.0
+            else:
+                repository.roll_up_packs()
+                return {move.ref: move.new for move in moves}
+        time.sleep(pause)
+    raise RefMoved(f"{repository.git_dir}: {', '.join(refs)} kept moving; stop the other writer and try again")
+
+
+def add_candidate(repository: Repository, proposal: Proposal, algorithm: str) -> Candidate:
+    """Make `poise/<name>` on top of its parents and `evidence/<name>` with the proposal.
+
+    Raises:
+        NameTaken: a candidate of that name exists.
+        UnknownCandidate: a parent does not.
+        UsageError: the name cannot be one.
+        ArchiveError: a text cannot be stored.
+    """
+    said = describe(proposal)
+    candidate, evidence = candidate_ref(proposal.name), evidence_ref(proposal.name)
+    parents = [candidate_ref(parent) for parent in said.parents]
+
+    def build(change: Change) -> None:
+        if change.old[candidate]:
+            raise NameTaken(f"a candidate {proposal.name} exists; choose another name")
+        for parent, ref in zip(said.parents, parents, strict=True):
+            if not change.old[ref]:
+                raise UnknownCandidate(f"{proposal.name}: its parent {parent} is no candidate of this archive")
+        commit = change.stream.commit(
+            format_candidate(said), [change.old[ref] or "" for ref in parents], {ALGORITHM: algorithm}
+        )
+        files = {proposal_path(proposal.name): dump_yaml(proposal.to_data())}
+        change.move(evidence, change.stream.commit(format_proposal_added(proposal.name), [commit], files))
+        change.move(candidate, commit)
+
+    moved = publish(repository, [*parents, evidence, candidate], build)
+    return Candidate(
+        name=said.name,
+        commit=moved[candidate],
+        parents=said.parents,
+        mechanism=said.mechanism,
+        hypothesis=said.hypothesis,
+        family=said.family,
+        priors=said.priors,
+        agent=said.agent,
+        evidence=moved[evidence],
+        metrics={},
+    )
+
+
+def add_run(repository: Repository, name: str, run: Run) -> None:
+    """Append one training run to the candidate's trajectory note.
+
+    Raises:
+        UnknownCandidate: no candidate has that name.
+    """
+    candidate = candidate_ref(name)
+
+    def build(change: Change) -> None:
+        commit = _existing(change, candidate, name)
+        _grow_note(repository, change, TRAJECTORY_NOTES, commit, run_line(run, time.time()))
+
+    publish(repository, [candidate, TRAJECTORY_NOTES], build)
+
+
+def add_evidence(repository: Repository, name: str, metrics: Metrics, reflection: Reflection | None) -> None:
+    """Commit metrics and reflection to `evidence/<name>`, and note both on the candidate's commit.
+
+    Raises:
+        UnknownCandidate: no candidate has that name.
+        ArchiveError: a text cannot be stored.
+    """
+    candidate, evidence = candidate_ref(name), evidence_ref(name)
+    files = {metrics_path(name): dump_yaml(metrics.to_data())}
+    if reflection is not None:
+        files[reflection_path(name)] = dump_reflection(reflection)
+
+    def build(change: Change) -> None:
+        commit, now = _existing(change, candidate, name), time.time()
+        _grow_note(repository, change, METRICS_NOTES, commit, metrics_line(metrics, now))
+        if reflection is not None:
+            line = reflection_line(reflection, metrics.protocol, now)
+            _grow_note(repository, change, REFLECTION_NOTES, commit, line)
+        # A candidate that somebody made by plain git has no evidence branch before its first result.
+        below = change.old[evidence] or commit
+        change.move(evidence, change.stream.commit(format_evidence(name, metrics), [below], files))
+
+    publish(repository, [candidate, METRICS_NOTES, REFLECTION_NOTES, evidence], build)
+
+
+def _existing(change: Change, candidate: str, name: str) -> str:
+    commit = change.old[candidate]
+    if commit is None:
+        raise UnknownCandidate(f"no candidate {name} in this archive; `poise-git log` lists them")
+    return commit
+
+
+def _grow_note(repository: Repository, change: Change, ref: str, commit: str, line: str) -> None:
+    """Append a line to the note on `commit`, which then is at one depth of the notes tree only."""
+    before = change.old[ref]
+    text = append(read_note(repository, before, commit) if before else "", [line])
+    here = note_path(commit)
+    change.grow(ref, f"note on {commit}\n", {here: text}, [path for path in note_paths(commit) if path != here])

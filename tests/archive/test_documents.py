@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poise_git.archive.documents import dump_reflection, dump_yaml, load_reflection, load_yaml
+from poise_git.archive.entries import Claim, Metrics, Proposal, Reflection
+from poise_git.errors import ArchiveError
+
+from .conftest import make_metrics, make_proposal
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=200) | st.lists(
+    st.sampled_from(["---", "", " indented", "- item", "key: value", "tab\t", "# x", "end "]), max_size=6
+).map("\n".join)
+NUMBER = st.floats(allow_nan=False) | st.integers()
+PLAIN = st.recursive(
+    st.none() | st.booleans() | NUMBER | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(TEXT, PLAIN, max_size=4))
+def test_plain_data_is_read_back(data: dict[str, object]) -> None:
+    assert load_yaml(dump_yaml(data), "x.yaml") == data
+
+
+@given(st.dictionaries(TEXT, PLAIN, max_size=3), TEXT)
+def test_a_reflection_is_read_back(facts: dict[str, object], prose: str) -> None:
+    reflection = Reflection(facts, prose)
+    assert load_reflection(dump_reflection(reflection), "reflection.md") == reflection
+
+
+@given(name=TEXT, hypothesis=TEXT, statement=TEXT, plan=st.dictionaries(TEXT, PLAIN, max_size=2))
+def test_a_proposal_is_read_back(name: str, hypothesis: str, statement: str, plan: dict[str, object]) -> None:
+    proposal = make_proposal(
+        name, hypothesis=hypothesis, plan=plan, claims=(Claim(statement, "sign", {"a": [1, 2]}),), knobs={"k": 0.1},
+        priors=("one",), second_parent="y",
+    )  # fmt: skip
+    assert Proposal.from_data(load_yaml(dump_yaml(proposal.to_data()), "proposal.yaml")) == proposal
+
+
+def test_metrics_are_read_back_with_their_details() -> None:
+    assert Metrics.from_data(load_yaml(dump_yaml(make_metrics().to_data()), "metrics.yaml")) == make_metrics()
+
+
+def test_prose_of_several_lines_is_a_block_that_diffs_as_text() -> None:
+    assert dump_yaml({"hypothesis": "one\ntwo"}) == "hypothesis: |-\n  one\n  two\n"
+
+
+@pytest.mark.parametrize("text", ["- a list", "a: [", "just text", "", "a: !!python/object:os.system x"])
+def test_what_is_not_a_mapping_is_refused_with_the_files_name(text: str) -> None:
+    with pytest.raises(ArchiveError, match=r"^rounds/0001\.yaml: ") as caught:
+        load_yaml(text, "rounds/0001.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_reflection_without_front_matter_is_refused() -> None:
+    with pytest.raises(ArchiveError, match="front matter"):
+        load_reflection("just prose\n", "reflection.md")

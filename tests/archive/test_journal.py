@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+
+from poise_git.archive import Archive
+from poise_git.errors import ArchiveError
+
+from .conftest import Git
+
+
+def test_rounds_are_read_back_newest_last(archive: Archive, git: Git) -> None:
+    assert archive.rounds() == ()
+    plans = [{"number": number, "slots": [{"parent": "grpo", "score": 0.1 * number}]} for number in (1, 2, 11)]
+    for plan in plans:
+        archive.write_round(int(str(plan["number"])), plan)
+    assert archive.rounds() == tuple(plans)
+    assert git("log", "--format=%s", "poise-journal").splitlines() == ["round(11)", "round(2)", "round(1)"]
+    assert git("ls-tree", "-r", "--name-only", "poise-journal").split() == [
+        "rounds/0001.yaml",
+        "rounds/0002.yaml",
+        "rounds/0011.yaml",
+    ]
+
+
+def test_the_journal_shares_no_history_with_main(archive: Archive, git: Git) -> None:
+    archive.write_round(1, {"number": 1})
+    assert git("rev-list", "--max-parents=0", "poise-journal") == git("rev-parse", "poise-journal")
+
+
+def test_a_round_is_written_once(archive: Archive, git: Git) -> None:
+    archive.write_round(1, {"number": 1})
+    written = git("rev-parse", "poise-journal")
+    archive.write_round(1, {"number": 1})
+    assert git("rev-parse", "poise-journal") == written
+    with pytest.raises(ArchiveError, match="round 1 is in the journal already"):
+        archive.write_round(1, {"number": 1, "other": True})
+    assert archive.rounds() == ({"number": 1},)
+
+
+def test_principles_are_replaced_and_rounds_stay(archive: Archive) -> None:
+    assert archive.principles() == {}
+    archive.write_round(1, {"number": 1})
+    archive.write_principles({"principles": ["mask invalid"]})
+    archive.write_principles({"principles": ["mask invalid", "no std"]})
+    assert archive.principles() == {"principles": ["mask invalid", "no std"]}
+    assert len(archive.rounds()) == 1

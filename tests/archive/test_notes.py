@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poise_git.archive import Archive
+from poise_git.archive.entries import Estimate, Metrics, Run, Status
+from poise_git.archive.notes import (
+    append,
+    latest_metrics,
+    latest_runs,
+    metrics_line,
+    note_paths,
+    parse_lines,
+    run_line,
+    unreadable_lines,
+)
+from poise_git.archive.refs import TRAJECTORY_NOTES
+
+from .conftest import PROTOCOL, Git, make_metrics, make_proposal
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+FLOAT = st.floats(allow_nan=False)
+
+
+def make_run(seed: int, value: float = 0.5, protocol: str = PROTOCOL) -> Run:
+    return Run(protocol, seed, {"chain-2": value}, {"chain-2": {"acc@1": value}}, {"reward": (0.1, value)}, (), 7.0)
+
+
+@given(TEXT, FLOAT, FLOAT, TEXT, st.integers(0, 9))
+def test_a_run_is_read_back_exactly(protocol: str, value: float, other: float, name: str, seed: int) -> None:
+    run = Run(protocol, seed, {name: value}, {name: {name: other}}, {name: (value, other)}, ({"step": 1.0},), 1.0)
+    assert latest_runs(append("", [run_line(run, 1.0)])) == (run,)
+
+
+def test_a_series_with_a_step_that_has_no_value_is_read_back() -> None:
+    run = Run(PROTOCOL, 0, {}, {}, {"length_of_correct": (math.nan, math.inf)}, (), 1.0)
+    first, second = latest_runs(run_line(run, 1.0))[0].series["length_of_correct"]
+    assert math.isnan(first)
+    assert second == math.inf
+
+
+def test_selection_gets_its_metrics_from_one_line() -> None:
+    line = metrics_line(make_metrics(0.123456789), 5.0)
+    assert "\n" not in line
+    assert line.startswith('{"U":[0.123457,0.009,4],"gain":[0.021,0.006,4]')
+    assert latest_metrics(line) == {PROTOCOL: make_metrics(0.123457, details={})}
+
+
+@given(stage=TEXT, reason=TEXT)
+def test_a_failure_is_one_line_whatever_its_reason(stage: str, reason: str) -> None:
+    line = metrics_line(Metrics(Status.FAILED, "p", stage=stage, reason=reason), 1.0)
+    found = latest_metrics(append("", [line]))["p"]
+    assert (found.status, found.stage) == (Status.FAILED, stage)
+    assert len(found.reason) <= 200
+    assert "\n" not in line
+
+
+def test_the_latest_counts_in_whatever_order_the_lines_stand() -> None:
+    """`cat_sort_uniq` sorts the lines of two clones by their text."""
+    lines = [metrics_line(make_metrics(value), at) for at, value in enumerate([0.9, 0.1, 0.5, 0.3])]
+    lines.append(metrics_line(make_metrics(0.7, protocol="other"), 0.0))
+    runs = [run_line(make_run(seed, at / 10), float(at)) for at in range(4) for seed in (1, 0)]
+    for seed in range(5):
+        random.Random(seed).shuffle(lines)
+        random.Random(seed).shuffle(runs)
+        found = latest_metrics(append("", lines))
+        assert {key: metrics.utility.value for key, metrics in found.items() if metrics.utility} == {
+            PROTOCOL: 0.3,
+            "other": 0.7,
+        }
+        assert latest_runs(append("", runs)) == (make_run(0, 0.3), make_run(1, 0.3))
+
+
+@pytest.mark.parametrize("line", ["reviewed, looks fine", '{"v":1}', '{"at":"x"}', "[]", "null", '{"at":1,"v":99}', "{"])
+def test_lines_that_are_not_ours_are_passed_over(line: str) -> None:
+    ours = metrics_line(make_metrics(), 1.0)
+    assert len(latest_metrics(append(line, [ours]))) == 1
+    assert list(parse_lines(line)) == []
+
+
+def test_broken_lines_are_found_and_a_persons_words_are_not() -> None:
+    assert unreadable_lines(append("words", [metrics_line(make_metrics(), 1.0), '{"U":[0.7'])) == ['{"U":[0.7']
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 3])
+def test_a_note_is_found_at_any_depth_and_moves_to_ours_when_it_grows(archive: Archive, git: Git, depth: int) -> None:
+    commit = archive.add_candidate(make_proposal("x"), "# x\n").commit
+    path = note_paths(commit)[depth]
+    blob = git("hash-object", "-w", "--stdin", stdin=run_line(make_run(0), 1.0) + "\n").strip()
+    stream = f"commit {TRAJECTORY_NOTES}\ncommitter A <a@b> 1 +0000\ndata 0\nM 100644 {blob} {path}\n\n"
+    git("fast-import", "--quiet", stdin=stream)
+    assert archive.runs("x") == (make_run(0),)
+
+    archive.add_run("x", make_run(1))
+
+    assert archive.runs("x") == (make_run(0), make_run(1))
+    assert git("ls-tree", "-r", "--name-only", TRAJECTORY_NOTES).split() == [note_paths(commit)[1]]
+    assert len(git("notes", "--ref=poise/trajectory", "show", commit).splitlines()) == 2
+
+
+def test_notes_keep_figures_when_they_are_undefined() -> None:
+    single = make_metrics(utility=Estimate(0.5, None, 1), gain=None, details={})
+    assert latest_metrics(metrics_line(single, 1.0)) == {PROTOCOL: single}

@@ -1,0 +1,115 @@
+"""Bad input ends in one clear line and an exit code, and loses nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from poise_git.archive import Archive
+from tests.conftest import git
+
+
+def poise_git(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "poise_git", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def assert_one_clear_line(done: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    for part in parts:
+        assert part in lines[0], lines[0]
+
+
+@pytest.mark.parametrize("verb", ["status", "log", "best", "select", "doctor", "evolve"])
+def test_a_directory_that_is_no_archive(verb: str, tmp_path: Path) -> None:
+    assert_one_clear_line(poise_git("-C", tmp_path, verb), 1, str(tmp_path), "poise-git init")
+
+
+def test_a_directory_that_does_not_exist(tmp_path: Path) -> None:
+    assert_one_clear_line(poise_git("-C", tmp_path / "nowhere", "log"), 1, "nowhere")
+
+
+def test_a_foreign_repository(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    (tmp_path / "file").write_text("mine")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "mine")
+    before = git(tmp_path, "for-each-ref")
+    assert_one_clear_line(poise_git("evolve", tmp_path), 1, str(tmp_path))
+    assert_one_clear_line(poise_git("init", tmp_path), 1, str(tmp_path))
+    assert_one_clear_line(poise_git("-C", tmp_path, "log"), 1, str(tmp_path))
+    assert git(tmp_path, "for-each-ref") == before
+    assert git(tmp_path, "status", "--porcelain") == ""
+
+
+def test_a_directory_with_files(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    assert_one_clear_line(poise_git("init", tmp_path), 1, str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("  parents: 3", "  parents: none", "search.parents"),
+        ("  parents: 3", "  parent: 3", "search.parent"),
+        ("version: 1", "version: [", "not YAML"),
+    ],
+)
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_broken_poise_yaml_names_line_and_field(
+    tiny_archive: Archive, old: str, new: str, place: str, committed: bool
+) -> None:
+    settings = tiny_archive.root / "poise.yaml"
+    text = settings.read_text()
+    assert old in text
+    settings.write_text(text.replace(old, new))
+    if committed:
+        git(tiny_archive.root, "commit", "-qam", "broken")
+    done = poise_git("-C", tiny_archive.root, "status")
+    assert_one_clear_line(done, 2, "poise.yaml:", place)
+
+
+def test_settings_that_are_not_committed_are_not_ignored_silently(tiny_archive: Archive) -> None:
+    settings = tiny_archive.root / "poise.yaml"
+    settings.write_text(settings.read_text().replace("seed: 0", "seed: 1"))
+    assert_one_clear_line(poise_git("-C", tiny_archive.root, "evolve"), 2, "poise.yaml", "git commit")
+    assert "seed: 1" in settings.read_text()
+
+
+def test_a_dirty_work_tree_is_left_alone(tiny_archive: Archive) -> None:
+    algorithm = tiny_archive.root / "recipe" / "algorithm.py"
+    algorithm.write_text("half an idea")
+    (tiny_archive.root / "scribble").write_text("mine")
+    assert poise_git("-C", tiny_archive.root, "status").returncode == 0
+    assert algorithm.read_text() == "half an idea"
+    assert (tiny_archive.root / "scribble").read_text() == "mine"
+
+
+def test_unknown_names(tiny_archive: Archive) -> None:
+    root = tiny_archive.root
+    assert_one_clear_line(poise_git("-C", root, "show", "grop"), 1, "grop", "grpo")
+    assert_one_clear_line(poise_git("-C", root, "status", "--protocol", "nope"), 2, "nope", "tiny")
+    assert_one_clear_line(poise_git("-C", root, "evolve", "--agent", "nobody"), 2, "nobody", "library")
+    assert_one_clear_line(poise_git("-C", root, "diff", "grpo"), 2, "root")
+    assert poise_git("-C", root, "frobnicate").returncode == 2
+    assert poise_git("-C", root, "evolve", "--candidates", "0").returncode == 2
+
+
+def test_a_file_that_does_not_parse(tiny_archive: Archive, tmp_path: Path) -> None:
+    file = tmp_path / "algorithm.py"
+    file.write_text("def broken(:\n")
+    assert_one_clear_line(poise_git("-C", tiny_archive.root, "check", "--file", file), 1, "line 1")
+    file.write_bytes(b"\xff\xfe\x00garbage")
+    assert_one_clear_line(poise_git("-C", tiny_archive.root, "check", "--file", file), 1)

@@ -1,0 +1,168 @@
+"""What the verbs print, on one small search; and that a person with plain git can do the same."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from poise_git.cli.main import cli
+from tests.conftest import git
+
+pytestmark = pytest.mark.slow
+
+
+def run(*arguments: object) -> Result:
+    done = CliRunner().invoke(cli, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def json_of(*arguments: object) -> Any:
+    return json.loads(run(*arguments, "--json").stdout)
+
+
+@pytest.fixture(scope="module")
+def archive(_tiny_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One evolved archive for the whole module; tests only read it."""
+    folder = tmp_path_factory.mktemp("verbs") / "search"
+    shutil.copytree(_tiny_archive, folder, symlinks=True)
+    (folder / "ended.txt").write_text(run("evolve", folder, "--candidates", "4", "--workers", "2").stdout)
+    yield folder
+
+
+def test_evolve_ends_with_lineage_best_and_next(archive: Path) -> None:
+    text = (archive / "ended.txt").read_text()
+    assert "├─" in text or "└─" in text
+    assert " ± " in text
+    assert "next:" in text
+    assert "lineage" in text
+
+
+def test_log_agrees_with_git_lineage(archive: Path) -> None:
+    tree = run("-C", archive, "log").stdout
+    lineage = git(archive, "lineage")
+    candidates = json_of("-C", archive, "log")
+    assert len(candidates) >= 5
+    for candidate in candidates:
+        assert candidate["name"] in tree
+        assert f"poise/{candidate['name']}" in lineage
+        if candidate["status"] == "evaluated":
+            utility = candidate["metrics"]["utility"]
+            assert set(utility) == {"value", "se", "n"}
+            assert f"{utility['value']:.4f}" in tree
+            assert f"{utility['value']:.4f}"[:5] in lineage
+
+
+def test_show_has_proposal_metrics_trajectory_and_reflection(archive: Path) -> None:
+    name = next(
+        entry["name"] for entry in json_of("-C", archive, "log") if entry["status"] == "evaluated" and entry["parents"]
+    )
+    document = json_of("-C", archive, "show", name)
+    assert document["name"] == name
+    assert document["proposal"]["claims"]
+    assert document["reflection"]["facts"]["verdict"] in ("better", "worse", "within noise")
+    assert len(document["runs"]) == 2
+    assert {
+        "reward",
+        "entropy",
+        "response_length",
+        "gradient_norm",
+        "kl",
+        "clip_fraction",
+        "valid_rate",
+        "all_fail_rate",
+    } <= set(document["runs"][0]["series"])
+    text = run("-C", archive, "show", f"poise/{name}").stdout
+    assert "entropy" in text
+    assert document["reflection"]["prose"].strip().splitlines()[0] in text
+    assert run("-C", archive, "show", document["commit"][:10]).stdout == text
+
+
+def test_diff_is_gits_own(archive: Path) -> None:
+    entry = next(entry for entry in json_of("-C", archive, "log") if entry["parents"])
+    patch = run("-C", archive, "diff", entry["name"]).stdout
+    assert patch == git(archive, "diff", f"poise/{entry['parents'][0]}", f"poise/{entry['name']}")
+    assert json_of("-C", archive, "diff", entry["name"], "grpo")["against"] == "grpo"
+
+
+def test_select_shows_terms_and_parents(archive: Path) -> None:
+    document = json_of("-C", archive, "select")
+    assert set(document["candidates"][0]["terms"]) == {"pareto", "perf", "div", "bayes"}
+    assert len(document["parents"]) == 3
+    assert "round" in run("-C", archive, "select").stdout
+
+
+def test_status_says_what_can_be_detected(archive: Path) -> None:
+    document = json_of("-C", archive, "status")
+    assert document["candidates"]["evaluated"] == 4
+    assert document["resolution"]["detectable"] > 0
+    assert "80% power" in run("-C", archive, "status").stdout
+
+
+def test_best_has_the_highest_utility_and_its_path_can_be_picked(archive: Path, tmp_path: Path) -> None:
+    best = json_of("-C", archive, "best")
+    utilities = [
+        entry["metrics"]["utility"]["value"]
+        for entry in json_of("-C", archive, "log")
+        if entry["status"] == "evaluated"
+    ]
+    assert best["metrics"]["utility"]["value"] == max(utilities)
+    commits = run("-C", archive, "best", "--path").stdout.split()
+    run("init", tmp_path / "fresh")
+    git(tmp_path / "fresh", "fetch", "-q", str(archive), "refs/heads/poise/*:refs/other/*")
+    if commits:
+        git(tmp_path / "fresh", "cherry-pick", *commits)
+    assert git(tmp_path / "fresh", "show", "HEAD:recipe/algorithm.py") == git(
+        archive, "show", f"{best['commit']}:recipe/algorithm.py"
+    )
+
+
+def test_check_reflect_and_doctor(archive: Path) -> None:
+    name = next(
+        entry["name"] for entry in json_of("-C", archive, "log") if entry["status"] == "evaluated" and entry["parents"]
+    )
+    checked = json_of("-C", archive, "check", name)
+    assert len(checked["passed"]) >= 10
+    assert checked["failure"] is None
+    assert json_of("-C", archive, "reflect", name)["facts"]["verdict"]
+    assert json_of("-C", archive, "doctor")["findings"] == []
+
+
+def test_help_has_examples() -> None:
+    for verb in (
+        "init",
+        "evolve",
+        "status",
+        "log",
+        "show",
+        "diff",
+        "best",
+        "select",
+        "check",
+        "evaluate",
+        "reflect",
+        "doctor",
+    ):
+        text = CliRunner().invoke(cli, [verb, "--help"]).output
+        assert "Example" in text, verb
+
+
+def test_a_candidate_by_hand(tiny_archive: Any) -> None:
+    """Plain git and two verbs: branch, edit, commit, check, evaluate."""
+    root = tiny_archive.root
+    git(root, "switch", "-qc", "poise/half-scale", "poise/grpo")
+    algorithm = root / "recipe" / "algorithm.py"
+    algorithm.write_text(algorithm.read_text().replace("return spread + epsilon", "return 2.0 * spread + epsilon"))
+    git(root, "commit", "-qam", "Divide by twice the deviation")
+    git(root, "switch", "-q", "main")
+    run("-C", root, "check", "poise/half-scale")
+    document = json_of("-C", root, "evaluate", "half-scale", "--workers", "2")
+    assert document["status"] == "evaluated"
+    assert document["parents"] == ["grpo"]
+    assert "evidence(half-scale): U " in git(root, "log", "-1", "--format=%s", "evidence/half-scale")

@@ -1,0 +1,178 @@
+"""The loop, for real at a small size: git, child processes, training. Its invariants:
+
+L1  Every candidate is one commit on top of its parent's, which changes recipe/algorithm.py and nothing else.
+L2  Every candidate is accounted for: evaluated, or failed with stage and reason; and every round is in the journal.
+L3  The same seed gives the same search, number for number.
+L4  A search that is killed at any moment and started again ends as one that was never killed.
+L5  Asking for what is there already changes nothing.
+L6  What cannot be trained becomes a failed entry with its reason, and the search goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from poise_git.agents import agent_named
+from poise_git.agents.interface import Agent
+from poise_git.archive import Archive
+from poise_git.archive.entries import ROOT, Proposal, Status
+from poise_git.cli.searching import open_search
+from poise_git.events import Event
+from poise_git.experiment import Experiment
+from poise_git.loop import Ended, Goal
+from poise_git.search.context import Context
+from tests.conftest import git
+
+pytestmark = pytest.mark.slow
+
+
+def evolve(archive: Archive, goal: Goal, *, agent: Agent | None = None) -> tuple[Ended, list[Event]]:
+    seen: list[Event] = []
+    with open_search(Experiment.load(archive), seen.append, workers=2) as search:
+        if agent is not None:
+            search.agent = agent
+        return search.evolve(goal), seen
+
+
+def result(archive: Archive) -> dict[str, tuple[object, ...]]:
+    """What a search has found, without the times at which it did."""
+    experiment = Experiment.load(archive)
+    found = {}
+    for candidate in archive.genealogy():
+        metrics = candidate.metrics_under(experiment.protocol.hash)
+        source = archive.recipe(candidate.name)["algorithm.py"]
+        figures = (metrics.status, metrics.utility, metrics.gain, metrics.stage) if metrics else ()
+        found[candidate.name] = (candidate.parents, source, *figures)
+    return found
+
+
+def test_a_search_keeps_its_invariants(tiny_archive: Archive, another_tiny_archive: Callable[[str], Archive]) -> None:
+    ended, _ = evolve(tiny_archive, Goal(candidates=4))
+    folder, genealogy = tiny_archive.root, tiny_archive.genealogy()
+    protocol = Experiment.load(tiny_archive).protocol.hash
+
+    for candidate in genealogy:  # L1
+        changed = git(folder, "diff-tree", "--no-commit-id", "--name-only", "-r", candidate.commit).split()
+        assert changed == ["recipe/algorithm.py"]
+        parents = git(folder, "rev-list", "--parents", "-n1", candidate.commit).split()[1:]
+        assert parents == [genealogy[parent].commit for parent in candidate.parents] or candidate.name == ROOT
+
+    statuses = [candidate.status_under(protocol) for candidate in genealogy]  # L2
+    assert statuses.count(Status.EVALUATED) == 4 + 1
+    assert Status.PENDING not in statuses
+    for candidate in genealogy:
+        files = git(folder, "ls-tree", "-r", "--name-only", f"evidence/{candidate.name}", f"evidence/{candidate.name}/")
+        assert f"evidence/{candidate.name}/metrics.yaml" in files
+    rounds = tiny_archive.rounds()
+    assert [data["round"] for data in rounds] == list(range(1, len(rounds) + 1))
+    journalled = {entry["proposal"]["name"] for data in rounds for slot in data["slots"] for entry in slot["proposals"]}
+    assert {candidate.name for candidate in genealogy} - {ROOT} <= journalled
+    assert ended.evaluated == 4
+    git(folder, "fsck", "--strict")
+    assert git(folder, "status", "--porcelain") == ""
+
+    again = another_tiny_archive("again")  # L3
+    evolve(again, Goal(candidates=4))
+    assert result(again) == result(tiny_archive)
+
+    refs = git(folder, "for-each-ref")  # L5
+    evolve(tiny_archive, Goal(candidates=4))
+    assert git(folder, "for-each-ref") == refs
+
+
+def test_killed_at_any_moment_it_ends_the_same(
+    tiny_archive: Archive, another_tiny_archive: Callable[[str], Archive]
+) -> None:
+    """L4, with SIGKILL to the whole process group, so that nothing gets to clean up."""
+    evolve(tiny_archive, Goal(candidates=5))
+    killed = another_tiny_archive("killed")
+    command = [sys.executable, "-m", "poise_git", "evolve", str(killed.root), "--candidates", "5", "--workers", "2"]
+    rng, kills = random.Random(4), 0
+    for _ in range(40):
+        process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        try:
+            process.wait(timeout=rng.uniform(2.0, 9.0))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            kills += 1
+            git(killed.root, "fsck", "--strict")
+            continue
+        assert process.stderr is not None
+        assert process.returncode == 0, process.stderr.read()
+        break
+    else:
+        pytest.fail("never came to an end")
+    assert kills >= 3
+    assert result(Archive.open(killed.root)) == result(tiny_archive)
+
+
+BAD = {
+    "does-not-parse": "def compute_advantages(:\n",
+    "returns-nan": "def scale(signal, rollouts):\n    return torch.zeros_like(signal)\n",
+    "mutates-its-input": "def reward_signal(rollouts):\n    rollouts.score.add_(1.0)\n    return rollouts.score\n",
+    "wrong-shape": "def shape_advantages(advantages, rollouts):\n    return advantages[:-1]\n",
+    "sleeps-for-ever": "def reward_signal(rollouts):\n    while True:\n        pass\n",
+    "prints-a-gigabyte": "def reward_signal(rollouts):\n    for _ in range(1000):\n        print('x' * 1_000_000)\n    return rollouts.score\n",
+}
+
+
+class BadAgent:
+    """Proposes algorithms that are broken, each in its own way."""
+
+    name = "bad"
+
+    def __init__(self) -> None:
+        self.left = dict(BAD)
+        self.library = agent_named("library")
+
+    def propose(self, context: Context, count: int, seed: int) -> tuple[Proposal, ...]:
+        if not self.left:
+            return self.library.propose(context, count, seed)
+        name, text = self.left.popitem()
+        return (Proposal(name, ROOT, name, "it is broken", "broken", self.name, plan={"text": text}),)
+
+    def implement(self, proposal: Proposal, context: Context) -> str:
+        if proposal.agent != self.name:
+            return self.library.implement(proposal, context)
+        return context.source + "\n\n" + str(proposal.plan["text"])
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.library, name)
+
+
+def test_broken_algorithms_become_failed_entries(tiny_archive: Archive) -> None:
+    settings = tiny_archive.root / "poise.yaml"
+    settings.write_text(settings.read_text().replace("  wall_seconds: 900", "  wall_seconds: 8"))
+    git(tiny_archive.root, "commit", "-am", "short runs")
+    before = children_of_this_process()
+    evolve(tiny_archive, Goal(candidates=1), agent=BadAgent())
+    protocol = Experiment.load(tiny_archive).protocol.hash
+    genealogy = tiny_archive.genealogy()
+    reasons = {}
+    for name in BAD:
+        metrics = genealogy[name].metrics_under(protocol)
+        assert metrics is not None
+        assert metrics.status is Status.FAILED
+        assert "\n" not in metrics.reason
+        reasons[name] = f"{metrics.stage}: {metrics.reason}"
+    assert "line" in reasons["does-not-parse"]
+    assert "finite" in reasons["returns-nan"] or "nan" in reasons["returns-nan"].lower()
+    assert "mutat" in reasons["mutates-its-input"] or "chang" in reasons["mutates-its-input"]
+    assert "limit" in reasons["sleeps-for-ever"]
+    assert children_of_this_process() == before
+    git(tiny_archive.root, "fsck", "--strict")
+
+
+def children_of_this_process() -> set[int]:
+    time.sleep(0.2)
+    return {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
