@@ -13,7 +13,6 @@ from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Candidate, Metrics, Proposal, Run
 from poise_git.archive.genealogy import Genealogy
 from poise_git.errors import NotAnArchive, UsageError
-from poise_git.pipeline.backends import backend_named
 from poise_git.pipeline.interface import Job
 from poise_git.pipeline.protocol import Protocol, load_protocol
 from poise_git.search.context import Context
@@ -25,6 +24,10 @@ from poise_git.settings import PoiseSettings, load_settings
 
 SETTINGS_FILE = "poise.yaml"
 BRANCH = "main"
+
+
+def protocol_file(name: str) -> str:
+    return f"protocols/{name}.yaml"
 
 
 @dataclass(frozen=True)
@@ -47,14 +50,13 @@ class Experiment:
         """
         settings = load_poise_settings(archive)
         name = protocol or settings.protocol
-        file = f"protocols/{name}.yaml"
+        file = protocol_file(name)
         text = archive.read_text(BRANCH, file)
         if text is None:
             known = sorted(path.removesuffix(".yaml") for path in archive.list_texts(BRANCH, "protocols"))
             raise UsageError(f"no protocol {name!r}: {BRANCH} has {', '.join(known) or 'none'} in protocols/")
         _refuse_uncommitted(archive, file, text)
         loaded = load_protocol(text, file)
-        backend_named(loaded.backend).validate(loaded, file)
         return cls(
             archive=archive,
             settings=settings,

@@ -6,8 +6,6 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 
 def descendant_gain(
     utility: Mapping[str, float],
@@ -34,6 +32,8 @@ def upper_confidence(
     features: Mapping[str, Sequence[float]], labels: Mapping[str, float], *, kappa: float
 ) -> dict[str, float]:
     """mu(d) + kappa * sigma(d) of a Gaussian process (Matérn 5/2 plus noise) fitted to the labelled nodes."""
+    # Imported when they are needed: most verbs never select.
+    import numpy as np
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel

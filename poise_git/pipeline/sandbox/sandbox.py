@@ -24,7 +24,16 @@ from poise_git.pipeline.sandbox.layers import Layer, describe
 from poise_git.settings import SandboxSettings
 
 # Imported once by the fork server: what costs time, and what runs are made of. None of it is a candidate's.
-PRELOADED = ("numpy", "torch", "poise_git.pipeline.protocol", "poise_git.pipeline.checks.child")
+# The first torch optimizer of a process imports torch._dynamo, which takes longer than a short training run.
+PRELOADED = (
+    "numpy",
+    "torch",
+    "torch._dynamo",
+    "poise_git.pipeline.protocol",
+    "poise_git.pipeline.checks.child",
+    "poise_git.pipeline.backends.testbed.trainer",
+    "poise_git.pipeline.backends.testbed.evaluation",
+)
 _TICK = 0.1
 _CHUNK = 1 << 16
 # How long a keeper may take to end what is below it.

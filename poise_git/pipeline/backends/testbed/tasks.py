@@ -1,0 +1,21 @@
+"""Tasks by name."""
+
+from __future__ import annotations
+
+from poise_git.pipeline.backends.testbed.settings import ArithmeticChainSettings, TestbedSettings
+from poise_git.pipeline.backends.testbed.task import Task
+
+
+def build_task(settings: TestbedSettings, world: int) -> Task:
+    """The settings' task in the world drawn with seed `world`.
+
+    Raises:
+        UsageError: what the task needs is not installed, or it has no such data set or training prompts.
+    """
+    if isinstance(settings.task, ArithmeticChainSettings):
+        from poise_git.pipeline.backends.testbed.arithmetic import ArithmeticChain
+
+        return ArithmeticChain(world, settings.task.training_mix)
+    from poise_git.pipeline.backends.testbed.reasoning_gym import ReasoningGym
+
+    return ReasoningGym(world, settings.task)

@@ -1,0 +1,192 @@
+"""Reinforcement learning with verifiable rewards, through a candidate's algorithm. Runs in the sandboxed child.
+
+Every step: sample a group of responses to each prompt, verify, let the candidate compute advantages, then one
+AdamW step a mini-batch along the gradient of the candidate's loss. The policy is saved at every evaluation point;
+held-out prompts are drawn by another process, which loads no candidate.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from poise_git.pipeline.backends.testbed.candidate import Algorithm, CandidateFailed
+from poise_git.pipeline.backends.testbed.policy import Policy
+from poise_git.pipeline.backends.testbed.sampling import Responses, sample, score
+from poise_git.pipeline.backends.testbed.settings import TestbedSettings, TrainingSettings
+from poise_git.pipeline.backends.testbed.task import Problems, Task
+from poise_git.pipeline.backends.testbed.tasks import build_task
+
+RECIPE_FOLDER = "recipe"
+SERIES = (
+    "reward",
+    "correct_rate",
+    "valid_rate",
+    "all_fail_rate",
+    "entropy",
+    "response_length",
+    "gradient_norm",
+    "kl",
+    "clip_fraction",
+)
+
+Send = Callable[[Mapping[str, Any]], None]
+
+
+def weights_file(step: int) -> str:
+    """Where the policy after `step` training steps is saved, in the scratch folder."""
+    return f"policy-{step:05d}.pt"
+
+
+def load_policy(settings: TestbedSettings, task: Task, file: Path) -> Policy:
+    """The policy whose weights are in `file`; ValueError if they are not finite weights of this policy."""
+    policy = Policy(settings.policy, task.vocabulary, torch.Generator())
+    policy.load_weights(torch.load(file, weights_only=True, map_location="cpu"))
+    return policy
+
+
+def train(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
+    """Child process: train with the recipe in the working directory.
+
+    Args:
+        arguments: `settings` (of the testbed), `seed` and `base` (the base policy's file).
+        send: gets {"done": steps} and that step's series after every step.
+
+    Returns:
+        {"series": name -> one value a step, "cpu_seconds": part -> seconds}, or {"failure": one line}.
+    """
+    torch.set_num_threads(1)
+    settings = TestbedSettings.model_validate(arguments["settings"])
+    seed = int(arguments["seed"])
+    task = build_task(settings, settings.world(seed))
+    policy = load_policy(settings, task, Path(arguments["base"]))
+    trainer = Trainer(settings, task, policy, seed)
+    # The candidate has the global generator for itself: what it draws is seeded, and shifts no sampling.
+    torch.manual_seed(seed)
+    series: dict[str, list[float]] = {name: [] for name in SERIES}
+    saved_at = set(settings.evaluation_steps())
+    step = 0
+    try:
+        algorithm = Algorithm(Path(RECIPE_FOLDER))
+        for step in range(1, settings.training.steps + 1):
+            if step - 1 in saved_at:
+                torch.save(policy.state_dict(), weights_file(step - 1))
+            values = trainer.step(step, algorithm)
+            for name in SERIES:
+                series[name].append(values[name])
+            send({"done": step, **values})
+    except CandidateFailed as error:
+        return {"failure": f"{error} at step {step}" if step else str(error)}
+    torch.save(policy.state_dict(), weights_file(settings.training.steps))
+    return {"series": series, "cpu_seconds": trainer.cpu_seconds}
+
+
+@dataclass
+class Trainer:
+    """The state of one training run; every random number comes from `seed`."""
+
+    settings: TestbedSettings
+    task: Task
+    policy: Policy
+    seed: int
+    cpu_seconds: dict[str, float] = field(default_factory=lambda: {"sampling": 0.0, "training": 0.0})
+
+    def __post_init__(self) -> None:
+        training = self.settings.training
+        self._optimizer = torch.optim.AdamW(
+            self.policy.parameters(), lr=training.learning_rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True
+        )
+        self._numbers = torch.Generator().manual_seed(self.seed)
+        self._problems = self.task.training_problems(
+            training.steps * training.prompts, np.random.default_rng([self.seed, 3])
+        )
+
+    def step(self, number: int, algorithm: Algorithm) -> dict[str, float]:
+        """Training step `number`, from 1. Returns its series; raises CandidateFailed."""
+        training = self.settings.training
+        start = time.process_time()
+        problems = self._problems[slice((number - 1) * training.prompts, number * training.prompts)]
+        uniforms = torch.rand(
+            training.prompts * training.group_size, self.task.vocabulary.response_length, generator=self._numbers
+        )
+        responses = sample(self.policy, problems.prompts, uniforms)
+        sampled = time.process_time()
+        values = self._update(problems, responses, learning_rate(number, training), algorithm)
+        self.cpu_seconds["sampling"] += sampled - start
+        self.cpu_seconds["training"] += time.process_time() - sampled
+        return values
+
+    def _update(self, problems: Problems, responses: Responses, rate: float, algorithm: Algorithm) -> dict[str, float]:
+        training = self.settings.training
+        size = training.group_size
+        valid, correct = self.task.verify(problems.repeat(size), responses.tokens, responses.lengths)
+        reward = np.where(correct, 1.0, np.where(valid, self.settings.reward.valid_wrong, 0.0))
+        mask = responses.mask()
+        token_rewards = torch.zeros_like(mask)
+        token_rewards[torch.arange(len(mask)), responses.lengths - 1] = torch.from_numpy(reward).float()
+        owner = np.repeat(np.arange(training.prompts), size)
+        advantages = algorithm.advantages(token_rewards, mask, owner)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        updates = [
+            self._minibatch(problems, responses, advantages, part, algorithm)
+            for _ in range(training.epochs)
+            for part in torch.arange(training.prompts).chunk(training.minibatches)
+        ]
+        return {
+            "reward": float(reward.mean()),
+            "correct_rate": float(correct.mean()),
+            "valid_rate": float(valid.mean()),
+            "all_fail_rate": float((~correct.reshape(-1, size).any(1)).mean()),
+            "response_length": float(responses.lengths.float().mean()),
+            **{name: float(np.mean([update[name] for update in updates])) for name in updates[0]},
+        }
+
+    def _minibatch(
+        self, problems: Problems, responses: Responses, advantages: Tensor, part: Tensor, algorithm: Algorithm
+    ) -> dict[str, float]:
+        """One optimizer step on the groups of the prompts `part`, which are consecutive."""
+        training = self.settings.training
+        first, last = int(part[0]), int(part[-1]) + 1
+        rows = slice(first * training.group_size, last * training.group_size)
+        lengths = responses.lengths[rows]
+        owner = torch.arange(last - first).repeat_interleave(training.group_size)
+        log_probs, entropy = score(self.policy, problems.prompts[first:last], owner, responses.tokens[rows], lengths)
+        longest = log_probs.shape[1]
+        mask = (torch.arange(longest) < lengths.unsqueeze(1)).float()
+        old = responses.log_probs[rows, :longest]
+        gradient, metrics = algorithm.loss_gradient(
+            old.clone(), log_probs, advantages[rows, :longest], mask, training.loss_aggregation
+        )
+        self._optimizer.zero_grad()
+        torch.autograd.backward(log_probs, gradient)
+        norm = float(nn.utils.clip_grad_norm_(self.policy.parameters(), training.gradient_clip))
+        if not np.isfinite(norm):
+            raise CandidateFailed("gradient norm is not finite")
+        self._optimizer.step()
+        tokens = mask.sum()
+        return {
+            "entropy": float(entropy.sum() / tokens),
+            "gradient_norm": norm,
+            "kl": float((old - log_probs.detach()).sum() / tokens),
+            "clip_fraction": _reported(metrics, "actor/pg_clipfrac"),
+        }
+
+
+def learning_rate(step: int, training: TrainingSettings) -> float:
+    """Linear warm-up, times a linear fall to the final share; `step` counts from 1."""
+    fall = 1.0 - (1.0 - training.final_learning_rate) * (step - 1) / training.steps
+    return training.learning_rate * min(1.0, step / training.warmup_steps) * fall
+
+
+def _reported(metrics: Mapping[str, Any], name: str) -> float:
+    """A metric of the candidate's own; 0 where it reports none that is a finite number."""
+    value = metrics.get(name, 0.0)
+    return float(value) if isinstance(value, int | float) and np.isfinite(value) else 0.0

@@ -1,0 +1,69 @@
+"""The tables of a world of the arithmetic task: what its demonstrators know, and its tags."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poise_git.pipeline.backends.testbed.task import IntArray
+
+MODULUS = 97
+OPERANDS = (2, 3, 5)
+PLUS, TIMES = 0, 1
+
+# Beta distributions over the table entries of the probability that a demonstration states the entry correctly.
+# Sums are mostly known, products a third of the time, tags half of it.
+SUM_KNOWLEDGE = (8.0, 2.0)
+PRODUCT_KNOWLEDGE = (1.3, 2.8)
+TAG_KNOWLEDGE = (1.6, 1.4)
+# A wrong demonstration states the entry's own favourite error this often, else any number.
+FAVOURITE_ERROR_RATE = 0.65
+
+
+def apply(operator: IntArray, value: IntArray, operand: IntArray) -> IntArray:
+    """`value` + or * `operand` modulo 97, elementwise."""
+    return np.where(operator == TIMES, value * operand, value + operand) % MODULUS
+
+
+@dataclass(frozen=True)
+class Table:
+    """Entries to memorise: their right values, favourite errors, and how often each is demonstrated right."""
+
+    right: IntArray
+    error: IntArray
+    knowledge: NDArray[np.float64]
+
+    @classmethod
+    def draw(cls, right: IntArray, knowledge: NDArray[np.float64], generator: np.random.Generator) -> Table:
+        error = (right + generator.integers(1, MODULUS, right.shape)) % MODULUS
+        return cls(right, error, knowledge.clip(0.03, 0.97))
+
+    def demonstrate(self, entries: tuple[IntArray, ...], generator: np.random.Generator) -> IntArray:
+        """What demonstrations state for `entries` (indices into the table): right, the favourite error, or anything."""
+        n = len(entries[0])
+        wrong = np.where(
+            generator.random(n) < FAVOURITE_ERROR_RATE, self.error[entries], generator.integers(0, MODULUS, n)
+        )
+        return np.where(generator.random(n) < self.knowledge[entries], self.right[entries], wrong)
+
+
+@dataclass(frozen=True)
+class World:
+    """`facts[operator, value, operand]` is an arithmetic step, `tags[first value, first operand]` a prompt's tag."""
+
+    facts: Table
+    tags: Table
+
+    @classmethod
+    def draw(cls, seed: int) -> World:
+        generator = np.random.default_rng([seed, 1])
+        width = max(OPERANDS) + 1
+        operator, value, operand = np.indices((2, MODULUS, width))
+        known = np.stack(
+            [generator.beta(*SUM_KNOWLEDGE, (MODULUS, width)), generator.beta(*PRODUCT_KNOWLEDGE, (MODULUS, width))]
+        )
+        facts = Table.draw(apply(operator, value, operand), known, generator)
+        tags = generator.integers(0, MODULUS, (MODULUS, width))
+        return cls(facts, Table.draw(tags, generator.beta(*TAG_KNOWLEDGE, tags.shape), generator))

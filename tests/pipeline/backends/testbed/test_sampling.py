@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from poise_git.pipeline.backends.testbed import sampling
+from poise_git.pipeline.backends.testbed.policy import Policy
+from poise_git.pipeline.backends.testbed.sampling import Responses, decode_greedily, sample, score
+from poise_git.pipeline.backends.testbed.task import Task
+
+GROUP = 4
+
+
+def full_forward(policy: Policy, prompts: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities (N, R, V) at every response position: one causal pass over prompt and response, no cache."""
+    sequence = torch.cat([prompts, tokens[:, :-1]], 1)
+    length = sequence.shape[1]
+    x = policy.token_embedding(sequence) + policy.position_embedding.weight[:length]
+    for block in policy.blocks:
+        query, key, value = block.project(x)
+        attended = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        x = x + block.attention_out(attended.transpose(1, 2).reshape(x.shape))
+        x = x + block.down(torch.relu(block.up(block.feedforward_norm(x))))
+    return torch.log_softmax(policy.head(policy.norm(x))[:, prompts.shape[1] - 1 :], -1)
+
+
+@pytest.fixture
+def prompts(task: Task, generator: np.random.Generator) -> torch.Tensor:
+    return task.training_problems(24, generator).prompts
+
+
+@pytest.fixture
+def uniforms(task: Task) -> torch.Tensor:
+    return torch.rand(24 * GROUP, task.vocabulary.response_length, generator=torch.Generator().manual_seed(1))
+
+
+def by_position(log_probs: torch.Tensor, responses: Responses) -> torch.Tensor:
+    return log_probs.gather(2, responses.tokens.unsqueeze(2)).squeeze(2)
+
+
+def inside(responses: Responses) -> torch.Tensor:
+    return torch.arange(responses.tokens.shape[1]) < responses.lengths.unsqueeze(1)
+
+
+def test_responses_end_at_different_lengths(policy: Policy, prompts: torch.Tensor, uniforms: torch.Tensor) -> None:
+    lengths = sample(policy, prompts, uniforms).lengths
+    assert len(lengths.unique()) > 4
+
+
+def test_sampled_log_probabilities_are_those_of_a_full_forward_pass(
+    policy: Policy, prompts: torch.Tensor, uniforms: torch.Tensor
+) -> None:
+    responses = sample(policy, prompts, uniforms)
+    expected = by_position(full_forward(policy, prompts.repeat_interleave(GROUP, 0), responses.tokens), responses)
+    torch.testing.assert_close(responses.log_probs, expected.where(inside(responses), 0.0), atol=1e-5, rtol=0)
+
+
+def test_sampling_inverts_the_distribution_function(
+    policy: Policy, prompts: torch.Tensor, uniforms: torch.Tensor
+) -> None:
+    responses = sample(policy, prompts, uniforms)
+    probabilities = full_forward(policy, prompts.repeat_interleave(GROUP, 0), responses.tokens).double().exp()
+    above = probabilities.cumsum(-1).gather(2, responses.tokens.unsqueeze(2)).squeeze(2)
+    below = above - by_position(probabilities, responses)
+    kept = inside(responses)
+    assert bool((uniforms[kept] >= below[kept] - 1e-5).all())
+    assert bool((uniforms[kept] <= above[kept] + 1e-5).all())
+
+
+def test_nothing_follows_the_end(policy: Policy, task: Task, prompts: torch.Tensor, uniforms: torch.Tensor) -> None:
+    responses = sample(policy, prompts, uniforms)
+    assert bool((responses.tokens[~inside(responses)] == task.vocabulary.pad).all())
+    short = responses.lengths < task.vocabulary.response_length
+    last = responses.tokens[torch.arange(len(short)), responses.lengths - 1]
+    assert bool((last[short] == task.vocabulary.end).all())
+
+
+def test_compaction_changes_nothing(
+    policy: Policy, prompts: torch.Tensor, uniforms: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compacted = sample(policy, prompts, uniforms)
+    monkeypatch.setattr(sampling, "COMPACT_BELOW", 0.0)
+    plain = sample(policy, prompts, uniforms)
+    assert torch.equal(compacted.tokens, plain.tokens)
+    torch.testing.assert_close(compacted.log_probs, plain.log_probs, atol=1e-5, rtol=0)
+
+
+def test_greedy_is_the_argmax_of_a_full_forward_pass(policy: Policy, prompts: torch.Tensor) -> None:
+    responses = decode_greedily(policy, prompts)
+    likeliest = full_forward(policy, prompts, responses.tokens).argmax(-1)
+    assert torch.equal(likeliest[inside(responses)], responses.tokens[inside(responses)])
+
+
+def test_score_equals_a_full_forward_pass_with_gradient_and_entropy(
+    policy: Policy, prompts: torch.Tensor, uniforms: torch.Tensor
+) -> None:
+    # The same numbers twice in a group: identical responses, which are scored once and must count twice.
+    uniforms[1::GROUP] = uniforms[0::GROUP]
+    responses = sample(policy, prompts, uniforms)
+    owner = torch.arange(len(prompts)).repeat_interleave(GROUP)
+    longest = int(responses.lengths.max())
+    weights = torch.randn(len(owner), longest, generator=torch.Generator().manual_seed(2))
+    log_probs, entropy = score(policy, prompts, owner, responses.tokens, responses.lengths)
+    assert log_probs.shape == entropy.shape == (len(owner), longest)
+    distribution = full_forward(policy, prompts[owner], responses.tokens)
+    kept = inside(responses)
+    expected = by_position(distribution, responses).where(kept, 0.0)[:, :longest]
+    torch.testing.assert_close(log_probs, expected, atol=1e-5, rtol=0)
+    expected_entropy = -(distribution.exp() * distribution).sum(-1).where(kept, 0.0)[:, :longest]
+    torch.testing.assert_close(entropy, expected_entropy, atol=1e-4, rtol=0)
+    parameters = list(policy.parameters())
+    found = torch.autograd.grad((log_probs * weights).sum(), parameters)
+    wanted = torch.autograd.grad((expected * weights).sum(), parameters)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, atol=2e-3, rtol=1e-3)
+
+
+def test_cache_with_room_continues_every_row(policy: Policy, prompts: torch.Tensor) -> None:
+    prompt_cache, _ = policy.encode(prompts)
+    tokens = torch.randint(0, 90, (len(prompts), 3), generator=torch.Generator().manual_seed(3))
+    expected = policy.extend(tokens, prompt_cache, torch.arange(len(prompts)))
+    cache = prompt_cache.with_room(1, 3)
+    for position in range(3):
+        logits = policy.step(tokens[:, position], cache, prompts.shape[1] + position)
+        torch.testing.assert_close(logits, expected[:, position], atol=1e-4, rtol=1e-4)
+    kept = torch.tensor([5, 2])
+    shrunk = cache.keep(kept, prompts.shape[1] + 3)
+    assert torch.equal(shrunk.keys[0], cache.keys[0][kept])
