@@ -40,7 +40,8 @@ def create_archive(directory: Path, *, backend: str = "testbed", directive: str 
 def _with_setting(text: str, setting: str, value: str) -> str:
     """The settings file with one top-level field changed; comments and order stay."""
     # A JSON string is a YAML string on one line, whatever is in it.
-    line = f"{setting}: {json.dumps(value, ensure_ascii=False)}"
+    plain = re.fullmatch(r"[a-z][a-z0-9-]*", value)
+    line = f"{setting}: {value if plain else json.dumps(value, ensure_ascii=False)}"
     changed, count = re.subn(rf"^{setting}:[^#\n]*", lambda _: line, text, count=1, flags=re.MULTILINE)
     if not count:
         raise UsageError(f"the template's {SETTINGS_FILE} has no field {setting}")

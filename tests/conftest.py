@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from poise_git.archive import Archive
 from poise_git.creation import create_archive
 
-TINY_PROTOCOL = Path(__file__).parent / "protocols" / "tiny.yaml"
+PROTOCOLS = Path(__file__).parent / "protocols"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,27 +24,41 @@ def _cache_of_base_policies(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(scope="session")
-def _tiny_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An archive whose protocol is tiny: made and edited as a person would."""
-    folder = tmp_path_factory.mktemp("template") / "search"
+def archive_templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """An archive for each protocol of tests/protocols/, made and edited as a person would; to be copied."""
+    folder = tmp_path_factory.mktemp("templates") / "search"
     create_archive(folder)
-    (folder / "protocols" / "tiny.yaml").write_text(TINY_PROTOCOL.read_text())
-    settings = (folder / "poise.yaml").read_text()
-    (folder / "poise.yaml").write_text(settings.replace('protocol: "testbed"', 'protocol: "tiny"'))
+    for protocol in PROTOCOLS.glob("*.yaml"):
+        shutil.copy(protocol, folder / "protocols")
     git(folder, "add", ".")
-    git(folder, "commit", "-m", "a tiny protocol")
-    return folder
+    git(folder, "commit", "-m", "protocols for tests")
+    templates = {}
+    for protocol in PROTOCOLS.glob("*.yaml"):
+        templates[protocol.stem] = folder.with_name(protocol.stem)
+        shutil.copytree(folder, templates[protocol.stem], symlinks=True)
+        edit_settings(templates[protocol.stem], "protocol: testbed", f"protocol: {protocol.stem}")
+    return templates
 
 
 @pytest.fixture
-def tiny_archive(_tiny_archive: Path, tmp_path: Path) -> Archive:
-    """A fresh copy of the tiny archive."""
-    return copy_of(_tiny_archive, tmp_path / "search")
+def tiny_archive(archive_templates: dict[str, Path], tmp_path: Path) -> Archive:
+    """A fresh archive in which a run takes no time; all figures are 0."""
+    return copy_of(archive_templates["tiny"], tmp_path / "search")
 
 
 @pytest.fixture
-def another_tiny_archive(_tiny_archive: Path, tmp_path: Path) -> Callable[[str], Archive]:
-    return lambda name: copy_of(_tiny_archive, tmp_path / name)
+def short_archive(archive_templates: dict[str, Path], tmp_path: Path) -> Archive:
+    """A fresh archive in which a run takes a second or two."""
+    return copy_of(archive_templates["short"], tmp_path / "search")
+
+
+def edit_settings(archive: Path, old: str, new: str) -> None:
+    """Change poise.yaml and commit it."""
+    settings = archive / "poise.yaml"
+    text = settings.read_text()
+    assert old in text
+    settings.write_text(text.replace(old, new, 1))
+    git(archive, "commit", "-qam", f"settings: {new.strip()}")
 
 
 def copy_of(archive: Path, to: Path) -> Archive:

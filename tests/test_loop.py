@@ -16,7 +16,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,7 +29,7 @@ from poise_git.events import Event
 from poise_git.experiment import Experiment
 from poise_git.loop import Ended, Goal
 from poise_git.search.context import Context
-from tests.conftest import git
+from tests.conftest import copy_of, edit_settings, git
 
 pytestmark = pytest.mark.slow
 
@@ -55,10 +54,12 @@ def result(archive: Archive) -> dict[str, tuple[object, ...]]:
     return found
 
 
-def test_a_search_keeps_its_invariants(tiny_archive: Archive, another_tiny_archive: Callable[[str], Archive]) -> None:
-    ended, _ = evolve(tiny_archive, Goal(candidates=4))
-    folder, genealogy = tiny_archive.root, tiny_archive.genealogy()
-    protocol = Experiment.load(tiny_archive).protocol.hash
+def test_a_search_keeps_its_invariants(
+    short_archive: Archive, archive_templates: dict[str, Path], tmp_path: Path
+) -> None:
+    ended, _ = evolve(short_archive, Goal(candidates=4))
+    folder, genealogy = short_archive.root, short_archive.genealogy()
+    protocol = Experiment.load(short_archive).protocol.hash
 
     for candidate in genealogy:  # L1
         changed = git(folder, "diff-tree", "--no-commit-id", "--name-only", "-r", candidate.commit).split()
@@ -72,7 +73,7 @@ def test_a_search_keeps_its_invariants(tiny_archive: Archive, another_tiny_archi
     for candidate in genealogy:
         files = git(folder, "ls-tree", "-r", "--name-only", f"evidence/{candidate.name}", f"evidence/{candidate.name}/")
         assert f"evidence/{candidate.name}/metrics.yaml" in files
-    rounds = tiny_archive.rounds()
+    rounds = short_archive.rounds()
     assert [data["round"] for data in rounds] == list(range(1, len(rounds) + 1))
     journalled = {entry["proposal"]["name"] for data in rounds for slot in data["slots"] for entry in slot["proposals"]}
     assert {candidate.name for candidate in genealogy} - {ROOT} <= journalled
@@ -80,21 +81,21 @@ def test_a_search_keeps_its_invariants(tiny_archive: Archive, another_tiny_archi
     git(folder, "fsck", "--strict")
     assert git(folder, "status", "--porcelain") == ""
 
-    again = another_tiny_archive("again")  # L3
+    again = copy_of(archive_templates["short"], tmp_path / "again")  # L3
     evolve(again, Goal(candidates=4))
-    assert result(again) == result(tiny_archive)
+    assert result(again) == result(short_archive)
 
     refs = git(folder, "for-each-ref")  # L5
-    evolve(tiny_archive, Goal(candidates=4))
+    evolve(short_archive, Goal(candidates=4))
     assert git(folder, "for-each-ref") == refs
 
 
 def test_killed_at_any_moment_it_ends_the_same(
-    tiny_archive: Archive, another_tiny_archive: Callable[[str], Archive]
+    short_archive: Archive, archive_templates: dict[str, Path], tmp_path: Path
 ) -> None:
     """L4, with SIGKILL to the whole process group, so that nothing gets to clean up."""
-    evolve(tiny_archive, Goal(candidates=5))
-    killed = another_tiny_archive("killed")
+    evolve(short_archive, Goal(candidates=5))
+    killed = copy_of(archive_templates["short"], tmp_path / "killed")
     command = [sys.executable, "-m", "poise_git", "evolve", str(killed.root), "--candidates", "5", "--workers", "2"]
     rng, kills = random.Random(4), 0
     for _ in range(40):
@@ -113,16 +114,19 @@ def test_killed_at_any_moment_it_ends_the_same(
     else:
         pytest.fail("never came to an end")
     assert kills >= 3
-    assert result(Archive.open(killed.root)) == result(tiny_archive)
+    assert result(Archive.open(killed.root)) == result(short_archive)
 
 
 BAD = {
     "does-not-parse": "def compute_advantages(:\n",
     "returns-nan": "def scale(signal, rollouts):\n    return torch.zeros_like(signal)\n",
-    "mutates-its-input": "def reward_signal(rollouts):\n    rollouts.score.add_(1.0)\n    return rollouts.score\n",
+    "mutates-its-input": "def shape_token_advantages(advantages, old_log_prob, response_mask):\n    return advantages.mul_(2.0)\n",
     "wrong-shape": "def shape_advantages(advantages, rollouts):\n    return advantages[:-1]\n",
     "sleeps-for-ever": "def reward_signal(rollouts):\n    while True:\n        pass\n",
-    "prints-a-gigabyte": "def reward_signal(rollouts):\n    for _ in range(1000):\n        print('x' * 1_000_000)\n    return rollouts.score\n",
+    "prints-a-gigabyte": (
+        "def reward_signal(rollouts):\n    for _ in range(1000):\n        print('x' * 1_000_000)\n"
+        "    return rollouts.score\n"
+    ),
 }
 
 
@@ -151,11 +155,9 @@ class BadAgent:
 
 
 def test_broken_algorithms_become_failed_entries(tiny_archive: Archive) -> None:
-    settings = tiny_archive.root / "poise.yaml"
-    settings.write_text(settings.read_text().replace("  wall_seconds: 900", "  wall_seconds: 8"))
-    git(tiny_archive.root, "commit", "-am", "short runs")
+    edit_settings(tiny_archive.root, "  wall_seconds: 900", "  wall_seconds: 8")
     before = children_of_this_process()
-    evolve(tiny_archive, Goal(candidates=1), agent=BadAgent())
+    evolve(tiny_archive, Goal(rounds=3), agent=BadAgent())
     protocol = Experiment.load(tiny_archive).protocol.hash
     genealogy = tiny_archive.genealogy()
     reasons = {}
@@ -174,5 +176,7 @@ def test_broken_algorithms_become_failed_entries(tiny_archive: Archive) -> None:
 
 
 def children_of_this_process() -> set[int]:
+    """Child processes but git's own, which answers for as long as an archive is open."""
     time.sleep(0.2)
-    return {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
+    found = {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
+    return {pid for pid in found if not Path(f"/proc/{pid}/comm").read_text().startswith("git")}

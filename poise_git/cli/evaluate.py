@@ -23,8 +23,8 @@ def command(ref: str, workers: int | None, protocol: str | None, as_json: bool) 
     candidate = experiment.archive.resolve(ref)
     seeds = len(experiment.protocol.seeds)
     with (
-        show_progress(as_json=as_json, goal=None, seeds=seeds, evaluated=0) as observe,
-        open_search(experiment, observe, workers=workers) as search,
+        show_progress(as_json=False, goal=None, seeds=seeds, evaluated=0) as observe,
+        open_search(experiment, (lambda event: None) if as_json else observe, workers=workers) as search,
         experiment.archive.lock("search"),
     ):
         search.prepare()

@@ -36,7 +36,7 @@ def test_what_is_no_archive_is_told_what_to_type(tmp_path: Path) -> None:
     with pytest.raises(NotAnArchive, match="poise-git init"):
         Archive.open(tmp_path)
     run_git(tmp_path, "init", "-q", "plain")
-    with pytest.raises(NotAnArchive, match="no archive.*poise-git init"):
+    with pytest.raises(NotAnArchive, match=r"no archive.*poise-git init"):
         Archive.open(tmp_path / "plain")
 
 
@@ -53,19 +53,23 @@ def test_a_fresh_clone_is_told_how_to_fetch_its_candidates(archive: Archive, tmp
     assert clone.genealogy() == archive.genealogy()
     assert clone.rounds() == archive.rounds()
 
-    # From then on, a plain fetch brings what is new, also with a candidate checked out.
+    # From then on a plain fetch brings notes too, also while a candidate is checked out.
     clone.add_refspecs("origin")
     run_git(clone.root, "switch", "-q", "poise/grpo")
+    archive.add_evidence("x", make_metrics(0.4), None)
     archive.add_candidate(make_proposal("y", "x"), "# y\n")
-    run_git(clone.root, "switch", "-q", "main")
     run_git(clone.root, "fetch", "-q")
+    assert clone.genealogy()["x"].metrics == archive.genealogy()["x"].metrics
+    assert clone.read_text("origin/poise/y", "recipe/algorithm.py") == "# y\n"
+    run_git(clone.root, "switch", "-q", "main")
+    run_git(clone.root, "fetch", "-q", *command)
     assert "y" in clone.genealogy()
 
     # What both have added since is refused rather than overwritten, and merges without a conflict.
     clone.add_evidence("grpo", make_metrics(0.1, gain=None), None)
     archive.add_evidence("grpo", make_metrics(0.2, gain=None, protocol="other"), None)
-    with pytest.raises(AssertionError, match="rejected"):
-        run_git(clone.root, "fetch", "-q")
+    with pytest.raises(AssertionError, match=r"rejected.*notes/poise/metrics"):
+        run_git(clone.root, "fetch")
     run_git(clone.root, "fetch", "-q", "origin", "+refs/notes/poise/metrics:refs/notes/theirs", "--refmap=")
     run_git(clone.root, "notes", "--ref=poise/metrics", "merge", "-q", "-s", "cat_sort_uniq", "refs/notes/theirs")
     assert set(clone.genealogy().root.metrics) == {PROTOCOL, "other"}
@@ -76,12 +80,24 @@ def test_candidates_are_resolved_from_whatever_a_person_types(archive: Archive, 
     archive.add_candidate(make_proposal("xy", "x"), "# xy\n")
     archive.add_evidence("x", make_metrics(), None)
     git("tag", "best", "poise/x")
-    for text in ("x", "poise/x", "refs/heads/poise/x", "evidence/x", "evidence/x~1", x.commit, x.commit[:10], "best", "poise/xy~1"):
+    for text in (
+        "x",
+        "poise/x",
+        "refs/heads/poise/x",
+        "evidence/x",
+        "evidence/x~1",
+        x.commit,
+        x.commit[:10],
+        "best",
+        "poise/xy~1",
+    ):
         assert archive.resolve(text).name == "x", text
     assert archive.resolve("main").name == "grpo"
 
 
-@pytest.mark.parametrize("text", ["xyz", "poise/nobody", "main~1", "", "a b", "x\ny", "--help", "HEAD:README.md", "other"])
+@pytest.mark.parametrize(
+    "text", ["xyz", "poise/nobody", "main~1", "", "a b", "x\ny", "--help", "HEAD:README.md", "other"]
+)
 def test_what_means_no_candidate_is_one_line_with_a_hint(archive: Archive, git: Git, text: str) -> None:
     archive.add_candidate(make_proposal("xy"), "# x\n")
     git("switch", "-q", "-c", "other", "poise/xy")

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from poise_git.archive.documents import dump_reflection, dump_yaml, load_reflection, load_yaml
@@ -27,6 +27,7 @@ def test_plain_data_is_read_back(data: dict[str, object]) -> None:
 
 
 @given(st.dictionaries(TEXT, PLAIN, max_size=3), TEXT)
+@example({"last": "a block\n"}, "")
 def test_a_reflection_is_read_back(facts: dict[str, object], prose: str) -> None:
     reflection = Reflection(facts, prose)
     assert load_reflection(dump_reflection(reflection), "reflection.md") == reflection

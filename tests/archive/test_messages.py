@@ -81,7 +81,9 @@ def test_a_message_written_by_hand_is_understood() -> None:
 
 
 def test_what_cherry_pick_and_sign_off_append_does_no_harm() -> None:
-    message = format_candidate(describe(make_proposal("x"))) + "(cherry picked from commit 1234)\nSigned-off-by: A <a@b>\n"
+    message = (
+        format_candidate(describe(make_proposal("x"))) + "(cherry picked from commit 1234)\nSigned-off-by: A <a@b>\n"
+    )
     assert parse_candidate(message) == describe(make_proposal("x"))
 
 
@@ -91,7 +93,10 @@ def test_what_cherry_pick_and_sign_off_append_does_no_harm() -> None:
         (make_metrics(), "evidence(x): U 0.752 ± 0.009, +0.021 vs grpo"),
         (make_metrics(gain=Estimate(-0.5, None, 1)), "evidence(x): U 0.752 ± 0.009, -0.500 vs grpo"),
         (make_metrics(gain=None, utility=Estimate(0.7, None, 1)), "evidence(x): U 0.700 (n = 1)"),
-        (Metrics(Status.FAILED, "p", stage="numeric", reason="loss is\nNaN"), "evidence(x): failed at numeric: loss is NaN"),
+        (
+            Metrics(Status.FAILED, "p", stage="numeric", reason="loss is\nNaN"),
+            "evidence(x): failed at numeric: loss is NaN",
+        ),
     ],
 )
 def test_the_subject_of_evidence_carries_the_result(metrics: Metrics, subject: str) -> None:

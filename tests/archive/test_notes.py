@@ -76,7 +76,9 @@ def test_the_latest_counts_in_whatever_order_the_lines_stand() -> None:
         assert latest_runs(append("", runs)) == (make_run(0, 0.3), make_run(1, 0.3))
 
 
-@pytest.mark.parametrize("line", ["reviewed, looks fine", '{"v":1}', '{"at":"x"}', "[]", "null", '{"at":1,"v":99}', "{"])
+@pytest.mark.parametrize(
+    "line", ["reviewed, looks fine", '{"v":1}', '{"at":"x"}', "[]", "null", '{"at":1,"v":99}', "{"]
+)
 def test_lines_that_are_not_ours_are_passed_over(line: str) -> None:
     ours = metrics_line(make_metrics(), 1.0)
     assert len(latest_metrics(append(line, [ours]))) == 1

@@ -61,7 +61,10 @@ def test_later_evidence_is_added_and_the_latest_counts(archive: Archive, git: Gi
     archive.add_evidence("grpo", make_metrics(0.2, gain=None), None)
     archive.add_evidence("grpo", make_metrics(0.3, gain=None, protocol="other"), None)
     metrics = archive.genealogy().root.metrics
-    assert {key: value.utility.value for key, value in metrics.items() if value.utility} == {PROTOCOL: 0.2, "other": 0.3}
+    assert {key: value.utility.value for key, value in metrics.items() if value.utility} == {
+        PROTOCOL: 0.2,
+        "other": 0.3,
+    }
     assert archive.reflection("grpo") == Reflection({}, "first")
     assert len(git("log", "--format=%h", "poise/grpo..evidence/grpo").splitlines()) == 4
 
@@ -138,13 +141,11 @@ def test_commits_carry_the_persons_identity(archive: Archive, git: Git) -> None:
     assert git("log", "-1", "--format=%an <%ae> %cn", "poise/x") == "Ada <ada@example.org> Ada\n"
 
 
-def test_nobody_needs_an_identity(
-    archive: Archive, git: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nobody_needs_an_identity(archive: Archive, git: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     Archive.open(archive.root).add_candidate(make_proposal("x"), "# x\n")
     assert git("log", "-1", "--format=%an <%ae>", "poise/x") == "poise-git <poise-git@localhost>\n"
-    assert "poise-git" not in git("config", "--list", "--name-only").replace("user", "poise-git").split("\n")
+    assert "user." not in git("config", "--list", "--name-only"), "a fallback is not written down"
 
 
 def test_a_taken_name_is_refused_and_the_first_stays(archive: Archive) -> None:
@@ -158,7 +159,7 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing_behind(archive: Archive)
     before = archive.repository.refs()
     with pytest.raises(UnknownCandidate, match="its parent nobody"):
         archive.add_candidate(make_proposal("x", "nobody"), "# x\n")
-    with pytest.raises(UsageError, match="kebab|lower-case"):
+    with pytest.raises(UsageError, match="lower-case"):
         archive.add_candidate(make_proposal("Not A Name"), "# x\n")
     with pytest.raises(ArchiveError, match=r"recipe/algorithm.py: holds a NUL"):
         archive.add_candidate(make_proposal("x"), "a\0b")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from poise_git.archive import Archive
 from poise_git.cli.main import cli
 from tests.conftest import git
 
@@ -28,12 +28,12 @@ def json_of(*arguments: object) -> Any:
 
 
 @pytest.fixture(scope="module")
-def archive(_tiny_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def archive(archive_templates: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One evolved archive for the whole module; tests only read it."""
     folder = tmp_path_factory.mktemp("verbs") / "search"
-    shutil.copytree(_tiny_archive, folder, symlinks=True)
+    shutil.copytree(archive_templates["short"], folder, symlinks=True)
     (folder / "ended.txt").write_text(run("evolve", folder, "--candidates", "4", "--workers", "2").stdout)
-    yield folder
+    return folder
 
 
 def test_evolve_ends_with_lineage_best_and_next(archive: Path) -> None:
@@ -153,9 +153,9 @@ def test_help_has_examples() -> None:
         assert "Example" in text, verb
 
 
-def test_a_candidate_by_hand(tiny_archive: Any) -> None:
+def test_a_candidate_by_hand(short_archive: Archive) -> None:
     """Plain git and two verbs: branch, edit, commit, check, evaluate."""
-    root = tiny_archive.root
+    root = short_archive.root
     git(root, "switch", "-qc", "poise/half-scale", "poise/grpo")
     algorithm = root / "recipe" / "algorithm.py"
     algorithm.write_text(algorithm.read_text().replace("return spread + epsilon", "return 2.0 * spread + epsilon"))

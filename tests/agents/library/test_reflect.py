@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import yaml
+
+from poise_git.agents.library import LibraryAgent
+from poise_git.analysis.evidence import ClaimVerdict, Difference, Direction, Evidence, Verdict
+from poise_git.archive.entries import Claim, Estimate, Proposal
+from tests.agents.library.support import context
+
+AGENT = LibraryAgent()
+HOLDS = ClaimVerdict(Claim("Entropy stays higher.", "effect", {"figure": "entropy"}), Verdict.HELD, "entropy +0.3")
+FAILS = ClaimVerdict(Claim("pass@8 rises.", "effect", {"figure": "pass@8"}), Verdict.REFUTED, "pass@8 -0.1 ± 0.01")
+
+
+def difference(figure: str, against: str, value: float, moved: float, direction: Direction) -> Difference:
+    return Difference(figure, against, Estimate(value, 0.005, 4), Estimate(moved, 0.01, 4), direction)
+
+
+def evidence(utility: float = 0.03, direction: Direction = Direction.UP) -> Evidence:
+    return Evidence(
+        candidate="cispo-av-grpo",
+        parent="av-grpo",
+        root="grpo",
+        protocol="0" * 12,
+        runs=4,
+        differences=(
+            difference("utility", "av-grpo", 0.23, utility, direction),
+            difference("entropy", "av-grpo", 0.8, -0.31, Direction.DOWN),
+            difference("valid_rate", "av-grpo", 0.7, 0.004, Direction.WITHIN_NOISE),
+            difference("utility", "grpo", 0.23, 0.08, Direction.UP),
+        ),
+        claims=(HOLDS, FAILS),
+        warnings=("entropy collapsed: 1.20 at the start, 0.050 at the end",),
+        dynamics={"entropy": (0.4, 0.05), "all_fail_rate": (0.8, 0.7), "valid_rate": (0.7, 0.9)},
+    )
+
+
+def proposal(operation: str = "add") -> Proposal:
+    (found,) = AGENT.propose(context(), 1, 0)
+    return replace(found, priors=("cispo",), mechanism="Clipped weights", plan={"operation": operation})
+
+
+def test_what_moved_is_told_from_noise() -> None:
+    reflection = AGENT.reflect(proposal(), evidence())
+    assert reflection.facts["verdict"] == "better"
+    assert "# cispo-av-grpo: better than its parent" in reflection.prose
+    assert "Utility is 0.230: +0.03 ± 0.01 against its parent av-grpo, beyond two standard errors." in reflection.prose
+    assert "Against the root grpo it is +0.08 ± 0.01, beyond two standard errors." in reflection.prose
+    assert "- entropy went down by -0.31 ± 0.01, to 0.8." in reflection.prose
+    assert "Within noise: valid_rate." in reflection.prose
+    assert reflection.facts["against_parent"]["entropy"] == {
+        "value": 0.8, "difference": -0.31, "se": 0.01, "direction": "down"
+    }  # fmt: skip
+    assert set(reflection.facts["against_root"]) == {"utility"}
+
+
+def test_claims_warnings_and_weak_spots_are_reported() -> None:
+    reflection = AGENT.reflect(proposal(), evidence())
+    assert "- held: Entropy stays higher. (entropy +0.3)" in reflection.prose
+    assert "- refuted: pass@8 rises. (pass@8 -0.1 ± 0.01)" in reflection.prose
+    assert "- entropy collapsed: 1.20 at the start" in reflection.prose
+    assert reflection.facts["focus"] == ["entropy", "exploration", "all-fail", "rare-success"]
+    assert "70% of the groups still fail altogether" in reflection.prose
+    assert any("not for the stated reason" in advice for advice in reflection.facts["next"])
+
+
+def test_worse_sends_back_to_the_parent_and_noise_asks_for_seeds() -> None:
+    worse = AGENT.reflect(proposal(), evidence(-0.05, Direction.DOWN))
+    assert worse.facts["verdict"] == "worse"
+    assert worse.facts["next"][0] == "Do not build on cispo here; go back to av-grpo."
+    noise = AGENT.reflect(proposal(), evidence(0.01, Direction.WITHIN_NOISE))
+    assert noise.facts["verdict"] == "within noise"
+    assert "# cispo-av-grpo: within noise\n" in noise.prose
+    assert "4 seeds show only differences above 0.020" in noise.facts["next"][0]
+
+
+def test_an_ablation_reads_the_other_way_round() -> None:
+    assert "Leave cispo out" in AGENT.reflect(proposal("remove"), evidence()).facts["next"][0]
+    assert "Put cispo back" in AGENT.reflect(proposal("remove"), evidence(-0.05, Direction.DOWN)).facts["next"][0]
+
+
+def test_a_child_of_the_root_is_compared_once_and_facts_are_plain_yaml() -> None:
+    reflection = AGENT.reflect(proposal(), replace(evidence(), root="av-grpo"))
+    assert reflection.facts["against_root"] == {}
+    assert "Against the root" not in reflection.prose
+    assert yaml.safe_load(yaml.safe_dump(dict(reflection.facts))) == reflection.facts
+
+
+def test_nothing_measured_is_said_plainly() -> None:
+    empty = replace(evidence(), differences=(), claims=(), warnings=(), dynamics={}, runs=0)
+    reflection = AGENT.reflect(proposal(), empty)
+    assert reflection.facts["verdict"] == "within noise"
+    assert "There is no paired figure of utility" in reflection.prose
+    assert "Nothing beyond two standard errors." in reflection.prose
+    assert "None were made." in reflection.prose

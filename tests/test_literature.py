@@ -1,0 +1,210 @@
+"""The shipped cards: each does what its formula says, claims what is true, and can be put in and taken out."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import random
+
+import pytest
+import torch
+from torch import Tensor
+
+from poise_git.agents.library.mechanisms import conflict, install, knob_values, mechanisms, uninstall
+from poise_git.pipeline.checks.claims import decide
+from poise_git.pipeline.checks.numeric import NUMERIC
+from poise_git.pipeline.checks.static import STATIC, Sources
+from poise_git.pipeline.checks.trial import Trial
+from poise_git.search.literature import Card
+from tests.agents.library.formulas import ADVANTAGES, GRADIENTS, TOKEN_WEIGHTS, Response, grpo
+from tests.agents.library.support import cards, coded_cards, load, recipe, root_text
+
+by_name = pytest.mark.parametrize("card", coded_cards(), ids=lambda card: card.name)
+# Groups of eight of every composition that matters, groups of other sizes, and of one.
+COMPOSITIONS = (
+    "iiiwwwcc",
+    "iiiiiiic",
+    "wwwwwwwc",
+    "cccccccw",
+    "ccccciiw",
+    "iiiiiwww",
+    "iwc",
+    "iiii",
+    "wwww",
+    "cccc",
+    "i",
+    "w",
+    "c",
+)
+LEVELS = {"i": 0.0, "w": 0.4, "c": 1.0}
+TOKENS = 12
+
+
+def groups_of(seed: int) -> list[list[Response]]:
+    generator = random.Random(seed)
+    groups = []
+    for number, composition in enumerate(COMPOSITIONS):
+        levels = generator.sample(composition, len(composition))
+        groups.append([Response(LEVELS[level], generator.randint(2, TOKENS), number) for level in levels])
+    return groups
+
+
+def tensors_of(responses: list[Response]) -> tuple[Tensor, Tensor, list[int]]:
+    lengths = torch.tensor([response.length for response in responses])
+    mask = (torch.arange(TOKENS) < lengths.unsqueeze(-1)).long()
+    rewards = torch.zeros(len(responses), TOKENS, dtype=torch.float64)
+    rewards[torch.arange(len(responses)), lengths - 1] = torch.tensor(
+        [response.score for response in responses], dtype=torch.float64
+    )
+    return rewards, mask, [response.group for response in responses]
+
+
+def test_every_coded_card_has_an_independent_formula() -> None:
+    assert {card.name for card in coded_cards()} == ADVANTAGES.keys() | GRADIENTS.keys()
+    assert len(coded_cards()) >= 22
+
+
+def test_cards_have_names_and_shorts_of_their_own() -> None:
+    assert len({card.name for card in cards()}) == len({card.short for card in cards()}) == len(cards())
+
+
+@pytest.mark.parametrize("card", cards(), ids=lambda card: card.name)
+def test_card_is_complete(card: Card) -> None:
+    assert card.mechanism.endswith(".")
+    assert "\n" not in card.mechanism
+    assert card.tags
+    assert card.claims
+    assert set(card.conflicts) <= {other.name for other in cards()}
+    for knob in card.knobs.values():
+        assert knob.low <= knob.default <= knob.high
+        assert knob.neutral is None or knob.low <= knob.neutral <= knob.high
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", ADVANTAGES)
+def test_advantages_equal_the_formula(name: str, seed: int, algorithms: dict[str, Trial]) -> None:
+    groups = groups_of(seed)
+    responses = [response for group in groups for response in group]
+    order = random.Random(seed).sample(range(len(responses)), len(responses))
+    expected = [value for group in groups for value in ADVANTAGES[name](group, groups)]
+    rewards, mask, index = tensors_of([responses[i] for i in order])
+    found, _ = algorithms[name].algorithm.compute_advantages(rewards, mask, index)
+    torch.testing.assert_close(
+        found,
+        torch.tensor([expected[i] for i in order], dtype=torch.float64).unsqueeze(-1) * mask,
+        rtol=1e-6,
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_policy_gradient_equals_the_formula(name: str, seed: int, algorithms: dict[str, Trial]) -> None:
+    groups = groups_of(seed)
+    responses = [response for group in groups for response in group]
+    advantages = [value for group in groups for value in grpo(group, groups)]
+    rewards, mask, index = tensors_of(responses)
+    algorithm = algorithms[name].algorithm
+    torch.testing.assert_close(
+        algorithm.compute_advantages(rewards, mask, index)[0],
+        torch.tensor(advantages, dtype=torch.float64).unsqueeze(-1) * mask,
+        msg="a card of the loss leaves advantages alone",
+    )
+    generator = torch.Generator().manual_seed(seed)
+    old = -3.0 * torch.rand(mask.shape, generator=generator, dtype=torch.float64)
+    new = old + 0.4 * torch.randn(mask.shape, generator=generator, dtype=torch.float64)
+    new.requires_grad_()
+    per_token = torch.tensor(advantages, dtype=torch.float64).unsqueeze(-1) * mask
+    loss, _ = algorithm.policy_loss(old, new, per_token, mask)
+    (found,) = torch.autograd.grad(loss, new)
+
+    expected = torch.zeros_like(old)
+    weight_of = TOKEN_WEIGHTS.get(name, lambda responses, tokens, length: 1 / tokens)
+    for i, response in enumerate(responses):
+        tokens = slice(0, response.length)
+        weight = weight_of(len(responses), int(mask.sum()), response.length)
+        gradient = GRADIENTS[name](advantages[i], old[i, tokens].tolist(), new[i, tokens].tolist())
+        expected[i, tokens] = -weight * torch.tensor(gradient, dtype=torch.float64)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
+
+
+@by_name
+def test_static_and_numeric_checks_pass_and_claims_about_code_hold(card: Card, algorithms: dict[str, Trial]) -> None:
+    trial = algorithms[card.name]
+    sources = Sources({**recipe(), "algorithm.py": install(root_text(), card)}, recipe())
+    assert [(name, reason) for name, check in STATIC if (reason := check(sources))] == []
+    assert [(name, reason) for name, check in NUMERIC if (reason := check(trial))] == []
+    defaults = {name: knob.default for name, knob in card.knobs.items()}
+    for claim in card.claims:
+        if claim.check != "effect":
+            arguments = {
+                name: defaults[value.strip("{}")] if isinstance(value, str) and value.startswith("{") else value
+                for name, value in claim.arguments.items()
+            }
+            held, because = decide(claim.check, arguments, trial, algorithms["root"])
+            assert held, because
+
+
+@by_name
+def test_every_neutral_knob_is_claimed_as_a_reduction_or_belongs_to_one(card: Card) -> None:
+    claimed = {claim.arguments["argument"] for claim in card.claims if claim.check == "reduction"}
+    assert claimed == {knob.argument for knob in card.knobs.values() if knob.neutral is not None}
+
+
+@by_name
+def test_diff_touches_only_the_functions_of_the_edits(card: Card) -> None:
+    before, after = root_text(), install(root_text(), card)
+    old, new = _functions(before), _functions(after)
+    changed = {name for name in old if old[name] != new.get(name)}
+    assert changed == {edit.stage for edit in card.edits}
+    added = {node.name for edit in card.edits if edit.add for node in ast.parse(edit.add).body}  # type: ignore[attr-defined]
+    assert new.keys() - old.keys() == added
+    lines = [line for line in difflib.unified_diff(before.splitlines(), after.splitlines(), n=0) if line[0] in "+-"]
+    written = sum(len((edit.replace or edit.add or "\n\n").splitlines()) for edit in card.edits)
+    assert len(lines) <= 2 * written + 30
+
+
+@by_name
+def test_card_is_recognised_and_taking_it_out_is_the_inverse_of_putting_it_in(card: Card) -> None:
+    text = install(root_text(), card)
+    assert [mechanism.card.name for mechanism in mechanisms(text, cards())] == [card.name]
+    assert knob_values(text, card) == {name: knob.default for name, knob in card.knobs.items()}
+    assert uninstall(text, card, root_text()) == root_text()
+
+
+def _pairs() -> list[tuple[Card, Card]]:
+    coded = coded_cards()
+    return [(a, b) for i, a in enumerate(coded) for b in coded[i + 1 :] if not conflict(a, b)]
+
+
+@pytest.mark.parametrize(
+    "pair", random.Random(0).sample(_pairs(), 40), ids=lambda pair: f"{pair[0].short}-{pair[1].short}"
+)
+def test_two_cards_compose(pair: tuple[Card, Card]) -> None:
+    _assert_compose(*pair)
+
+
+@pytest.mark.slow
+def test_all_pairs_of_cards_compose() -> None:
+    for one, other in _pairs():
+        _assert_compose(one, other)
+
+
+def _assert_compose(one: Card, other: Card) -> None:
+    text = install(install(root_text(), one), other)
+    assert {mechanism.card.name for mechanism in mechanisms(text, cards())} == {one.name, other.name}
+    assert uninstall(text, other, root_text()) == install(root_text(), one)
+    assert uninstall(text, one, root_text()) == install(root_text(), other)
+    trial = load(text)
+    assert [(name, reason) for name, check in NUMERIC if (reason := check(trial))] == []
+
+
+def _functions(text: str) -> dict[str, str]:
+    tree = ast.parse(text)
+    return {node.name: ast.unparse(node) for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.fixture(scope="module")
+def algorithms() -> dict[str, Trial]:
+    """The root with each card, loaded; and the root itself."""
+    return {card.name: load(install(root_text(), card)) for card in coded_cards()} | {"root": load(root_text())}
