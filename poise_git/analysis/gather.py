@@ -12,6 +12,8 @@ from poise_git.search.utility import utility
 
 # The last part of training over which "late" figures of a series are taken.
 LATE = 0.2
+# The check whose claims are about what training shows, not about code.
+EFFECT = "effect"
 
 
 def gather_evidence(
@@ -26,8 +28,8 @@ def gather_evidence(
 ) -> Evidence:
     """The table for `candidate`; `runs` holds its own, its parent's and the root's runs under `protocol`.
 
-    Claims about effects are decided here, against the parent and at two standard errors; `checked` are the verdicts
-    on claims about code, from before training.
+    Claims about effects are decided here, against the parent and at two standard errors; the verdicts on all others
+    are taken from `checked`, made before training.
     """
     own = figures(runs[candidate], weights)
     differences = []
@@ -48,7 +50,10 @@ def gather_evidence(
         protocol=protocol,
         runs=len(seeds),
         differences=tuple(differences),
-        claims=(*checked, *(_effect(claim, parent, differences) for claim in claims if claim.check == "effect")),
+        claims=(
+            *(verdict for verdict in checked if verdict.claim.check != EFFECT),
+            *(_effect(claim, parent, differences) for claim in claims if claim.check == EFFECT),
+        ),
         warnings=_warnings(runs[candidate]),
         dynamics=_dynamics(runs[candidate]),
     )

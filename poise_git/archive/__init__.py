@@ -54,7 +54,7 @@ class Archive:
             return cls(repository)
         for remote in configure.remotes(repository):
             if repository.object_id(f"refs/remotes/{remote}/poise/{ROOT}"):
-                wanted = " ".join(f"'{refspec}'" for refspec in configure.fetch_refspecs())
+                wanted = " ".join(f"'{refspec}'" for refspec in configure.archive_refspecs())
                 raise NotAnArchive(
                     f"{path}: a clone without its candidates yet; fetch them: git fetch {remote} {wanted}"
                 )
@@ -201,7 +201,7 @@ class Archive:
             self.repository.run("commit-graph", "write", "--reachable", "--no-progress", options=DURABLE)
 
     def add_refspecs(self, remote: str) -> None:
-        """Let `git fetch REMOTE` bring candidates, evidence, notes and the journal."""
+        """Let `git fetch REMOTE` bring the notes too, beside the branches."""
         configure.add_refspecs(self.repository, remote)
 
     def examine(self, hooks: Mapping[str, str]) -> tuple[doctor.Finding, ...]:

@@ -31,13 +31,18 @@ def settings() -> dict[str, str]:
     return {"alias.lineage": LINEAGE, "notes.rewriteRef": f"{NOTES}*", **merge}
 
 
-def fetch_refspecs() -> tuple[str, ...]:
-    """What a remote is asked for beside its branches.
+# What every fetch of a remote brings beside its branches. Not forced: notes only grow, so a fetch that cannot
+# fast-forward has met somebody else's additions, and is refused rather than lose ours.
+NOTES_REFSPEC = f"{NOTES}*:{NOTES}*"
 
-    Not forced: notes and branches of an archive only grow, so a fetch that cannot fast-forward has met somebody
-    else's additions, and is refused rather than lose ours.
+
+def archive_refspecs() -> tuple[str, ...]:
+    """All of an archive, for one fetch into a clone that has none of it yet.
+
+    Not for the configuration: git refuses a whole fetch that could write to a branch which is checked out. All are
+    patterns, because git also refuses to fetch a single ref that the remote does not have.
     """
-    return tuple(f"{ref}:{ref}" for ref in (f"{CANDIDATES}*", f"{EVIDENCE}*", f"{NOTES}*", JOURNAL))
+    return (*(f"{prefix}*:{prefix}*" for prefix in (CANDIDATES, EVIDENCE, JOURNAL)), NOTES_REFSPEC)
 
 
 def missing_settings(repository: Repository) -> dict[str, str]:
@@ -58,15 +63,14 @@ def remotes(repository: Repository) -> list[str]:
     return repository.text("remote").splitlines()
 
 
-def missing_refspecs(repository: Repository, remote: str) -> list[str]:
-    present = _values(repository, f"remote.{remote}.fetch")
-    return [refspec for refspec in fetch_refspecs() if refspec not in present and f"+{refspec}" not in present]
+def fetches_notes(repository: Repository, remote: str) -> bool:
+    return not {NOTES_REFSPEC, f"+{NOTES_REFSPEC}"}.isdisjoint(_values(repository, f"remote.{remote}.fetch"))
 
 
 def add_refspecs(repository: Repository, remote: str) -> None:
-    """Let `git fetch` bring candidates, evidence, notes and the journal of `remote`."""
-    for refspec in missing_refspecs(repository, remote):
-        repository.run("config", "--add", f"remote.{remote}.fetch", refspec)
+    """Let `git fetch` bring the notes of `remote` too, beside its branches."""
+    if not fetches_notes(repository, remote):
+        repository.run("config", "--add", f"remote.{remote}.fetch", NOTES_REFSPEC)
 
 
 def install_hooks(repository: Repository, hooks: Mapping[str, str]) -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from poise_git.archive.configure import (
     configure,
+    fetches_notes,
     install_hooks,
     missing_hooks,
-    missing_refspecs,
     missing_settings,
     remotes,
 )
@@ -129,7 +129,7 @@ def _installation(repository: Repository, hooks: Mapping[str, str]) -> Iterator[
     for key in missing_settings(repository):
         yield Finding(key, "not configured", advice, repairable=True)
     for remote in remotes(repository):
-        if missing_refspecs(repository, remote):
+        if not fetches_notes(repository, remote):
             yield Finding(f"remote {remote}", "git fetch would not bring the archive's notes", advice, repairable=True)
     for name in missing_hooks(repository, hooks):
         yield Finding(f"hooks/{name}", "not installed", advice, repairable=True)

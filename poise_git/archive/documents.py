@@ -72,7 +72,8 @@ def load_reflection(text: str, file: str) -> Reflection:
     head, fence, prose = text.removeprefix(_FENCE).partition(f"\n{_FENCE}")
     if not text.startswith(_FENCE) or not fence:
         raise ArchiveError(f"{file}: expected front matter between two lines `---`")
-    return Reflection(load_yaml(head, file), prose.removeprefix("\n").removesuffix("\n"))
+    # The last value may be a block, to which its line end belongs.
+    return Reflection(load_yaml(f"{head}\n", file), prose.removeprefix("\n").removesuffix("\n"))
 
 
 def _one_line(error: Exception) -> str:

@@ -51,7 +51,7 @@ def command(
 
     from poise_git.archive import Archive
     from poise_git.cli.common import directory
-    from poise_git.cli.progress import show_progress
+    from poise_git.cli.progress import Start, show_progress
     from poise_git.cli.report import result_document, result_text
     from poise_git.cli.searching import open_search
     from poise_git.creation import create_archive
@@ -79,11 +79,8 @@ def command(
     if candidates is None and rounds is None and budget_hours is None:
         candidates = 10
     goal = Goal(candidates, rounds, budget_hours)
-    evaluated = len(experiment.evaluated())
     with (
-        show_progress(
-            as_json=as_json, goal=candidates, seeds=len(experiment.protocol.seeds), evaluated=max(evaluated - 1, 0)
-        ) as observe,
+        show_progress(Start.of(experiment, candidates), as_json=as_json) as observe,
         open_search(experiment, observe, agent=agent, workers=workers) as search,
     ):
         ended = search.evolve(goal)

@@ -19,6 +19,7 @@ from rich.text import Text
 from poise_git import events
 from poise_git.archive.entries import ROOT
 from poise_git.cli.render import estimate_text, gain_text, sparkline
+from poise_git.experiment import Experiment
 
 
 def line_of(event: events.Event) -> str | None:
@@ -59,17 +60,42 @@ class _Worker:
     rewards: list[float] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Start:
+    """Where a search stands when its display begins: candidates to reach, seeds a candidate, evaluated so far, and
+    the best of them as (name, U, gain in words)."""
+
+    goal: int | None
+    seeds: int
+    evaluated: int = 0
+    best: tuple[str, float, str] | None = None
+
+    @classmethod
+    def of(cls, experiment: Experiment, goal: int | None) -> Start:
+        found = experiment.evaluated()
+        leader = max(
+            (
+                (name, metrics.utility.value, gain_text(metrics))
+                for name, (_, metrics) in found.items()
+                if metrics.utility
+            ),
+            key=lambda entry: entry[1],
+            default=None,
+        )
+        return cls(goal, len(experiment.protocol.seeds), len(found.keys() - {ROOT}), leader)
+
+
 class Display:
     """The state behind the live display; an observer. Finished things scroll away as lines above it."""
 
-    def __init__(self, goal: int | None, seeds: int, evaluated: int, console: Console) -> None:
-        self.goal, self.seeds, self.evaluated = goal, seeds, evaluated
+    def __init__(self, start: Start, console: Console) -> None:
+        self.goal, self.seeds, self.evaluated = start.goal, start.seeds, start.evaluated
         self.console = console
         self.started = time.monotonic()
         self.round = ""
         self.preparing: dict[str, tuple[int, int]] = {}
         self.workers: dict[tuple[str, int], _Worker] = {}
-        self.best: tuple[str, float, str] | None = None
+        self.best = start.best
         self.runs_ended = 0
         self.lock = threading.Lock()
 
@@ -131,13 +157,13 @@ class Display:
 
 
 @contextmanager
-def show_progress(*, as_json: bool, goal: int | None, seeds: int, evaluated: int) -> Iterator[events.Observer]:
+def show_progress(start: Start, *, as_json: bool) -> Iterator[events.Observer]:
     """An observer that shows events the way the output wants them."""
     console = Console()
     if as_json:
         yield lambda event: click.echo(json.dumps(data_of(event), ensure_ascii=False, default=str))
     elif console.is_terminal:
-        display = Display(goal, seeds, evaluated, console)
+        display = Display(start, console)
         with Live(display, console=console, refresh_per_second=4, transient=True):
             yield display.observe
     else:

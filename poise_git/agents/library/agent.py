@@ -1,0 +1,27 @@
+"""The library agent: no language model, only literature cards, the archive's evidence and a seed."""
+
+from __future__ import annotations
+
+from poise_git.agents.library import implement, propose, reflect
+from poise_git.analysis.evidence import Evidence
+from poise_git.archive.entries import Proposal, Reflection
+from poise_git.errors import CheckFailed
+from poise_git.search.context import Context
+
+
+class LibraryAgent:
+    """Implements `poise_git.agents.interface.Agent`; deterministic, reads no files but its reflection template."""
+
+    name: str = propose.AGENT
+
+    def propose(self, context: Context, count: int, seed: int) -> tuple[Proposal, ...]:
+        return propose.propose(context, count, seed)
+
+    def implement(self, proposal: Proposal, context: Context) -> str:
+        return implement.implement(proposal, context)
+
+    def repair(self, proposal: Proposal, source: str, failure: CheckFailed, context: Context) -> str | None:
+        return implement.repair(source, failure, context.cards)
+
+    def reflect(self, proposal: Proposal, evidence: Evidence) -> Reflection:
+        return reflect.reflect(proposal, evidence)

@@ -1,0 +1,184 @@
+"""What could be done to a parent: every change of mechanism that the cards and the archive offer."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from poise_git.agents.library import mechanisms
+from poise_git.agents.library.mechanisms import Mechanism
+from poise_git.search.context import Context, Known
+from poise_git.search.literature import Card, Knob
+
+# Knobs whose range spans this factor or more move on a logarithmic scale.
+LOGARITHMIC_SPAN = 8.0
+# How far a knob moves, as a share of its range.
+STEP = (0.15, 0.5)
+# A card may take the place of at most so many mechanisms.
+REPLACEABLE = 2
+
+
+class Operation(StrEnum):
+    ADD = "add"
+    REPLACE = "replace"
+    MUTATE = "mutate"
+    REMOVE = "remove"
+    BORROW = "borrow"
+
+
+@dataclass(frozen=True)
+class Idea:
+    """One change: `card` comes (without the cards `replaced`), goes, or gets other `knobs`; `lender` lent it."""
+
+    operation: Operation
+    card: Card
+    knobs: Mapping[str, float] = field(default_factory=dict)
+    replaced: tuple[Card, ...] = ()
+    lender: Known | None = None
+
+    @property
+    def installs(self) -> bool:
+        return self.operation in (Operation.ADD, Operation.REPLACE, Operation.BORROW)
+
+    def plan(self) -> dict[str, Any]:
+        """What `implement` needs, as plain data; `idea_of` reads it."""
+        plan: dict[str, Any] = {"operation": str(self.operation), "card": self.card.name, "knobs": dict(self.knobs)}
+        if self.replaced:
+            plan["replaced"] = [card.name for card in self.replaced]
+        if self.lender:
+            plan["lender"] = self.lender.candidate.name
+        return plan
+
+    def apply(self, source: str, root: str) -> str:
+        """The child's text.
+
+        Raises:
+            CheckFailed: `implement`, when the change does not fit the parent.
+        """
+        if self.operation is Operation.MUTATE:
+            return mechanisms.set_knobs(source, self.card, self.knobs)
+        if self.operation is Operation.REMOVE:
+            return mechanisms.uninstall(source, self.card, root)
+        for card in self.replaced:
+            source = mechanisms.uninstall(source, card, root)
+        return mechanisms.install(source, self.card, self.knobs)
+
+
+def idea_of(plan: Mapping[str, Any], cards: Iterable[Card]) -> Idea:
+    """The idea that `plan` was made from.
+
+    Raises:
+        KeyError, ValueError: the plan is not one of ours, or a card it names is gone.
+    """
+    by_name = {card.name: card for card in cards}
+    return Idea(
+        operation=Operation(plan["operation"]),
+        card=by_name[plan["card"]],
+        knobs=dict(plan["knobs"]),
+        replaced=tuple(by_name[name] for name in plan.get("replaced", ())),
+    )
+
+
+def all_ideas(context: Context, present: tuple[Mechanism, ...], generator: random.Random) -> list[Idea]:
+    """Everything that can be tried on the parent, in a fixed order, without what its children tried already."""
+    tried = {_key(sibling.proposal.plan) for sibling in context.references.get("sibling", ()) if sibling.proposal}
+    own_plan = context.parent.proposal.plan if context.parent.proposal else {}
+    ideas: dict[tuple[Any, ...], Idea] = {}
+    for idea in (*_borrow(context, present), *_install(context, present), *_tune(present, generator)):
+        undoes = idea.operation is Operation.REMOVE and own_plan.get("card") == idea.card.name
+        key = _key(idea.plan())
+        if key not in tried and not undoes:
+            ideas.setdefault(key, idea)
+    return list(ideas.values())
+
+
+def _key(plan: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What makes two changes of one parent the same; who lent a mechanism does not."""
+    installs = plan.get("operation") not in (Operation.MUTATE, Operation.REMOVE)
+    operation = "install" if installs else plan.get("operation")
+    return operation, plan.get("card"), tuple(sorted((plan.get("knobs") or {}).items()))
+
+
+def _install(context: Context, present: tuple[Mechanism, ...]) -> Iterator[Idea]:
+    for card in context.cards:
+        if card.edits and not any(mechanism.card.name == card.name for mechanism in present):
+            idea = _installing(card, _defaults(card), present)
+            if idea:
+                yield idea
+
+
+def _borrow(context: Context, present: tuple[Mechanism, ...]) -> Iterator[Idea]:
+    """Mechanisms that candidates better than the root have and the parent lacks, with their knobs."""
+    by_name = {card.name: card for card in context.cards if card.edits}
+    for kind in ("performance", "complementary", "exploratory"):
+        for known in context.references.get(kind, ()):
+            if known.proposal is None or known.metrics is None or known.metrics.gain is None:
+                continue
+            if known.metrics.gain.value <= 0:
+                continue
+            plan = known.proposal.plan
+            card = by_name.get(str(plan.get("card")))
+            if card is None or plan.get("operation") == Operation.REMOVE:
+                continue
+            if any(mechanism.card.name == card.name for mechanism in present):
+                continue
+            lent = {name: known.proposal.knobs.get(_knob_name(knob), knob.default) for name, knob in card.knobs.items()}
+            idea = _installing(card, lent, present)
+            if idea:
+                yield Idea(Operation.BORROW, card, idea.knobs, idea.replaced, known)
+
+
+def _installing(card: Card, knobs: Mapping[str, float], present: tuple[Mechanism, ...]) -> Idea | None:
+    replaced = tuple(other.card for other in present if mechanisms.conflict(card, other.card))
+    if len(replaced) > REPLACEABLE:
+        return None
+    return Idea(Operation.REPLACE if replaced else Operation.ADD, card, knobs, replaced)
+
+
+def _tune(present: tuple[Mechanism, ...], generator: random.Random) -> Iterator[Idea]:
+    for mechanism in present:
+        for name, value in mechanism.knobs.items():
+            moved = move_knob(mechanism.card.knobs[name], value, generator)
+            if moved is not None:
+                yield Idea(Operation.MUTATE, mechanism.card, {name: moved})
+        if len(present) > 1:
+            yield Idea(Operation.REMOVE, mechanism.card)
+
+
+def move_knob(knob: Knob, value: float, generator: random.Random) -> float | None:
+    """A value some way off `value` within the knob's range, rounded to two digits; None if there is no other.
+
+    Equal steps are equal ratios where the range is positive and wide, equal differences elsewhere.
+    """
+    logarithmic = knob.low > 0 and knob.high / knob.low >= LOGARITHMIC_SPAN
+    low, high, here = (math.log(x) if logarithmic else x for x in (knob.low, knob.high, max(value, knob.low)))
+    here = min(here, high)
+    reach = generator.uniform(*STEP) * (high - low)
+    targets = [there for there in (here - reach, here + reach) if low <= there <= high] or [low, high]
+    target = generator.choice(targets)
+    moved = float(f"{math.exp(target) if logarithmic else target:.2g}")
+    if isinstance(value, int):
+        moved = round(moved) if round(moved) != value else value + (1 if target > here else -1)
+    moved = min(max(moved, knob.low), knob.high)
+    return None if moved == value else moved
+
+
+def _defaults(card: Card) -> dict[str, float]:
+    return {name: knob.default for name, knob in card.knobs.items()}
+
+
+def _knob_name(knob: Knob) -> str:
+    return f"{knob.function}.{knob.argument}"
+
+
+def knob_table(present: Iterable[Mechanism]) -> dict[str, float]:
+    """Every knob of the mechanisms with its value, as `function.argument`."""
+    return {
+        _knob_name(mechanism.card.knobs[name]): float(value)
+        for mechanism in present
+        for name, value in mechanism.knobs.items()
+    }

@@ -1,0 +1,174 @@
+"""The proposal operator: weigh every idea, draw some without replacement, write each down as a falsifiable proposal."""
+
+from __future__ import annotations
+
+import ast
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from poise_git.agents.library import naming, surgery
+from poise_git.agents.library.ideas import Idea, Operation, all_ideas, knob_table
+from poise_git.agents.library.mechanisms import Mechanism, mechanisms, uninstall
+from poise_git.agents.library.weighing import directive_words, experience, relevance, weights
+from poise_git.archive.entries import Claim, Proposal
+from poise_git.errors import CheckFailed
+from poise_git.search.context import Context
+from poise_git.search.literature import Card, CardClaim
+
+AGENT = "library"
+ADVANTAGE_STAGES = frozenset(("reward_signal", "baseline", "scale", "shape_advantages"))
+# Claims about all advantages of a batch: true of a card alone, true of several only if each of them claims it.
+PROPERTIES = frozenset(("order", "zero-mean"))
+
+
+def propose(context: Context, count: int, seed: int) -> tuple[Proposal, ...]:
+    """Up to `count` different proposals; the same context and seed give the same ones."""
+    generator = random.Random(seed)
+    present = mechanisms(context.source, context.cards)
+    ideas = all_ideas(context, present, generator)
+    open_weights = weights(ideas, context)
+    taken = set(context.taken_names)
+    explained = _is_explained(context, present)
+    proposals: list[Proposal] = []
+    while open_weights and len(proposals) < count:
+        position = generator.choices(list(open_weights), list(open_weights.values()))[0]
+        del open_weights[position]
+        try:
+            child = ideas[position].apply(context.source, context.root_source)
+        except CheckFailed:
+            # A parent that people wrote may have no place for this card.
+            continue
+        proposals.append(_proposal(ideas[position], child, context, present, taken, explained))
+        taken.add(proposals[-1].name)
+    return tuple(proposals)
+
+
+def _proposal(
+    idea: Idea, child: str, context: Context, present: tuple[Mechanism, ...], taken: set[str], explained: bool
+) -> Proposal:
+    after = mechanisms(child, context.cards)
+    return Proposal(
+        name=_name(idea, context.parent.candidate.name, taken),
+        parent=context.parent.candidate.name,
+        mechanism=_mechanism(idea, present),
+        hypothesis=_hypothesis(idea, context),
+        family=idea.card.family,
+        agent=AGENT,
+        knobs=knob_table(after),
+        claims=(*_claims(idea, context, after, explained), _rises()),
+        priors=(idea.card.name,),
+        plan=idea.plan(),
+    )
+
+
+def _name(idea: Idea, parent: str, taken: set[str]) -> str:
+    if idea.operation is Operation.MUTATE:
+        return naming.tuned(parent, next(iter(idea.knobs)), taken)
+    if idea.operation is Operation.REMOVE:
+        return naming.unique(naming.without(parent, [idea.card.short]), taken)
+    return naming.unique(naming.extended(parent, idea.card.short, (card.short for card in idea.replaced)), taken)
+
+
+def _mechanism(idea: Idea, present: tuple[Mechanism, ...]) -> str:
+    """One line: what changes."""
+    if idea.operation is Operation.MUTATE:
+        ((knob, value),) = idea.knobs.items()
+        before = next(mechanism.knobs[knob] for mechanism in present if mechanism.card.name == idea.card.name)
+        return f"{knob} of {idea.card.name} from {before:g} to {value:g}"
+    if idea.operation is Operation.REMOVE:
+        return f"without {idea.card.name}"
+    title = idea.card.title
+    if idea.lender:
+        title = f"{title}, as in {idea.lender.candidate.name}"
+    return f"{title}, instead of {_names(idea.replaced)}" if idea.replaced else title
+
+
+def _hypothesis(idea: Idea, context: Context) -> str:
+    """Prose: the mechanism, why here, what is known of it, what speaks against it."""
+    card, parent = idea.card, context.parent
+    source = f" (arXiv:{card.arxiv})" if card.arxiv else ""
+    sentences = [f"{card.mechanism} In formula: {card.formula}{source}."]
+    if idea.operation is Operation.MUTATE:
+        sentences.append("A knob is moved to learn how much the mechanism depends on it.")
+    elif idea.operation is Operation.REMOVE:
+        sentences = [f"The parent without one mechanism, to learn what that contributes: {sentences[0]}"]
+    else:
+        sentences += [f"When it helps: {_sentence(card.helps)}", f"Against it: {_sentence(card.risks)}"]
+    if parent.metrics and parent.metrics.utility:
+        utility = parent.metrics.utility
+        error = f" ± {utility.se:.3f}" if utility.se is not None else ""
+        sentences.append(f"The parent {parent.candidate.name} stands at U = {utility.value:.3f}{error}.")
+    known = experience(context).get(card.name, ())
+    if known:
+        tried = ", ".join(f"{entry.effect:+.1f} in {entry.candidate}" for entry in known)
+        sentences.append(f"So far in this archive, in standard errors of utility: {tried}.")
+    if context.directive and relevance(card, directive_words(context.directive)) > 0:
+        sentences.append(f"It speaks to the directive “{context.directive.strip()}”.")
+    return " ".join(sentences)
+
+
+def _claims(idea: Idea, context: Context, after: tuple[Mechanism, ...], explained: bool) -> list[Claim]:
+    """The card's claims as far as they follow for this child; `explained`: nothing but cards changed its parent."""
+    if idea.operation is Operation.MUTATE:
+        (name,) = idea.knobs
+        knob = idea.card.knobs[name]
+        value = surgery.defaults(context.source, knob.function)[knob.argument]
+        arguments = {"function": knob.function, "argument": knob.argument, "value": value}
+        return [Claim(f"At {knob.argument} = {value:g} it is the parent.", "reduction", arguments)]
+    if idea.operation is Operation.REMOVE:
+        return []
+    return [
+        _filled(claim, idea)
+        for claim in idea.card.claims
+        if claim.check not in PROPERTIES | {"reduction"}
+        or (claim.check in PROPERTIES and explained and _all_claim(claim, after))
+        or (claim.check == "reduction" and explained and not idea.replaced)
+    ]
+
+
+def _is_explained(context: Context, present: tuple[Mechanism, ...]) -> bool:
+    """Is the parent the root and mechanisms of cards, and nothing else?"""
+    text = context.source
+    try:
+        for mechanism in reversed(present):
+            text = uninstall(text, mechanism.card, context.root_source)
+    except CheckFailed:
+        return False
+    return ast.dump(ast.parse(text)) == ast.dump(ast.parse(context.root_source))
+
+
+def _all_claim(claim: CardClaim, after: tuple[Mechanism, ...]) -> bool:
+    """Does every mechanism that touches advantages make the same claim?"""
+    touching = [
+        mechanism.card for mechanism in after if any(edit.stage in ADVANTAGE_STAGES for edit in mechanism.card.edits)
+    ]
+    return all(any(_same(claim, other) for other in card.claims) for card in touching)
+
+
+def _same(claim: CardClaim, other: CardClaim) -> bool:
+    return claim.check == other.check and claim.arguments == other.arguments
+
+
+def _filled(claim: CardClaim, idea: Idea) -> Claim:
+    """Knob values in the place of `{knob}`."""
+    arguments = {name: _fill(value, idea.knobs) for name, value in claim.arguments.items()}
+    return Claim(claim.statement.format_map(idea.knobs), claim.check, arguments)
+
+
+def _fill(value: Any, knobs: Mapping[str, float]) -> Any:
+    if isinstance(value, str) and value.startswith("{") and value.endswith("}"):
+        return knobs[value[1:-1]]
+    return value
+
+
+def _rises() -> Claim:
+    return Claim("Utility rises against the parent.", "effect", {"figure": "utility", "direction": "up"})
+
+
+def _names(cards: tuple[Card, ...]) -> str:
+    return " and ".join(card.name for card in cards)
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(".") else f"{text}."

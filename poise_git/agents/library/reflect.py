@@ -1,0 +1,143 @@
+"""The reflection operator: the evidence table becomes a verdict, a diagnosis and what to try next, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from poise_git.agents.library.ideas import Operation
+from poise_git.analysis.evidence import Difference, Direction, Evidence, Verdict
+from poise_git.archive.entries import Proposal, Reflection
+from poise_git.resources import read_prompt
+
+TEMPLATE = "reflection.md.j2"
+VERDICTS: Mapping[Direction, str] = {
+    Direction.UP: "better",
+    Direction.DOWN: "worse",
+    Direction.WITHIN_NOISE: "within noise",
+}
+# From where on a figure is a weak spot: late entropy and validity relative to nothing, shares of groups and tokens.
+LOW_ENTROPY = 0.1
+LOW_VALIDITY = 0.5
+HIGH_ALL_FAIL = 0.5
+HIGH_CLIPPING = 0.1
+
+
+def reflect(proposal: Proposal, evidence: Evidence) -> Reflection:
+    """The diagnosis of a trained candidate.
+
+    `facts` holds `verdict` (better, worse, within noise: utility against the parent), `seeds`, `parent`,
+    `against_parent` and `against_root` (figure -> difference, se, direction; the latter empty where the parent is the
+    root), `claims`, `warnings`, `focus` (tags of mechanisms that address the weak spots) and `next`.
+    """
+    utility = _utility(evidence, evidence.parent)
+    verdict = VERDICTS[utility.direction] if utility else VERDICTS[Direction.WITHIN_NOISE]
+    weak_spots = list(_weak_spots(evidence))
+    focus = list(dict.fromkeys(tag for _, tags in weak_spots for tag in tags))
+    advice = [*_advice(proposal, evidence, verdict), *(advice for advice, _ in weak_spots)]
+    against_root = evidence.against(evidence.root) if evidence.root != evidence.parent else ()
+    facts: dict[str, Any] = {
+        "verdict": verdict,
+        "parent": evidence.parent,
+        "seeds": evidence.runs,
+        "against_parent": _table(evidence.against(evidence.parent)),
+        "against_root": _table(against_root),
+        "claims": [
+            {"statement": entry.claim.statement, "verdict": str(entry.verdict), "because": entry.because}
+            for entry in evidence.claims
+        ],
+        "warnings": list(evidence.warnings),
+        "focus": focus,
+        "next": advice,
+    }
+    environment = Environment(
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined, autoescape=False
+    )
+    prose = environment.from_string(read_prompt(TEMPLATE)).render(
+        proposal=proposal,
+        evidence=evidence,
+        verdict=verdict,
+        utility=utility,
+        root_utility=_utility(evidence, evidence.root) if against_root else None,
+        moved=[entry for entry in evidence.against(evidence.parent) if _moved(entry)],
+        unmoved=[entry.figure for entry in evidence.against(evidence.parent) if not _moved(entry)],
+        advice=advice,
+    )
+    return Reflection(facts, prose)
+
+
+def _advice(proposal: Proposal, evidence: Evidence, verdict: str) -> Iterator[str]:
+    """What the comparison itself suggests."""
+    what = ", ".join(proposal.priors) or proposal.mechanism
+    removed = proposal.plan.get("operation") == Operation.REMOVE
+    utility = _utility(evidence, evidence.parent)
+    if verdict == "better":
+        yield (
+            f"Leave {what} out from here on."
+            if removed
+            else f"Keep {what}; combine it with mechanisms of other stages, and move its knobs."
+        )
+    elif verdict == "worse":
+        yield f"Put {what} back." if removed else f"Do not build on {what} here; go back to {evidence.parent}."
+    elif utility and utility.difference.se:
+        yield (
+            f"Undecided: {evidence.runs} seeds show only differences above {2 * utility.difference.se:.3f}. "
+            "More seeds, or a stronger setting of the knobs."
+        )
+    else:
+        yield "Undecided: one seed has no standard error. Evaluate on more seeds."
+    refuted = [
+        entry.claim.statement
+        for entry in evidence.claims
+        if entry.verdict is Verdict.REFUTED and entry.claim.arguments.get("figure") != "utility"
+    ]
+    if refuted and verdict == "better":
+        yield f"It helped, but not for the stated reason (refuted: {' '.join(refuted)}): find out why."
+
+
+def _weak_spots(evidence: Evidence) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What the dynamics suggest, with the tags of mechanisms that address it."""
+    late = {name: values[1] for name, values in evidence.dynamics.items()}
+    if late.get("entropy", 1.0) < LOW_ENTROPY:
+        yield f"Entropy ends at {late['entropy']:.3f}: try what keeps exploration alive.", ("entropy", "exploration")
+    if late.get("valid_rate", 1.0) < LOW_VALIDITY:
+        yield f"Only {late['valid_rate']:.0%} of the responses are valid late in training: try validity.", ("validity",)
+    if late.get("all_fail_rate", 0.0) > HIGH_ALL_FAIL:
+        yield (
+            f"{late['all_fail_rate']:.0%} of the groups still fail altogether: try what learns from them.",
+            ("all-fail", "rare-success"),
+        )
+    if evidence.dynamics.get("clip_fraction", (0.0, 0.0))[0] > HIGH_CLIPPING:
+        yield (
+            f"{evidence.dynamics['clip_fraction'][0]:.0%} of the tokens are clipped: try another trust region.",
+            ("clip", "ratio"),
+        )
+    length = next((entry for entry in evidence.against(evidence.root) if entry.figure == "response_length"), None)
+    if length and length.direction is Direction.UP:
+        yield f"Responses are {length.difference.value:.1f} tokens longer than the root's: try brevity.", ("concise",)
+
+
+def _utility(evidence: Evidence, against: str) -> Difference | None:
+    return next((entry for entry in evidence.against(against) if entry.figure == "utility"), None)
+
+
+def _moved(entry: Difference) -> bool:
+    return entry.direction is not Direction.WITHIN_NOISE
+
+
+def _table(differences: tuple[Difference, ...]) -> dict[str, dict[str, Any]]:
+    return {
+        entry.figure: {
+            "value": _rounded(entry.value.value),
+            "difference": _rounded(entry.difference.value),
+            "se": None if entry.difference.se is None else _rounded(entry.difference.se),
+            "direction": str(entry.direction),
+        }
+        for entry in differences
+    }
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.5g}")

@@ -1,0 +1,135 @@
+"""How promising an idea is: the same for every card, until directive, diagnosis or evidence say more."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from poise_git.agents.library.ideas import Idea, Operation
+from poise_git.archive.entries import Status
+from poise_git.search.context import Context, Known
+from poise_git.search.literature import Card
+
+# The share of each operation among proposals; those with nothing to offer leave theirs to the others.
+SHARES: Mapping[Operation, float] = {
+    Operation.ADD: 0.45,
+    Operation.REPLACE: 0.2,
+    Operation.MUTATE: 0.2,
+    Operation.BORROW: 0.1,
+    Operation.REMOVE: 0.05,
+}
+DIRECTIVE_FACTOR = 8.0
+FOCUS_FACTOR = 2.0
+# A card that its own literature calls bad is tried seldom: as a control, or because a directive asks for it.
+KNOWN_BAD_FACTOR = 0.25
+KNOWN_BAD = "known-bad"
+# A candidate that failed to run counts like a loss of this many standard errors.
+FAILURE_EFFECT = -1.0
+_SMALL_WORDS = frozenset(("and", "are", "but", "for", "from", "into", "more", "not", "that", "the", "than", "with"))
+
+
+@dataclass(frozen=True)
+class Experience:
+    """What a card did where it was tried: the change of utility in standard errors, and where."""
+
+    candidate: str
+    effect: float
+
+
+def weights(ideas: Iterable[Idea], context: Context) -> dict[int, float]:
+    """Position in `ideas` -> weight; operations keep their shares."""
+    experiences = experience(context)
+    raw = {position: (idea, _weight(idea, context, experiences)) for position, idea in enumerate(ideas)}
+    totals: dict[Operation, float] = {}
+    for idea, weight in raw.values():
+        totals[idea.operation] = totals.get(idea.operation, 0.0) + weight
+    return {
+        position: SHARES[idea.operation] * weight / totals[idea.operation] for position, (idea, weight) in raw.items()
+    }
+
+
+def experience(context: Context) -> dict[str, tuple[Experience, ...]]:
+    """Card name -> what is known of it in this archive, from everything that the context shows."""
+    found: dict[str, dict[str, Experience]] = {}
+    for known in _everybody(context):
+        effect = _effect(known)
+        if effect is None:
+            continue
+        plan = known.proposal.plan if known.proposal else {}
+        if plan.get("operation") == Operation.MUTATE:
+            continue
+        # Taking a mechanism out and losing by it speaks for the mechanism.
+        sign = -1.0 if plan.get("operation") == Operation.REMOVE else 1.0
+        name = known.candidate.name
+        for card in known.candidate.priors:
+            found.setdefault(card, {})[name] = Experience(name, sign * effect)
+    return {card: tuple(by_candidate.values()) for card, by_candidate in found.items()}
+
+
+def relevance(card: Card, words: frozenset[str]) -> float:
+    """How much of `words` the card speaks of: 1 for a tag, less for words of its text; at most 1."""
+    tags = frozenset(part for tag in card.tags for part in (tag, *tag.split("-")))
+    text = _words(f"{card.title} {card.mechanism} {card.helps}")
+    hits = [1.0 if _akin(word, tags) else 0.3 if _akin(word, text) else 0.0 for word in words]
+    return min(sum(hits), 1.0)
+
+
+def directive_words(directive: str) -> frozenset[str]:
+    """The words of a directive that can select mechanisms."""
+    return _words(directive)
+
+
+def _weight(idea: Idea, context: Context, experiences: Mapping[str, tuple[Experience, ...]]) -> float:
+    """2^(z/2), z the mean effect in standard errors shrunk by one pseudo-observation of 0, times what fits."""
+    effects = [entry.effect for entry in experiences.get(idea.card.name, ())]
+    shrunk = sum(effects) / (len(effects) + 1.0)
+    weight = float(2.0 ** (max(-4.0, min(4.0, shrunk)) / 2.0))
+    if idea.operation is Operation.REMOVE:
+        return 1.0 / weight
+    weight *= 1.0 + (DIRECTIVE_FACTOR - 1.0) * relevance(idea.card, directive_words(context.directive))
+    weight *= 1.0 + (FOCUS_FACTOR - 1.0) * relevance(idea.card, _focus(context.parent))
+    return weight * (KNOWN_BAD_FACTOR if KNOWN_BAD in idea.card.tags else 1.0)
+
+
+def _focus(parent: Known) -> frozenset[str]:
+    """What the parent's reflection says is its weak spot."""
+    facts = parent.reflection.facts if parent.reflection else {}
+    focus = facts.get("focus")
+    return frozenset(str(word) for word in focus) if isinstance(focus, list | tuple) else frozenset()
+
+
+def _effect(known: Known) -> float | None:
+    """The change of utility in standard errors, against the parent where the reflection says, else against the root."""
+    if known.metrics is None:
+        return None
+    if known.metrics.status is Status.FAILED:
+        return FAILURE_EFFECT
+    facts = known.reflection.facts if known.reflection else {}
+    against_parent = facts.get("against_parent")
+    row = against_parent.get("utility") if isinstance(against_parent, Mapping) else None
+    if isinstance(row, Mapping) and isinstance(row.get("difference"), int | float):
+        value, error = float(row["difference"]), row.get("se")
+    elif known.metrics.gain:
+        value, error = known.metrics.gain.value, known.metrics.gain.se
+    else:
+        return None
+    if not isinstance(error, int | float) or error <= 0:
+        return (value > 0) - (value < 0)
+    return max(-4.0, min(4.0, value / error))
+
+
+def _everybody(context: Context) -> Iterator[Known]:
+    yield context.parent
+    yield from context.line
+    for group in context.references.values():
+        yield from group
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(word for word in re.findall(r"[a-z0-9@]+", text.lower()) if len(word) > 2) - _SMALL_WORDS
+
+
+def _akin(word: str, others: Iterable[str]) -> bool:
+    """The same word but for its ending."""
+    return any(word == other or (min(len(word), len(other)) >= 5 and word[:5] == other[:5]) for other in others)
