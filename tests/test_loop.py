@@ -120,7 +120,9 @@ def test_killed_at_any_moment_it_ends_the_same(
 BAD = {
     "does-not-parse": "def compute_advantages(:\n",
     "returns-nan": "def scale(signal, rollouts):\n    return torch.zeros_like(signal)\n",
-    "mutates-its-input": "def shape_token_advantages(advantages, old_log_prob, response_mask):\n    return advantages.mul_(2.0)\n",
+    "mutates-its-input": (
+        "def shape_token_advantages(advantages, old_log_prob, response_mask):\n    return advantages.mul_(2.0)\n"
+    ),
     "wrong-shape": "def shape_advantages(advantages, rollouts):\n    return advantages[:-1]\n",
     "sleeps-for-ever": "def reward_signal(rollouts):\n    while True:\n        pass\n",
     "prints-a-gigabyte": (
