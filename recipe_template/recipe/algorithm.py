@@ -55,7 +55,7 @@ def shape_advantages(advantages: Tensor, rollouts: Rollouts) -> Tensor:
 
 
 def shape_token_advantages(advantages: Tensor, old_log_prob: Tensor, response_mask: Tensor) -> Tensor:
-    """Reshape the advantages (N, T) token by token, from the behaviour policy's log-probabilities; here nothing. (N, T)"""
+    """Reshape the advantages (N, T) token by token, from the log-probabilities when sampled; here nothing. (N, T)"""
     return advantages
 
 

@@ -79,7 +79,7 @@ class Rollouts:
         return self.group_sum(values * weight) / self.group_sum(weight).clamp(min=1.0)
 
     def group_std(self, values: Tensor, where: Tensor | None = None) -> Tensor:
-        """Sample standard deviation (n - 1) over the group, or its members with `where` 1; 0 if fewer than two: (N,)."""
+        """Sample deviation (n - 1) over the group, or its members with `where` 1; 0 if fewer than two: (N,)."""
         weight = torch.ones_like(values) if where is None else where
         deviation = (values - self.group_mean(values, where)) * weight
         return (self.group_sum(deviation**2) / (self.group_sum(weight) - 1.0).clamp(min=1.0)).sqrt()
