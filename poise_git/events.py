@@ -10,6 +10,14 @@ from poise_git.pipeline.interface import Progress
 
 
 @dataclass(frozen=True)
+class LayerMissing:
+    """The sandbox lacks a layer of its wall on this machine: generated code runs behind the others alone."""
+
+    layer: str
+    detail: str
+
+
+@dataclass(frozen=True)
 class Preparing:
     progress: Progress
 
@@ -81,7 +89,8 @@ class ConfirmationFailed:
 
 
 Event = (
-    Preparing
+    LayerMissing
+    | Preparing
     | RoundPlanned
     | CandidateAdded
     | ProposalSkipped

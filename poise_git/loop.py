@@ -147,7 +147,7 @@ class Search:
             number, self.protocol.hash, self.agent.name, self.experiment.directive, seed, beta,
             acquisition_rows(ranked), tuple(slots),
         )  # fmt: skip
-        self.archive.write_round(number, plan.to_data())
+        self.archive.write_round(number, plan.to_data(), plan.summary)
         self.observe(events.RoundPlanned(number, plan.parents, resumed=False))
         return plan
 

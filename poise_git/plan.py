@@ -42,6 +42,12 @@ class Plan:
     def parents(self) -> tuple[tuple[str, str], ...]:
         return tuple((slot.parent, slot.reason) for slot in self.slots)
 
+    @property
+    def summary(self) -> str:
+        """One line: who is a parent, and how many proposals there were."""
+        proposals = sum(len(slot.proposals) for slot in self.slots)
+        return f"parents {', '.join(slot.parent for slot in self.slots)}; {proposals} proposals"
+
     def to_data(self) -> dict[str, Any]:
         return {
             "version": 1,

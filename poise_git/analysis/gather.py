@@ -54,7 +54,7 @@ def gather_evidence(
             *(verdict for verdict in checked if verdict.claim.check != EFFECT),
             *(_effect(claim, parent, differences) for claim in claims if claim.check == EFFECT),
         ),
-        warnings=_warnings(runs[candidate]),
+        warnings=(*_inert(parent, differences), *_warnings(runs[candidate])),
         dynamics=_dynamics(runs[candidate]),
     )
 
@@ -94,6 +94,14 @@ def _effect(claim: Claim, parent: str, differences: Sequence[Difference]) -> Cla
         return ClaimVerdict(claim, Verdict.UNDECIDED, f"{size}: within {BEYOND_NOISE:g} standard errors")
     verdict = Verdict.HELD if found.direction == direction else Verdict.REFUTED
     return ClaimVerdict(claim, verdict, size)
+
+
+def _inert(parent: str, differences: Sequence[Difference]) -> tuple[str, ...]:
+    """Runs share their random numbers: equal to the last digit means that the mechanism never acted."""
+    against = [entry for entry in differences if entry.against == parent]
+    if against and all(entry.difference.value == 0 and not entry.difference.se for entry in against):
+        return (f"every figure equals {parent}'s: the mechanism did nothing under this protocol",)
+    return ()
 
 
 def _dynamics(runs: Sequence[Run]) -> dict[str, tuple[float, float]]:

@@ -170,8 +170,8 @@ class Archive:
 
     # The journal.
 
-    def write_round(self, number: int, data: Mapping[str, Any]) -> None:
-        journal.write_round(self.repository, number, data)
+    def write_round(self, number: int, data: Mapping[str, Any], summary: str = "") -> None:
+        journal.write_round(self.repository, number, data, summary)
 
     def rounds(self) -> tuple[dict[str, Any], ...]:
         """Every round's data, newest last."""

@@ -20,19 +20,20 @@ def round_path(number: int) -> str:
     return f"{ROUNDS}/{number:04d}.yaml"
 
 
-def write_round(repository: Repository, number: int, data: Mapping[str, Any]) -> None:
-    """Commit the plan of round `number` (from 1). Writing the same again does nothing.
+def write_round(repository: Repository, number: int, data: Mapping[str, Any], summary: str = "") -> None:
+    """Commit the plan of round `number` (from 1), `summary` in the subject. Writing the same again does nothing.
 
     Raises:
         ArchiveError: the round is in the journal with other content.
     """
     path, text = round_path(number), dump_yaml(data)
+    subject = f"round({number}): {summary}" if summary else f"round({number})"
 
     def build(change: Change) -> None:
         before = change.old[JOURNAL]
         written = read_text(repository, before, path) if before else None
         if written is None:
-            change.grow(JOURNAL, f"round({number})\n", {path: text})
+            change.grow(JOURNAL, f"{subject}\n", {path: text})
         elif written != text:
             raise ArchiveError(
                 f"round {number} is in the journal already, with another plan; read it: git show {JOURNAL}:{path}"

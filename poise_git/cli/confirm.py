@@ -13,9 +13,8 @@ from poise_git.cli.common import candidate_argument, json_option, open_archive, 
 def command(ref: str, workers: int | None, protocol: str | None, as_json: bool) -> None:
     """Train a candidate and the root on the protocol's fresh seeds, which selection never sees, and compare."""
     from poise_git.archive.entries import ROOT
-    from poise_git.cli.progress import Start, show_progress
     from poise_git.cli.render import estimate_text
-    from poise_git.cli.searching import open_search
+    from poise_git.cli.searching import open_step
     from poise_git.errors import UsageError
     from poise_git.experiment import Experiment
     from poise_git.search.estimate import beyond_noise
@@ -25,11 +24,7 @@ def command(ref: str, workers: int | None, protocol: str | None, as_json: bool) 
     seeds = experiment.protocol.confirmation_seeds
     if not seeds:
         raise UsageError(f"protocols/{experiment.protocol.name}.yaml names no confirmation_seeds; add some and commit")
-    with (
-        show_progress(Start.of(experiment, None), as_json=False) as observe,
-        open_search(experiment, (lambda event: None) if as_json else observe, workers=workers) as search,
-        experiment.archive.lock("search"),
-    ):
+    with open_step(experiment, quiet=as_json, workers=workers) as search:
         search.prepare()
         _, gain = search.confirm(candidate.name)
     confirmed = gain is not None and gain.value > 0 and beyond_noise(gain)

@@ -13,19 +13,14 @@ from poise_git.cli.common import candidate_argument, json_option, open_archive, 
 def command(ref: str, workers: int | None, protocol: str | None, as_json: bool) -> None:
     """Check, train and evaluate one candidate under the protocol: every run the archive does not hold yet."""
     from poise_git.archive.entries import ROOT, Status
-    from poise_git.cli.progress import Start, show_progress
     from poise_git.cli.render import candidate_data, score_text
-    from poise_git.cli.searching import open_search
+    from poise_git.cli.searching import open_step
     from poise_git.errors import PoiseError
     from poise_git.experiment import Experiment
 
     experiment = Experiment.load(open_archive(), protocol=protocol)
     candidate = experiment.archive.resolve(ref)
-    with (
-        show_progress(Start.of(experiment, None), as_json=False) as observe,
-        open_search(experiment, (lambda event: None) if as_json else observe, workers=workers) as search,
-        experiment.archive.lock("search"),
-    ):
+    with open_step(experiment, quiet=as_json, workers=workers) as search:
         search.prepare()
         search.train([ROOT])
         pending = candidate.status_under(experiment.protocol.hash) is Status.PENDING

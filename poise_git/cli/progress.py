@@ -25,6 +25,8 @@ from poise_git.experiment import Experiment
 def line_of(event: events.Event) -> str | None:
     """The event as one plain line; None for what happens too often."""
     match event:
+        case events.LayerMissing(layer, detail):
+            return f"WARNING: the sandbox is without {layer} on this machine: {detail}"
         case events.RoundPlanned(number, parents, resumed):
             names = ", ".join(name for name, _ in parents)
             return f"round {number}{' (resumed)' if resumed else ''}: parents {names}"

@@ -12,7 +12,7 @@ from poise_git.cli.common import candidate_argument, json_option, open_archive, 
 @json_option
 def command(ref: str, agent: str | None, protocol: str | None, as_json: bool) -> None:
     """Diagnose a candidate anew from its runs, and archive metrics and reflection."""
-    from poise_git.cli.searching import open_search
+    from poise_git.cli.searching import open_step
     from poise_git.errors import PoiseError
     from poise_git.experiment import Experiment
 
@@ -23,7 +23,7 @@ def command(ref: str, agent: str | None, protocol: str | None, as_json: bool) ->
         raise PoiseError(
             f"{candidate.name} has not run on every seed of the protocol; run: poise-git evaluate {candidate.name}"
         )
-    with open_search(experiment, lambda event: None, agent=agent) as search, experiment.archive.lock("search"):
+    with open_step(experiment, quiet=True, agent=agent) as search:
         search.reflect(candidate.name)
     reflection = experiment.archive.reflection(candidate.name)
     assert reflection is not None

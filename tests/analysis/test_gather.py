@@ -57,4 +57,10 @@ def test_warnings_name_what_is_conspicuous() -> None:
     collapsed = [run(seed, 0.1, entropy=(1.0, 0.5, 0.2, 0.05, 0.01)) for seed in range(2)]
     calm = [run(seed, 0.1) for seed in range(2)]
     assert any("entropy collapsed" in warning for warning in gather(collapsed, calm, calm).warnings)
-    assert gather(calm, calm, calm).warnings == ()
+    other = [run(seed, 0.2) for seed in range(2)]
+    assert gather(calm, other, other).warnings == ()
+
+
+def test_a_mechanism_that_never_acted_is_called_so() -> None:
+    same = [run(seed, 0.1) for seed in range(2)]
+    assert any("did nothing" in warning for warning in gather(same, same, same).warnings)
