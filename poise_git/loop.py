@@ -22,7 +22,7 @@ from poise_git.analysis.evidence import ClaimVerdict
 from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Estimate, Metrics, Proposal, Reflection, Status
 from poise_git.archive.genealogy import Genealogy
-from poise_git.errors import BudgetReached, CheckFailed, PoiseError, RunFailed
+from poise_git.errors import CheckFailed, PoiseError, RunFailed
 from poise_git.executors.interface import Executor
 from poise_git.experiment import Experiment
 from poise_git.pipeline.checks import CheckReport, check_candidate, same_algorithm
@@ -58,6 +58,7 @@ class Ended:
     confirmation: Estimate | None
     evaluated: int
     rounds: int
+    out_of_budget: bool = False
 
 
 def round_seed(seed: int, number: int) -> int:
@@ -81,8 +82,9 @@ class Search:
     def evolve(self, goal: Goal) -> Ended:
         """Run rounds until the goal is reached; goes on where an earlier call stopped, or was stopped.
 
+        Out of budget, it ends without confirming its winner, which costs runs of its own.
+
         Raises:
-            BudgetReached: the hours are used up.
             PoiseError: the root cannot be trained, or the search has run dry.
         """
         started, rounds, barren = time.monotonic(), 0, 0
@@ -93,7 +95,7 @@ class Search:
                 raise PoiseError("the root candidate cannot be trained; `poise-git show grpo` says why")
             while not self._reached(goal, rounds):
                 if goal.hours is not None and time.monotonic() - started > goal.hours * 3600:
-                    raise BudgetReached(f"the budget of {goal.hours:g} hours is used up; run evolve again to go on")
+                    return Ended(self.best, None, self.evaluated, rounds, out_of_budget=True)
                 evaluated = self.evaluated
                 # Only what an earlier call left can be unfinished: this one carries out what it plans.
                 plan = (self.unfinished_round() if rounds == 0 else None) or self.plan_round(goal)
@@ -104,9 +106,10 @@ class Search:
                     raise PoiseError(
                         f"{barren} rounds brought no candidate that could be evaluated; `poise-git log` says why"
                     )
-            name, gain = self.confirm(self.best)
+            winner = self.best
+            gain = self.confirm(winner)
             self.archive.maintain()
-        return Ended(name, gain, self.evaluated, rounds)
+        return Ended(winner, gain, self.evaluated, rounds)
 
     # Phase I: select parents, propose N, screen.
 
@@ -226,18 +229,18 @@ class Search:
         self.observe(events.CandidateEvaluated(name, metrics, self.evaluated))
         return metrics
 
-    def confirm(self, name: str) -> tuple[str, Estimate | None]:
+    def confirm(self, name: str) -> Estimate | None:
         """The candidate against the root on seeds that selection has never seen: its gain there."""
         seeds = self.protocol.confirmation_seeds
         if name == ROOT or not seeds:
-            return name, None
+            return None
         for each, failure in self._run_missing([name, ROOT], seeds):
             if failure:
                 self.observe(events.ConfirmationFailed(each, failure.reason))
         of, against = (utilities(self.experiment.runs(each, seeds), self.experiment.weights) for each in (name, ROOT))
         gain = paired_difference(of, against)
         self.observe(events.Confirmed(name, gain))
-        return name, gain
+        return gain
 
     # What the steps share.
 

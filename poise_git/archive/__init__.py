@@ -194,7 +194,11 @@ class Archive:
         return hold(self.repository.common_dir, Lock(name), wait)
 
     def maintain(self) -> None:
-        """Pack refs and, when git finds it worth while, objects: what a long search leaves loose."""
+        """Pack refs and, when git finds it worth while, objects: what a long search leaves loose.
+
+        Remotes that people have added meanwhile get their refspecs.
+        """
+        configure.configure(self.repository)
         with self.lock("write"):
             self.repository.run("pack-refs", "--all", options=DURABLE)
             self.repository.run("gc", "--auto", "--quiet", options=(*DURABLE, "-c", "gc.autoDetach=false"))

@@ -26,7 +26,7 @@ def command(ref: str, workers: int | None, protocol: str | None, as_json: bool) 
         raise UsageError(f"protocols/{experiment.protocol.name}.yaml names no confirmation_seeds; add some and commit")
     with open_step(experiment, quiet=as_json, workers=workers) as search:
         search.prepare()
-        _, gain = search.confirm(candidate.name)
+        gain = search.confirm(candidate.name)
     confirmed = gain is not None and gain.value > 0 and beyond_noise(gain)
     if as_json:
         print_json({"name": candidate.name, "gain": gain.to_data() if gain else None, "confirmed": confirmed})

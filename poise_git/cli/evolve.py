@@ -47,6 +47,7 @@ def command(
     Makes the archive if DIR has none (without DIR: in the current archive), and goes on where an earlier
     call stopped. Without --candidates, --rounds or --budget-hours it ends at 10 evaluated candidates.
     """
+    import json
     from dataclasses import replace
 
     from poise_git.archive import Archive
@@ -55,7 +56,7 @@ def command(
     from poise_git.cli.report import result_document, result_text
     from poise_git.cli.searching import open_search
     from poise_git.creation import create_archive
-    from poise_git.errors import NotAnArchive
+    from poise_git.errors import BudgetReached, NotAnArchive
     from poise_git.experiment import Experiment
     from poise_git.loop import Goal
 
@@ -85,8 +86,8 @@ def command(
     ):
         ended = search.evolve(goal)
     if as_json:
-        import json
-
         click.echo(json.dumps({"event": "SearchEnded"} | result_document(experiment, ended), ensure_ascii=False))
     else:
         click.echo(result_text(experiment, ended))
+    if ended.out_of_budget:
+        raise BudgetReached(f"the budget of {budget_hours:g} hours is used up; the same command goes on from here")

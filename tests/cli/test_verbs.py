@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -166,3 +168,13 @@ def test_a_candidate_by_hand(short_archive: Archive) -> None:
     assert document["status"] == "evaluated"
     assert document["parents"] == ["grpo"]
     assert "evidence(half-scale): U " in git(root, "log", "-1", "--format=%s", "evidence/half-scale")
+
+
+def test_a_used_up_budget_is_exit_code_3_and_keeps_what_was_paid_for(tiny_archive: Archive) -> None:
+    command = [sys.executable, "-m", "poise_git", "evolve", str(tiny_archive.root), "--budget-hours", "0.000001"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 3, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "budget" in done.stderr
+    assert "next:" in done.stdout
+    assert len(tiny_archive.runs("grpo")) == 2
