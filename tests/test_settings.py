@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from poise_git.errors import SettingsError
 from poise_git.pipeline.protocol import load_protocol
@@ -31,16 +32,12 @@ def test_the_template_says_the_defaults_and_every_setting() -> None:
     text = template_files()["poise.yaml"]
     assert load_settings(text, PoiseSettings, "poise.yaml") == PoiseSettings()
 
-    def fields(model: type[PoiseSettings], indent: str = "") -> list[str]:
-        names = []
-        for name, field in model.model_fields.items():
-            names.append(f"{indent}{name}:")
-            if isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields"):
-                names += fields(field.annotation, indent + "  ")
-        return names
+    def names(settings: object, path: str = "") -> set[str]:
+        if not isinstance(settings, dict) or not settings:
+            return {path}
+        return {name for key, value in settings.items() for name in names(value, f"{path}.{key}")}
 
-    missing = [name for name in fields(PoiseSettings) if f"\n{name}" not in text]
-    assert not missing
+    assert names(yaml.safe_load(text)) == names(PoiseSettings().model_dump())
 
 
 def test_the_protocol_hash_changes_with_every_number_and_not_with_words() -> None:
