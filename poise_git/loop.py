@@ -10,6 +10,7 @@ finished runs from the notes, and only what is missing is done.
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,6 +38,8 @@ from poise_git.search.nodes import best, eligible_nodes, gains_over_parent, util
 from poise_git.search.screening import screen
 from poise_git.search.utility import utilities, utility
 
+# Metrics in notes are rounded to six digits.
+ROUNDED = 1e-5
 # A search whose last rounds brought nothing that could be evaluated has run dry: stop and say so.
 BARREN_ROUNDS = 5
 
@@ -93,6 +96,7 @@ class Search:
             self.train([ROOT])
             if ROOT not in self.experiment.evaluated():
                 raise PoiseError("the root candidate cannot be trained; `poise-git show grpo` says why")
+            self.measure_anew()
             while not self._reached(goal, rounds):
                 if goal.hours is not None and time.monotonic() - started > goal.hours * 3600:
                     return Ended(self.best, None, self.evaluated, rounds, out_of_budget=True)
@@ -228,6 +232,13 @@ class Search:
         self.archive.add_evidence(name, metrics, reflection)
         self.observe(events.CandidateEvaluated(name, metrics, self.evaluated))
         return metrics
+
+    def measure_anew(self) -> None:
+        """Where the objective has changed since a candidate was measured, measure it again from its archived runs."""
+        for name, (_, metrics) in self.experiment.evaluated().items():
+            now = utility({metric: found.value for metric, found in metrics.values.items()}, self.experiment.weights)
+            if metrics.utility and not math.isclose(now, metrics.utility.value, abs_tol=ROUNDED):
+                self.reflect(name)
 
     def confirm(self, name: str) -> Estimate | None:
         """The candidate against the root on seeds that selection has never seen: its gain there."""

@@ -6,6 +6,7 @@ L3  The same seed gives the same search, number for number.
 L4  A search that is killed at any moment and started again ends as one that was never killed.
 L5  Asking for what is there already changes nothing.
 L6  What cannot be trained becomes a failed entry with its reason, and the search goes on.
+L7  Another objective is another utility of the same runs: nothing is trained again.
 """
 
 from __future__ import annotations
@@ -88,6 +89,13 @@ def test_a_search_keeps_its_invariants(
     refs = git(folder, "for-each-ref")  # L5
     evolve(short_archive, Goal(candidates=4))
     assert git(folder, "for-each-ref") == refs
+
+    edit_settings(folder, "objective: {}", "objective: {chain-3: 1}")  # L7
+    evolve(short_archive, Goal(candidates=4))
+    for candidate in short_archive.genealogy():
+        metrics = candidate.metrics_under(protocol)
+        assert metrics is not None
+        assert metrics.utility == metrics.values["chain-3"]
 
 
 def test_killed_at_any_moment_it_ends_the_same(

@@ -10,7 +10,7 @@ from poise_git.cli.common import json_option, open_archive, print_json, protocol
 @protocol_option
 @json_option
 def command(path: bool, protocol: str | None, as_json: bool) -> None:
-    """The candidate with the highest utility, and what fresh seeds say of it."""
+    """The best candidate, and what fresh seeds say of it."""
     from poise_git.archive.entries import ROOT
     from poise_git.cli.render import candidate_data
     from poise_git.cli.report import verdict_lines

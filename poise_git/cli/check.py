@@ -21,7 +21,7 @@ Examples:
 @click.option("--file", "file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Check this file.")
 @json_option
 def command(ref: str | None, file: Path | None, as_json: bool) -> None:
-    """Run all checks that come before training, in the sandbox."""
+    """Run all checks that come before training."""
     from poise_git.archive.entries import ROOT, Claim
     from poise_git.errors import CheckFailed, UsageError
     from poise_git.experiment import load_poise_settings

@@ -11,7 +11,10 @@ from poise_git.cli.common import candidate_argument, json_option, open_archive, 
 @protocol_option
 @json_option
 def command(ref: str, workers: int | None, protocol: str | None, as_json: bool) -> None:
-    """Train a candidate and the root on the protocol's fresh seeds, which selection never sees, and compare."""
+    """Compare a candidate with the root on fresh seeds.
+
+    Trains both on the protocol's confirmation seeds, which selection never sees.
+    """
     from poise_git.archive.entries import ROOT
     from poise_git.cli.render import estimate_text
     from poise_git.cli.searching import open_step

@@ -9,7 +9,7 @@ from poise_git.cli.common import json_option, open_archive, print_json
 @click.option("--repair", is_flag=True, help="Mend what can be mended without losing anything.")
 @json_option
 def command(repair: bool, as_json: bool) -> None:
-    """Verify the archive, and say which walls of the sandbox this machine has."""
+    """Verify the archive and this machine's sandbox."""
     from dataclasses import asdict
 
     from poise_git.errors import PoiseError
@@ -32,6 +32,10 @@ def command(repair: bool, as_json: bool) -> None:
             click.echo(f"found   {finding.where}: {finding.what}; {finding.advice}")
         click.echo(f"archive {'has problems' if findings else 'is whole'}: {archive.root}")
         for layer in layers:
-            click.echo(f"sandbox {'up  ' if layer.up else 'DOWN'}  {layer.name}: {layer.detail}")
+            click.echo(
+                f"sandbox {'up  ' if layer.up else 'DOWN'}  {layer.name}"
+                + (f": {layer.detail}" if layer.detail else "")
+            )
     if findings:
-        raise PoiseError(f"{len(findings)} problems; mend what can be mended: poise-git doctor --repair")
+        found = "1 problem" if len(findings) == 1 else f"{len(findings)} problems"
+        raise PoiseError(f"{found}; mend what can be mended: poise-git doctor --repair")

@@ -11,7 +11,10 @@ from poise_git.cli.common import candidate_argument, json_option, open_archive, 
 @protocol_option
 @json_option
 def command(ref: str, workers: int | None, protocol: str | None, as_json: bool) -> None:
-    """Check, train and evaluate one candidate under the protocol: every run the archive does not hold yet."""
+    """Check, train and evaluate one candidate.
+
+    Every run of the protocol that the archive does not hold yet; the root's too, where it has none.
+    """
     from poise_git.archive.entries import ROOT, Status
     from poise_git.cli.render import candidate_data, score_text
     from poise_git.cli.searching import open_step

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from poise_git.cli.common import json_option, protocol_option
+from poise_git.cli.common import protocol_option
 
 
 @click.command(
@@ -27,7 +27,7 @@ Examples:
 @click.option("--seed", type=int, help="Seed of the search (poise.yaml: seed).")
 @click.option("--budget-hours", type=click.FloatRange(min=0, min_open=True), help="Stop after so many hours.")
 @protocol_option
-@json_option
+@click.option("--json", "as_json", is_flag=True, help="Print every event as one line of JSON.")
 def command(
     target: Path | None,
     candidates: int | None,

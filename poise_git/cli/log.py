@@ -9,7 +9,7 @@ from poise_git.cli.common import json_option, open_archive, print_json, protocol
 @protocol_option
 @json_option
 def command(protocol: str | None, as_json: bool) -> None:
-    """The genealogy as a tree, with every candidate's score or the reason it failed."""
+    """The tree of candidates, with scores and failures."""
     from poise_git.cli.render import candidate_data, tree_lines
     from poise_git.experiment import Experiment
     from poise_git.search.nodes import best

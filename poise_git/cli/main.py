@@ -74,7 +74,7 @@ def cli(context: click.Context, directory: Path) -> None:
 def main() -> None:
     """The program: exit codes are 0 done, 1 failed, 2 wrong usage, 3 budget reached, 130 interrupted."""
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="poise-git", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)

@@ -11,7 +11,10 @@ from poise_git.cli.common import candidate_argument, json_option, open_archive, 
 @protocol_option
 @json_option
 def command(ref: str, agent: str | None, protocol: str | None, as_json: bool) -> None:
-    """Diagnose a candidate anew from its runs, and archive metrics and reflection."""
+    """Diagnose a candidate anew from its runs.
+
+    Archives the metrics and the reflection; nothing is trained.
+    """
     from poise_git.cli.searching import open_step
     from poise_git.errors import PoiseError
     from poise_git.experiment import Experiment

@@ -9,7 +9,10 @@ from poise_git.cli.common import json_option, open_archive, print_json, protocol
 @protocol_option
 @json_option
 def command(protocol: str | None, as_json: bool) -> None:
-    """The acquisition's terms of every eligible candidate, and the parents the next round would take."""
+    """Who would be a parent next, and why.
+
+    The acquisition's terms of every eligible candidate, and the parents the next round would take.
+    """
     from poise_git.cli.render import table_lines
     from poise_git.errors import PoiseError
     from poise_git.experiment import Experiment

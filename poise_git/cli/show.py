@@ -10,7 +10,10 @@ from poise_git.cli.common import candidate_argument, json_option, open_archive, 
 @protocol_option
 @json_option
 def command(candidate: str, protocol: str | None, as_json: bool) -> None:
-    """One candidate: proposal, metrics with uncertainty, trajectory, reflection."""
+    """One candidate and all of its evidence.
+
+    Proposal, metrics with uncertainty, trajectory, reflection.
+    """
     from poise_git.cli.render import candidate_data, score_text, sparkline, table_lines
     from poise_git.cli.render import estimate_text as text
     from poise_git.experiment import Experiment

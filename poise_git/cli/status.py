@@ -9,7 +9,7 @@ from poise_git.cli.common import json_option, open_archive, print_json, protocol
 @protocol_option
 @json_option
 def command(protocol: str | None, as_json: bool) -> None:
-    """Where the search stands, and what difference its protocol can detect."""
+    """Where the search stands; what differences it can detect."""
     from poise_git.analysis.resolution import resolution
     from poise_git.archive.entries import ROOT, Status
     from poise_git.cli.render import estimate_text, gain_text
