@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,20 +11,23 @@ from pathlib import Path
 from poise_git.analysis.evidence import ClaimVerdict, Evidence
 from poise_git.analysis.gather import gather_evidence
 from poise_git.archive import Archive
-from poise_git.archive.entries import ROOT, Candidate, Metrics, Proposal, Run
+from poise_git.archive.entries import ROOT, Candidate, Estimate, Metrics, Proposal, Run
 from poise_git.archive.genealogy import Genealogy
 from poise_git.errors import NotAnArchive, UsageError
 from poise_git.pipeline.interface import Job
 from poise_git.pipeline.protocol import Protocol, load_protocol
 from poise_git.search.context import Context
+from poise_git.search.estimate import paired_difference
 from poise_git.search.literature import Card, load_card
 from poise_git.search.nodes import evaluated
 from poise_git.search.references import assemble_context
-from poise_git.search.utility import objective_weights, summarise
+from poise_git.search.utility import objective_weights, summarise, utilities, utility
 from poise_git.settings import PoiseSettings, load_settings
 
 SETTINGS_FILE = "poise.yaml"
 BRANCH = "main"
+# Metrics in notes are rounded to six digits.
+ROUNDED = 1e-5
 
 
 def protocol_file(name: str) -> str:
@@ -114,6 +118,27 @@ class Experiment:
         """y and U(y) of a candidate, its gain paired with the root's runs of the same seeds."""
         root_runs = None if name == ROOT else self.runs(ROOT, self.protocol.seeds)
         return summarise(self.protocol.hash, runs, root_runs, self.weights)
+
+    def confirmation(self, name: str) -> Estimate | None:
+        """The gain over the root on the fresh seeds; None unless both have run on every one of them."""
+        seeds = self.protocol.confirmation_seeds
+        of, against = (utilities(self.runs(each, seeds), self.weights) for each in (name, ROOT))
+        if name == ROOT or not seeds or len(of) < len(seeds) or len(against) < len(seeds):
+            return None
+        return paired_difference(of, against)
+
+    def measured_otherwise(self) -> tuple[str, ...]:
+        """Evaluated candidates whose recorded utility is not that of the present objective."""
+        return tuple(
+            name
+            for name, (_, metrics) in self.evaluated().items()
+            if metrics.utility
+            and not math.isclose(
+                utility({metric: found.value for metric, found in metrics.values.items()}, self.weights),
+                metrics.utility.value,
+                abs_tol=ROUNDED,
+            )
+        )
 
     def evidence(self, proposal: Proposal, checked: Sequence[ClaimVerdict]) -> Evidence:
         """The table a reflection is built on: the candidate against its parent and the root."""

@@ -10,11 +10,10 @@ finished runs from the notes, and only what is missing is done.
 
 from __future__ import annotations
 
-import math
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from poise_git import events
@@ -33,13 +32,13 @@ from poise_git.pipeline.sandbox import Sandbox
 from poise_git.plan import Plan, Slot, acquisition_rows
 from poise_git.search.acquisition import choose_parents, rank
 from poise_git.search.context import Context
-from poise_git.search.estimate import paired_difference
 from poise_git.search.nodes import best, eligible_nodes, gains_over_parent, utility_scale
-from poise_git.search.screening import screen
-from poise_git.search.utility import utilities, utility
+from poise_git.search.screening import Screened, screen
+from poise_git.search.utility import utility
 
-# Metrics in notes are rounded to six digits.
-ROUNDED = 1e-5
+ALGORITHM = "algorithm.py"
+UNTRIED = frozenset({Status.PENDING})
+UNEVALUATED = frozenset({Status.PENDING, Status.FAILED})
 # A search whose last rounds brought nothing that could be evaluated has run dry: stop and say so.
 BARREN_ROUNDS = 5
 
@@ -81,6 +80,8 @@ class Search:
     observe: events.Observer
     verdicts: dict[str, tuple[ClaimVerdict, ...]] = field(default_factory=dict)
     """Verdicts on claims about code, of the candidates verified by this process."""
+    sources: dict[str, str] = field(default_factory=dict)
+    """What this process has implemented already, by proposal."""
 
     def evolve(self, goal: Goal) -> Ended:
         """Run rounds until the goal is reached; goes on where an earlier call stopped, or was stopped.
@@ -93,17 +94,19 @@ class Search:
         started, rounds, barren = time.monotonic(), 0, 0
         with self.archive.lock("search"):
             self.prepare()
-            self.train([ROOT])
+            self.train([ROOT], UNEVALUATED)
             if ROOT not in self.experiment.evaluated():
-                raise PoiseError("the root candidate cannot be trained; `poise-git show grpo` says why")
+                raise PoiseError("the root cannot be trained (`poise-git show grpo` says why); evolve tries it again")
             self.measure_anew()
             while not self._reached(goal, rounds):
                 if goal.hours is not None and time.monotonic() - started > goal.hours * 3600:
-                    return Ended(self.best, None, self.evaluated, rounds, out_of_budget=True)
+                    gain = self.experiment.confirmation(self.best)
+                    return Ended(self.best, gain, self.evaluated, rounds, out_of_budget=True)
                 evaluated = self.evaluated
                 # Only what an earlier call left can be unfinished: this one carries out what it plans.
-                plan = (self.unfinished_round() if rounds == 0 else None) or self.plan_round(goal)
-                self.train([name for slot in plan.slots if (name := self.realise(slot))])
+                left = self.unfinished_round() if rounds == 0 else None
+                names = self.realise_all(left) if left else []
+                self.train(names or self.realise_all(self.plan_round(goal)))
                 rounds += 1
                 barren = 0 if self.evaluated > evaluated else barren + 1
                 if barren == BARREN_ROUNDS:
@@ -118,12 +121,11 @@ class Search:
     # Phase I: select parents, propose N, screen.
 
     def unfinished_round(self) -> Plan | None:
-        """The newest plan of the journal, if it was made under this protocol and something of it is still to do."""
-        rounds = self.archive.rounds()
-        if not rounds or (plan := Plan.from_data(rounds[-1])).protocol != self.protocol.hash:
-            return None
+        """The newest plan under this protocol, if something of it is still to do."""
+        plans = (Plan.from_data(data) for data in reversed(self.archive.rounds()))
+        plan = next((plan for plan in plans if plan.protocol == self.protocol.hash), None)
         genealogy = self.archive.genealogy()
-        if all(self._is_done(slot, genealogy) for slot in plan.slots):
+        if plan is None or all(self._is_done(slot, genealogy) for slot in plan.slots):
             return None
         self.observe(events.RoundPlanned(plan.number, plan.parents, resumed=True))
         return plan
@@ -146,7 +148,7 @@ class Search:
             taken = frozenset(genealogy.by_name) | {proposal.name for proposal in earlier}
             context = self.experiment.context(genealogy, choice.name, taken, seed + place)
             proposals = self.agent.propose(context, settings.proposals, seed + place)
-            screened = screen(proposals, earlier, taken, gains, beta)
+            screened = self.screen_by_writing(screen(proposals, earlier, taken, gains, beta), context, genealogy)
             earlier += [entry.proposal for entry in screened if not entry.rejected]
             slots.append(Slot(choice.name, choice.reason, seed + place, tuple(screened)))
 
@@ -158,37 +160,59 @@ class Search:
         self.observe(events.RoundPlanned(number, plan.parents, resumed=False))
         return plan
 
+    def screen_by_writing(
+        self, screened: Sequence[Screened], context: Context, genealogy: Genealogy
+    ) -> tuple[Screened, ...]:
+        """The last gate, feasibility: down to the first proposal that can be written and is not a duplicate."""
+        refused: list[Screened] = []
+        for place, entry in enumerate(screened):
+            if entry.rejected:
+                break
+            try:
+                source = self.agent.implement(entry.proposal, context)
+                reason = f"the same algorithm as {twin}" if (twin := self._twin(source, genealogy)) else ""
+            except CheckFailed as failure:
+                reason = f"cannot be written: {failure.reason}"
+            if not reason:
+                self.sources[entry.proposal.name] = source
+                return (*screened[place:], *refused)
+            self.observe(events.ProposalSkipped(entry.proposal.name, entry.proposal.parent, reason))
+            refused.append(replace(entry, score=0.0, rejected=reason))
+        return (*refused, *screened[len(refused) :])
+
     # Phase II: implement, verify, train, evaluate.
 
-    def realise(self, slot: Slot) -> str | None:
-        """The slot's candidate as a branch: its best proposal that can be written and is not a duplicate."""
-        genealogy = self.archive.genealogy()
-        for proposal in slot.accepted:
-            if proposal.name in genealogy.by_name:
-                return proposal.name
-        for proposal in slot.accepted:
-            context = self.experiment.context(genealogy, slot.parent, genealogy.by_name, slot.seed)
-            try:
-                source = self.agent.implement(proposal, context)
-            except CheckFailed as failure:
-                self.observe(events.ProposalSkipped(proposal.name, slot.parent, failure.reason))
-                continue
-            if twin := self._twin(source, genealogy):
-                self.observe(events.ProposalSkipped(proposal.name, slot.parent, f"the same algorithm as {twin}"))
-                continue
-            self.verify(proposal, source, context)
-            return proposal.name
-        return None
+    def realise_all(self, plan: Plan) -> list[str]:
+        """The plan's candidates that are to be trained."""
+        return [name for slot in plan.slots if (name := self.realise(slot))]
 
-    def verify(self, proposal: Proposal, source: str, context: Context) -> None:
+    def realise(self, slot: Slot) -> str | None:
+        """The slot's best proposal as a verified candidate on a branch; None where there is none."""
+        if not slot.accepted:
+            return None
+        proposal, genealogy = slot.accepted[0], self.archive.genealogy()
+        if proposal.name in genealogy:
+            pending = genealogy[proposal.name].status_under(self.protocol.hash) is Status.PENDING
+            # A process that was killed may have archived it without a verdict of the checks.
+            return proposal.name if pending and self.verify_by_name(proposal.name) else None
+        context = self.experiment.context(genealogy, slot.parent, genealogy.by_name, slot.seed)
+        try:
+            source = self.sources.pop(proposal.name, None) or self.agent.implement(proposal, context)
+        except CheckFailed as failure:
+            self.observe(events.ProposalSkipped(proposal.name, slot.parent, failure.reason))
+            return None
+        return proposal.name if self.verify(proposal, source, context) else None
+
+    def verify(self, proposal: Proposal, source: str, context: Context) -> bool:
         """Check, repair a bounded number of times, and archive the candidate whether it passed or not."""
-        repairs, report = 0, self.check(proposal, source)
+        parent = self.archive.recipe(proposal.parent)
+        repairs, report = 0, self.check(proposal, {**parent, ALGORITHM: source})
         while report.failure and repairs < self.experiment.settings.checks.repairs:
             mended = self.agent.repair(proposal, source, report.failure, context)
             if mended is None or mended == source:
                 break
             source, repairs = mended, repairs + 1
-            report = self.check(proposal, source)
+            report = self.check(proposal, {**parent, ALGORITHM: source})
         self.archive.add_candidate(proposal, source)
         self.verdicts[proposal.name] = report.claims
         if report.failure:
@@ -197,20 +221,24 @@ class Search:
             self.observe(
                 events.CandidateAdded(proposal.name, proposal.parent, proposal.mechanism, len(report.passed), repairs)
             )
+        return report.failure is None
 
     def verify_by_name(self, name: str) -> bool:
         """Check a candidate that is a branch already, such as one committed by hand; archive a failure."""
         proposal = self.experiment.proposal(self.archive.genealogy()[name])
-        report = self.check(proposal, self.archive.recipe(name)["algorithm.py"])
+        report = self.check(proposal, self.archive.recipe(name))
         self.verdicts[name] = report.claims
         if report.failure:
             self._fail(name, report.failure.check, report.failure.reason)
         return report.failure is None
 
-    def train(self, names: Iterable[str]) -> None:
-        """Every missing run of the named candidates; runs are archived as they end, candidates when complete."""
+    def train(self, names: Iterable[str], statuses: frozenset[Status] = UNTRIED) -> None:
+        """Every missing run of the named candidates that have one of the statuses.
+
+        Runs are archived as they end, candidates when they are complete.
+        """
         genealogy, seeds = self.archive.genealogy(), self.protocol.seeds
-        pending = [name for name in names if genealogy[name].status_under(self.protocol.hash) is Status.PENDING]
+        pending = [name for name in names if genealogy[name].status_under(self.protocol.hash) in statuses]
         for name, failure in self._run_missing(pending, seeds):
             if failure:
                 self._fail(name, failure.stage, failure.reason)
@@ -227,7 +255,7 @@ class Search:
             reflection = Reflection({"verdict": "root"}, "The root: every other candidate is compared with it.\n")
         else:
             if name not in self.verdicts:
-                self.verdicts[name] = self.check(proposal, self.archive.recipe(name)["algorithm.py"]).claims
+                self.verdicts[name] = self.check(proposal, self.archive.recipe(name)).claims
             reflection = self.agent.reflect(proposal, self.experiment.evidence(proposal, self.verdicts[name]))
         self.archive.add_evidence(name, metrics, reflection)
         self.observe(events.CandidateEvaluated(name, metrics, self.evaluated))
@@ -235,10 +263,8 @@ class Search:
 
     def measure_anew(self) -> None:
         """Where the objective has changed since a candidate was measured, measure it again from its archived runs."""
-        for name, (_, metrics) in self.experiment.evaluated().items():
-            now = utility({metric: found.value for metric, found in metrics.values.items()}, self.experiment.weights)
-            if metrics.utility and not math.isclose(now, metrics.utility.value, abs_tol=ROUNDED):
-                self.reflect(name)
+        for name in self.experiment.measured_otherwise():
+            self.reflect(name)
 
     def confirm(self, name: str) -> Estimate | None:
         """The candidate against the root on seeds that selection has never seen: its gain there."""
@@ -248,19 +274,17 @@ class Search:
         for each, failure in self._run_missing([name, ROOT], seeds):
             if failure:
                 self.observe(events.ConfirmationFailed(each, failure.reason))
-        of, against = (utilities(self.experiment.runs(each, seeds), self.experiment.weights) for each in (name, ROOT))
-        gain = paired_difference(of, against)
+        gain = self.experiment.confirmation(name)
         self.observe(events.Confirmed(name, gain))
         return gain
 
     # What the steps share.
 
-    def check(self, proposal: Proposal, source: str) -> CheckReport:
-        """All checks before training, of `source` as a child of the proposal's parent, in the sandbox."""
-        recipe = self.archive.recipe(proposal.parent or ROOT)
+    def check(self, proposal: Proposal, recipe: Mapping[str, str]) -> CheckReport:
+        """All checks before training, of a child of the proposal's parent, in the sandbox."""
+        parent = self.archive.recipe(proposal.parent or ROOT)
         with tempfile.TemporaryDirectory(prefix="poise-") as scratch:
-            child = {**recipe, "algorithm.py": source}
-            return check_candidate(child, proposal.claims, recipe, self.sandbox, Path(scratch))
+            return check_candidate(recipe, proposal.claims, parent, self.sandbox, Path(scratch))
 
     def prepare(self) -> None:
         """Whatever all runs share, made once per machine."""
@@ -294,18 +318,16 @@ class Search:
         return enough_candidates or (goal.rounds is not None and rounds >= goal.rounds)
 
     def _is_done(self, slot: Slot, genealogy: Genealogy) -> bool:
-        """One of its proposals has an outcome, or none of them can ever have one."""
-        started = [genealogy.by_name[proposal.name] for proposal in slot.accepted if proposal.name in genealogy.by_name]
-        if started:
-            return any(node.status_under(self.protocol.hash) is not Status.PENDING for node in started)
-        return not slot.accepted
+        """Its proposal has an outcome, or it has none."""
+        if not slot.accepted:
+            return True
+        node = genealogy.by_name.get(slot.accepted[0].name)
+        return node is not None and node.status_under(self.protocol.hash) is not Status.PENDING
 
     def _twin(self, source: str, genealogy: Genealogy) -> str | None:
-        """The candidate that has the same algorithm already, if any."""
-        return next(
-            (node.name for node in genealogy if same_algorithm(source, self.archive.recipe(node.name)["algorithm.py"])),
-            None,
-        )
+        """The candidate, or the proposal just written, that has the same algorithm already."""
+        archived = ((node.name, self.archive.recipe(node.name).get(ALGORITHM, "")) for node in genealogy)
+        return next((name for name, other in (*self.sources.items(), *archived) if same_algorithm(source, other)), None)
 
     def _run_missing(self, names: Iterable[str], seeds: Sequence[int]) -> Iterator[tuple[str, RunFailed | None]]:
         """Run what the notes do not hold yet; yields each candidate once, complete or with its failure."""

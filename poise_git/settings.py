@@ -15,6 +15,7 @@ Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Weight = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class StrictModel(BaseModel):
@@ -37,7 +38,7 @@ class SearchSettings(StrictModel):
     proposals: PositiveInt = 4
     weights: AcquisitionWeights = AcquisitionWeights()
     gamma: Annotated[float, Field(gt=0.0, le=1.0)] = 0.85
-    beta: Annotated[float, Field(gt=0.0)] | None = None
+    beta: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
     top_descendants: PositiveInt = 3
     kappa: Annotated[float, Field(ge=0.0)] = 1.2
     bayes_after: PositiveInt = 6
@@ -66,7 +67,7 @@ class PoiseSettings(StrictModel):
     directive: str = ""
     seed: int = 0
     workers: PositiveInt | None = None
-    objective: dict[str, float] = {}
+    objective: dict[str, Weight] = {}
     search: SearchSettings = SearchSettings()
     checks: CheckSettings = CheckSettings()
     sandbox: SandboxSettings = SandboxSettings()
@@ -81,9 +82,10 @@ def load_settings(text: str, model: type[Model], file: str) -> Model:
     try:
         tree = yaml.compose(text, Loader=Loader)
         data = yaml.load(text, Loader=Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
+        # A scalar that looks like a date and is none is a ValueError.
         mark = getattr(error, "problem_mark", None)
-        what = getattr(error, "problem", None) or "not YAML"
+        what = getattr(error, "problem", None) or str(error)
         raise SettingsError(file, mark.line + 1 if mark else 0, "", f"not YAML: {what}") from error
     if data is None:
         data = {}

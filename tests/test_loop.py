@@ -26,9 +26,10 @@ from poise_git.agents.interface import Agent
 from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Proposal, Status
 from poise_git.cli.searching import open_search
+from poise_git.errors import PoiseError
 from poise_git.events import Event
 from poise_git.experiment import Experiment
-from poise_git.loop import Ended, Goal
+from poise_git.loop import Ended, Goal, Search
 from poise_git.search.context import Context
 from tests.conftest import copy_of, edit_settings, git
 
@@ -183,6 +184,81 @@ def test_broken_algorithms_become_failed_entries(tiny_archive: Archive) -> None:
     assert "limit" in reasons["sleeps-for-ever"]
     assert children_of_this_process() == before
     git(tiny_archive.root, "fsck", "--strict")
+
+
+def test_killed_before_its_verdict_a_bad_candidate_is_not_trained(
+    tiny_archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """L4: between the commit of a candidate and the verdict of its checks there is a moment to be killed in."""
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    agent = BadAgent()
+    agent.left = {"returns-nan": BAD["returns-nan"]}
+    with monkeypatch.context() as patch:
+        patch.setattr(Search, "_fail", die)
+        with pytest.raises(KeyboardInterrupt):
+            evolve(tiny_archive, Goal(rounds=1), agent=agent)
+    evolve(tiny_archive, Goal(rounds=1), agent=agent)
+    assert status_of(tiny_archive, "returns-nan") is Status.FAILED
+
+
+class Copyist(BadAgent):
+    """Has no idea but its parent's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def propose(self, context: Context, count: int, seed: int) -> tuple[Proposal, ...]:
+        self.count += 1
+        name = f"copy-{self.count}"
+        return (Proposal(name, ROOT, name, "it is the same", "copy", self.name, plan={"n": self.count}),)
+
+    def implement(self, proposal: Proposal, context: Context) -> str:
+        return context.source + "\n# a comment\n"
+
+
+def test_duplicates_are_refused_in_the_journal_and_rounds_go_on(tiny_archive: Archive) -> None:
+    agent = Copyist()
+    evolve(tiny_archive, Goal(rounds=1), agent=agent)
+    evolve(tiny_archive, Goal(rounds=1), agent=agent)
+    rounds = tiny_archive.rounds()
+    assert len(rounds) == 2
+    verdicts = [entry["rejected"] for data in rounds for slot in data["slots"] for entry in slot["proposals"]]
+    assert set(verdicts) == {"the same algorithm as grpo"}
+    assert [candidate.name for candidate in tiny_archive.genealogy()] == [ROOT]
+
+
+def test_a_root_that_failed_is_tried_again(tiny_archive: Archive) -> None:
+    edit_settings(tiny_archive.root, "  memory_mb: 4096", "  memory_mb: 1")
+    with pytest.raises(PoiseError, match="evolve tries it again"):
+        evolve(tiny_archive, Goal(rounds=1))
+    assert status_of(tiny_archive, ROOT) is Status.FAILED
+    edit_settings(tiny_archive.root, "  memory_mb: 1", "  memory_mb: 4096")
+    evolve(tiny_archive, Goal(rounds=1))
+    assert status_of(tiny_archive, ROOT) is Status.EVALUATED
+
+
+def test_branches_by_hand_that_are_no_candidates_harm_nobody(tiny_archive: Archive) -> None:
+    root = tiny_archive.root
+    git(root, "switch", "-qc", "poise/no-algorithm", "poise/grpo")
+    git(root, "rm", "-q", "recipe/algorithm.py")
+    git(root, "commit", "-qm", "nothing left")
+    git(root, "switch", "-qc", "poise/other-rollouts", "poise/grpo")
+    (root / "recipe" / "rollouts.py").write_text("")
+    git(root, "commit", "--no-verify", "-qam", "other helpers")
+    git(root, "switch", "-q", "main")
+    evolve(tiny_archive, Goal(rounds=1))
+    with open_search(Experiment.load(tiny_archive), lambda event: None) as search:
+        assert not search.verify_by_name("no-algorithm")
+        assert not search.verify_by_name("other-rollouts")
+    assert status_of(tiny_archive, "other-rollouts") is Status.FAILED
+
+
+def status_of(archive: Archive, name: str) -> Status:
+    return archive.genealogy()[name].status_under(Experiment.load(archive).protocol.hash)
 
 
 def children_of_this_process() -> set[int]:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from poise_git.archive.entries import Estimate
-from poise_git.search.estimate import detectable_difference, pooled_deviation
+from poise_git.search.estimate import detectable_difference, false_positive_rate, pooled_deviation
 
 
 @dataclass(frozen=True)
@@ -16,28 +16,30 @@ class Resolution:
 
     Attributes:
         deviation: of one candidate's difference from the root on one seed, in U, pooled over candidates.
-        freedom: the degrees of freedom of `deviation`.
+        comparisons: how many candidates it is pooled over; they share the root's runs, so they are not independent.
         seeds: how many seeds a comparison has.
-        detectable: the difference in U that is found with 80% power at the two-sided 5% level.
-        relative: the same as a share of the root's U.
+        detectable: the true difference in U that is found beyond two standard errors with 80% power.
+        relative: the same as a share of the root's U; None where that is 0.
+        false_positives: the share of null differences that are found beyond two standard errors.
     """
 
     deviation: float
-    freedom: int
+    comparisons: int
     seeds: int
     detectable: float
-    relative: float
+    relative: float | None
+    false_positives: float
 
     def to_data(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def resolution(gains: Iterable[Estimate], root_utility: float, seeds: int) -> Resolution | None:
-    """None until some candidate and the root have two seeds in common."""
+    """None until some candidate differs from the root on two seeds or more."""
     pooled = pooled_deviation(gains)
-    if pooled is None:
+    if pooled is None or seeds < 2:
         return None
-    deviation, freedom = pooled
-    detectable = detectable_difference(deviation, freedom, seeds)
-    relative = detectable / root_utility if root_utility else float("inf")
-    return Resolution(deviation, freedom, seeds, detectable, relative)
+    deviation, comparisons = pooled
+    detectable = detectable_difference(deviation, seeds)
+    relative = detectable / root_utility if root_utility else None
+    return Resolution(deviation, comparisons, seeds, detectable, relative, false_positive_rate(seeds))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import click
 
-from poise_git.cli.common import json_option, open_archive, print_json, protocol_option
+from poise_git.cli.common import json_option, open_experiment, print_json, protocol_option
 
 
 @click.command(name="best", epilog="Example: git cherry-pick $(poise-git -C my-search best --path)")
@@ -15,22 +15,17 @@ def command(path: bool, protocol: str | None, as_json: bool) -> None:
     from poise_git.cli.render import candidate_data
     from poise_git.cli.report import verdict_lines
     from poise_git.errors import PoiseError
-    from poise_git.experiment import Experiment
     from poise_git.loop import Ended
-    from poise_git.search.estimate import paired_difference
     from poise_git.search.nodes import best
-    from poise_git.search.utility import utilities
 
-    experiment = Experiment.load(open_archive(), protocol=protocol)
+    experiment = open_experiment(protocol)
     genealogy = experiment.archive.genealogy()
     leader = best(genealogy, experiment.protocol.hash)
     if leader is None:
         raise PoiseError("nothing is evaluated yet; run: poise-git evolve")
     candidate = leader[0]
     line = [*genealogy.ancestors(candidate.name), candidate][1:]
-    seeds = experiment.protocol.confirmation_seeds
-    of, against = (utilities(experiment.runs(name, seeds), experiment.weights) for name in (candidate.name, ROOT))
-    confirmation = paired_difference(of, against) if candidate.name != ROOT else None
+    confirmation = experiment.confirmation(candidate.name)
     if path:
         for node in line:
             click.echo(node.commit)

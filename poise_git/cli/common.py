@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from poise_git.archive import Archive
 from poise_git.errors import PoiseError
+
+if TYPE_CHECKING:
+    from poise_git.experiment import Experiment
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -51,3 +54,17 @@ def candidate_argument(name: str = "candidate", *, required: bool = True) -> Cal
 
 def print_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def open_experiment(protocol: str | None) -> Experiment:
+    """The archive's experiment, for reading; says on stderr where its figures are not of the present objective."""
+    from poise_git.experiment import Experiment
+
+    experiment = Experiment.load(open_archive(), protocol=protocol)
+    if stale := experiment.measured_otherwise():
+        click.echo(
+            f"poise-git: poise.yaml has another objective than when {len(stale)} candidates were measured; "
+            f"measure them anew, without training: poise-git reflect {stale[0]}",
+            err=True,
+        )
+    return experiment

@@ -15,10 +15,10 @@ def command(ref: str, workers: int | None, protocol: str | None, as_json: bool) 
 
     Trains both on the protocol's confirmation seeds, which selection never sees.
     """
-    from poise_git.archive.entries import ROOT
+    from poise_git.archive.entries import ROOT, Status
     from poise_git.cli.render import estimate_text
     from poise_git.cli.searching import open_step
-    from poise_git.errors import UsageError
+    from poise_git.errors import PoiseError, UsageError
     from poise_git.experiment import Experiment
     from poise_git.search.estimate import beyond_noise
 
@@ -27,12 +27,18 @@ def command(ref: str, workers: int | None, protocol: str | None, as_json: bool) 
     seeds = experiment.protocol.confirmation_seeds
     if not seeds:
         raise UsageError(f"protocols/{experiment.protocol.name}.yaml names no confirmation_seeds; add some and commit")
+    if candidate.name == ROOT:
+        raise UsageError(f"{ROOT} is what others are compared with; name another candidate: poise-git log")
+    if candidate.status_under(experiment.protocol.hash) is not Status.EVALUATED:
+        raise PoiseError(f"{candidate.name} is not evaluated yet; run: poise-git evaluate {candidate.name}")
     with open_step(experiment, quiet=as_json, workers=workers) as search:
         search.prepare()
         gain = search.confirm(candidate.name)
-    confirmed = gain is not None and gain.value > 0 and beyond_noise(gain)
+    if gain is None:
+        raise PoiseError(f"{candidate.name} or {ROOT} failed on a fresh seed, so nothing is confirmed; try again")
+    confirmed = gain.value > 0 and beyond_noise(gain)
     if as_json:
-        print_json({"name": candidate.name, "gain": gain.to_data() if gain else None, "confirmed": confirmed})
+        print_json({"name": candidate.name, "gain": gain.to_data(), "confirmed": confirmed})
     else:
         verdict = "beyond" if confirmed else "not beyond"
         click.echo(f"{candidate.name}: {estimate_text(gain, signed=True)} vs {ROOT}, {verdict} two standard errors")

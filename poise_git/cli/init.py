@@ -19,6 +19,6 @@ def command(target: Path | None, backend: str, directive: str) -> None:
     from poise_git.cli.common import directory
     from poise_git.creation import create_archive
 
-    archive = create_archive(target or directory(), backend=backend, directive=directive)
+    archive = create_archive(directory() / target if target else directory(), backend=backend, directive=directive)
     click.echo(f"made an archive in {archive.root}")
     click.echo(f"next: poise-git evolve {archive.root}    or edit poise.yaml first")

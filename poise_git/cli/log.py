@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import click
 
-from poise_git.cli.common import json_option, open_archive, print_json, protocol_option
+from poise_git.cli.common import json_option, open_experiment, print_json, protocol_option
 
 
 @click.command(name="log", epilog="Example: poise-git -C my-search log    (by plain git: git lineage)")
@@ -11,10 +11,9 @@ from poise_git.cli.common import json_option, open_archive, print_json, protocol
 def command(protocol: str | None, as_json: bool) -> None:
     """The tree of candidates, with scores and failures."""
     from poise_git.cli.render import candidate_data, tree_lines
-    from poise_git.experiment import Experiment
     from poise_git.search.nodes import best
 
-    experiment = Experiment.load(open_archive(), protocol=protocol)
+    experiment = open_experiment(protocol)
     genealogy, hash_ = experiment.archive.genealogy(), experiment.protocol.hash
     if as_json:
         print_json([candidate_data(candidate, hash_) for candidate in genealogy])

@@ -87,8 +87,4 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("poise-git: interrupted; everything finished is kept, the same command goes on from here", err=True)
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # `poise-git log | head`: the reader has seen enough. Python would complain once more when it flushes.
-        sys.stderr.close()
-        sys.exit(0)
     sys.exit(code if isinstance(code, int) else 0)

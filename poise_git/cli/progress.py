@@ -64,11 +64,12 @@ class _Worker:
 
 @dataclass(frozen=True)
 class Start:
-    """Where a search stands when its display begins: candidates to reach, seeds a candidate, evaluated so far, and
-    the best of them as (name, U, gain in words)."""
+    """Where a search stands when its display begins: candidates to reach, seeds a candidate, runs of a confirmation,
+    evaluated so far, and the best of them as (name, U, gain in words)."""
 
     goal: int | None
     seeds: int
+    confirmation_runs: int = 0
     evaluated: int = 0
     best: tuple[str, float, str] | None = None
 
@@ -84,7 +85,9 @@ class Start:
             key=lambda entry: entry[1],
             default=None,
         )
-        return cls(goal, len(experiment.protocol.seeds), len(found.keys() - {ROOT}), leader)
+        protocol = experiment.protocol
+        runs = 2 * len(protocol.confirmation_seeds)
+        return cls(goal, len(protocol.seeds), runs, len(found.keys() - {ROOT}), leader)
 
 
 class Display:
@@ -99,6 +102,8 @@ class Display:
         self.workers: dict[tuple[str, int], _Worker] = {}
         self.best = start.best
         self.runs_ended = 0
+        self.confirmation_runs = start.confirmation_runs
+        self.failed: set[str] = set()
         self.lock = threading.Lock()
 
     def observe(self, event: events.Event) -> None:
@@ -114,7 +119,7 @@ class Display:
             case events.RoundPlanned(number, _, _):
                 self.round = f"round {number}"
                 self.preparing.clear()
-            case events.JobProgress(candidate, seed, progress):
+            case events.JobProgress(candidate, seed, progress) if candidate not in self.failed:
                 self.preparing.clear()
                 worker = self.workers.setdefault((candidate, seed), _Worker("", 0, 1))
                 worker.stage, worker.done, worker.total = progress.stage, progress.done, progress.total
@@ -123,11 +128,14 @@ class Display:
             case events.RunEnded(candidate, seed, _, _):
                 self.workers.pop((candidate, seed), None)
                 self.runs_ended += 1
+                if self.goal and self.evaluated >= self.goal:
+                    self.confirmation_runs = max(self.confirmation_runs - 1, 0)
             case events.CandidateEvaluated(name, metrics, evaluated):
                 self.evaluated = evaluated
                 if metrics.utility and (self.best is None or metrics.utility.value > self.best[1]):
                     self.best = (name, metrics.utility.value, gain_text(metrics))
             case events.CandidateFailed(name, _, _):
+                self.failed.add(name)
                 for key in [key for key in self.workers if key[0] == name]:
                     del self.workers[key]
 
@@ -153,7 +161,7 @@ class Display:
             parts.append(f"best {name} U {value:.4f}" + (f" ({gain})" if gain else ""))
         parts.append(f"{_clock(elapsed)} elapsed")
         if self.goal and self.runs_ended:
-            missing = max(self.goal - self.evaluated, 0) * self.seeds
+            missing = max(self.goal - self.evaluated, 0) * self.seeds + self.confirmation_runs
             parts.append(f"about {_clock(elapsed / self.runs_ended * missing)} left")
         return " · ".join(parts)
 

@@ -42,7 +42,7 @@ def verdict_lines(experiment: Experiment, ended: Ended) -> list[str]:
     ]
     gain = ended.confirmation
     if gain is None:
-        return [*lines, "  not confirmed: it has not run on fresh seeds"]
+        return [*lines, f"  not confirmed: it has not run on all fresh seeds; poise-git confirm {ended.best}"]
     better = beyond_noise(gain) and gain.value > 0
     verdict = f"better than {ROOT} beyond" if better else f"not better than {ROOT} beyond"
     lines.append(f"  on {gain.n} fresh seeds: {estimate_text(gain, signed=True)} vs {ROOT}")

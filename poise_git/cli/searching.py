@@ -60,4 +60,5 @@ def open_step(
         open_search(experiment, (lambda event: None) if quiet else observe, agent=agent, workers=workers) as search,
         experiment.archive.lock("search"),
     ):
+        search.measure_anew()
         yield search

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import click
 
-from poise_git.cli.common import json_option, open_archive, print_json, protocol_option
+from poise_git.cli.common import json_option, open_experiment, print_json, protocol_option
 
 
 @click.command(name="select", epilog="Example: poise-git -C my-search select --json")
@@ -15,13 +15,12 @@ def command(protocol: str | None, as_json: bool) -> None:
     """
     from poise_git.cli.render import table_lines
     from poise_git.errors import PoiseError
-    from poise_git.experiment import Experiment
     from poise_git.loop import round_seed
     from poise_git.plan import acquisition_rows
     from poise_git.search.acquisition import choose_parents, rank
     from poise_git.search.nodes import eligible_nodes, utility_scale
 
-    experiment = Experiment.load(open_archive(), protocol=protocol)
+    experiment = open_experiment(protocol)
     genealogy, settings = experiment.archive.genealogy(), experiment.settings.search
     nodes = eligible_nodes(genealogy, experiment.protocol.hash)
     if not nodes:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import click
 
-from poise_git.cli.common import candidate_argument, json_option, open_archive, print_json, protocol_option
+from poise_git.cli.common import candidate_argument, json_option, open_experiment, print_json, protocol_option
 
 
 @click.command(name="show", epilog="Example: poise-git -C my-search show av-grpo")
@@ -16,13 +16,15 @@ def command(candidate: str, protocol: str | None, as_json: bool) -> None:
     """
     from poise_git.cli.render import candidate_data, score_text, sparkline, table_lines
     from poise_git.cli.render import estimate_text as text
-    from poise_git.experiment import Experiment
 
-    archive = open_archive()
-    experiment = Experiment.load(archive, protocol=protocol)
+    experiment = open_experiment(protocol)
+    archive = experiment.archive
     found = archive.resolve(candidate)
     proposal, reflection = archive.proposal(found.name), archive.reflection(found.name)
-    metrics = archive.metrics_file(found.name) or found.metrics_under(experiment.protocol.hash)
+    metrics = archive.metrics_file(found.name)
+    if metrics is None or metrics.protocol != experiment.protocol.hash:
+        # The files are those of the protocol that was measured last, and figures of two are never mixed.
+        metrics, reflection = found.metrics_under(experiment.protocol.hash), None
     runs = experiment.runs(found.name, experiment.protocol.seeds)
     if as_json:
         print_json(

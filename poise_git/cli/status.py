@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import click
 
-from poise_git.cli.common import json_option, open_archive, print_json, protocol_option
+from poise_git.cli.common import json_option, open_experiment, print_json, protocol_option
 
 
 @click.command(name="status", epilog="Example: poise-git -C my-search status --json")
@@ -13,10 +13,9 @@ def command(protocol: str | None, as_json: bool) -> None:
     from poise_git.analysis.resolution import resolution
     from poise_git.archive.entries import ROOT, Status
     from poise_git.cli.render import estimate_text, gain_text
-    from poise_git.experiment import Experiment
     from poise_git.search.nodes import best
 
-    experiment = Experiment.load(open_archive(), protocol=protocol)
+    experiment = open_experiment(protocol)
     genealogy = experiment.archive.genealogy()
     hash_ = experiment.protocol.hash
     counts = dict.fromkeys(Status, 0)
@@ -61,13 +60,14 @@ def command(protocol: str | None, as_json: bool) -> None:
             + (f"  {gain} vs {ROOT}" if gain else "")
         )
     if found:
+        share = f" ({found.relative:.0%} of {ROOT}'s)" if found.relative is not None else ""
         click.echo(
-            f"resolution  a difference of {found.detectable:.4f} in U "
-            f"({found.relative:.0%} of {ROOT}'s) is detected with 80% power at the 5% level"
+            f"resolution  a true difference of {found.detectable:.4f} in U{share} is found beyond two standard errors "
+            f"with 80% power;"
         )
         click.echo(
-            f"            from {found.seeds} seeds; one paired difference has a deviation of {found.deviation:.4f} "
-            f"({found.freedom} degrees of freedom)"
+            f"            so are {found.false_positives:.0%} of null differences ({found.seeds} seeds; one paired "
+            f"difference deviates by {found.deviation:.4f}, over {found.comparisons} candidates)"
         )
     else:
-        click.echo("resolution  unknown until two candidates have run on two seeds: poise-git evolve")
+        click.echo("resolution  unknown until a candidate differs from the root on two seeds: poise-git evolve")

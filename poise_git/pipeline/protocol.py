@@ -32,7 +32,7 @@ class Protocol(StrictModel):
     backend: str
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
     confirmation_seeds: tuple[int, ...] = ()
-    suites: Annotated[dict[str, Annotated[float, Field(ge=0.0)]], Field(min_length=1)]
+    suites: Annotated[dict[str, Annotated[float, Field(ge=0.0, allow_inf_nan=False)]], Field(min_length=1)]
     estimator: str
     settings: dict[str, Any] = {}
 
@@ -47,8 +47,8 @@ class Protocol(StrictModel):
 
     @property
     def hash(self) -> str:
-        """First 12 hex digits of the SHA-256 of everything that can change a number."""
-        data = self.model_dump(mode="json", exclude={"description"})
+        """First 12 hex digits of the SHA-256 of everything that can change the figures of a run."""
+        data = self.model_dump(mode="json", exclude={"description", "confirmation_seeds"})
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:HASH_LENGTH]
 
     @property

@@ -32,24 +32,36 @@ def beyond_noise(difference: Estimate) -> bool:
 
 
 def pooled_deviation(differences: Iterable[Estimate]) -> tuple[float, int] | None:
-    """Standard deviation of one paired difference, pooled over comparisons, and its degrees of freedom.
+    """Standard deviation of one paired difference, pooled over comparisons, and how many comparisons there were.
 
-    Of each comparison s^2 = n * se^2 with n - 1 degrees of freedom. None if nothing has two seeds.
+    Of each comparison s^2 = n * se^2, weighted by n - 1. Differences that are the same on every seed come from
+    mechanisms that never acted: they say nothing of noise and are left out. None if nothing is left.
     """
-    squares, freedom = 0.0, 0
+    squares, freedom, comparisons = 0.0, 0, 0
     for difference in differences:
-        if difference.se is not None:
+        if difference.se:
             squares += difference.n * difference.se**2 * (difference.n - 1)
             freedom += difference.n - 1
-    return (math.sqrt(squares / freedom), freedom) if freedom else None
+            comparisons += 1
+    return (math.sqrt(squares / freedom), comparisons) if freedom else None
 
 
-def detectable_difference(deviation: float, freedom: int, seeds: int, power: float = 0.8, level: float = 0.05) -> float:
-    """Smallest true difference that `seeds` paired seeds find with the given power at a two-sided level.
-
-    (t_{1 - level/2} + t_power) * deviation / sqrt(seeds), t with `freedom` degrees of freedom.
-    """
+def false_positive_rate(seeds: int) -> float:
+    """How often `beyond_noise` calls a difference of nothing at all more than noise: P(|t| > 2), n - 1 degrees."""
     from scipy import stats
 
-    quantiles = stats.t.ppf(1 - level / 2, freedom) + stats.t.ppf(power, freedom)
-    return float(quantiles * deviation / math.sqrt(seeds))
+    return float(2.0 * stats.t.sf(BEYOND_NOISE, seeds - 1))
+
+
+def detectable_difference(deviation: float, seeds: int, power: float = 0.8) -> float:
+    """Smallest true difference that `beyond_noise` finds, with its sign, at the given power from `seeds` paired seeds.
+
+    With the mean m and standard error e of n normal differences, m / e has a noncentral t distribution with n - 1
+    degrees of freedom and noncentrality delta sqrt(n) / deviation; delta is solved for P(m / e > 2) = power.
+    """
+    from scipy import optimize, stats
+
+    def lacking(noncentrality: float) -> float:
+        return float(stats.nct.sf(BEYOND_NOISE, seeds - 1, noncentrality) - power)
+
+    return float(optimize.brentq(lacking, 0.0, 20.0)) * deviation / math.sqrt(seeds)

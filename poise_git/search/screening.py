@@ -1,8 +1,9 @@
-"""Which of a parent's N proposals is worth implementing: hard gates first, then four weighted scores.
+"""Which of a parent's N proposals is worth implementing: hard gates first, then three weighted scores.
 
 Gates: the name is free, the mechanism is stated, every knob is a finite number, the same change was not proposed for
-this parent before. Scores (each in [0, 1]): consistency (are the claims there to test it?), feasibility (how small is
-it?), novelty (how unlike what the archive holds?), promise (did relatives of its mechanism help?).
+this parent before. (Feasibility is a gate too, and the last one, because it takes the agent: see `loop.py`.) Scores,
+each in [0, 1]: consistency (are the claims there to test it?), novelty (how unlike what the archive holds?), promise
+(did relatives of its mechanism help?).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 
 from poise_git.archive.entries import Proposal
 
-WEIGHTS = {"consistency": 0.3, "feasibility": 0.2, "novelty": 0.2, "promise": 0.3}
+WEIGHTS = {"consistency": 0.35, "novelty": 0.25, "promise": 0.4}
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,6 @@ def _scores(
     expected = sum(relatives) / (len(relatives) + 1.0)
     return {
         "consistency": min(len(proposal.claims), 3) / 3.0,
-        "feasibility": 1.0 / (1.0 + 0.25 * max(len(proposal.priors) - 1, 0)),
         "novelty": 1.0 - max((_similarity(proposal, other) for other in earlier), default=0.0),
         "promise": 0.5 + 0.5 * math.tanh(expected / noise) if noise > 0 else 0.5,
     }

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 import random
 import statistics
 
@@ -11,6 +10,7 @@ from poise_git.search.estimate import (
     beyond_noise,
     detectable_difference,
     estimate,
+    false_positive_rate,
     paired_difference,
     pooled_deviation,
 )
@@ -52,20 +52,18 @@ def test_pooled_deviation_recovers_the_deviation_of_one_difference() -> None:
     gains = [estimate([rng.gauss(mean, 0.05) for _ in range(4)]) for mean in (0.0, 0.3, -0.2) for _ in range(200)]
     pooled = pooled_deviation(gains)
     assert pooled is not None
-    deviation, freedom = pooled
-    assert freedom == 600 * 3
+    deviation, comparisons = pooled
+    assert comparisons == 600
     assert deviation == pytest.approx(0.05, rel=0.05)
-    assert pooled_deviation([Estimate(0.1, None, 1)]) is None
+    assert pooled_deviation([Estimate(0.1, None, 1), Estimate(0.0, 0.0, 4)]) is None
 
 
-def test_detectable_difference_has_the_stated_power() -> None:
-    rng = random.Random(11)
-    seeds, deviation, freedom = 4, 1.0, 10_000
-    gap = detectable_difference(deviation, freedom, seeds)
-    # Known deviation, so the test statistic is normal: two-sided 5% is 1.96 standard errors.
-    found = sum(
-        abs(statistics.fmean(rng.gauss(gap, deviation) for _ in range(seeds))) > 1.96 * deviation / math.sqrt(seeds)
-        for _ in range(4000)
-    )
-    assert found / 4000 == pytest.approx(0.8, abs=0.03)
-    assert detectable_difference(deviation, 3, seeds) > gap
+@pytest.mark.parametrize("seeds", [2, 4, 8])
+def test_the_rule_has_the_stated_power_and_false_positives(seeds: int) -> None:
+    rng, trials = random.Random(11), 4000
+
+    def found(gap: float) -> float:
+        return sum(beyond_noise(estimate([rng.gauss(gap, 0.3) for _ in range(seeds)])) for _ in range(trials)) / trials
+
+    assert found(detectable_difference(0.3, seeds)) == pytest.approx(0.8, abs=0.03)
+    assert found(0.0) == pytest.approx(false_positive_rate(seeds), abs=0.03)
