@@ -65,6 +65,8 @@ def test_a_directory_with_files(tmp_path: Path) -> None:
         ("  parents: 3", "  parents: none", "search.parents"),
         ("  parents: 3", "  parent: 3", "search.parent"),
         ("version: 1", "version: [", "not YAML"),
+        ('directive: ""', "directive: 2024-13-45", "not YAML"),
+        ("objective: {}", "objective: {chain-2: .inf}", "objective.chain-2"),
     ],
 )
 @pytest.mark.parametrize("committed", [True, False])
@@ -103,6 +105,9 @@ def test_unknown_names(tiny_archive: Archive) -> None:
     assert_one_clear_line(poise_git("-C", root, "status", "--protocol", "nope"), 2, "nope", "tiny")
     assert_one_clear_line(poise_git("-C", root, "evolve", "--agent", "nobody"), 2, "nobody", "library")
     assert_one_clear_line(poise_git("-C", root, "diff", "grpo"), 2, "root")
+    assert_one_clear_line(poise_git("-C", root, "confirm", "grpo"), 2, "confirmation_seeds")
+    assert_one_clear_line(poise_git("-C", root, "select"), 1, "poise-git evolve")
+    assert_one_clear_line(poise_git("-C", root, "best"), 1, "poise-git evolve")
     assert poise_git("-C", root, "frobnicate").returncode == 2
     assert poise_git("-C", root, "evolve", "--candidates", "0").returncode == 2
 
@@ -113,3 +118,9 @@ def test_a_file_that_does_not_parse(tiny_archive: Archive, tmp_path: Path) -> No
     assert_one_clear_line(poise_git("-C", tiny_archive.root, "check", "--file", file), 1, "line 1")
     file.write_bytes(b"\xff\xfe\x00garbage")
     assert_one_clear_line(poise_git("-C", tiny_archive.root, "check", "--file", file), 1)
+
+
+def test_init_is_relative_to_dash_c(tmp_path: Path) -> None:
+    assert poise_git("-C", tmp_path, "init", "search", "--directive", 'short "answers" # please').returncode == 0
+    assert 'directive: "short \\"answers\\" # please"' in (tmp_path / "search" / "poise.yaml").read_text()
+    assert poise_git("-C", tmp_path / "search", "status").returncode == 0
