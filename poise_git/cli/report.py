@@ -18,13 +18,15 @@ def result_text(experiment: Experiment, ended: Ended) -> str:
     lines = ["", *tree_lines(genealogy, protocol, mark=ended.best), ""]
     lines += verdict_lines(experiment, ended)
     place = shlex.quote(str(experiment.archive.root))
+    chosen = experiment.protocol.name
+    option = "" if chosen == experiment.settings.protocol else f" --protocol {chosen}"
     lines += [
         "",
         "next:",
         f"  git -C {place} lineage                       the tree, by plain git",
-        f"  poise-git -C {place} show {ended.best}",
+        f"  poise-git -C {place} show {ended.best}{option}",
         f"  poise-git -C {place} diff {ended.best} {ROOT}",
-        f"  poise-git evolve {place} --candidates {ended.evaluated + 6}",
+        f"  poise-git evolve {place} --candidates {ended.evaluated + 6}{option}",
     ]
     return "\n".join(lines)
 
@@ -42,6 +44,8 @@ def verdict_lines(experiment: Experiment, ended: Ended) -> list[str]:
     ]
     gain = ended.confirmation
     if gain is None:
+        if not experiment.protocol.confirmation_seeds:
+            return [*lines, "  not confirmed: the protocol names no confirmation_seeds"]
         return [*lines, f"  not confirmed: it has not run on all fresh seeds; poise-git confirm {ended.best}"]
     better = beyond_noise(gain) and gain.value > 0
     verdict = f"better than {ROOT} beyond" if better else f"not better than {ROOT} beyond"
