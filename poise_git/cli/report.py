@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import sys
+from pathlib import Path
 from typing import Any
 
 from poise_git.archive.entries import ROOT
@@ -17,18 +20,25 @@ def result_text(experiment: Experiment, ended: Ended) -> str:
     protocol = experiment.protocol.hash
     lines = ["", *tree_lines(genealogy, protocol, mark=ended.best), ""]
     lines += verdict_lines(experiment, ended)
-    place = shlex.quote(str(experiment.archive.root))
+    place, program = shlex.quote(str(experiment.archive.root)), program_name()
     chosen = experiment.protocol.name
     option = "" if chosen == experiment.settings.protocol else f" --protocol {chosen}"
     lines += [
         "",
         "next:",
         f"  git -C {place} lineage                       the tree, by plain git",
-        f"  poise-git -C {place} show {ended.best}{option}",
-        f"  poise-git -C {place} diff {ended.best} {ROOT}",
-        f"  poise-git evolve {place} --candidates {ended.evaluated + 6}{option}",
+        f"  {program} -C {place} show {ended.best}{option}",
+        f"  {program} -C {place} diff {ended.best} {ROOT}",
+        f"  {program} evolve {place} --candidates {ended.evaluated + 6}{option}",
     ]
     return "\n".join(lines)
+
+
+def program_name() -> str:
+    """How to call this program here: by its name where PATH has it, else as it was called."""
+    called = sys.argv[0]
+    on_path = shutil.which("poise-git") is not None or Path(called).name != "poise-git"
+    return "poise-git" if on_path else shlex.quote(called)
 
 
 def verdict_lines(experiment: Experiment, ended: Ended) -> list[str]:
