@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from poise_git.archive import Archive
-from poise_git.cli.main import cli
+from poise_git.cli.main import VERBS, cli
 from tests.conftest import git
 
 pytestmark = pytest.mark.slow
@@ -137,20 +137,7 @@ def test_check_reflect_and_doctor(archive: Path) -> None:
 
 
 def test_help_has_examples() -> None:
-    for verb in (
-        "init",
-        "evolve",
-        "status",
-        "log",
-        "show",
-        "diff",
-        "best",
-        "select",
-        "check",
-        "evaluate",
-        "reflect",
-        "doctor",
-    ):
+    for verb in VERBS:
         text = CliRunner().invoke(cli, [verb, "--help"]).output
         assert "Example" in text, verb
 
