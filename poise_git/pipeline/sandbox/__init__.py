@@ -1,7 +1,18 @@
 """Generated code runs behind a wall of the kernel's, in a child process, or not at all."""
 
+from poise_git.pipeline.sandbox.allowance import Allowance, Limits
 from poise_git.pipeline.sandbox.failures import Cancelled, ChildFailed, IsolationMissing
 from poise_git.pipeline.sandbox.layers import Layer
 from poise_git.pipeline.sandbox.sandbox import Completed, Sandbox, isolation
 
-__all__ = ["Cancelled", "ChildFailed", "Completed", "IsolationMissing", "Layer", "Sandbox", "isolation"]
+__all__ = [
+    "Allowance",
+    "Cancelled",
+    "ChildFailed",
+    "Completed",
+    "IsolationMissing",
+    "Layer",
+    "Limits",
+    "Sandbox",
+    "isolation",
+]

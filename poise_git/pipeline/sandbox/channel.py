@@ -52,7 +52,7 @@ def _message(line: bytes) -> tuple[str, Any]:
 class Output:
     """What a child prints: counted up to a limit, its tail kept."""
 
-    def __init__(self, limit_mb: int) -> None:
+    def __init__(self, limit_mb: int | None) -> None:
         self._limit_mb = limit_mb
         self._count = 0
         self._tail = b""
@@ -61,7 +61,7 @@ class Output:
         """Raises ChildFailed at the limit."""
         self._count += len(data)
         self._tail = (self._tail + data)[-_TAIL:]
-        if self._count > self._limit_mb * MEBIBYTE:
+        if self._limit_mb is not None and self._count > self._limit_mb * MEBIBYTE:
             raise ChildFailed(f"wrote more than {self._limit_mb} MB of output")
 
     @property

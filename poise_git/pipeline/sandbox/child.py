@@ -31,7 +31,7 @@ def run(wall: Wall, entry: str, arguments: Mapping[str, Any], messages: int, out
         _settle(str(wall.scratch))
         wall.shut()
         _tell("layers", [layer.to_data() for layer in wall.layers])
-        if wall.settings.require_isolation and wall.missing:
+        if wall.require_isolation and wall.missing:
             os._exit(0)
         _tell("value", _call(entry, arguments))
         status = 0

@@ -17,12 +17,13 @@ import signal
 import socket
 import traceback
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 from poise_git.pipeline.sandbox import child, kernel, view
+from poise_git.pipeline.sandbox.allowance import Allowance, Limits
 from poise_git.pipeline.sandbox.layers import Wall
-from poise_git.settings import SandboxSettings
 
 _HEADER = 8
 
@@ -40,8 +41,9 @@ def keep(line: socket.socket, messages: int, output: int, server: int) -> NoRetu
         with line.makefile("rb") as stream:
             request = json.loads(stream.read(int.from_bytes(stream.read(_HEADER), "big")))
         scratch = Path(request["scratch"])
-        readable = view.readable_paths(map(Path, request["readable"]))
-        wall = Wall(SandboxSettings.model_validate(request["settings"]), scratch, readable)
+        asked = Allowance.from_data(request["allowance"])
+        allowance = replace(asked, readable=view.readable_paths(asked.readable))
+        wall = Wall(Limits(**request["limits"]), scratch, allowance, request["require_isolation"])
         wall.enter_namespaces()
         # Changed credentials may have cleared it.
         _die_with_parent(server)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import platform
+import socket
+import struct
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
@@ -38,6 +41,8 @@ _AT_RECURSIVE = 0x8000
 _MOUNT_ATTR_RDONLY = 0x1
 _MOUNT_ATTR_NOSUID = 0x2
 _MNT_DETACH = 2
+_SIOCSIFFLAGS = 0x8914
+_IFF_UP = 0x1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -81,6 +86,12 @@ def enter_root(folder: str) -> None:
     system_call("pivot_root", _number(_PIVOT_ROOT), b".", b".")
     _checked("umount2", _libc.umount2(b".", _MNT_DETACH))
     os.chdir("/")
+
+
+def bring_up_loopback() -> None:
+    """Let processes of this network namespace reach each other; see netdevice(7)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
 
 
 def drop_capabilities() -> None:

@@ -39,10 +39,11 @@ def version() -> int:
     )
 
 
-def restrict(readable: Iterable[Path], writable: Iterable[Path]) -> int:
+def restrict(readable: Iterable[Path], writable: Iterable[Path], *, loopback: bool) -> int:
     """Allow reading and executing beneath `readable`, everything beneath `writable`, and nothing else.
 
-    Also forbids, as far as the kernel can, TCP (ABI 4), and abstract sockets and signals out of here (ABI 6).
+    Also forbids, as far as the kernel can, TCP (ABI 4, not with `loopback`: a network namespace bounds that), and
+    abstract sockets and signals out of here (ABI 6).
     Needs no_new_privs. Paths that do not exist are passed over.
 
     Returns: the ABI.
@@ -53,7 +54,7 @@ def restrict(readable: Iterable[Path], writable: Iterable[Path]) -> int:
     files |= _REFER if abi >= 2 else 0
     files |= _TRUNCATE if abi >= 3 else 0
     files |= _IOCTL_DEVICE if abi >= 5 else 0
-    rules = _Ruleset(files, 0b11 if abi >= 4 else 0, 0b11 if abi >= 6 else 0)
+    rules = _Ruleset(files, 0b11 if abi >= 4 and not loopback else 0, 0b11 if abi >= 6 else 0)
     # An older kernel refuses a structure longer than the one it knows, unless the rest is zero.
     ruleset = kernel.system_call(
         "landlock_create_ruleset",

@@ -12,11 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from poise_git.pipeline.sandbox import kernel, landlock, view
-from poise_git.settings import SandboxSettings
+from poise_git.pipeline.sandbox.allowance import Allowance, Limits
 
-# The user "nobody", whom root becomes.
-_NOBODY = 65534
-_OPEN_FILES = 256
 _MEBIBYTE = 1 << 20
 _PRIVATE = {
     "network namespace": kernel.CLONE_NEWNET,
@@ -46,9 +43,10 @@ class Wall:
     a fork of that, which is to run the code, `shut`.
     """
 
-    settings: SandboxSettings
+    limits: Limits
     scratch: Path
-    readable: tuple[Path, ...]
+    allowance: Allowance
+    require_isolation: bool
     layers: list[Layer] = field(default_factory=list)
 
     def up(self, name: str) -> bool:
@@ -67,11 +65,13 @@ class Wall:
             self._try("user namespace", _enter_user_namespace)
         for name, flags in _PRIVATE.items():
             self._try(name, partial(kernel.unshare, flags))
+        if self.allowance.services and self.up("network namespace"):
+            self._try("loopback network", kernel.bring_up_loopback)
 
     def become_nobody(self) -> None:
         """The private root folder; then away from root, and into a user namespace that is owned by nobody."""
         if self.up("mount namespace"):
-            self._try("private root folder", partial(view.enter_private_root, self.readable, self.scratch))
+            self._try("private root folder", partial(view.enter_private_root, self.scratch, self.allowance))
         else:
             self.layers.append(Layer("private root folder", False, "no mount namespace"))
         if os.geteuid() == 0:
@@ -87,6 +87,10 @@ class Wall:
         self._try("no capabilities", kernel.drop_capabilities)
         self._try("landlock", self._restrict_files)
 
+    @property
+    def _writable(self) -> tuple[Path, ...]:
+        return (self.scratch, *self.allowance.writable)
+
     def _try(self, name: str, step: Callable[[], str | None]) -> None:
         try:
             self.layers.append(Layer(name, True, step() or ""))
@@ -95,33 +99,43 @@ class Wall:
             self.layers.append(Layer(name, False, " ".join(reason.split())))
 
     def _leave_root(self) -> str:
-        for folder, names, files in os.walk(self.scratch):
-            for name in (".", *names, *files):
-                os.chown(os.path.join(folder, name), _NOBODY, _NOBODY, follow_symlinks=False)
-        with _as_user(_NOBODY):
-            shut_out = next((path for path in (*self.readable, self.scratch) if not _reachable(path)), None)
+        shown = (*self.allowance.readable, *self._writable)
+        for top in self._writable:
+            for folder, names, files in os.walk(top):
+                for name in (".", *names, *files):
+                    os.chown(os.path.join(folder, name), view.NOBODY, view.NOBODY, follow_symlinks=False)
+        with _as_user(view.NOBODY):
+            shut_out = next((path for path in shown if not _reachable(path)), None)
         if shut_out is not None:
             raise OSError(f"{shut_out} is out of the reach of other users than root")
         os.setgroups([])
-        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
-        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
-        return f"uid {_NOBODY}"
+        os.setresgid(view.NOBODY, view.NOBODY, view.NOBODY)
+        os.setresuid(view.NOBODY, view.NOBODY, view.NOBODY)
+        return f"uid {view.NOBODY}"
 
     def _limit(self) -> None:
-        limits = self.settings
+        limits = self.limits
         mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() if _has_proc() else 0
         # A user namespace counts its own processes only; elsewhere the limit is on all that the user runs.
         others = 0 if self.up("user namespace") else _tasks()
-        _set_limit(resource.RLIMIT_AS, mapped + limits.memory_mb * _MEBIBYTE)
-        _set_limit(resource.RLIMIT_NPROC, others + limits.processes)
-        _set_limit(resource.RLIMIT_FSIZE, limits.file_mb * _MEBIBYTE)
-        _set_limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
+        if limits.memory_mb is not None:
+            _set_limit(resource.RLIMIT_AS, mapped + limits.memory_mb * _MEBIBYTE)
+        if limits.processes is not None:
+            _set_limit(resource.RLIMIT_NPROC, others + limits.processes)
+        if limits.file_mb is not None:
+            _set_limit(resource.RLIMIT_FSIZE, limits.file_mb * _MEBIBYTE)
+        _set_limit(resource.RLIMIT_NOFILE, limits.open_files)
         _set_limit(resource.RLIMIT_CORE, 0)
-        # The soft limit's signal tells the CPU limit from other deaths; who ignores it dies of the hard one.
-        resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_seconds, limits.cpu_seconds + 1))
+        if limits.cpu_seconds is not None:
+            # The soft limit's signal tells the CPU limit from other deaths; who ignores it dies of the hard one.
+            resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_seconds, limits.cpu_seconds + 1))
 
     def _restrict_files(self) -> str:
-        abi = landlock.restrict((*self.readable, view.PROCESSES), (self.scratch, view.SINK))
+        readable, writable = [*self.allowance.readable, view.PROCESSES], [*self._writable, view.SINK]
+        if self.allowance.services:
+            readable += view.NAME_FILES
+            writable += view.SHARED_FOLDERS
+        abi = landlock.restrict(readable, (*writable, *self.allowance.devices), loopback=self.allowance.services)
         return f"ABI {abi}"
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from poise_git.pipeline.sandbox.allowance import Allowance, Limits
 from poise_git.pipeline.sandbox.channel import Messages, Output
 from poise_git.pipeline.sandbox.failures import Cancelled, ChildFailed, IsolationMissing, NeverBegan
 from poise_git.pipeline.sandbox.forks import ForkServer
@@ -77,6 +78,8 @@ class Sandbox:
         scratch: Path,
         *,
         readable: Sequence[Path] = (),
+        allowance: Allowance | None = None,
+        limits: Limits | None = None,
         on_message: Callable[[Mapping[str, Any]], None] | None = None,
         cancelled: threading.Event | None = None,
     ) -> Completed:
@@ -91,26 +94,29 @@ class Sandbox:
             IsolationMissing: the settings require a layer of the wall that this machine lacks.
             Cancelled: `cancelled` was set; the child is gone.
         """
+        bounds = limits or Limits.of(self._settings)
         request = {
             "entry": entry,
             "arguments": arguments,
             "scratch": str(scratch.resolve()),
-            "readable": [str(path.absolute()) for path in readable],
-            "settings": self._settings.model_dump(mode="json"),
+            "allowance": (allowance or Allowance(readable=tuple(readable))).to_data(),
+            "limits": bounds.to_data(),
+            "require_isolation": self._settings.require_isolation,
         }
         try:
-            return self._run_once(request, on_message, cancelled)
+            return self._run_once(request, bounds, on_message, cancelled)
         except NeverBegan:
             # The fork server died under it, of which only the next call could know; nothing is done twice.
-            return self._run_once(request, on_message, cancelled)
+            return self._run_once(request, bounds, on_message, cancelled)
 
     def _run_once(
         self,
         request: Mapping[str, Any],
+        limits: Limits,
         on_message: Callable[[Mapping[str, Any]], None] | None,
         cancelled: threading.Event | None,
     ) -> Completed:
-        with _Run(self._settings, self._server, on_message, cancelled) as run:
+        with _Run(limits, self._settings.require_isolation, self._server, on_message, cancelled) as run:
             run.start(request)
             return run.follow()
 
@@ -120,16 +126,18 @@ class _Run:
 
     def __init__(
         self,
-        settings: SandboxSettings,
+        limits: Limits,
+        require_isolation: bool,
         server: ForkServer,
         on_message: Callable[[Mapping[str, Any]], None] | None,
         cancelled: threading.Event | None,
     ) -> None:
-        self._settings, self._server = settings, server
+        self._limits, self._server = limits, server
+        self._require_isolation = require_isolation
         self._on_message = on_message
         self._cancelled = cancelled
         self._deadline: float | None = None
-        self._messages, self._output = Messages(), Output(settings.file_mb)
+        self._messages, self._output = Messages(), Output(limits.file_mb)
         self._ending: dict[str, Any] = {}
         self._layers: tuple[Layer, ...] = ()
         self._status = b""
@@ -186,7 +194,7 @@ class _Run:
         if self._cancelled is not None and self._cancelled.is_set():
             raise Cancelled
         if self._deadline is not None and time.monotonic() > self._deadline:
-            raise ChildFailed(f"wall time limit of {self._settings.wall_seconds} s reached")
+            raise ChildFailed(f"wall time limit of {self._limits.wall_seconds} s reached")
 
     def _read(self, key: selectors.SelectorKey) -> int:
         try:
@@ -221,9 +229,10 @@ class _Run:
 
     def _begin(self, layers: tuple[Layer, ...]) -> None:
         self._layers = layers
-        self._deadline = time.monotonic() + self._settings.wall_seconds
+        if self._limits.wall_seconds is not None:
+            self._deadline = time.monotonic() + self._limits.wall_seconds
         missing = [layer for layer in layers if not layer.up]
-        if missing and self._settings.require_isolation:
+        if missing and self._require_isolation:
             raise IsolationMissing(
                 f"the sandbox lacks {describe(missing)}; see `poise-git doctor`, or set "
                 "sandbox.require_isolation: false in poise.yaml to run without"
@@ -242,8 +251,10 @@ class _Run:
         raise ChildFailed(self._reason(exit_code, cpu_seconds), self._output.tail)
 
     def _reason(self, exit_code: int, cpu_seconds: float) -> str:
-        limit = self._settings.cpu_seconds
-        if exit_code == -signal.SIGXCPU or (exit_code == -signal.SIGKILL and cpu_seconds >= limit):
+        limit = self._limits.cpu_seconds
+        if exit_code == -signal.SIGXCPU or (
+            exit_code == -signal.SIGKILL and limit is not None and cpu_seconds >= limit
+        ):
             return f"CPU time limit of {limit} s reached"
         if exit_code < 0:
             return f"killed by signal {-exit_code} ({signal.Signals(-exit_code).name})"

@@ -11,13 +11,20 @@ from pathlib import Path
 
 import poise_git
 from poise_git.pipeline.sandbox import kernel
+from poise_git.pipeline.sandbox.allowance import Allowance
 
 _SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin")
 # What the dynamic linker and the clock need; nothing about users, hosts or keys.
-_SETTINGS = ("/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives", "/sys/devices/system/cpu")
+_SETTINGS = ("/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives", "/sys/devices/system")
 _DEVICES = ("/dev/zero", "/dev/random", "/dev/urandom")
 SINK = Path("/dev/null")
 PROCESSES = Path("/proc")
+# The user "nobody", whom root becomes.
+NOBODY = 65534
+# Of its own for every run with services: what says who is here, and where processes meet.
+NAME_FILES = (Path("/etc/hosts"), Path("/etc/passwd"))
+_TEMPORARY, _SHARED_MEMORY = Path("/tmp"), Path("/dev/shm")
+SHARED_FOLDERS = (_TEMPORARY, _SHARED_MEMORY)
 # Hidden beneath the new root while it is built; any folder would do.
 _STAGE = "/tmp"
 
@@ -33,8 +40,8 @@ def readable_paths(extra: Iterable[Path]) -> tuple[Path, ...]:
     return tuple(path for path in dict.fromkeys(both) if path.exists())
 
 
-def enter_private_root(readable: Iterable[Path], scratch: Path) -> None:
-    """Replace the root folder by one that holds `readable`, read-only, and `scratch`, writable, and nothing else.
+def enter_private_root(scratch: Path, allowance: Allowance) -> None:
+    """Replace the root folder by one that holds `scratch` and what the run is allowed, and nothing else.
 
     Needs a mount namespace of one's own and the right to mount in it.
 
@@ -42,21 +49,41 @@ def enter_private_root(readable: Iterable[Path], scratch: Path) -> None:
     """
     os.umask(0o022)
     kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
-    shown = _outermost(path for path in readable if not _is_top_link(path))
-    links = {path: os.readlink(path) for path in readable if _is_top_link(path)}
-    sources = {path: os.open(path, os.O_PATH) for path in (*shown, SINK, scratch)}
+    shown = _outermost(path for path in allowance.readable if not _is_top_link(path))
+    links = {path: os.readlink(path) for path in allowance.readable if _is_top_link(path)}
+    writable = (SINK, *allowance.devices, *allowance.writable, scratch)
+    sources = {path: os.open(path, os.O_PATH) for path in (*shown, *writable)}
     kernel.mount("tmpfs", _STAGE, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=1m,mode=755")
     for path, target in links.items():
         os.symlink(target, f"{_STAGE}{path}")
+    if allowance.services:
+        _make_meeting_places()
     for path, source in sources.items():
         _show(path, source)
         os.close(source)
-        if path not in (SINK, scratch):
+        if path not in writable:
             kernel.set_read_only(f"{_STAGE}{path}", recursive=True)
     _show_processes()
     kernel.set_read_only(_STAGE, recursive=False)
     kernel.enter_root(_STAGE)
     os.chdir(scratch)
+
+
+def _make_meeting_places() -> None:
+    """/tmp, /dev/shm, and the names of the one host and the one user that there are."""
+    for path, text in zip(NAME_FILES, ("127.0.0.1 localhost\n", _password_line()), strict=True):
+        file = Path(f"{_STAGE}{path}")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    for path in SHARED_FOLDERS:
+        folder = Path(f"{_STAGE}{path}")
+        folder.mkdir(parents=True)
+        kernel.mount("tmpfs", str(folder), "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=1777")
+
+
+def _password_line() -> str:
+    user = os.getuid() or NOBODY
+    return f"nobody:x:{user}:{user}::{_TEMPORARY}:/bin/sh\n"
 
 
 def _show(path: Path, source: int) -> None:

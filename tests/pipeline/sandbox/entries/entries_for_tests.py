@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import socket
 import sys
@@ -144,3 +145,20 @@ def write_giant_message(arguments: Mapping[str, Any], send: Send) -> None:
 def pretend_new_layers(arguments: Mapping[str, Any], send: Send) -> None:
     os.write(3, b'{"layers": [{"nonsense": 1}]}\n')
     time.sleep(3600)
+
+
+def talk_to_myself(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
+    """What processes that talk to each other need: a loopback network by name, /tmp and shared memory."""
+    with socket.create_server(("localhost", 0)) as server:
+        with socket.create_connection(server.getsockname(), timeout=5) as client:
+            client.sendall(b"hello")
+        connection, _ = server.accept()
+        heard = connection.recv(5).decode()
+    for folder in ("/tmp", "/dev/shm"):
+        Path(folder, "written-inside").write_text("x")
+    return {
+        "heard": heard,
+        "folders": {folder: sorted(os.listdir(folder)) for folder in ("/tmp", "/dev/shm")},
+        "interfaces": sorted(name for _, name in socket.if_nameindex()),
+        "user": pwd.getpwuid(os.getuid()).pw_name,
+    }
