@@ -1,6 +1,6 @@
 """A candidate's two entry points, guarded: whatever it does wrong becomes one sentence.
 
-Only the sandboxed training child imports a candidate.
+Only sandboxed training processes import a candidate.
 """
 
 from __future__ import annotations
@@ -8,14 +8,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-
-from poise_git.pipeline.backends.testbed.task import IntArray
 
 # A package name that nothing installed has: some wheels bring a top-level `recipe`.
 PACKAGE = "poise_candidate"
@@ -33,10 +31,10 @@ class Algorithm:
         self._compute_advantages = _entry_point(module, "compute_advantages")
         self._policy_loss = _entry_point(module, "policy_loss")
 
-    def advantages(self, rewards: Tensor, mask: Tensor, group: IntArray) -> Tensor:
-        """Advantages (N, T) of token rewards (N, T) under `mask` (N, T); `group` (N,) numbers the prompts."""
+    def advantages(self, rewards: Tensor, mask: Tensor, index: Sequence[Any], config: Any = None) -> Tensor:
+        """Advantages (N, T) of token rewards (N, T) under `mask` (N, T); `index` holds N prompt identifiers."""
         result = _guard(
-            "compute_advantages", lambda: self._compute_advantages(rewards, mask.clone(), group.astype(object))
+            "compute_advantages", lambda: self._compute_advantages(rewards, mask.clone(), index, config=config)
         )
         if not isinstance(result, tuple) or len(result) != 2:
             raise CandidateFailed(f"compute_advantages returned {_kind(result)}, not (advantages, returns)")
@@ -50,16 +48,31 @@ class Algorithm:
         return advantages.detach().to(rewards.dtype)
 
     def loss_gradient(
-        self, old_log_probs: Tensor, log_probs: Tensor, advantages: Tensor, mask: Tensor, aggregation: str
-    ) -> tuple[Tensor, Mapping[str, Any]]:
-        """d loss / d log_probs (N, T), and the metrics that the candidate reports.
+        self,
+        old_log_probs: Tensor,
+        log_probs: Tensor,
+        advantages: Tensor,
+        mask: Tensor,
+        aggregation: str,
+        config: Any = None,
+        rollout_is_weights: Tensor | None = None,
+    ) -> tuple[float, Tensor, Mapping[str, Any]]:
+        """The loss, its derivative by log_probs (N, T), and the metrics that the candidate reports.
 
         The candidate differentiates a copy, so that it can reach the policy by this gradient alone.
         """
         leaf = log_probs.detach().clone().requires_grad_()
 
         def call() -> tuple[Any, Any]:
-            result = self._policy_loss(old_log_probs, leaf, advantages, mask.clone(), loss_agg_mode=aggregation)
+            result = self._policy_loss(
+                old_log_probs,
+                leaf,
+                advantages,
+                mask.clone(),
+                loss_agg_mode=aggregation,
+                config=config,
+                rollout_is_weights=rollout_is_weights,
+            )
             if not isinstance(result, tuple) or len(result) != 2:
                 raise CandidateFailed(f"policy_loss returned {_kind(result)}, not (loss, metrics)")
             return result
@@ -73,7 +86,7 @@ class Algorithm:
         _guard("the gradient of policy_loss", loss.backward)
         gradient = leaf.grad if leaf.grad is not None else torch.zeros_like(leaf)
         _require_finite("gradient", gradient)
-        return gradient * mask, metrics if isinstance(metrics, Mapping) else {}
+        return float(loss.detach()), gradient * mask, metrics if isinstance(metrics, Mapping) else {}
 
 
 def _import(folder: Path) -> Any:

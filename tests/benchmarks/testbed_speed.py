@@ -19,13 +19,14 @@ import numpy as np
 import torch
 
 from poise_git.archive.entries import Run
+from poise_git.executors.stages import carry_out
 from poise_git.pipeline.backends.testbed.backend import TestbedBackend
 from poise_git.pipeline.backends.testbed.base_policies import ensure_base_policy
-from poise_git.pipeline.backends.testbed.candidate import Algorithm
 from poise_git.pipeline.backends.testbed.evaluation import evaluate_policy, held_out
 from poise_git.pipeline.backends.testbed.settings import parse_settings
 from poise_git.pipeline.backends.testbed.tasks import build_task
 from poise_git.pipeline.backends.testbed.trainer import Trainer, load_policy
+from poise_git.pipeline.candidate import Algorithm
 from poise_git.pipeline.interface import Job, Progress
 from poise_git.pipeline.protocol import Protocol, load_protocol
 from poise_git.pipeline.sandbox import Sandbox
@@ -124,7 +125,7 @@ def show_ranking(protocol: Protocol, sandbox: Sandbox, algorithms: list[str], se
         algorithm, seed = job
         with tempfile.TemporaryDirectory() as scratch:
             made = Job(algorithm, recipe_of(algorithm), protocol, seed, Path(scratch))
-            done = backend.run(made, sandbox, lambda progress: None, threading.Event())
+            done = carry_out(backend, made, sandbox, lambda progress: None, threading.Event())
         print(
             f"{algorithm:<18} seed {seed}  area {overall(protocol, done):.4f}  CPU {done.cpu_seconds:.1f} s", flush=True
         )

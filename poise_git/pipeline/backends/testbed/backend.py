@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,14 @@ from poise_git.pipeline.backends.testbed.base_policies import ensure_base_polici
 from poise_git.pipeline.backends.testbed.estimators import estimate
 from poise_git.pipeline.backends.testbed.settings import TestbedSettings, parse_settings
 from poise_git.pipeline.backends.testbed.tasks import build_task
-from poise_git.pipeline.interface import Job, Progress
+from poise_git.pipeline.interface import Demand, Evaluated, Job, OnProgress, Progress, Resources, Trained
 from poise_git.pipeline.protocol import Protocol
 from poise_git.pipeline.sandbox import ChildFailed, Sandbox
 
-OnProgress = Callable[[Progress], None]
+TRAINING_FOLDER = "training"
+WEIGHTS_FOLDER = "weights"
+# Its evaluation takes a second or two: it is not divided.
+WHOLE = "all"
 
 
 class TestbedBackend:
@@ -47,54 +52,94 @@ class TestbedBackend:
 
         ensure_base_policies(settings, sandbox, on_steps, workers)
 
-    def run(self, job: Job, sandbox: Sandbox, on_progress: OnProgress, cancelled: threading.Event) -> Run:
+    def demand(self, protocol: Protocol) -> Demand:
+        """Runs are single-threaded."""
+        return Demand(training=Resources(cpus=1.0), evaluation=Resources(cpus=1.0))
+
+    def train(self, job: Job, sandbox: Sandbox, on_progress: OnProgress, cancelled: threading.Event) -> Trained:
         settings = parse_settings(job.protocol, job.protocol.name)
         base = self._base_policy(settings, job, sandbox, on_progress)
-        recipe = job.scratch / trainer.RECIPE_FOLDER
+        # Beside the weights, so that a candidate cannot have prepared the place they are moved to.
+        folder, weights = job.scratch / TRAINING_FOLDER, job.scratch / WEIGHTS_FOLDER
+        recipe = folder / trainer.RECIPE_FOLDER
+        weights.mkdir(exist_ok=True)
         recipe.mkdir(parents=True, exist_ok=True)
         for name, text in job.recipe.items():
             (recipe / Path(name).name).write_text(text, encoding="utf-8")
-        common = {"settings": settings.model_dump(mode="json"), "seed": job.seed}
+        child = _Child("train", settings.training.steps, job, sandbox, on_progress, cancelled)
+        value, cpu_seconds = child.run(f"{trainer.__name__}:train", {"base": str(base)}, folder, readable=(base,))
+        for step in settings.evaluation_steps():
+            # The evaluator says which one is missing.
+            with suppress(FileNotFoundError):
+                (folder / trainer.weights_file(step)).replace(weights / trainer.weights_file(step))
+        series = {name: tuple(values) for name, values in value["series"].items()}
+        return Trained(series, weights, cpu_seconds)
 
-        def run_child(
-            stage: str, entry: str, arguments: Mapping[str, Any], total: int, readable: Sequence[Path] = ()
-        ) -> tuple[dict[str, Any], float]:
-            def on_message(message: Mapping[str, Any]) -> None:
-                values = {name: float(value) for name, value in message.items() if name != "done"}
-                on_progress(Progress(stage, int(message["done"]), total, values))
+    def shards(self, protocol: Protocol) -> tuple[str, ...]:
+        return (WHOLE,)
 
-            try:
-                completed = sandbox.run(
-                    entry,
-                    {**common, **arguments},
-                    job.scratch,
-                    readable=readable,
-                    on_message=on_message,
-                    cancelled=cancelled,
-                )
-            except ChildFailed as error:
-                raise RunFailed(stage, error.reason) from error
-            if "failure" in completed.value:
-                raise RunFailed(stage, completed.value["failure"])
-            return completed.value, completed.cpu_seconds
-
-        trained, train_seconds = run_child(
-            "train", f"{trainer.__name__}:train", {"base": str(base)}, settings.training.steps, readable=(base,)
+    def evaluate(
+        self,
+        job: Job,
+        trained: Trained,
+        shard: str,
+        sandbox: Sandbox,
+        on_progress: OnProgress,
+        cancelled: threading.Event,
+    ) -> Evaluated:
+        settings = parse_settings(job.protocol, job.protocol.name)
+        child = _Child("evaluate", len(settings.evaluation_steps()), job, sandbox, on_progress, cancelled)
+        value, cpu_seconds = child.run(
+            f"{evaluation.__name__}:evaluate", {"suites": list(job.protocol.suites)}, trained.weights
         )
-        suites = list(job.protocol.suites)
-        evaluated, evaluation_seconds = run_child(
-            "evaluate",
-            f"{evaluation.__name__}:evaluate",
-            {"suites": suites},
-            len(settings.evaluation_steps()),
-        )
-        return _run_of(job, trained["series"], evaluated["points"], train_seconds + evaluation_seconds)
+        return Evaluated(shard, {"points": value["points"]}, cpu_seconds)
+
+    def assemble(self, job: Job, trained: Trained, evaluated: Sequence[Evaluated]) -> Run:
+        (whole,) = evaluated
+        return _run_of(job, trained.series, whole.data["points"], trained.cpu_seconds + whole.cpu_seconds)
 
     def _base_policy(self, settings: TestbedSettings, job: Job, sandbox: Sandbox, on_progress: OnProgress) -> Path:
         def on_steps(done: int, loss: float) -> None:
             on_progress(Progress("warm start", done, settings.warm_start.total_steps, {"loss": loss}))
 
         return ensure_base_policy(settings, settings.world(job.seed), sandbox, on_steps)
+
+
+@dataclass(frozen=True)
+class _Child:
+    """One stage of a job in a child process."""
+
+    stage: str
+    total: int
+    job: Job
+    sandbox: Sandbox
+    on_progress: OnProgress
+    cancelled: threading.Event
+
+    def run(
+        self, entry: str, arguments: Mapping[str, Any], folder: Path, readable: Sequence[Path] = ()
+    ) -> tuple[dict[str, Any], float]:
+        """What the entry point returned, and the seconds it took; raises RunFailed."""
+        settings = parse_settings(self.job.protocol, self.job.protocol.name)
+        common = {"settings": settings.model_dump(mode="json"), "seed": self.job.seed}
+        try:
+            completed = self.sandbox.run(
+                entry,
+                {**common, **arguments},
+                folder,
+                readable=readable,
+                on_message=self._report,
+                cancelled=self.cancelled,
+            )
+        except ChildFailed as error:
+            raise RunFailed(self.stage, error.reason) from error
+        if "failure" in completed.value:
+            raise RunFailed(self.stage, completed.value["failure"])
+        return completed.value, completed.cpu_seconds
+
+    def _report(self, message: Mapping[str, Any]) -> None:
+        values = {name: float(value) for name, value in message.items() if name != "done"}
+        self.on_progress(Progress(self.stage, int(message["done"]), self.total, values))
 
 
 def _run_of(

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import inspect
 import json
-import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -19,6 +16,7 @@ from poise_git.pipeline.backends.testbed import arithmetic, policy, reasoning_gy
 from poise_git.pipeline.backends.testbed.settings import TestbedSettings
 from poise_git.pipeline.backends.testbed.tasks import build_task
 from poise_git.pipeline.backends.testbed.trainer import load_policy
+from poise_git.pipeline.cache import cache_folder, locked
 from poise_git.pipeline.sandbox import ChildFailed, Sandbox
 
 # A base policy is what this code makes of the settings.
@@ -27,15 +25,9 @@ MADE_BY: tuple[ModuleType, ...] = (arithmetic, policy, reasoning_gym, warm_start
 OnSteps = Callable[[int, float], None]
 
 
-def cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/poise-git`, or `~/.cache/poise-git`."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "poise-git" / "base-policies"
-
-
 def cached_file(settings: TestbedSettings, world: int) -> Path:
     """Where the base policy of `world` is, or is to be."""
-    return cache_folder() / f"{_content_hash(settings, world)}.pt"
+    return cache_folder("base-policies") / f"{_content_hash(settings, world)}.pt"
 
 
 def ensure_base_policy(settings: TestbedSettings, world: int, sandbox: Sandbox, on_steps: OnSteps) -> Path:
@@ -50,8 +42,7 @@ def ensure_base_policy(settings: TestbedSettings, world: int, sandbox: Sandbox, 
     file = cached_file(settings, world)
     if file.exists():
         return file
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(file.with_suffix(".lock")), tempfile.TemporaryDirectory(dir=file.parent) as scratch:
+    with locked(file.with_suffix(".lock")), tempfile.TemporaryDirectory(dir=file.parent) as scratch:
         if file.exists():
             return file
         try:
@@ -79,14 +70,6 @@ def ensure_base_policies(
 
     with ThreadPoolExecutor(max_workers=workers) as pool:
         list(pool.map(ensure, settings.task.worlds))
-
-
-@contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    """Hold `file` locked; another process, or thread, that wants the same base policy waits for it."""
-    with file.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def _content_hash(settings: TestbedSettings, world: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import comb
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from poise_git.pipeline.backends.testbed.settings import TestbedSettings
 from poise_git.pipeline.backends.testbed.task import Problems, Task
 from poise_git.pipeline.backends.testbed.tasks import build_task
 from poise_git.pipeline.backends.testbed.trainer import load_policy, weights_file
+from poise_git.pipeline.pass_at_k import pass_at_k
 
 Figures = dict[str, float]
 
@@ -95,11 +95,3 @@ def evaluate_policy(
         }
         for suite, one, many, ok, length in by_suite
     }
-
-
-def pass_at_k(n: int, c: int, k: int) -> float:
-    """Unbiased estimate of the probability that one of k samples is correct, from c correct ones of n >= k.
-
-    pass@k = 1 - C(n - c, k) / C(n, k)   (arXiv:2107.03374, eq. 1)
-    """
-    return 1.0 - comb(n - c, k) / comb(n, k)

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from poise_git.pipeline.backends.testbed.candidate import Algorithm, CandidateFailed
 from poise_git.pipeline.backends.testbed.policy import Policy
 from poise_git.pipeline.backends.testbed.sampling import Responses, sample, score
 from poise_git.pipeline.backends.testbed.settings import TestbedSettings, TrainingSettings
 from poise_git.pipeline.backends.testbed.task import Problems, Task
 from poise_git.pipeline.backends.testbed.tasks import build_task
+from poise_git.pipeline.candidate import Algorithm, CandidateFailed
 
 RECIPE_FOLDER = "recipe"
 SERIES = (
@@ -132,7 +132,7 @@ class Trainer:
         token_rewards = torch.zeros_like(mask)
         token_rewards[torch.arange(len(mask)), responses.lengths - 1] = torch.from_numpy(reward).float()
         owner = np.repeat(np.arange(training.prompts), size)
-        advantages = algorithm.advantages(token_rewards, mask, owner)
+        advantages = algorithm.advantages(token_rewards, mask, owner.tolist())
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         updates = [
@@ -162,7 +162,7 @@ class Trainer:
         longest = log_probs.shape[1]
         mask = (torch.arange(longest) < lengths.unsqueeze(1)).float()
         old = responses.log_probs[rows, :longest]
-        gradient, metrics = algorithm.loss_gradient(
+        _, gradient, metrics = algorithm.loss_gradient(
             old.clone(), log_probs, advantages[rows, :longest], mask, training.loss_aggregation
         )
         self._optimizer.zero_grad()

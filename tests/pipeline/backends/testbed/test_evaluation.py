@@ -1,22 +1,12 @@
 from __future__ import annotations
 
-from itertools import combinations
-
 import numpy as np
 import pytest
 
 from poise_git.pipeline.backends.testbed.estimators import estimate
-from poise_git.pipeline.backends.testbed.evaluation import evaluate_policy, held_out, pass_at_k
+from poise_git.pipeline.backends.testbed.evaluation import evaluate_policy, held_out
 from poise_git.pipeline.backends.testbed.policy import Policy
 from poise_git.pipeline.backends.testbed.task import Task
-
-
-@pytest.mark.parametrize("n", [1, 4, 7])
-def test_pass_at_k_is_the_share_of_subsets_with_a_correct_sample(n: int) -> None:
-    for c in range(n + 1):
-        for k in range(1, n + 1):
-            subsets = list(combinations([i < c for i in range(n)], k))
-            assert pass_at_k(n, c, k) == pytest.approx(sum(map(any, subsets)) / len(subsets))
 
 
 def test_figures_of_each_suite(policy: Policy, task: Task) -> None:

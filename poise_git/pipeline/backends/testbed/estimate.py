@@ -1,0 +1,53 @@
+"""What a run of a testbed protocol costs, by arithmetic on its settings."""
+
+from __future__ import annotations
+
+from poise_git.pipeline.backends.testbed.settings import TestbedSettings, parse_settings
+from poise_git.pipeline.estimate import Cost, CostEstimate, Quantity
+from poise_git.pipeline.protocol import Protocol
+
+# Measured with the shipped policy on one core: seconds a response, sampled and (in training) learned from; of a start.
+RESPONSE_SECONDS, START_SECONDS = (0.2e-3, 0.4e-3), (1.5, 4.0)
+MEASURED_PARAMETERS = 2 * (4 * 64 * 64 + 2 * 64 * 256)
+
+
+def estimate_cost(protocol: Protocol, file: str) -> CostEstimate:
+    """One run of `protocol`, which was read from `file`.
+
+    Raises:
+        SettingsError: the protocol is wrong.
+    """
+    settings = parse_settings(protocol, file)
+    training, suites = settings.training, len(protocol.suites)
+    prompts = training.steps * training.prompts
+    rollouts = prompts * training.group_size
+    evaluation = settings.evaluation
+    points = len(settings.evaluation_steps())
+    # A greedy response to each problem, beside the sampled ones.
+    answers = suites * evaluation.problems * (points * (1 + evaluation.samples) + evaluation.final_samples)
+    work = (rollouts + answers) * _parameters(settings) / MEASURED_PARAMETERS
+    low, high = (START_SECONDS[i] + work * RESPONSE_SECONDS[i] for i in (0, 1))
+    return CostEstimate(
+        quantities=(
+            Quantity("training steps", training.steps, training.steps),
+            Quantity("prompts", prompts, prompts),
+            Quantity("rollouts", rollouts, rollouts),
+            Quantity("evaluation responses", answers, answers),
+        ),
+        costs=(
+            Cost(
+                "training and evaluation on one CPU core",
+                low / 3600,
+                high / 3600,
+                "core hours",
+                f"{RESPONSE_SECONDS[0] * 1e3:g} to {RESPONSE_SECONDS[1] * 1e3:g} ms a response, measured",
+            ),
+        ),
+        notes=("the base policies are trained once a machine, before the first run, and kept",),
+    )
+
+
+def _parameters(settings: TestbedSettings) -> float:
+    """Weights of the layers: attention and feed-forward, without biases."""
+    policy = settings.policy
+    return policy.layers * (4 * policy.width * policy.width + 2 * policy.width * policy.feedforward)

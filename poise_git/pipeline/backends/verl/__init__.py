@@ -1,0 +1,1 @@
+"""The backend `verl`: trains candidates with verl, evaluates them with vLLM."""

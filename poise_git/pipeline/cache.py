@@ -1,0 +1,24 @@
+"""What is made once per machine and kept outside git: a folder of this user's, and locks on what is being made."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def cache_folder(kind: str) -> Path:
+    """`$XDG_CACHE_HOME/poise-git/<kind>`, or `~/.cache/poise-git/<kind>`; on a cluster it may be a shared one."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "poise-git" / kind
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Hold `file` locked; another process, or thread, that wants the same thing waits for it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from poise_git.pipeline.protocol import Protocol, load_protocol
+from poise_git.resources import template_files
+
+SHIPPED = ("cpu-smoke", "one-gpu", "paper")
+
+
+def shipped(name: str) -> Protocol:
+    return load_protocol(template_files()[f"protocols/{name}.yaml"], f"protocols/{name}.yaml")
+
+
+def changed(protocol: Protocol, path: str, value: Any) -> Protocol:
+    """The protocol with one field, `path` with dots, set to `value`."""
+    data = yaml.safe_load(yaml.safe_dump(protocol.model_dump(mode="json")))
+    *parents, last = path.split(".")
+    place = data
+    for part in parents:
+        place = place.setdefault(part, {})
+    place[last] = value
+    return Protocol.model_validate(data)
+
+
+@pytest.fixture(params=SHIPPED)
+def protocol(request: pytest.FixtureRequest) -> Protocol:
+    return shipped(request.param)
