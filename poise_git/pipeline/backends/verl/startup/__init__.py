@@ -1,0 +1,1 @@
+"""A folder for the module path of verl's processes: Python imports its `sitecustomize` before anything else."""

@@ -1,0 +1,103 @@
+"""One training run of verl, from inside the sandbox: start the trainer, follow it, and say how it ended.
+
+The processes below are verl's, Ray's, vLLM's and with them the candidate's. They all live in the sandbox's process
+namespace, which ends with this one.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from poise_git.pipeline.backends.verl.configuration import Places, overrides
+from poise_git.pipeline.backends.verl.failures import EarlyStops, Ending, TrainingEnded, crash, require_numbers
+from poise_git.pipeline.backends.verl.launching import environment, external_modules, log_tail, python
+from poise_git.pipeline.backends.verl.series import COSTS, SERIES, Attempt, Follower, trajectory
+from poise_git.pipeline.backends.verl.settings import VerlSettings
+
+TRAINER = "verl.trainer.main_ppo"
+CHECKPOINTS = "checkpoints"
+LOG = "trainer.log"
+FAILURE = "candidate-failure.txt"
+_POLL_SECONDS = 0.25
+
+Send = Callable[[Mapping[str, Any]], None]
+
+
+def train(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
+    """Child process: one training run, or the rest of one that was interrupted, in the working directory.
+
+    Args:
+        arguments: `settings`, `seed`, `gpus` (indices), and the paths `recipe`, `model` and `training_data`.
+        send: gets {"done": steps} and that step's values after every step.
+
+    Returns:
+        {"series": name -> one value a step}, or {"failure": one line}.
+    """
+    settings = VerlSettings.model_validate(arguments["settings"])
+    here = Path.cwd()
+    places = Places(
+        model=Path(arguments["model"]),
+        training_data=Path(arguments["training_data"]),
+        checkpoints=here / CHECKPOINTS,
+        hydra=here / "hydra",
+    )
+    number = len(Attempt.all_in(here)) + 1
+    attempt = Attempt.numbered(here, number)
+    attempt.metrics.touch()
+    (here / FAILURE).unlink(missing_ok=True)
+    variables = environment(settings.hardware.device, here, arguments["gpus"], threads=_threads(settings)) | {
+        "VERL_USE_EXTERNAL_MODULES": external_modules(settings.hardware.device),
+        "VERL_FILE_LOGGER_PATH": str(attempt.metrics),
+        "POISE_RECIPE": str(arguments["recipe"]),
+        "POISE_FAILURE_FILE": str(here / FAILURE),
+        "POISE_ROLLOUTS_FILE": str(attempt.rollouts),
+        "POISE_SEED": str(arguments["seed"]),
+    }
+    command = python(TRAINER, *overrides(settings, places, int(arguments["seed"])))
+    with (here / LOG).open("ab") as log:
+        trainer = subprocess.Popen(command, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            _follow(trainer, Follower(attempt), settings, send)
+            return {"series": trajectory(Attempt.all_in(here), settings.steps)}
+        except TrainingEnded as ended:
+            return {"failure": str(ended), "ending": ended.ending.name}
+        except (ValueError, json.JSONDecodeError) as error:
+            return {"failure": str(TrainingEnded(Ending.CRASH, str(error))), "ending": Ending.CRASH.name}
+        finally:
+            trainer.kill()
+            trainer.wait()
+
+
+def _threads(settings: VerlSettings) -> int:
+    """For each of a worker's numerical libraries: sampler and trainer of a device share its cores."""
+    return max(1, settings.hardware.cpus // (2 * settings.hardware.workers))
+
+
+def _follow(trainer: subprocess.Popen[bytes], follower: Follower, settings: VerlSettings, send: Send) -> None:
+    """Until the trainer has ended well. Raises TrainingEnded."""
+    stops = EarlyStops(settings.early_stops)
+    started = newest = time.monotonic()
+    while True:
+        exit_code = trainer.poll()
+        for step, values in follower.new_steps():
+            newest = time.monotonic()
+            require_numbers(step, {name: values[name] for name in SERIES})
+            stops.look(step, values)
+            send({"done": step, **{name: values[name] for name in (*SERIES, *COSTS) if name in values}})
+        if Path(FAILURE).exists():
+            raise TrainingEnded(Ending.CANDIDATE, Path(FAILURE).read_text(encoding="utf-8", errors="replace"))
+        if exit_code == 0:
+            return
+        if exit_code is not None:
+            raise crash(exit_code, log_tail(Path(LOG)))
+        now = time.monotonic()
+        if now - newest > settings.limits.stall_minutes * 60:
+            raise TrainingEnded(Ending.STALL, f"no step for {settings.limits.stall_minutes:g} minutes")
+        if now - started > settings.limits.hours * 3600:
+            raise TrainingEnded(Ending.TIME_LIMIT, f"not done after {settings.limits.hours:g} hours")
+        time.sleep(_POLL_SECONDS)

@@ -1,0 +1,1 @@
+"""Modules that verl's own processes load, by its keys and environment; nothing else of this project does."""

