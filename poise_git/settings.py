@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import yaml
@@ -58,6 +59,16 @@ class SandboxSettings(StrictModel):
     require_isolation: bool = False
 
 
+class ExecutorSettings(StrictModel):
+    """Where training and evaluation run."""
+
+    kind: Literal["local", "ray"] = "local"
+    gpus: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    address: str | None = None
+    shared: Path | None = None
+    attempts: PositiveInt = 3
+
+
 class PoiseSettings(StrictModel):
     """`poise.yaml`."""
 
@@ -71,6 +82,7 @@ class PoiseSettings(StrictModel):
     search: SearchSettings = SearchSettings()
     checks: CheckSettings = CheckSettings()
     sandbox: SandboxSettings = SandboxSettings()
+    executor: ExecutorSettings = ExecutorSettings()
 
 
 def load_settings(text: str, model: type[Model], file: str) -> Model:

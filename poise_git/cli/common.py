@@ -39,6 +39,18 @@ def protocol_option(function: Function) -> Function:
     )(function)
 
 
+def executor_options(function: Function) -> Function:
+    """`executor` and `ray_address`: where runs go, over poise.yaml's."""
+    for option in (
+        click.option("--ray-address", metavar="ADDRESS", help="A Ray cluster: HOST:PORT or auto (executor.address)."),
+        click.option(
+            "--executor", type=click.Choice(["local", "ray"]), help="Where runs go (poise.yaml: executor.kind)."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
 def complete_candidate(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Candidate names for the shell; nothing where there is no archive."""
     try:

@@ -2,15 +2,25 @@ from __future__ import annotations
 
 import click
 
-from poise_git.cli.common import candidate_argument, json_option, open_archive, print_json, protocol_option
+from poise_git.cli.common import (
+    candidate_argument,
+    executor_options,
+    json_option,
+    open_archive,
+    print_json,
+    protocol_option,
+)
 
 
 @click.command(name="confirm", epilog="Example: poise-git confirm av-grpo")
 @candidate_argument("ref")
 @click.option("--workers", type=click.IntRange(min=1), help="Training runs at once (default: one a core).")
+@executor_options
 @protocol_option
 @json_option
-def command(ref: str, workers: int | None, protocol: str | None, as_json: bool) -> None:
+def command(
+    ref: str, workers: int | None, executor: str | None, ray_address: str | None, protocol: str | None, as_json: bool
+) -> None:
     """Compare a candidate with the root on fresh seeds.
 
     Trains both on the protocol's confirmation seeds, which selection never sees.
@@ -31,7 +41,7 @@ def command(ref: str, workers: int | None, protocol: str | None, as_json: bool) 
         raise UsageError(f"{ROOT} is what others are compared with; name another candidate: poise-git log")
     if candidate.status_under(experiment.protocol.hash) is not Status.EVALUATED:
         raise PoiseError(f"{candidate.name} is not evaluated yet; run: poise-git evaluate {candidate.name}")
-    with open_step(experiment, quiet=as_json, workers=workers) as search:
+    with open_step(experiment, quiet=as_json, workers=workers, executor=executor, ray_address=ray_address) as search:
         search.prepare()
         gain = search.confirm(candidate.name)
     if gain is None:

@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
-import os
+import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from functools import partial
 
+from poise_git.archive.entries import Run
 from poise_git.errors import RunFailed
 from poise_git.executors.interface import Outcome
-from poise_git.pipeline.interface import Backend, Cancelled, Job, Progress
+from poise_git.executors.machine import Machine
+from poise_git.executors.stages import carry_out, claim_of
+from poise_git.pipeline.interface import Backend, Cancelled, Demand, Job, OnProgress, Progress
 from poise_git.pipeline.sandbox import Sandbox
 
 
-def available_cores() -> int:
-    return len(os.sched_getaffinity(0))
-
-
 class LocalExecutor:
-    def __init__(self, backend: Backend, sandbox: Sandbox, workers: int) -> None:
+    """As many jobs at once as the machine has cores and devices for, at most `cap`.
+
+    Raises:
+        UsageError: the machine cannot run a single one.
+    """
+
+    def __init__(
+        self, backend: Backend, sandbox: Sandbox, demand: Demand, machine: Machine, cap: int | None = None
+    ) -> None:
         self.backend = backend
         self.sandbox = sandbox
-        self.workers = workers
+        claim = claim_of(demand)
+        self.workers = machine.slots(claim, cap)
+        self._devices: queue.SimpleQueue[tuple[int, ...]] = queue.SimpleQueue()
+        for slot in range(self.workers):
+            self._devices.put(machine.gpus[slot * claim.gpus : (slot + 1) * claim.gpus])
 
     def run(self, jobs: Sequence[Job], on_progress: Callable[[Job, Progress], None]) -> Iterator[Outcome]:
         stop = {(job.candidate, job.seed): threading.Event() for job in jobs}
         with ThreadPoolExecutor(self.workers, thread_name_prefix="job") as pool:
             futures = {
-                pool.submit(
-                    self.backend.run,
-                    job,
-                    self.sandbox,
-                    partial(on_progress, job),
-                    stop[job.candidate, job.seed],
-                ): job
+                pool.submit(self._run_one, job, partial(on_progress, job), stop[job.candidate, job.seed]): job
                 for job in jobs
             }
             failed: set[str] = set()
@@ -59,3 +65,10 @@ class LocalExecutor:
                     future.cancel()
                 for event in stop.values():
                     event.set()
+
+    def _run_one(self, job: Job, on_progress: OnProgress, cancelled: threading.Event) -> Run:
+        gpus = self._devices.get()
+        try:
+            return carry_out(self.backend, replace(job, gpus=gpus), self.sandbox, on_progress, cancelled)
+        finally:
+            self._devices.put(gpus)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from poise_git.archive.entries import Run
+from poise_git.executors.stages import carry_out
 from poise_git.pipeline.backends.testbed.backend import TestbedBackend
 from poise_git.pipeline.backends.testbed.policy import Policy
 from poise_git.pipeline.backends.testbed.settings import TestbedSettings, parse_settings
@@ -94,6 +95,6 @@ def run_testbed(
             assert replace[0] in files["algorithm.py"]
             files["algorithm.py"] = files["algorithm.py"].replace(*replace)
         job = Job("candidate", files, protocol, seed, tmp_path_factory.mktemp("scratch"))
-        return TestbedBackend().run(job, sandbox, on_progress, cancelled or threading.Event())
+        return carry_out(TestbedBackend(), job, sandbox, on_progress, cancelled or threading.Event())
 
     return run

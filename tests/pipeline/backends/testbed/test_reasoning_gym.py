@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from poise_git.errors import SettingsError
+from poise_git.executors.stages import carry_out
 from poise_git.pipeline.backends.testbed.backend import TestbedBackend
 from poise_git.pipeline.backends.testbed.reasoning_gym import END, MARKER, PAD, ReasoningGym, is_held_out
 from poise_git.pipeline.backends.testbed.settings import ReasoningGymSettings
@@ -79,7 +80,7 @@ def test_a_run_end_to_end(tiny: Protocol, recipe: Mapping[str, str], sandbox: Sa
     protocol = gym_protocol(tiny)
     TestbedBackend().validate(protocol, "gym.yaml")
     job = Job("grpo", recipe, protocol, 0, tmp_path)
-    run = TestbedBackend().run(job, sandbox, lambda progress: None, threading.Event())
+    run = carry_out(TestbedBackend(), job, sandbox, lambda progress: None, threading.Event())
     assert run.values.keys() == {"chain_sum"}
     # The tiny base policy already has the form, which is a marker, some digits and the end.
     assert max(run.series["valid_rate"]) > 0.2

@@ -1,0 +1,65 @@
+"""What this machine has for jobs, and how many of a kind it can run at once."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from poise_git.errors import UsageError
+from poise_git.pipeline.interface import Resources
+
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+_DEVICE = re.compile(r"nvidia(\d+)")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """`gpus` are the indices of the devices that jobs may have."""
+
+    cores: int
+    gpus: tuple[int, ...] = ()
+
+    @classmethod
+    def here(cls, gpus: Sequence[int] | None = None) -> Machine:
+        """This machine: the cores this process may use, and `gpus`, or all that are visible."""
+        return cls(available_cores(), visible_gpus() if gpus is None else tuple(gpus))
+
+    def slots(self, claim: Resources, cap: int | None = None) -> int:
+        """How many jobs of this claim run at once, at most `cap`.
+
+        Raises:
+            UsageError: not a single one.
+        """
+        if claim.gpus > len(self.gpus):
+            raise UsageError(
+                f"a run of this protocol needs {claim.gpus} GPUs on one machine and {len(self.gpus)} can be had; "
+                "name them in poise.yaml (executor.gpus), use a cluster (executor.kind: ray) or another --protocol"
+            )
+        if claim.cpus > self.cores:
+            raise UsageError(
+                f"a run of this protocol needs {claim.cpus:g} cores and this machine has {self.cores}; "
+                "use a cluster (executor.kind: ray) or another --protocol"
+            )
+        by_cores = int(self.cores / claim.cpus) if claim.cpus else self.cores
+        by_gpus = len(self.gpus) // claim.gpus if claim.gpus else by_cores
+        return min(by_cores, by_gpus, cap or by_cores)
+
+
+def available_cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def visible_gpus(devices: Path = Path("/dev")) -> tuple[int, ...]:
+    """Indices of NVIDIA's devices: those that CUDA_VISIBLE_DEVICES names by number, or all that have a node.
+
+    Devices that it names by UUID are numbered in that order.
+    """
+    visible = os.environ.get(_VISIBLE)
+    if visible is None:
+        found = (_DEVICE.fullmatch(node.name) for node in devices.glob("nvidia*"))
+        return tuple(sorted(int(match[1]) for match in found if match))
+    names = [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1", "NoDevFiles")]
+    return tuple(int(name) if name.isdecimal() else place for place, name in enumerate(names))
