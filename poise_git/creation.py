@@ -4,37 +4,58 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from poise_git.archive import Archive
 from poise_git.errors import UsageError
 from poise_git.experiment import SETTINGS_FILE
-from poise_git.pipeline.backends import BACKENDS
-from poise_git.pipeline.protocol import load_protocol
+from poise_git.pipeline.protocol import Protocol, load_protocol
 from poise_git.resources import hook_files, template_files
 
+# What a backend starts with where nobody chooses.
+DEFAULT_PROTOCOLS = {"testbed": "testbed", "verl": "cpu-smoke"}
 
-def create_archive(directory: Path, *, backend: str = "testbed", directive: str = "") -> Archive:
-    """Render the template into `directory` and commit it.
+
+def create_archive(
+    directory: Path, *, backend: str | None = None, protocol: str | None = None, directive: str = ""
+) -> Archive:
+    """Render the template into `directory` and commit it; `poise.yaml` names the protocol.
+
+    Args:
+        directory: does not exist, or is empty.
+        backend: None is the protocol's, or the testbed where that is None too.
+        protocol: of the template, by name; None is the backend's default.
+        directive: what to look for, in words.
 
     Raises:
-        UsageError: no protocol of the template runs on `backend`.
+        UsageError: the template has no such protocol, or it runs on another backend.
         ArchiveError: the directory is not empty, or holds a repository that is no archive.
     """
     files = template_files()
-    protocols = {
-        protocol.name: protocol
-        for path, text in files.items()
-        if path.startswith("protocols/")
-        for protocol in [load_protocol(text, path)]
-        if protocol.backend == backend
-    }
-    if not protocols:
-        raise UsageError(f"no protocol runs on the backend {backend!r}: choose one of {', '.join(sorted(BACKENDS))}")
-    chosen = {"protocol": next(iter(protocols)), "directive": directive}
+    chosen = {"protocol": _choose(template_protocols(), backend, protocol), "directive": directive}
     for setting, value in chosen.items():
         files[SETTINGS_FILE] = _with_setting(files[SETTINGS_FILE], setting, value)
     return Archive.create(directory, files, hook_files())
+
+
+def template_protocols() -> dict[str, Protocol]:
+    """The protocols of a new archive, by name."""
+    loaded = (load_protocol(text, path) for path, text in template_files().items() if path.startswith("protocols/"))
+    return {protocol.name: protocol for protocol in loaded}
+
+
+def _choose(protocols: Mapping[str, Protocol], backend: str | None, protocol: str | None) -> str:
+    if protocol is None:
+        return DEFAULT_PROTOCOLS[backend or "testbed"]
+    if protocol not in protocols:
+        raise UsageError(f"no protocol {protocol!r} in the template: choose one of {', '.join(sorted(protocols))}")
+    if backend is not None and protocols[protocol].backend != backend:
+        known = sorted(name for name, found in protocols.items() if found.backend == backend)
+        raise UsageError(
+            f"protocol {protocol} runs on {protocols[protocol].backend}, not on {backend}: choose {' or '.join(known)}"
+        )
+    return protocol
 
 
 def _with_setting(text: str, setting: str, value: str) -> str:

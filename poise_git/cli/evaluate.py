@@ -2,30 +2,60 @@ from __future__ import annotations
 
 import click
 
-from poise_git.cli.common import candidate_argument, json_option, open_archive, print_json, protocol_option
+from poise_git.cli.common import (
+    candidate_argument,
+    executor_options,
+    json_option,
+    open_archive,
+    print_json,
+    protocol_option,
+)
 
 
-@click.command(name="evaluate", epilog="Example: poise-git evaluate av-grpo --protocol testbed")
-@candidate_argument("ref")
+@click.command(
+    name="evaluate",
+    epilog="""\b
+Examples:
+  poise-git evaluate av-grpo --protocol testbed
+  poise-git evaluate --protocol paper --estimate    what it would cost; needs no candidate and no archive
+""",
+)
+@candidate_argument("ref", required=False)
 @click.option("--workers", type=click.IntRange(min=1), help="Training runs at once (default: one a core).")
+@click.option("--estimate", is_flag=True, help="Say what a run costs, and start nothing.")
+@executor_options
 @protocol_option
 @json_option
-def command(ref: str, workers: int | None, protocol: str | None, as_json: bool) -> None:
+def command(
+    ref: str | None,
+    workers: int | None,
+    estimate: bool,
+    executor: str | None,
+    ray_address: str | None,
+    protocol: str | None,
+    as_json: bool,
+) -> None:
     """Check, train and evaluate one candidate.
 
     Every run of the protocol that the archive does not hold yet; the root's too, where it has none. One that
     failed is tried again.
     """
     from poise_git.archive.entries import ROOT, Status
+    from poise_git.cli.estimating import show_estimate
     from poise_git.cli.render import candidate_data, score_text
     from poise_git.cli.searching import open_step
-    from poise_git.errors import PoiseError
+    from poise_git.errors import PoiseError, UsageError
     from poise_git.experiment import Experiment
     from poise_git.loop import UNEVALUATED
 
+    if estimate:
+        show_estimate(protocol, as_json=as_json)
+        return
+    if ref is None:
+        raise UsageError("name a candidate, or ask what a run costs: poise-git evaluate --estimate")
     experiment = Experiment.load(open_archive(), protocol=protocol)
     candidate = experiment.archive.resolve(ref)
-    with open_step(experiment, quiet=as_json, workers=workers) as search:
+    with open_step(experiment, quiet=as_json, workers=workers, executor=executor, ray_address=ray_address) as search:
         search.prepare()
         search.train([ROOT], UNEVALUATED)
         untried = candidate.status_under(experiment.protocol.hash) is not Status.EVALUATED

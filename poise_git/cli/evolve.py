@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from poise_git.cli.common import protocol_option
+from poise_git.cli.backends import backend_option
+from poise_git.cli.common import executor_options, protocol_option
 
 
 @click.command(
@@ -26,6 +27,8 @@ Examples:
 @click.option("--directive", help="What to look for, in words (poise.yaml: directive).")
 @click.option("--seed", type=int, help="Seed of the search (poise.yaml: seed).")
 @click.option("--budget-hours", type=click.FloatRange(min=0, min_open=True), help="Stop after so many hours.")
+@executor_options
+@backend_option
 @protocol_option
 @click.option("--json", "as_json", is_flag=True, help="Print every event as one line of JSON.")
 def command(
@@ -39,6 +42,9 @@ def command(
     directive: str | None,
     seed: int | None,
     budget_hours: float | None,
+    executor: str | None,
+    ray_address: str | None,
+    backend: str | None,
     protocol: str | None,
     as_json: bool,
 ) -> None:
@@ -54,9 +60,9 @@ def command(
     from poise_git.cli.common import directory
     from poise_git.cli.progress import Start, show_progress
     from poise_git.cli.report import result_document, result_text
-    from poise_git.cli.searching import open_search
+    from poise_git.cli.searching import on_executor, open_search
     from poise_git.creation import create_archive
-    from poise_git.errors import BudgetReached, NotAnArchive
+    from poise_git.errors import BudgetReached, NotAnArchive, UsageError
     from poise_git.experiment import Experiment
     from poise_git.loop import Goal
 
@@ -66,9 +72,14 @@ def command(
     except NotAnArchive:
         if target is None:
             raise
-        archive = create_archive(place, directive=directive or "")
+        archive = create_archive(place, backend=backend, protocol=protocol, directive=directive or "")
         click.echo(f"made an archive in {archive.root}", err=as_json)
     experiment = Experiment.load(archive, protocol=protocol, directive=directive)
+    if backend not in (None, experiment.protocol.backend):
+        raise UsageError(
+            f"protocol {experiment.protocol.name} runs on {experiment.protocol.backend}, not on {backend}: "
+            f"name one with --protocol"
+        )
     asked = {"parents": parents, "proposals": proposals}
     search_settings = experiment.settings.search.model_copy(
         update={name: value for name, value in asked.items() if value is not None}
@@ -76,7 +87,7 @@ def command(
     settings = experiment.settings.model_copy(
         update={"search": search_settings, "seed": experiment.settings.seed if seed is None else seed}
     )
-    experiment = replace(experiment, settings=settings)
+    experiment = replace(experiment, settings=on_executor(settings, executor, ray_address))
     if candidates is None and rounds is None and budget_hours is None:
         candidates = 10
     goal = Goal(candidates, rounds, budget_hours)

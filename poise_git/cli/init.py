@@ -4,14 +4,15 @@ from pathlib import Path
 
 import click
 
-from poise_git.pipeline.backends import BACKENDS
+from poise_git.cli.backends import backend_option
 
 
 @click.command(name="init", epilog="Example: poise-git init my-search --directive 'accurate and concise'")
 @click.argument("target", metavar="[DIR]", type=click.Path(path_type=Path, file_okay=False), required=False)
-@click.option("--backend", type=click.Choice(sorted(BACKENDS)), default="testbed", show_default=True)
+@backend_option
+@click.option("--protocol", metavar="P", help="A file of protocols/ without its ending (default: the backend's).")
 @click.option("--directive", default="", help="What to look for, in words; kept in poise.yaml.")
-def command(target: Path | None, backend: str, directive: str) -> None:
+def command(target: Path | None, backend: str | None, protocol: str | None, directive: str) -> None:
     """Make a new archive from the template.
 
     DIR must be empty or not exist; the default is the current directory.
@@ -19,6 +20,7 @@ def command(target: Path | None, backend: str, directive: str) -> None:
     from poise_git.cli.common import directory
     from poise_git.creation import create_archive
 
-    archive = create_archive(directory() / target if target else directory(), backend=backend, directive=directive)
+    place = directory() / target if target else directory()
+    archive = create_archive(place, backend=backend, protocol=protocol, directive=directive)
     click.echo(f"made an archive in {archive.root}")
     click.echo(f"next: poise-git evolve {archive.root}    or edit poise.yaml first")

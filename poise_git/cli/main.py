@@ -26,6 +26,7 @@ VERBS = (
     "reflect",
     "confirm",
     "doctor",
+    "gpu-check",
 )
 INTERRUPTED = 130
 
@@ -39,7 +40,7 @@ class Verbs(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
             return None
-        command = importlib.import_module(f"poise_git.cli.{name}").command
+        command = importlib.import_module(f"poise_git.cli.{name.replace('-', '_')}").command
         assert isinstance(command, click.Command)
         return command
 

@@ -19,7 +19,9 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
     package.mkdir()
     for path, text in template_files().items():
         if path.startswith("recipe/"):
-            (package / path.removeprefix("recipe/")).write_text(text)
+            file = package / path.removeprefix("recipe/")
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text)
     sys.path.insert(0, str(folder))
     yield importlib.import_module("template_recipe.algorithm")
     sys.path.remove(str(folder))

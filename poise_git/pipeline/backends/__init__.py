@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from poise_git.errors import UsageError
+from poise_git.pipeline.equipment import Equipment
+from poise_git.pipeline.estimate import CostEstimate
 from poise_git.pipeline.interface import Backend
+from poise_git.pipeline.protocol import Protocol
 
 
 def _testbed() -> Backend:
@@ -14,7 +18,13 @@ def _testbed() -> Backend:
     return TestbedBackend()
 
 
-BACKENDS: dict[str, Callable[[], Backend]] = {"testbed": _testbed}
+def _verl() -> Backend:
+    from poise_git.pipeline.backends.verl.backend import VerlBackend
+
+    return VerlBackend()
+
+
+BACKENDS: dict[str, Callable[[], Backend]] = {"testbed": _testbed, "verl": _verl}
 
 
 def backend_named(name: str) -> Backend:
@@ -22,3 +32,35 @@ def backend_named(name: str) -> Backend:
     if name not in BACKENDS:
         raise UsageError(f"no backend {name!r}: choose one of {', '.join(sorted(BACKENDS))} in the protocol file")
     return BACKENDS[name]()
+
+
+def estimate_cost(protocol: Protocol, file: str) -> CostEstimate:
+    """What one run of `protocol`, which was read from `file`, costs; nothing runs and nothing optional is loaded.
+
+    Raises:
+        SettingsError: the protocol is wrong.
+        UsageError: an unknown backend, or one that cannot tell.
+    """
+    if protocol.backend == "testbed":
+        from poise_git.pipeline.backends.testbed.estimate import estimate_cost as estimate
+    elif protocol.backend == "verl":
+        from poise_git.pipeline.backends.verl.estimate import estimate_cost as estimate
+    else:
+        raise UsageError(f"the backend {protocol.backend!r} of protocol {protocol.name} has no estimate")
+    return estimate(protocol, file)
+
+
+def obstacles(protocol: Protocol, file: str, machine: Equipment, base: Path) -> tuple[str, ...]:
+    """Why `protocol` cannot run on `machine`, one line each; its paths are relative to `base`.
+
+    Raises:
+        SettingsError: the protocol is wrong.
+        UsageError: an unknown backend.
+    """
+    if protocol.backend == "verl":
+        from poise_git.pipeline.backends.verl.obstacles import obstacles as found
+
+        return found(protocol, file, machine, base)
+    # Whatever else one needs has come with poise-git, but a task's own package, which validation looks for.
+    backend_named(protocol.backend).validate(protocol, file)
+    return ()

@@ -77,6 +77,7 @@ def load_algorithm(recipe: Mapping[str, str], folder: Path, package: str) -> Mod
     home = folder / package
     home.mkdir()
     for name, text in recipe.items():
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).write_text(text, encoding="utf-8")
     spec = importlib.util.spec_from_file_location(package, home / "__init__.py", submodule_search_locations=[str(home)])
     assert spec is not None

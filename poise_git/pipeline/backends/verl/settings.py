@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 from poise_git.errors import SettingsError
 from poise_git.pipeline.backends.verl.sources import AnswerFormat, SuiteSettings, SuiteSource
 from poise_git.pipeline.protocol import Protocol
-from poise_git.settings import PositiveInt, StrictModel
+from poise_git.settings import PositiveInt, Share, StrictModel
 
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Natural = Annotated[int, Field(ge=0)]
@@ -30,8 +30,24 @@ class HubModelSettings(StrictModel):
     revision: Revision | None = None
 
 
+class DemonstrationSettings(StrictModel):
+    """Sums that a generated model is taught before reinforcement learning begins, so that it has something to improve.
+
+    Of the demonstrations a share `valid` is in the answer's form (boxed), and of those a share `correct` is right: a
+    policy that imitates them is valid and correct about as often.
+    """
+
+    lowest: int = 0
+    highest: int = 9
+    valid: Share = 0.6
+    correct: Share = 0.5
+    steps: PositiveInt = 400
+    batch: PositiveInt = 64
+    learning_rate: Positive = 3e-3
+
+
 class TinyModelSettings(StrictModel):
-    """A Qwen2 with random weights and a byte-level tokenizer, made on the spot."""
+    """A Qwen2 with a byte-level tokenizer, made on the spot: random weights, or taught by `demonstrations`."""
 
     name: Literal["tiny-qwen2"]
     layers: PositiveInt = 2
@@ -39,6 +55,7 @@ class TinyModelSettings(StrictModel):
     heads: PositiveInt = 2
     feedforward: PositiveInt = 128
     positions: PositiveInt = 512
+    demonstrations: DemonstrationSettings | None = None
     seed: Natural = 0
 
     @model_validator(mode="after")

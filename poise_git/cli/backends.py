@@ -1,0 +1,17 @@
+"""The option that names a backend; apart from the other options because it loads the list of them."""
+
+from __future__ import annotations
+
+import click
+
+from poise_git.cli.common import Function
+from poise_git.pipeline.backends import BACKENDS
+
+
+def backend_option(function: Function) -> Function:
+    return click.option(
+        "--backend",
+        type=click.Choice(sorted(BACKENDS)),
+        default=None,
+        help="What trains and evaluates (default: the protocol's).",
+    )(function)

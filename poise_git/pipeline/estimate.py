@@ -1,0 +1,45 @@
+"""What a protocol's runs will cost, said before anything starts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A counted thing of one run, from `low` to `high`; both are the same where the protocol fixes it."""
+
+    name: str
+    low: float
+    high: float
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Hours of one run on one kind of hardware; `assumption` says at what speed."""
+
+    hardware: str
+    low: float
+    high: float
+    unit: str
+    assumption: str
+
+
+@dataclass(frozen=True)
+class CostEstimate:
+    """Of one run (one candidate, one seed).
+
+    Attributes:
+        quantities: steps, prompts, tokens, operations.
+        costs: one for each kind of hardware.
+        notes: what the figures leave out, and where the formulas come from.
+    """
+
+    quantities: tuple[Quantity, ...]
+    costs: tuple[Cost, ...]
+    notes: tuple[str, ...]
+
+    def to_data(self) -> dict[str, Any]:
+        return asdict(self)
