@@ -30,6 +30,8 @@ _OPEN_FILES = 65536
 # The child ends itself at its limits, with a reason; this is for one that does not.
 _GRACE_SECONDS = 300
 _DEVICES = "nvidia*"
+# Of `SuiteScores`, what is compared between candidates.
+_DETAILS = ("valid_rate", "cut_off_rate", "timed_out", "mean_words")
 
 
 class VerlBackend:
@@ -111,7 +113,8 @@ class VerlBackend:
             values=values,
             details={suite: _details(suites[suite]) for suite in weights},
             series=trained.series,
-            curve=({"step": _settings(job.protocol).steps, "overall": overall, **values},),
+            # With every problem's right answers, so that runs can be compared problem by problem.
+            curve=({"step": _settings(job.protocol).steps, "overall": overall, **values, **_correct(suites)},),
             cpu_seconds=trained.cpu_seconds + sum(shard.cpu_seconds for shard in evaluated),
         )
 
@@ -207,9 +210,16 @@ def _workspace(job: Job) -> Path:
 
 
 def _details(figures: Mapping[str, Any]) -> dict[str, float]:
-    """All but the value; of the problems, how often each was answered right."""
-    counts = {f"correct/{problem}": float(count) for problem, count in figures["correct"].items()}
-    return {name: float(figures[name]) for name in figures if name not in ("value", "correct")} | counts
+    return {name: float(figures[name]) for name in _DETAILS}
+
+
+def _correct(suites: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """How many of a problem's responses were right, for all problems of all suites."""
+    return {
+        f"correct/{suite}/{problem}": float(count)
+        for suite, figures in suites.items()
+        for problem, count in figures["correct"].items()
+    }
 
 
 def _write_whole(file: Path, text: str) -> None:
