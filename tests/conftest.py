@@ -8,9 +8,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from poise_git.archive import Archive
 from poise_git.creation import create_archive
+
+# A slow machine is no failure.
+settings.register_profile("any-machine", deadline=None)
+settings.load_profile("any-machine")
 
 PROTOCOLS = Path(__file__).parent / "protocols"
 

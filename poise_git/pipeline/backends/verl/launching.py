@@ -14,6 +14,8 @@ from poise_git.pipeline.backends.verl.broken_packages import broken_packages
 
 WORKER = "poise_git.pipeline.backends.verl.worker"
 HIDDEN = "POISE_HIDDEN_MODULES"
+# transformers imports it where it finds it, for a kind of decoding that is not used here: a second a process.
+_UNUSED = ("sklearn",)
 _TAIL = 1 << 16
 
 
@@ -52,7 +54,7 @@ def environment(device: str, folder: Path, gpus: Sequence[int], *, threads: int)
         "VLLM_DO_NOT_TRACK": "1",
         "VERL_USE_EXTERNAL_PLUGINS": "none",
         "HYDRA_FULL_ERROR": "1",
-        HIDDEN: ",".join(broken_packages()),
+        HIDDEN: ",".join((*broken_packages(), *_UNUSED)),
     }
     if device == "cpu":
         _stand_in_for_vllm(packages)

@@ -114,7 +114,7 @@ def test_what_training_leaves_is_what_evaluation_reads(protocol: Protocol, confi
     # verl loads what it has; a model in Hugging Face format is not among it.
     assert checkpoint.load_contents == ["model", "optimizer", "extra"]
     assert config.trainer.default_local_dir == "/scratch/checkpoints"
-    assert checkpoint_folder(places(), 30) == Path("/scratch/checkpoints/global_step_30/actor/huggingface")
+    assert checkpoint_folder(places().checkpoints, 30) == Path("/scratch/checkpoints/global_step_30/actor/huggingface")
 
 
 def test_paths_with_special_characters_arrive(config_folder: Path) -> None:
