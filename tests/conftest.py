@@ -20,6 +20,11 @@ settings.load_profile("any-machine")
 PROTOCOLS = Path(__file__).parent / "protocols"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first, so that nobody waits for it alone at the end."""
+    items.sort(key=lambda item: item.path.name != "test_end_to_end.py")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _cache_of_base_policies(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Base policies of tests stay out of the user's cache; test processes of one run share theirs."""

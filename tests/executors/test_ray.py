@@ -29,8 +29,8 @@ from poise_git.pipeline.sandbox import Sandbox
 from poise_git.settings import ExecutorSettings, PoiseSettings, SandboxSettings
 from tests.executors.conftest import MakeJob, figures
 
-ray = pytest.importorskip("ray")
-pytestmark = pytest.mark.slow
+ray = pytest.importorskip("ray", reason="pip install 'poise-git[verl-cpu]'")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 
 ONE = Demand(Resources(), Resources())
 SLOWLY = "__import__('time').sleep(1)"

@@ -1,0 +1,170 @@
+"""The whole of it on the shipped protocol `cpu-smoke`: killed in the middle of training, gone on with, evolved.
+
+Real verl, real vLLM, a real archive and the real command, on two cores. Everything in this file runs once, in order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+
+from poise_git.archive import Archive
+from poise_git.archive.entries import Run, Status
+from poise_git.pipeline.backends.verl.series import SERIES
+from tests.conftest import git
+from tests.pipeline.backends.verl.conftest import require_verl
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400), pytest.mark.xdist_group("verl")]
+
+CHECKPOINT, STEPS = 10, 30
+
+
+@dataclass
+class Search:
+    """A search in a folder of its own, with a cache of its own, by the command line."""
+
+    folder: Path
+    cache: Path
+    printed: str = ""
+    attempts: list[int] = field(default_factory=list)
+    """First step of every start of the root's training."""
+
+    def start(self) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "poise_git", "evolve", str(self.folder), "--backend", "verl"]
+        return subprocess.Popen(
+            [*command, "--protocol", "cpu-smoke", "--candidates", "1"],
+            env={**os.environ, "XDG_CACHE_HOME": str(self.cache)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def processes(self) -> list[int]:
+        """Of this search, wherever they are in the tree: all have a path of its cache open, or on the command line."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                command = (process / "cmdline").read_bytes()
+                folder = os.readlink(process / "cwd")
+                environment = (process / "environ").read_bytes()
+            except OSError:
+                continue
+            marks = (command, folder.encode(), environment)
+            if int(process.name) != os.getpid() and any(str(self.cache).encode() in mark for mark in marks):
+                found.append(int(process.name))
+        return found
+
+    def steps(self) -> list[list[int]]:
+        """The steps that each start of a running training has logged."""
+        files = sorted(self.cache.glob("poise-git/runs/*/child/metrics-*.jsonl"))
+        return [[int(step) for step in re.findall(r'^\{"step": ?(\d+)', file.read_text(), re.M)] for file in files]
+
+    def run(self, name: str) -> Run:
+        (run,) = Archive.open(self.folder).runs(name)
+        return run
+
+
+def wait_until(happens: Callable[[], object], seconds: float, process: subprocess.Popen[str] | None = None) -> None:
+    end = time.monotonic() + seconds
+    while not happens():
+        assert time.monotonic() < end
+        if process is not None and process.poll() is not None:
+            raise AssertionError(f"ended too early: {process.communicate()[0]}")
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def search(tmp_path_factory: pytest.TempPathFactory) -> Search:
+    require_verl()
+    folder = tmp_path_factory.mktemp("verl")
+    search = Search(folder / "search", folder / "cache")
+    first = search.start()
+    try:
+        wait_until(lambda: any(steps and max(steps) > CHECKPOINT + 1 for steps in search.steps()), 900, first)
+    finally:
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
+    wait_until(lambda: not search.processes(), 30)
+    second = search.start()
+    try:
+        wait_until(lambda: len(search.steps()) > 1 and search.steps()[1], 600, second)
+        search.attempts = [steps[0] for steps in search.steps()]
+        search.printed, _ = second.communicate(timeout=1200)
+    finally:
+        if second.poll() is None:
+            os.killpg(second.pid, signal.SIGKILL)
+            second.wait()
+    assert second.returncode == 0, search.printed
+    return search
+
+
+def test_interrupted_training_went_on_from_its_checkpoint(search: Search) -> None:
+    assert search.attempts == [1, CHECKPOINT + 1]
+
+
+def test_no_process_is_left(search: Search) -> None:
+    """After a SIGKILL this was asked before going on; here after a good end."""
+    wait_until(lambda: not search.processes(), 30)
+
+
+def test_reward_rises_visibly(search: Search) -> None:
+    reward = search.run("grpo").series["reward"]
+    assert len(reward) == STEPS
+    assert fmean(reward[-5:]) > fmean(reward[:5]) + 0.15
+
+
+def test_the_trajectory_is_whole(search: Search) -> None:
+    for candidate in Archive.open(search.folder).genealogy():
+        series = search.run(candidate.name).series
+        assert set(series) == set(SERIES)
+        assert all(len(values) == STEPS for values in series.values())
+
+
+def test_vllm_evaluated_what_was_trained(search: Search) -> None:
+    """The trained policy is better than its base, which is right about one time in three."""
+    run = search.run("grpo")
+    assert run.values["sums"] > 0.4
+    assert run.details["sums"]["valid_rate"] > 0.7
+    (point,) = run.curve
+    counts = [count for name, count in point.items() if name.startswith("correct/sums/")]
+    assert len(counts) == 32
+    assert sum(counts) / (32 * 4) == pytest.approx(run.values["sums"])
+
+
+def test_evidence_and_reflection_are_in_git(search: Search) -> None:
+    archive = Archive.open(search.folder)
+    names = [candidate.name for candidate in archive.genealogy()]
+    (child,) = set(names) - {"grpo"}
+    for candidate in archive.genealogy():
+        (protocol,) = {search.run(candidate.name).protocol}
+        assert candidate.status_under(protocol) is Status.EVALUATED
+    files = git(search.folder, "ls-tree", "-r", "--name-only", f"evidence/{child}").split()
+    assert {f"evidence/{child}/{file}" for file in ("proposal.yaml", "metrics.yaml", "reflection.md")} <= set(files)
+    assert child in search.printed
+    # Checkpoints and weights are nowhere in it.
+    sizes = git(search.folder, "cat-file", "--batch-all-objects", "--batch-check=%(objectsize)").split()
+    assert max(map(int, sizes)) < 200_000
+    git(search.folder, "fsck", "--strict")
+
+
+def test_nothing_of_a_finished_run_stays_in_the_cache(search: Search) -> None:
+    assert not [path for path in (search.cache / "poise-git" / "runs").iterdir() if path.is_dir()]
+
+
+def test_the_training_data_has_a_report_on_overlaps(search: Search) -> None:
+    (report,) = (search.cache / "poise-git" / "training-data").glob("*.json")
+    found = json.loads(report.read_text())
+    assert found["rows"] == 512
+    assert found["overlaps"]["sums"]["exact"] > 0, "25 questions are in both, and it says so"
