@@ -54,12 +54,20 @@ class Follower:
     _seen: int = field(default=0, init=False)
 
     def new_steps(self) -> Iterator[tuple[int, Values]]:
-        """The steps that ended since the last call: number and values, costs among them."""
+        """The steps that ended since the last call: number and values, costs among them.
+
+        Raises:
+            ValueError: a line is not what verl writes.
+        """
         metrics = list(_whole_lines(self.attempt.metrics))
         rollouts = list(_whole_lines(self.attempt.rollouts))
         for place in range(self._seen, min(len(metrics), len(rollouts))):
             self._seen += 1
-            yield int(metrics[place]["step"]), _values(metrics[place]["data"], rollouts[place])
+            try:
+                found = int(metrics[place]["step"]), _values(metrics[place]["data"], rollouts[place])
+            except (TypeError, KeyError, AttributeError) as error:
+                raise ValueError(f"line {place + 1} of the trainer's metrics is not what verl writes") from error
+            yield found
 
 
 def trajectory(attempts: Iterable[Attempt], steps: int) -> dict[str, list[float]]:
