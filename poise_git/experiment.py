@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from poise_git.analysis.evidence import ClaimVerdict, Evidence
@@ -14,6 +14,7 @@ from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Candidate, Estimate, Metrics, Proposal, Run
 from poise_git.archive.genealogy import Genealogy
 from poise_git.errors import NotAnArchive, UsageError
+from poise_git.pipeline.cache import cache_folder
 from poise_git.pipeline.interface import Job
 from poise_git.pipeline.protocol import Protocol, load_protocol
 from poise_git.search.context import Context
@@ -96,11 +97,13 @@ class Experiment:
         found = {run.seed: run for run in self.archive.runs(name) if run.protocol == self.protocol.hash}
         return [found[seed] for seed in sorted(seeds) if seed in found]
 
-    def job(self, name: str, seed: int, scratch: Path) -> Job:
-        folder = scratch / f"{name}-{seed}"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        return Job(name, self.archive.recipe(name), self.protocol, seed, folder)
+    def job(self, name: str, seed: int) -> Job:
+        """A training run, in the scratch folder that an interrupted attempt at the same run would have left."""
+        job = Job(name, self.archive.recipe(name), self.protocol, seed, Path())
+        place = hashlib.sha256(str(self.archive.root).encode()).hexdigest()[:16]
+        folder = cache_folder("runs") / place / f"{name}-{job.key}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return replace(job, scratch=folder)
 
     def context(self, genealogy: Genealogy, parent: str, taken_names: Iterable[str], seed: int) -> Context:
         return assemble_context(

@@ -10,6 +10,7 @@ finished runs from the notes, and only what is missing is done.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -287,13 +288,8 @@ class Search:
             return check_candidate(recipe, proposal.claims, parent, self.sandbox, Path(scratch))
 
     def prepare(self) -> None:
-        """Whatever all runs share, made once per machine."""
-        self.backend.prepare(
-            self.protocol,
-            self.sandbox,
-            lambda progress: self.observe(events.Preparing(progress)),
-            self.executor.workers,
-        )
+        """What all runs share, made once on every machine that runs them."""
+        self.executor.prepare(self.protocol, lambda progress: self.observe(events.Preparing(progress)))
 
     @property
     def archive(self) -> Archive:
@@ -335,25 +331,26 @@ class Search:
             name: set(seeds) - {run.seed for run in self.experiment.runs(name, seeds)} for name in dict.fromkeys(names)
         }
         yield from ((name, None) for name, lacking in missing.items() if not lacking)
-        with tempfile.TemporaryDirectory(prefix="poise-") as scratch:
-            jobs = [
-                self.experiment.job(name, seed, Path(scratch)) for name in missing for seed in sorted(missing[name])
-            ]
-            for outcome in self.executor.run(jobs, self._job_progress):
-                name = outcome.job.candidate
-                if outcome.run:
-                    self.archive.add_run(name, outcome.run)
-                    missing[name].discard(outcome.run.seed)
-                    self.observe(
-                        events.RunEnded(
-                            name,
-                            outcome.run.seed,
-                            utility(outcome.run.values, self.experiment.weights),
-                            outcome.run.cpu_seconds,
-                        )
+        jobs = [self.experiment.job(name, seed) for name in missing for seed in sorted(missing[name])]
+        for outcome in self.executor.run(jobs, self._job_progress):
+            name = outcome.job.candidate
+            if outcome.run:
+                self.archive.add_run(name, outcome.run)
+                missing[name].discard(outcome.run.seed)
+                self.observe(
+                    events.RunEnded(
+                        name,
+                        outcome.run.seed,
+                        utility(outcome.run.values, self.experiment.weights),
+                        outcome.run.cpu_seconds,
                     )
-                if outcome.failure or not missing[name]:
-                    yield name, outcome.failure
+                )
+            # Only now that its outcome is archived: what is interrupted before goes on from here.
+            shutil.rmtree(outcome.job.scratch, ignore_errors=True)
+            if outcome.failure or not missing[name]:
+                yield name, outcome.failure
+        for dropped in jobs:
+            shutil.rmtree(dropped.scratch, ignore_errors=True)
 
     def _fail(self, name: str, stage: str, reason: str) -> None:
         """A failed candidate keeps its branches, with the stage and the reason: negative evidence is evidence."""

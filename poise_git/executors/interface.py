@@ -8,7 +8,8 @@ from typing import Protocol as Interface
 
 from poise_git.archive.entries import Run
 from poise_git.errors import RunFailed
-from poise_git.pipeline.interface import Job, Progress
+from poise_git.pipeline.interface import Job, OnProgress, Progress
+from poise_git.pipeline.protocol import Protocol
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,9 @@ class Outcome:
 
 
 class Executor(Interface):
-    workers: int
+    def prepare(self, protocol: Protocol, on_progress: OnProgress) -> None:
+        """Make what all runs of the protocol share, wherever they will run; see `Backend.prepare`."""
+        ...
 
     def run(self, jobs: Sequence[Job], on_progress: Callable[[Job, Progress], None]) -> Iterator[Outcome]:
         """Run all jobs, several at once, and yield each as it ends, in any order.

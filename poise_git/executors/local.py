@@ -15,6 +15,7 @@ from poise_git.executors.interface import Outcome
 from poise_git.executors.machine import Machine
 from poise_git.executors.stages import carry_out, claim_of
 from poise_git.pipeline.interface import Backend, Cancelled, Demand, Job, OnProgress, Progress
+from poise_git.pipeline.protocol import Protocol
 from poise_git.pipeline.sandbox import Sandbox
 
 
@@ -35,6 +36,9 @@ class LocalExecutor:
         self._devices: queue.SimpleQueue[tuple[int, ...]] = queue.SimpleQueue()
         for slot in range(self.workers):
             self._devices.put(machine.gpus[slot * claim.gpus : (slot + 1) * claim.gpus])
+
+    def prepare(self, protocol: Protocol, on_progress: OnProgress) -> None:
+        self.backend.prepare(protocol, self.sandbox, on_progress, self.workers)
 
     def run(self, jobs: Sequence[Job], on_progress: Callable[[Job, Progress], None]) -> Iterator[Outcome]:
         stop = {(job.candidate, job.seed): threading.Event() for job in jobs}

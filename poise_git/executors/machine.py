@@ -12,7 +12,7 @@ from poise_git.errors import UsageError
 from poise_git.pipeline.interface import Resources
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
-_DEVICE = re.compile(r"nvidia(\d+)")
+_DEVICE = re.compile(r"nvidia\d+")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def visible_gpus(devices: Path = Path("/dev")) -> tuple[int, ...]:
     """
     visible = os.environ.get(_VISIBLE)
     if visible is None:
-        found = (_DEVICE.fullmatch(node.name) for node in devices.glob("nvidia*"))
-        return tuple(sorted(int(match[1]) for match in found if match))
+        # CUDA counts what it sees from 0, whatever the nodes of a container are called.
+        return tuple(range(sum(1 for node in devices.glob("nvidia*") if _DEVICE.fullmatch(node.name))))
     names = [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1", "NoDevFiles")]
     return tuple(int(name) if name.isdecimal() else place for place, name in enumerate(names))

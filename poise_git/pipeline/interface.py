@@ -57,7 +57,8 @@ class Demand:
 class Job:
     """One training run to be done.
 
-    `scratch` is a folder of its own that may be deleted afterwards; `gpus` are the indices of the devices that the
+    `scratch` is a folder of its own, in which an interrupted attempt at the same job may have left what it had, and
+    that is deleted once the job's outcome is archived; `gpus` are the indices of the devices that the
     executor assigns to the task in hand.
     """
 

@@ -62,6 +62,9 @@ def join_cluster(address: str | None, gpus: Sequence[int] | None = None) -> Iter
         os.environ.setdefault(name, value)
     if address is None:
         machine = Machine.here(gpus)
+        if gpus is not None:
+            # Ray counts devices; which ones they are it takes from here.
+            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
         ray.init("local", num_cpus=machine.cores, num_gpus=len(machine.gpus), include_dashboard=False, **quiet)
     else:
         try:

@@ -19,7 +19,8 @@ from poise_git.executors.ray.board import Board
 from poise_git.executors.ray.cluster import NAMESPACE, Cluster
 from poise_git.executors.ray.orders import Broken, Ended, Failed, News, Order
 from poise_git.executors.stages import claim_of
-from poise_git.pipeline.interface import Backend, Demand, Job, Progress, Trained
+from poise_git.pipeline.interface import Backend, Demand, Job, OnProgress, Progress, Trained
+from poise_git.pipeline.protocol import Protocol
 from poise_git.settings import PoiseSettings
 
 # Seconds that the board waits for news before it says that there are none.
@@ -42,7 +43,6 @@ class RayExecutor:
 
     def __init__(self, cluster: Cluster, backend: Backend, demand: Demand, settings: PoiseSettings, board: str) -> None:
         cluster.require(claim_of(demand))
-        self.workers = settings.workers or cluster.cores
         self._backend, self._demand, self._settings = backend, demand, settings
         self._name = board
         # Found when there is something to run: whoever opens an executor may still find the archive locked by a
@@ -57,6 +57,9 @@ class RayExecutor:
     ) -> None:
         if self._board is not None:
             ray.kill(self._board)
+
+    def prepare(self, protocol: Protocol, on_progress: OnProgress) -> None:
+        """Nothing here: every worker prepares its machine before it trains, once."""
 
     def run(self, jobs: Sequence[Job], on_progress: Callable[[Job, Progress], None]) -> Iterator[Outcome]:
         wanted: dict[str, list[Job]] = {}

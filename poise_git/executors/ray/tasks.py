@@ -14,6 +14,7 @@ from typing import Any
 import ray
 
 from poise_git.errors import RunFailed
+from poise_git.executors.machine import visible_gpus
 from poise_git.executors.ray.orders import Failed, Figures, Order, pack, unpack
 from poise_git.pipeline.backends import backend_named
 from poise_git.pipeline.interface import Backend, Evaluated, Job, Progress, Trained
@@ -67,7 +68,8 @@ def _sandbox(settings: SandboxSettings) -> Sandbox:
 @contextmanager
 def _workspace(order: Order) -> Iterator[Job]:
     """The job in its scratch folder: the shared one, where an earlier attempt's checkpoints are, or a new one."""
-    gpus = tuple(int(index) for index in ray.get_gpu_ids())
+    # Ray has made just these visible, by whatever name.
+    gpus = visible_gpus() if ray.get_gpu_ids() else ()
     if order.shared:
         shared = Path(order.shared)
         shared.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -62,7 +63,9 @@ class TestbedBackend:
         # Beside the weights, so that a candidate cannot have prepared the place they are moved to.
         folder, weights = job.scratch / TRAINING_FOLDER, job.scratch / WEIGHTS_FOLDER
         recipe = folder / trainer.RECIPE_FOLDER
-        weights.mkdir(exist_ok=True)
+        for left_by_another_attempt in (folder, weights):
+            shutil.rmtree(left_by_another_attempt, ignore_errors=True)
+        weights.mkdir()
         recipe.mkdir(parents=True, exist_ok=True)
         for name, text in job.recipe.items():
             (recipe / Path(name).name).write_text(text, encoding="utf-8")

@@ -1,12 +1,13 @@
-"""verl as a backend: train in one sandbox, evaluate in others, keep what an interrupted run has until it is done.
+"""verl as a backend: train in one sandbox, evaluate in others.
 
-A run's workspace lies in the cache, under the job's key: verl's checkpoints, so that training goes on where it was
-stopped, and then the trained weights, so that a lost evaluation does not train again.
+A job's scratch folder keeps verl's checkpoints, so that training goes on where it was stopped, and then the trained
+weights, so that an evaluation that was stopped does not train again.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 from collections.abc import Mapping, Sequence
@@ -15,21 +16,24 @@ from pathlib import Path
 from typing import Any
 
 from poise_git.archive.entries import Run
-from poise_git.errors import RunFailed
+from poise_git.errors import PoiseError, RunFailed
 from poise_git.pipeline.backends.verl import evaluation, training
 from poise_git.pipeline.backends.verl.configuration import checkpoint_folder
 from poise_git.pipeline.backends.verl.preparation import Prepared, assemble_weights, prepare, suite_problems
+from poise_git.pipeline.backends.verl.replies import EvaluationReply, Failure, Reply, StepReply, TrainingReply, parse
 from poise_git.pipeline.backends.verl.settings import VerlSettings, parse_settings
 from poise_git.pipeline.backends.verl.versions import check_versions
-from poise_git.pipeline.cache import cache_folder, locked
 from poise_git.pipeline.interface import Demand, Evaluated, Job, OnProgress, Progress, Resources, Trained
 from poise_git.pipeline.protocol import Protocol
-from poise_git.pipeline.sandbox import Allowance, ChildFailed, Completed, Limits, Sandbox
+from poise_git.pipeline.sandbox import Allowance, ChildFailed, Limits, Sandbox
 
 _OPEN_FILES = 65536
-# The child ends itself at its limits, with a reason; this is for one that does not.
+_PROCESSES = 16384
+# Training ends itself at its limits, with a reason; this is for a child that does not.
 _GRACE_SECONDS = 300
 _DEVICES = "nvidia*"
+# In the scratch folder: all that processes with the candidate in them can write.
+_CHILD = "child"
 # Of `SuiteScores`, what is compared between candidates.
 _DETAILS = ("valid_rate", "cut_off_rate", "timed_out", "mean_words")
 
@@ -42,6 +46,7 @@ class VerlBackend:
         check_versions(settings.hardware.device)
 
     def prepare(self, protocol: Protocol, sandbox: Sandbox, on_progress: OnProgress, workers: int) -> None:
+        check_versions(_settings(protocol).hardware.device)
         on_progress(Progress("model and data", 0, 1))
         prepare(_settings(protocol), sandbox)
         on_progress(Progress("model and data", 1, 1))
@@ -57,19 +62,17 @@ class VerlBackend:
     def train(self, job: Job, sandbox: Sandbox, on_progress: OnProgress, cancelled: threading.Event) -> Trained:
         settings = _settings(job.protocol)
         prepared = prepare(settings, sandbox)
-        workspace = _workspace(job)
-        with locked(workspace.with_suffix(".lock")):
-            finished = workspace / "trained.json"
-            if not finished.exists():
-                completed = self._train(job, settings, prepared, workspace, sandbox, on_progress, cancelled)
-                steps = checkpoint_folder(workspace / "child" / training.CHECKPOINTS, settings.steps)
-                assemble_weights(prepared.model, steps, workspace / "weights")
-                result = {"series": completed.value["series"], "cpu_seconds": completed.cpu_seconds}
-                _write_whole(finished, json.dumps(result))
-                shutil.rmtree(workspace / "child", ignore_errors=True)
+        _start_afresh_unless_made_of(job.scratch, prepared)
+        finished, weights, child = (job.scratch / name for name in ("trained.json", "weights", _CHILD))
+        if not finished.exists():
+            reply, cpu_seconds = self._train(job, settings, prepared, sandbox, on_progress, cancelled)
+            last = checkpoint_folder(child / training.CHECKPOINTS, settings.steps)
+            assemble_weights(prepared.model, child, last, weights)
+            _write_whole(finished, json.dumps({"series": reply.series, "cpu_seconds": cpu_seconds}))
+            shutil.rmtree(child, ignore_errors=True)
         result = json.loads(finished.read_text(encoding="utf-8"))
         series = {name: tuple(values) for name, values in result["series"].items()}
-        return Trained(series, workspace / "weights", float(result["cpu_seconds"]))
+        return Trained(series, weights, float(result["cpu_seconds"]))
 
     def shards(self, protocol: Protocol) -> tuple[str, ...]:
         return tuple(_settings(protocol).evaluation.suites_by_shard())
@@ -90,14 +93,18 @@ class VerlBackend:
         scratch.mkdir(parents=True)
         arguments = {
             "weights": str(trained.weights.absolute()),
+            "cpus": int(self.demand(job.protocol).evaluation.cpus),
             "problems": {suite: [asdict(problem) for problem in listed] for suite, listed in problems.items()},
         }
         child = _Child(
             "evaluate", sum(map(len, problems.values())), settings.limits.evaluation_hours, job, settings, sandbox,
             on_progress, cancelled,
         )  # fmt: skip
-        completed = child.run(f"{evaluation.__name__}:evaluate", arguments, scratch, (trained.weights,))
-        return Evaluated(shard, {"suites": completed.value["suites"]}, completed.cpu_seconds)
+        entry = f"{evaluation.__name__}:{evaluation.evaluate.__name__}"
+        reply, cpu_seconds = child.run(entry, arguments, scratch, (trained.weights,), EvaluationReply)
+        if set(reply.suites) != set(problems):
+            raise RunFailed("evaluate", "the reply is not of the suites that were asked for")
+        return Evaluated(shard, reply.model_dump(mode="json"), cpu_seconds)
 
     def assemble(self, job: Job, trained: Trained, evaluated: Sequence[Evaluated]) -> Run:
         suites: dict[str, Mapping[str, Any]] = {}
@@ -106,7 +113,6 @@ class VerlBackend:
         weights = job.protocol.suite_weights
         values = {suite: float(suites[suite]["value"]) for suite in weights}
         overall = sum(weight * values[suite] for suite, weight in weights.items())
-        shutil.rmtree(_workspace(job), ignore_errors=True)
         return Run(
             protocol=job.protocol.hash,
             seed=job.seed,
@@ -123,12 +129,11 @@ class VerlBackend:
         job: Job,
         settings: VerlSettings,
         prepared: Prepared,
-        workspace: Path,
         sandbox: Sandbox,
         on_progress: OnProgress,
         cancelled: threading.Event,
-    ) -> Completed:
-        recipe, scratch = workspace / "recipe", workspace / "child"
+    ) -> tuple[TrainingReply, float]:
+        recipe, scratch = job.scratch / "recipe", job.scratch / _CHILD
         for folder in (recipe, scratch):
             folder.mkdir(parents=True, exist_ok=True)
         for name, text in job.recipe.items():
@@ -140,14 +145,16 @@ class VerlBackend:
             "model": str(prepared.model),
             "training_data": str(prepared.training_data),
         }
+        entry = f"{training.__name__}:{training.train.__name__}"
+        readable = (recipe, prepared.model, prepared.training_data)
         try:
-            return child.run(
-                f"{training.__name__}:train", arguments, scratch, (recipe, prepared.model, prepared.training_data)
-            )
+            reply, cpu_seconds = child.run(entry, arguments, scratch, readable, TrainingReply)
+            reply.require_whole(settings.steps)
         except RunFailed:
             # What failed is not gone on with: the next try starts afresh.
-            shutil.rmtree(workspace, ignore_errors=True)
+            shutil.rmtree(scratch, ignore_errors=True)
             raise
+        return reply, cpu_seconds
 
 
 class _Child:
@@ -167,9 +174,23 @@ class _Child:
         self._stage, self._total, self._hours = stage, total, hours
         self._job, self._settings, self._sandbox = job, settings, sandbox
         self._on_progress, self._cancelled = on_progress, cancelled
+        self._done = 0
 
-    def run(self, entry: str, arguments: Mapping[str, Any], folder: Path, readable: Sequence[Path]) -> Completed:
-        """Raises RunFailed, Cancelled."""
+    def run(
+        self,
+        entry: str,
+        arguments: Mapping[str, Any],
+        folder: Path,
+        readable: Sequence[Path],
+        expected: type[Reply],
+    ) -> tuple[Reply, float]:
+        """What the child replied, and its CPU seconds.
+
+        Raises:
+            RunFailed: the candidate's fault.
+            PoiseError: it never got as far as its first step, by no fault that is known of the candidate.
+            Cancelled: as asked.
+        """
         cuda = self._settings.hardware.device == "cuda"
         try:
             completed = self._sandbox.run(
@@ -177,7 +198,7 @@ class _Child:
                 {
                     "settings": self._settings.model_dump(mode="json"),
                     "seed": self._job.seed,
-                    "gpus": list(self._job.gpus),
+                    "gpus": [_device_name(index) for index in self._job.gpus],
                     **arguments,
                 },
                 folder,
@@ -186,27 +207,35 @@ class _Child:
                     devices=tuple(sorted(Path("/dev").glob(_DEVICES))) if cuda else (),
                     services=True,
                 ),
-                limits=Limits(wall_seconds=int(self._hours * 3600) + _GRACE_SECONDS, open_files=_OPEN_FILES),
+                limits=Limits(
+                    wall_seconds=int(self._hours * 3600) + _GRACE_SECONDS,
+                    processes=_PROCESSES,
+                    open_files=_OPEN_FILES,
+                ),
                 on_message=self._report,
                 cancelled=self._cancelled,
             )
         except ChildFailed as error:
             raise RunFailed(self._stage, error.reason) from error
-        if "failure" in completed.value:
-            raise RunFailed(self._stage, completed.value["failure"])
-        return completed
+        reply = parse(completed.value, expected, self._stage)
+        if not isinstance(reply, Failure):
+            return reply, completed.cpu_seconds
+        if reply.is_the_machines and self._done == 0:
+            raise PoiseError(
+                f"{self._stage} of {self._job.candidate} could not begin: {reply.reason}; `poise-git gpu-check` says "
+                "what this machine can run, and the same command tries again"
+            )
+        raise RunFailed(self._stage, reply.reason)
 
     def _report(self, message: Mapping[str, Any]) -> None:
-        values = {name: float(value) for name, value in message.items() if name != "done"}
-        self._on_progress(Progress(self._stage, int(message["done"]), self._total, values))
+        step = parse(message, StepReply, self._stage)
+        if not isinstance(step, Failure):
+            self._done = step.done
+            self._on_progress(Progress(self._stage, step.done, self._total, step.values))
 
 
 def _settings(protocol: Protocol) -> VerlSettings:
     return parse_settings(protocol, protocol.name)
-
-
-def _workspace(job: Job) -> Path:
-    return cache_folder("runs") / job.key
 
 
 def _details(figures: Mapping[str, Any]) -> dict[str, float]:
@@ -220,6 +249,24 @@ def _correct(suites: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
         for suite, figures in suites.items()
         for problem, count in figures["correct"].items()
     }
+
+
+def _device_name(index: int) -> str:
+    """As CUDA_VISIBLE_DEVICES calls it: where devices are named by UUID, an index is a place in that list."""
+    names = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    by_place = len(names) > index and not names[index].isdecimal()
+    return names[index] if by_place else str(index)
+
+
+def _start_afresh_unless_made_of(scratch: Path, prepared: Prepared) -> None:
+    """Data or a model that changed since a run was interrupted: what there is of it is of no use."""
+    file = scratch / "made-of.json"
+    made_of = json.dumps({"model": str(prepared.model), "training_data": str(prepared.training_data)})
+    if file.exists() and file.read_text(encoding="utf-8") == made_of:
+        return
+    for left in scratch.iterdir():
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    _write_whole(file, made_of)
 
 
 def _write_whole(file: Path, text: str) -> None:

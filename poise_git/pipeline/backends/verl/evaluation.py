@@ -29,12 +29,12 @@ def evaluate(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
     """Child process: one shard, in the working directory.
 
     Args:
-        arguments: `settings`, `seed`, `weights` (folder in Hugging Face format), `gpus` (indices), and `problems`:
-            suite -> list of problems.
+        arguments: `settings`, `seed`, `weights` (folder in Hugging Face format), `gpus` (names), `cpus` (cores), and
+            `problems`: suite -> list of problems.
         send: gets {"done": problems answered}.
 
     Returns:
-        {"suites": suite -> figures (see `SuiteScores`)}, or {"failure": one line}.
+        {"suites": suite -> figures (see `SuiteScores`)}, or {"failure": one line, "ending": name}.
     """
     settings = VerlSettings.model_validate(arguments["settings"])
     problems = {
@@ -42,7 +42,7 @@ def evaluate(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
         for suite, listed in arguments["problems"].items()
     }
     here = Path.cwd()
-    hardware = settings.hardware
+    device, cpus = settings.hardware.device, int(arguments["cpus"])
     request = Request(
         tuple(_suite_request(settings, suite, listed) for suite, listed in problems.items()),
         _engine(settings, str(arguments["weights"])),
@@ -50,7 +50,7 @@ def evaluate(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
     )
     request.write(here)
     # Here, and not in the trainer's engine, sampling has the machine for itself.
-    variables = environment(hardware.device, here, arguments["gpus"], threads=hardware.cpus)
+    variables = environment(device, here, arguments["gpus"], threads=cpus)
     with (here / LOG).open("ab") as log:
         command = python("poise_git.pipeline.backends.verl.generation", str(here))
         generator = subprocess.Popen(command, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -62,8 +62,9 @@ def evaluate(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
             generator.kill()
             generator.wait()
     if exit_code:
-        return {"failure": str(crash(exit_code, log_tail(here / LOG)))}
-    samples = list(_graded(settings, problems, list(read_responses(here))))
+        ended = crash(exit_code, log_tail(here / LOG))
+        return {"failure": str(ended), "ending": ended.ending.name}
+    samples = list(_graded(settings, problems, list(read_responses(here)), cpus))
     send({"done": sum(map(len, problems.values()))})
     return {
         "suites": {
@@ -101,7 +102,7 @@ def _engine(settings: VerlSettings, weights: str) -> dict[str, Any]:
 
 
 def _graded(
-    settings: VerlSettings, problems: Mapping[str, list[Problem]], answered: list[Responses]
+    settings: VerlSettings, problems: Mapping[str, list[Problem]], answered: list[Responses], cpus: int
 ) -> Iterator[tuple[str, GradedSample]]:
     asked: list[tuple[str, Problem, Question]] = []
     for responses in answered:
@@ -109,7 +110,7 @@ def _graded(
         for text, finished in zip(responses.texts, responses.finished, strict=True):
             question = Question(problem.kind, problem.golds, text, finished, settings.data.answer_format)
             asked.append((responses.suite, problem, question))
-    with Grader(settings.hardware.cpus) as grader:
+    with Grader(cpus) as grader:
         verdicts = grader.grade_all([question for _, _, question in asked])
     for (suite, problem, question), verdict in zip(asked, verdicts, strict=True):
         yield (

@@ -19,7 +19,7 @@ _UNUSED = ("sklearn",)
 _TAIL = 1 << 16
 
 
-def environment(device: str, folder: Path, gpus: Sequence[int], *, threads: int) -> dict[str, str]:
+def environment(device: str, folder: Path, gpus: Sequence[str], *, threads: int) -> dict[str, str]:
     """For a process of verl's or vLLM's: nothing from outside but what finding programs takes.
 
     Writes into `folder` what the process needs to find on its module path.
@@ -67,7 +67,7 @@ def environment(device: str, folder: Path, gpus: Sequence[int], *, threads: int)
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         }
     else:
-        found["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
+        found |= {"CUDA_VISIBLE_DEVICES": ",".join(gpus), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     return found
 
 

@@ -30,7 +30,7 @@ _MODEL = "model"
 
 @dataclass(frozen=True)
 class Prepared:
-    """Places on this machine. `training_data` has its report on overlaps beside it, in JSON."""
+    """Places on this machine; both names say what is in them. `training_data` has its report on overlaps beside it."""
 
     model: Path
     training_data: Path
@@ -76,13 +76,14 @@ def _download(hub: HubModelSettings) -> Path:
         from huggingface_hub import snapshot_download
     except ImportError as error:
         raise UsageError(f"{hub.repository}: needs huggingface_hub: pip install 'poise-git[verl]'") from error
-    folder = cache_folder("models") / f"{hub.repository.replace('/', '--')}-{hub.revision or 'newest'}"
+    name = f"{hub.repository.replace('/', '--')}-{hub.revision or 'newest'}"
+    folder = cache_folder("models") / name
     try:
-        with locked(folder.with_suffix(".lock")):
+        with locked(folder.with_name(f"{name}.lock")):
             if not folder.exists():
                 fetched = snapshot_download(hub.repository, revision=hub.revision, allow_patterns=list(MODEL_FILES))
                 # The hub's cache holds links to files elsewhere, which a sandbox does not show.
-                unfinished = folder.with_suffix(".part")
+                unfinished = folder.with_name(f"{name}.part")
                 shutil.rmtree(unfinished, ignore_errors=True)
                 shutil.copytree(fetched, unfinished)
                 unfinished.replace(folder)
@@ -136,14 +137,17 @@ def _content_hash(data: object) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def assemble_weights(base_policy: Path, exported: Path, weights: Path) -> None:
+def assemble_weights(base_policy: Path, child: Path, exported: Path, weights: Path) -> None:
     """The folder that evaluation reads: the base policy's configuration and tokenizer, the trained tensors.
 
-    `exported` was written by processes that ran a candidate: of it only plain safetensors files are taken.
+    `child` was written by processes that ran a candidate. Of its folder `exported` only plain safetensors files are
+    taken, and none through a link, which could lead to anybody's files.
 
     Raises:
         RunFailed: there are none.
     """
+    if exported.resolve() != child.resolve() / exported.relative_to(child):
+        raise RunFailed("train", "the trainer's checkpoint is behind a link")
     tensors = [*exported.glob("*.safetensors"), *exported.glob("*.safetensors.index.json")]
     if not any(file.suffix == ".safetensors" for file in tensors):
         raise RunFailed("train", "the trainer left no weights in Hugging Face format")

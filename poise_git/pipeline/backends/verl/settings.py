@@ -222,7 +222,15 @@ class EvaluationSettings(StrictModel):
     temperature: Annotated[float, Field(ge=0.0)] = 1.0
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     suites: Annotated[dict[str, SuiteSettings], Field(min_length=1)]
-    shards: dict[str, tuple[str, ...]] = {}
+    shards: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")], tuple[str, ...]] = {}
+
+    @model_validator(mode="after")
+    def _greedy_samples_are_one(self) -> Self:
+        for name, suite in self.suites.items():
+            greedy = (self.temperature if suite.temperature is None else suite.temperature) == 0.0
+            if greedy and suite.samples > 1:
+                raise ValueError(f"suites.{name}: {suite.samples} samples at temperature 0 are all the same; take 1")
+        return self
 
     @model_validator(mode="after")
     def _shards_hold_suites(self) -> Self:

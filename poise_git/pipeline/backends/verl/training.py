@@ -7,6 +7,7 @@ namespace, which ends with this one.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from poise_git.pipeline.backends.verl.failures import EarlyStops, Ending, Traini
 from poise_git.pipeline.backends.verl.launching import environment, external_modules, log_tail, python
 from poise_git.pipeline.backends.verl.series import COSTS, SERIES, Attempt, Follower, trajectory
 from poise_git.pipeline.backends.verl.settings import VerlSettings
+from poise_git.pipeline.sandbox import kernel
 
 TRAINER = "verl.trainer.main_ppo"
 CHECKPOINTS = "checkpoints"
@@ -29,14 +31,20 @@ Send = Callable[[Mapping[str, Any]], None]
 
 
 def train(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
-    """Child process: one training run, or the rest of one that was interrupted, in the working directory.
+    """Child process: `run_trainer`, with the pipe to the parent out of the reach of all processes below."""
+    kernel.process_control(kernel.PR_SET_DUMPABLE, 0)
+    return run_trainer(arguments, send)
+
+
+def run_trainer(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
+    """One training run, or the rest of one that was interrupted, in the working directory.
 
     Args:
-        arguments: `settings`, `seed`, `gpus` (indices), and the paths `recipe`, `model` and `training_data`.
+        arguments: `settings`, `seed`, `gpus` (names), and the paths `recipe`, `model` and `training_data`.
         send: gets {"done": steps} and that step's values after every step.
 
     Returns:
-        {"series": name -> one value a step}, or {"failure": one line}.
+        {"series": name -> one value a step}, or {"failure": one line, "ending": name of an `Ending`}.
     """
     settings = VerlSettings.model_validate(arguments["settings"])
     here = Path.cwd()
@@ -46,6 +54,7 @@ def train(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
         checkpoints=here / CHECKPOINTS,
         hydra=here / "hydra",
     )
+    _drop_unlogged_checkpoint(here)
     number = len(Attempt.all_in(here)) + 1
     attempt = Attempt.numbered(here, number)
     attempt.metrics.touch()
@@ -71,6 +80,16 @@ def train(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
         finally:
             trainer.kill()
             trainer.wait()
+
+
+def _drop_unlogged_checkpoint(here: Path) -> None:
+    """verl writes a step's checkpoint some seconds before its metrics: one whose step was never logged is no use."""
+    newest = here / CHECKPOINTS / "latest_checkpointed_iteration.txt"
+    if not newest.exists():
+        return
+    logged = {step for attempt in Attempt.all_in(here) for step, _ in Follower(attempt).new_steps()}
+    if int(newest.read_text()) not in logged:
+        shutil.rmtree(here / CHECKPOINTS)
 
 
 def _threads(settings: VerlSettings) -> int:

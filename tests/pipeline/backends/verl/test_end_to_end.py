@@ -68,7 +68,7 @@ class Search:
 
     def steps(self) -> list[list[int]]:
         """The steps that each start of a running training has logged."""
-        files = sorted(self.cache.glob("poise-git/runs/*/child/metrics-*.jsonl"))
+        files = sorted(self.cache.glob("poise-git/runs/*/*/child/metrics-*.jsonl"))
         return [[int(step) for step in re.findall(r'^\{"step": ?(\d+)', file.read_text(), re.M)] for file in files]
 
     def run(self, name: str) -> Run:
@@ -160,7 +160,7 @@ def test_evidence_and_reflection_are_in_git(search: Search) -> None:
 
 
 def test_nothing_of_a_finished_run_stays_in_the_cache(search: Search) -> None:
-    assert not [path for path in (search.cache / "poise-git" / "runs").iterdir() if path.is_dir()]
+    assert list((search.cache / "poise-git" / "runs").glob("*/*")) == []
 
 
 def test_the_training_data_has_a_report_on_overlaps(search: Search) -> None:

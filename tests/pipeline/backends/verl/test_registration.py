@@ -122,6 +122,20 @@ def test_what_a_candidate_does_wrong_is_told_in_one_line(
     assert "\n" not in failure
 
 
+def test_the_distance_to_the_sampling_policy_is_not_the_candidates_to_tell(
+    registration: ModuleType, folder: Path
+) -> None:
+    """It may end a run, and a candidate that reports nothing must train all the same."""
+    algorithm = folder / "recipe" / "algorithm.py"
+    reported = RECIPE["algorithm.py"].replace("    return loss, metrics\n", '    return loss, {"actor/ppo_kl": 1e9}\n')
+    assert reported != RECIPE["algorithm.py"]
+    algorithm.write_text(reported)
+    rewards, mask, _ = rollouts()
+    old = torch.full((6, 4), -1.0)
+    _, metrics = registration.policy_loss(old, (old + 0.5).requires_grad_(), rewards, mask.bool())
+    assert metrics == {"actor/ppo_kl": pytest.approx(-0.5)}
+
+
 def test_the_candidate_is_not_imported_until_it_is_needed(registration: ModuleType, folder: Path) -> None:
     """Every process of a run imports the registration; those that only sample never see the candidate."""
     (folder / "recipe" / "algorithm.py").write_text("raise SystemExit('imported')")

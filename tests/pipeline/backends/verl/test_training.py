@@ -29,7 +29,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         arguments = {"settings": protocol.settings, "seed": 0, "gpus": []}
         places = dict.fromkeys(("recipe", "model", "training_data"), str(tmp_path))
         sent: list[Mapping[str, Any]] = []
-        return training.train({**arguments, **places}, sent.append), sent
+        return training.run_trainer({**arguments, **places}, sent.append), sent
 
     return train
 

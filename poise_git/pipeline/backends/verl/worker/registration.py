@@ -72,9 +72,13 @@ def policy_loss(
         loss, gradient, metrics = _algorithm().loss_gradient(
             old_log_prob, log_prob, advantages, response_mask, loss_agg_mode, config, rollout_is_weights
         )
+    # Computed here, where the candidate cannot forget it or make it up: it may end a run.
+    weight = response_mask.to(log_prob.dtype)
+    kl = ((old_log_prob - log_prob.detach()) * weight).sum() / weight.sum().clamp(min=1.0)
     # The candidate's value, and the candidate's derivative, as a function of log_prob.
     surrogate = ((log_prob - log_prob.detach()) * gradient).sum() + loss
-    return surrogate, {name: float(value) for name, value in metrics.items() if _is_figure(value)}
+    figures = {str(name): float(value) for name, value in metrics.items() if _is_figure(value)}
+    return surrogate, figures | {"actor/ppo_kl": float(kl)}
 
 
 def _is_figure(value: object) -> bool:
