@@ -30,7 +30,7 @@ from poise_git.settings import ExecutorSettings, PoiseSettings, SandboxSettings
 from tests.executors.conftest import MakeJob, figures
 
 ray = pytest.importorskip("ray", reason="pip install 'poise-git[verl-cpu]'")
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.slow
 
 ONE = Demand(Resources(), Resources())
 SLOWLY = "__import__('time').sleep(1)"

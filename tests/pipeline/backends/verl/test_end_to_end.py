@@ -25,7 +25,7 @@ from poise_git.pipeline.backends.verl.series import SERIES
 from tests.conftest import git
 from tests.pipeline.backends.verl.conftest import require_verl
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400), pytest.mark.xdist_group("verl")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 CHECKPOINT, STEPS = 10, 30
 
