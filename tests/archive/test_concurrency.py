@@ -113,12 +113,16 @@ def age_locks(archive: Archive) -> None:
         os.utime(path, (0, time.time() - 2 * STALE_SECONDS))
 
 
+# Enough that a fast machine is killed several times before it has written them all.
+CANDIDATES = 60
+
+
 @pytest.mark.slow
 def test_sigkill_at_any_moment_leaves_whole_candidates_and_running_again_completes(archive: Archive, git: Git) -> None:
     moments = random.Random(5)
     kills = 0
     for _ in range(40):
-        process = start(archive, "c", 30)
+        process = start(archive, "c", CANDIDATES)
         # Starting takes about a quarter of a second; then it writes without a pause.
         with suppress(subprocess.TimeoutExpired):
             process.wait(0.3 + moments.random())
@@ -131,12 +135,12 @@ def test_sigkill_at_any_moment_leaves_whole_candidates_and_running_again_complet
             assert_whole(archive, candidate.name)
         age_locks(archive)
     git("fsck", "--strict")
-    last = start(archive, "c", 30)
+    last = start(archive, "c", CANDIDATES)
     _, errors = last.communicate()
     assert last.returncode == 0, errors.decode()
     assert kills >= 3
     genealogy = Archive.open(archive.root).genealogy()
-    assert len(genealogy) == 31
+    assert len(genealogy) == CANDIDATES + 1
     assert all(PROTOCOL in candidate.metrics for candidate in genealogy.children("grpo"))
     git("fsck", "--strict")
     assert archive.examine({}) == ()
