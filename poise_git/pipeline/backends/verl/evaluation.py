@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from poise_git.pipeline.backends.verl.failures import crash
-from poise_git.pipeline.backends.verl.generation import Request, Responses, SuiteRequest, read_responses
+from poise_git.pipeline.backends.verl.generation import Request, Responses, SuiteRequest, count_answered, read_responses
 from poise_git.pipeline.backends.verl.grader import Grader, Question
 from poise_git.pipeline.backends.verl.launching import environment, log_tail, python
 from poise_git.pipeline.backends.verl.scores import GradedSample, score_suite
@@ -19,7 +19,7 @@ from poise_git.pipeline.backends.verl.suites import Problem
 from poise_git.pipeline.backends.verl.training_data import ask
 
 LOG = "generation.log"
-_POLL_SECONDS = 0.25
+_POLL_SECONDS = 1.0
 _MEMORY_SHARE = 0.9
 
 Send = Callable[[Mapping[str, Any]], None]
@@ -57,7 +57,7 @@ def evaluate(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
         try:
             while (exit_code := generator.poll()) is None:
                 time.sleep(_POLL_SECONDS)
-                send({"done": sum(1 for _ in read_responses(here))})
+                send({"done": count_answered(here)})
         finally:
             generator.kill()
             generator.wait()

@@ -71,6 +71,12 @@ def read_responses(folder: Path) -> Iterator[Responses]:
             yield Responses(data["suite"], data["number"], tuple(data["texts"]), tuple(data["finished"]))
 
 
+def count_answered(folder: Path) -> int:
+    """How many problems are answered so far, without reading the answers, which may be many megabytes."""
+    file = folder / RESPONSES
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
 def generate(folder: Path) -> None:
     """Answer `Request.read(folder)`."""
     from vllm import LLM, SamplingParams
