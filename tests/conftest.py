@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import settings
 
 from poise_git.archive import Archive
 from poise_git.creation import create_archive
+from poise_git.pipeline.cache import locked
 
 # A slow machine is no failure.
 settings.register_profile("any-machine", deadline=None)
@@ -21,8 +23,18 @@ PROTOCOLS = Path(__file__).parent / "protocols"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first, so that nobody waits for it alone at the end."""
-    items.sort(key=lambda item: item.path.name != "test_end_to_end.py")
+    """What takes longest begins first, so that nobody waits for it alone; what wants all memory comes last."""
+    order = {"test_end_to_end.py": -1, "test_ray.py": 1}
+    items.sort(key=lambda item: order.get(item.path.name, 0))
+
+
+@pytest.fixture(scope="module")
+def machine_memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Held by whoever needs gigabytes, or counts those that are free, while other test processes go on."""
+    folder = tmp_path_factory.getbasetemp()
+    shared = folder.parent if os.environ.get("PYTEST_XDIST_WORKER") else folder
+    with locked(shared / "memory.lock"):
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +26,8 @@ from poise_git.settings import PoiseSettings
 
 # Seconds that the board waits for news before it says that there are none.
 _PATIENCE = 1.0
+# Seconds before a lost board is made anew; a multiple of it before the next ones.
+_PAUSE = 5.0
 BOARD_LOST = (RayActorError, OutOfMemoryError)
 
 
@@ -85,7 +88,9 @@ class RayExecutor:
 
     def _hear(self, wanted: dict[str, list[Job]], on_progress: Callable[[Job, Progress], None]) -> dict[str, Ended]:
         """What has ended since; passes progress on. A board that is lost with its machine is made anew."""
-        for _ in range(self._settings.executor.attempts):
+        for attempt in range(self._settings.executor.attempts):
+            # Whatever ended the board, a machine short of memory for one, needs a while to pass.
+            time.sleep(attempt * _PAUSE)
             try:
                 self._board = self._board or self._find_board()
                 ray.get(self._board.start.remote([self._order(jobs[0]) for jobs in wanted.values()]))

@@ -86,7 +86,7 @@ def wait_until(happens: Callable[[], object], seconds: float, process: subproces
 
 
 @pytest.fixture(scope="module")
-def search(tmp_path_factory: pytest.TempPathFactory) -> Search:
+def search(tmp_path_factory: pytest.TempPathFactory, machine_memory: None) -> Search:
     require_verl()
     folder = tmp_path_factory.mktemp("verl")
     search = Search(folder / "search", folder / "cache")
