@@ -91,12 +91,12 @@ def test_a_search_keeps_its_invariants(
     evolve(short_archive, Goal(candidates=4))
     assert git(folder, "for-each-ref") == refs
 
-    edit_settings(folder, "objective: {}", "objective: {chain-3: 1}")  # L7
+    edit_settings(folder, "objective: {}", "objective: {reuse: 1}")  # L7
     evolve(short_archive, Goal(candidates=4))
     for candidate in short_archive.genealogy():
         metrics = candidate.metrics_under(protocol)
         assert metrics is not None
-        assert metrics.utility == metrics.values["chain-3"]
+        assert metrics.utility == metrics.values["reuse"]
 
 
 def test_killed_at_any_moment_it_ends_the_same(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -41,15 +43,31 @@ def test_the_template_says_the_defaults_and_every_setting() -> None:
 
 
 def test_the_protocol_hash_changes_with_every_number_and_not_with_words() -> None:
-    text = template_files()["protocols/testbed.yaml"]
+    text = (Path(__file__).parent / "protocols" / "short.yaml").read_text(encoding="utf-8")
     protocol = load_protocol(text, "p")
-    assert load_protocol(text.replace("Arithmetic chains", "Sums"), "p").hash == protocol.hash
-    assert load_protocol(text + "\n# a comment\n", "p").hash == protocol.hash
-    assert load_protocol(text.replace("group_size: 8", "group_size: 4"), "p").hash != protocol.hash
+
+    def hash_with(old: str, new: str) -> str:
+        assert old in text
+        return load_protocol(text.replace(old, new), "p").hash
+
+    for words in ("description: others", "# a comment", "paired_deviation: 0.01"):
+        assert hash_with("name: short\n", f"name: short\n{words}\n") == protocol.hash, words
+    assert hash_with("confirmation_seeds: [100, 102]", "confirmation_seeds: [104]") == protocol.hash
+    assert hash_with("seeds: [0, 2]", "seeds: [0, 4]") != protocol.hash
+    assert hash_with("group_size: 8", "group_size: 4") != protocol.hash
+    assert hash_with("epochs: 2", "epochs: 3") != protocol.hash, "a number of one regime"
     assert sum(protocol.suite_weights.values()) == pytest.approx(1.0)
 
 
 def test_seeds_must_differ() -> None:
-    text = template_files()["protocols/testbed.yaml"].replace("confirmation_seeds: [100", "confirmation_seeds: [0")
+    text = "name: p\nbackend: testbed\nseeds: [0, 1]\nconfirmation_seeds: [1]\nsuites: {a: 1}\nestimator: final\n"
     with pytest.raises(SettingsError, match="must all be different"):
-        load_protocol(text, "protocols/testbed.yaml")
+        load_protocol(text, "protocols/p.yaml")
+
+
+@pytest.mark.parametrize("number", ["0", "-0.1", ".inf", "often"])
+def test_a_protocol_states_a_deviation_above_0(number: str) -> None:
+    text = f"name: p\nbackend: b\nseeds: [0]\nsuites: {{a: 1}}\nestimator: final\npaired_deviation: {number}\n"
+    with pytest.raises(SettingsError) as caught:
+        load_protocol(text, "protocols/p.yaml")
+    assert (caught.value.line, caught.value.field) == (6, "paired_deviation")

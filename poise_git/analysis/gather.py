@@ -55,27 +55,47 @@ def gather_evidence(
             *(_effect(claim, parent, differences) for claim in claims if claim.check == EFFECT),
         ),
         warnings=(*_inert(parent, differences), *_warnings(runs[candidate])),
-        dynamics=_dynamics(runs[candidate]),
+        dynamics=_dynamics(_of_all_regimes(runs[candidate])),
     )
 
 
 def figures(runs: Sequence[Run], weights: Mapping[str, float]) -> dict[str, dict[int, float]]:
     """Every figure of a set of runs, by seed: "utility", the metrics, final details and the series' means.
 
-    A detail is the mean over suites of the suite's figure ("pass@8", "mean_length"); a series is called by its name.
+    A detail is the mean over suites of the suite's figure ("pass@8", "mean_length"); a series is called by its name,
+    and is the mean over the regimes that it was recorded in. What a metric is called like is the metric.
     """
     table: dict[str, dict[int, float]] = {"utility": {run.seed: utility(run.values, weights) for run in runs}}
     for run in runs:
         for metric, value in run.values.items():
             table.setdefault(metric, {})[run.seed] = value
-        names = dict.fromkeys(name for suite in run.details.values() for name in suite)
+        names = dict.fromkeys(name for suite in run.details.values() for name in suite if name not in run.values)
         for name in names:
             values = [suite[name] for suite in run.details.values() if name in suite]
             table.setdefault(name, {})[run.seed] = math.fsum(values) / len(values)
-        for name, series in run.series.items():
-            if name not in names and series:
-                table.setdefault(name, {})[run.seed] = math.fsum(series) / len(series)
+        for name, rows in _of_all_regimes([run]).items():
+            if name not in names and name not in run.values:
+                table.setdefault(name, {})[run.seed] = _mean_of_means(rows)
     return table
+
+
+def _by_regime(runs: Sequence[Run]) -> dict[str, dict[str, list[Sequence[float]]]]:
+    """Regime -> what was recorded -> a series of each run; a backend's series are called "name" or "regime/name"."""
+    table: dict[str, dict[str, list[Sequence[float]]]] = {}
+    for run in runs:
+        for name, series in run.series.items():
+            regime, _, figure = name.rpartition("/")
+            if series:
+                table.setdefault(regime, {}).setdefault(figure, []).append(series)
+    return table
+
+
+def _of_all_regimes(runs: Sequence[Run]) -> dict[str, list[Sequence[float]]]:
+    together: dict[str, list[Sequence[float]]] = {}
+    for recorded in _by_regime(runs).values():
+        for figure, rows in recorded.items():
+            together.setdefault(figure, []).extend(rows)
+    return together
 
 
 def _direction(difference: Estimate) -> Direction:
@@ -104,15 +124,12 @@ def _inert(parent: str, differences: Sequence[Difference]) -> tuple[str, ...]:
     return ()
 
 
-def _dynamics(runs: Sequence[Run]) -> dict[str, tuple[float, float]]:
-    """Of each series the mean over training and over its last fifth, averaged over runs."""
-    table: dict[str, tuple[float, float]] = {}
-    for name in runs[0].series:
-        series = [run.series[name] for run in runs if run.series.get(name)]
-        if series:
-            late = [values[-max(1, int(len(values) * LATE)) :] for values in series]
-            table[name] = (_mean_of_means(series), _mean_of_means(late))
-    return table
+def _dynamics(recorded: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, tuple[float, float]]:
+    """Of each series the mean over training and over its last fifth, averaged over runs and regimes."""
+    return {
+        name: (_mean_of_means(rows), _mean_of_means([values[-max(1, int(len(values) * LATE)) :] for values in rows]))
+        for name, rows in recorded.items()
+    }
 
 
 def _mean_of_means(rows: Sequence[Sequence[float]]) -> float:
@@ -120,12 +137,18 @@ def _mean_of_means(rows: Sequence[Sequence[float]]) -> float:
 
 
 def _warnings(runs: Sequence[Run]) -> tuple[str, ...]:
-    """Conspicuous dynamics, in words."""
+    """Conspicuous dynamics, in words, regime by regime."""
+    return tuple(
+        f"{warning} (regime {regime})" if regime else warning
+        for regime, recorded in _by_regime(runs).items()
+        for warning in _warnings_of(recorded)
+    )
+
+
+def _warnings_of(recorded: Mapping[str, Sequence[Sequence[float]]]) -> list[str]:
     warnings = []
-    dynamics = _dynamics(runs)
-    starts = {
-        name: math.fsum(run.series[name][0] for run in runs if run.series.get(name)) / len(runs) for name in dynamics
-    }
+    dynamics = _dynamics(recorded)
+    starts = {name: math.fsum(values[0] for values in rows) / len(rows) for name, rows in recorded.items()}
     if "entropy" in dynamics and starts["entropy"] > 0:
         late = dynamics["entropy"][1]
         if late < 0.1 * starts["entropy"]:
@@ -139,4 +162,4 @@ def _warnings(runs: Sequence[Run]) -> tuple[str, ...]:
         warnings.append(f"{dynamics['clip_fraction'][0]:.0%} of the tokens were clipped")
     if "gradient_norm" in dynamics and dynamics["gradient_norm"][0] < 1e-6:
         warnings.append("the gradient vanished")
-    return tuple(warnings)
+    return warnings

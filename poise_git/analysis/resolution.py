@@ -1,13 +1,45 @@
-"""What difference a protocol can detect, from the differences this archive has measured."""
+"""What difference a protocol can detect, as a function of seeds, from differences that were measured."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any
 
 from poise_git.archive.entries import Estimate
 from poise_git.search.estimate import detectable_difference, false_positive_rate, pooled_deviation
+
+SEEDS = (1, 2, 4, 8, 16)
+# A deviation with n degrees of freedom has a relative standard error of about 1 / sqrt(2 n), here a quarter.
+ENOUGH_FREEDOM = 8
+
+
+class Source(StrEnum):
+    """Whose measurement the noise is: this archive's, or the benchmark's that the protocol quotes."""
+
+    ARCHIVE = "archive"
+    PROTOCOL = "protocol"
+
+
+@dataclass(frozen=True)
+class Detectable:
+    """What a comparison on `seeds` seeds can see; None where one seed has no standard error.
+
+    Attributes:
+        difference: the true difference in U that is found beyond two standard errors with 80% power.
+        false_positives: the share of null differences that are found beyond two standard errors.
+    """
+
+    seeds: int
+    difference: float | None
+    false_positives: float | None
+
+    @classmethod
+    def of(cls, deviation: float, seeds: int) -> Detectable:
+        if seeds < 2:
+            return cls(seeds, None, None)
+        return cls(seeds, detectable_difference(deviation, seeds), false_positive_rate(seeds))
 
 
 @dataclass(frozen=True)
@@ -15,31 +47,46 @@ class Resolution:
     """The noise of a protocol and what follows from it.
 
     Attributes:
-        deviation: of one candidate's difference from the root on one seed, in U, pooled over candidates.
-        comparisons: how many candidates it is pooled over; they share the root's runs, so they are not independent.
-        seeds: how many seeds a comparison has.
-        detectable: the true difference in U that is found beyond two standard errors with 80% power.
-        relative: the same as a share of the root's U; None where that is 0.
-        false_positives: the share of null differences that are found beyond two standard errors.
+        deviation: standard deviation of one candidate's difference from the root on one seed, in U.
+        source: where `deviation` is from.
+        comparisons: how many candidates of this archive tell of its noise, whether or not that is the source.
+        own: what can be seen with as many seeds as the protocol has.
+        relative: the difference of `own` as a share of the root's U; None where there is none.
+        by_seeds: the same for other numbers of seeds, in order, `own` among them.
     """
 
     deviation: float
+    source: Source
     comparisons: int
-    seeds: int
-    detectable: float
+    own: Detectable
     relative: float | None
-    false_positives: float
+    by_seeds: tuple[Detectable, ...]
 
     def to_data(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def resolution(gains: Iterable[Estimate], root_utility: float, seeds: int) -> Resolution | None:
-    """None until some candidate differs from the root on two seeds or more."""
+def resolution(
+    gains: Iterable[Estimate], root_utility: float | None, seeds: int, stated: float | None = None
+) -> Resolution | None:
+    """What comparisons on `seeds` seeds can see, by the noise of this archive's `gains` over the root.
+
+    `stated` is the protocol's own figure of one seed's deviation; it stands in until the archive knows its noise
+    within about a quarter. None where nobody has measured anything.
+    """
     pooled = pooled_deviation(gains)
-    if pooled is None or seeds < 2:
+    if stated is not None and (pooled is None or pooled.freedom < ENOUGH_FREEDOM):
+        deviation, source = stated, Source.PROTOCOL
+    elif pooled is not None:
+        deviation, source = pooled.value, Source.ARCHIVE
+    else:
         return None
-    deviation, comparisons = pooled
-    detectable = detectable_difference(deviation, seeds)
-    relative = detectable / root_utility if root_utility else None
-    return Resolution(deviation, comparisons, seeds, detectable, relative, false_positive_rate(seeds))
+    own = Detectable.of(deviation, seeds)
+    return Resolution(
+        deviation=deviation,
+        source=source,
+        comparisons=pooled.comparisons if pooled else 0,
+        own=own,
+        relative=own.difference / root_utility if own.difference and root_utility else None,
+        by_seeds=tuple(Detectable.of(deviation, number) for number in sorted({*SEEDS, seeds})),
+    )

@@ -8,14 +8,16 @@ from poise_git.cli.common import candidate_argument, json_option, open_experimen
 @click.command(name="show", epilog="Example: poise-git -C my-search show av-grpo")
 @candidate_argument()
 @protocol_option
+@click.option("--regime", metavar="NAME", help="Whose trajectory to print, where a protocol trains in several regimes.")
 @json_option
-def command(candidate: str, protocol: str | None, as_json: bool) -> None:
+def command(candidate: str, protocol: str | None, regime: str | None, as_json: bool) -> None:
     """One candidate and all of its evidence.
 
     Proposal, metrics with uncertainty, trajectory, reflection.
     """
     from poise_git.cli.render import candidate_data, score_text, sparkline, table_lines
     from poise_git.cli.render import estimate_text as text
+    from poise_git.errors import UsageError
 
     experiment = open_experiment(protocol)
     archive = experiment.archive
@@ -26,6 +28,10 @@ def command(candidate: str, protocol: str | None, as_json: bool) -> None:
         # The files are those of the protocol that was measured last, and figures of two are never mixed.
         metrics, reflection = found.metrics_under(experiment.protocol.hash), None
     runs = experiment.runs(found.name, experiment.protocol.seeds)
+    regimes = list(dict.fromkeys(name.rpartition("/")[0] for run in runs for name in run.series))
+    if regime is not None and regime not in regimes:
+        known = ", ".join(filter(None, regimes)) or "none"
+        raise UsageError(f"no regime {regime} in the runs of {found.name}; known: {known}")
     if as_json:
         print_json(
             candidate_data(found, experiment.protocol.hash)
@@ -47,18 +53,22 @@ def command(candidate: str, protocol: str | None, as_json: bool) -> None:
     if found.priors:
         click.echo("priors: " + ", ".join(found.priors))
     if metrics and metrics.details:
-        figures = list(next(iter(metrics.details.values())))
+        figures = list(dict.fromkeys(figure for row in metrics.details.values() for figure in row))
         header = ["suite", "y", *figures]
         rows = [
-            [suite, text(metrics.values.get(suite)), *(text(row[figure]) for figure in figures)]
+            [suite, text(metrics.values.get(suite)), *(text(row.get(figure)) for figure in figures)]
             for suite, row in metrics.details.items()
         ]
         click.echo("\n" + "\n".join(table_lines(header, rows)))
-    if runs:
-        click.echo("\ntrajectory, mean over seeds: first, last")
+    if regimes:
+        shown = regime or regimes[0]
+        where = f" in regime {shown} (--regime: {', '.join(regimes)})" if shown else ""
+        click.echo(f"\ntrajectory{where}, mean over seeds: first, last")
         for name in runs[0].series:
-            series = [run.series[name] for run in runs]
-            mean = [sum(step) / len(step) for step in zip(*series, strict=False)]
-            click.echo(f"  {name:<16} {mean[0]:>8.3f} {mean[-1]:>8.3f}  {sparkline(mean, width=50)}")
+            own, _, figure = name.rpartition("/")
+            if own == shown:
+                series = [run.series[name] for run in runs]
+                mean = [sum(step) / len(step) for step in zip(*series, strict=False)]
+                click.echo(f"  {figure:<16} {mean[0]:>8.3f} {mean[-1]:>8.3f}  {sparkline(mean, width=50)}")
     if reflection:
         click.echo(f"\n{reflection.prose.rstrip()}")

@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from poise_git.cli.common import json_option, open_experiment, print_json, protocol_option
+
+if TYPE_CHECKING:
+    from poise_git.analysis.resolution import Detectable, Resolution
+    from poise_git.experiment import Experiment
 
 
 @click.command(name="status", epilog="Example: poise-git -C my-search status --json")
@@ -27,8 +33,9 @@ def command(protocol: str | None, as_json: bool) -> None:
     root_utility = evaluated[ROOT][1].utility if ROOT in evaluated else None
     found = resolution(
         [metrics.gain for _, metrics in evaluated.values() if metrics.gain],
-        root_utility.value if root_utility else 0.0,
+        root_utility.value if root_utility else None,
         len(experiment.protocol.seeds),
+        _stated_deviation(experiment),
     )
     rounds = len(experiment.archive.rounds())
     if as_json:
@@ -60,14 +67,55 @@ def command(protocol: str | None, as_json: bool) -> None:
             + (f"  {gain} vs {ROOT}" if gain else "")
         )
     if found:
-        share = f" ({found.relative:.0%} of {ROOT}'s)" if found.relative is not None else ""
-        click.echo(
-            f"resolution  a true difference of {found.detectable:.4f} in U{share} is found beyond two standard errors "
-            f"with 80% power;"
-        )
-        click.echo(
-            f"            so are {found.false_positives:.0%} of null differences ({found.seeds} seeds; one paired "
-            f"difference deviates by {found.deviation:.4f}, over {found.comparisons} candidates)"
-        )
+        click.echo("resolution  " + "\n            ".join(_resolution_lines(found, experiment.protocol.name)))
     else:
         click.echo("resolution  unknown until a candidate differs from the root on two seeds: poise-git evolve")
+
+
+def _stated_deviation(experiment: Experiment) -> float | None:
+    """What the protocol says of its noise, where U is what it says it of: under another objective, U is another."""
+    protocol = experiment.protocol
+    return protocol.paired_deviation if experiment.weights == protocol.suite_weights else None
+
+
+def _resolution_lines(found: Resolution, protocol: str) -> list[str]:
+    from poise_git.analysis.resolution import Source
+    from poise_git.archive.entries import ROOT
+    from poise_git.cli.render import table_lines
+
+    number = f"{found.own.seeds} seed" + ("" if found.own.seeds == 1 else "s")
+    if found.own.difference is None:
+        first = f"with {number} you can see nothing: there is no standard error"
+    else:
+        share = f" ({found.relative:.0%} of {ROOT}'s)" if found.relative is not None else ""
+        first = f"with {number} you can see differences of {found.own.difference:.4f} in U{share}"
+    header = [
+        "seeds",
+        *(f"[{row.seeds}]" if row.seeds == found.own.seeds else f"{row.seeds}" for row in found.by_seeds),
+    ]
+    rows = [
+        ["seen", *(_difference(row) for row in found.by_seeds)],
+        ["false alarms", *(_false_positives(row) for row in found.by_seeds)],
+    ]
+    one = found.comparisons == 1
+    here = "1 candidate" if one else f"{found.comparisons} candidates"
+    if found.source is Source.ARCHIVE:
+        source = f"measured here on {here}"
+    else:
+        source = f"stated by protocols/{protocol}.yaml; " + (
+            f"{here} here {'tells' if one else 'tell'} too little" if found.comparisons else "not measured here yet"
+        )
+    return [
+        first,
+        *table_lines(header, rows),
+        "seen: true differences found beyond two standard errors with 80% power; false alarms: null ones found there",
+        f"one seed's difference from {ROOT} deviates by {found.deviation:.4f} ({source})",
+    ]
+
+
+def _difference(row: Detectable) -> str:
+    return "–" if row.difference is None else f"{row.difference:.4f}"
+
+
+def _false_positives(row: Detectable) -> str:
+    return "–" if row.false_positives is None else f"{row.false_positives:.0%}"

@@ -95,6 +95,9 @@ def _import(folder: Path) -> Any:
     if spec is None:
         raise CandidateFailed(f"{folder.name} is not a package")
     spec.submodule_search_locations = [str(folder)]
+    # What an earlier import left, its state included, is not this recipe's.
+    for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
+        del sys.modules[name]
     sys.modules[PACKAGE] = importlib.util.module_from_spec(spec)
     return importlib.import_module(f"{PACKAGE}.algorithm")
 

@@ -38,6 +38,11 @@ def inspect_equipment(folder: Path) -> Equipment:
     return Equipment(_gpus(), len(os.sched_getaffinity(0)), _memory(), shutil.disk_usage(folder).free / _GIBIBYTE)
 
 
+def gpu_devices() -> tuple[Path, ...]:
+    """The device nodes of all NVIDIA GPUs of this machine."""
+    return tuple(sorted(Path("/dev").glob("nvidia*")))
+
+
 def _gpus() -> tuple[Gpu, ...]:
     """As nvidia-smi lists them; where there is none, as torch does (it sees a device that a container passes on)."""
     try:

@@ -24,6 +24,9 @@ class Protocol(StrictModel):
         confirmation_seeds: fresh seeds on which the winner meets the root again; never used to select.
         suites: evaluation suites and their weights in Overall; the weights need not sum to 1.
         estimator: which figure of a run stands for it; the backend knows the names.
+        paired_deviation: what a benchmark of this protocol has found: the standard deviation of one seed's difference
+            in U (under the protocol's own weights) between a candidate and the root; not part of the hash. It says
+            what can be detected for as long as an archive has not measured its own noise.
         settings: everything else, validated by the backend.
     """
 
@@ -34,6 +37,7 @@ class Protocol(StrictModel):
     confirmation_seeds: tuple[int, ...] = ()
     suites: Annotated[dict[str, Annotated[float, Field(ge=0.0, allow_inf_nan=False)]], Field(min_length=1)]
     estimator: str
+    paired_deviation: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
     settings: dict[str, Any] = {}
 
     @model_validator(mode="after")
@@ -48,7 +52,7 @@ class Protocol(StrictModel):
     @property
     def hash(self) -> str:
         """First 12 hex digits of the SHA-256 of everything that can change the figures of a run."""
-        data = self.model_dump(mode="json", exclude={"description", "confirmation_seeds"})
+        data = self.model_dump(mode="json", exclude={"description", "confirmation_seeds", "paired_deviation"})
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:HASH_LENGTH]
 
     @property

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from poise_git.archive.entries import Estimate
 
 # Beyond this many standard errors a difference counts as more than noise.
 BEYOND_NOISE = 2.0
+
+
+@dataclass(frozen=True)
+class PooledDeviation:
+    """Standard deviation of one paired difference, pooled over `comparisons`, with `freedom` degrees of freedom.
+
+    Comparisons share the root's runs and are not independent: the degrees of freedom are an upper bound.
+    """
+
+    value: float
+    comparisons: int
+    freedom: int
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -31,8 +44,8 @@ def beyond_noise(difference: Estimate) -> bool:
     return difference.se is not None and abs(difference.value) > BEYOND_NOISE * difference.se
 
 
-def pooled_deviation(differences: Iterable[Estimate]) -> tuple[float, int] | None:
-    """Standard deviation of one paired difference, pooled over comparisons, and how many comparisons there were.
+def pooled_deviation(differences: Iterable[Estimate]) -> PooledDeviation | None:
+    """The noise of one paired difference, from many comparisons.
 
     Of each comparison s^2 = n * se^2, weighted by n - 1. Differences that are the same on every seed come from
     mechanisms that never acted: they say nothing of noise and are left out. None if nothing is left.
@@ -43,7 +56,7 @@ def pooled_deviation(differences: Iterable[Estimate]) -> tuple[float, int] | Non
             squares += difference.n * difference.se**2 * (difference.n - 1)
             freedom += difference.n - 1
             comparisons += 1
-    return (math.sqrt(squares / freedom), comparisons) if freedom else None
+    return PooledDeviation(math.sqrt(squares / freedom), comparisons, freedom) if freedom else None
 
 
 def false_positive_rate(seeds: int) -> float:

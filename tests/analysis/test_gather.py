@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from poise_git.analysis.evidence import Direction, Evidence, Verdict
-from poise_git.analysis.gather import gather_evidence
+from poise_git.analysis.gather import figures, gather_evidence
 from poise_git.archive.entries import Claim, Run
 
+CALM = (1.0, 1.0, 1.0, 1.0, 1.0)
+COLLAPSING = (1.0, 0.5, 0.2, 0.05, 0.01)
 
-def run(seed: int, value: float, *, entropy: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 1.0)) -> Run:
+
+def run(seed: int, value: float, *, entropy: tuple[float, ...] = CALM) -> Run:
+    """A run whose series have plain names, as of a backend without regimes."""
     return Run(
         protocol="p",
         seed=seed,
@@ -17,6 +23,14 @@ def run(seed: int, value: float, *, entropy: tuple[float, ...] = (1.0, 1.0, 1.0,
         curve=(),
         cpu_seconds=1.0,
     )
+
+
+def run_in_regimes(
+    seed: int, value: float, *, first: tuple[float, ...] = CALM, second: tuple[float, ...] = CALM
+) -> Run:
+    """The same in two regimes, of which the second trains for fewer steps."""
+    series = {"s1/entropy": first, "s2/entropy": second[:4], "s1/valid_rate": (0.5,) * 5, "s2/valid_rate": (0.5,) * 4}
+    return replace(run(seed, value), series=series)
 
 
 WEIGHTS = {"s1": 0.5, "s2": 0.5}
@@ -54,11 +68,54 @@ def test_effect_claims_are_decided_beyond_noise_only() -> None:
 
 
 def test_warnings_name_what_is_conspicuous() -> None:
-    collapsed = [run(seed, 0.1, entropy=(1.0, 0.5, 0.2, 0.05, 0.01)) for seed in range(2)]
+    collapsed = [run(seed, 0.1, entropy=COLLAPSING) for seed in range(2)]
     calm = [run(seed, 0.1) for seed in range(2)]
-    assert any("entropy collapsed" in warning for warning in gather(collapsed, calm, calm).warnings)
+    (warning,) = gather(collapsed, calm, calm).warnings
+    assert warning == "entropy collapsed: 1.00 at the start, 0.010 at the end"
     other = [run(seed, 0.2) for seed in range(2)]
     assert gather(calm, other, other).warnings == ()
+
+
+def test_warnings_name_the_regime() -> None:
+    calm = [run_in_regimes(seed, 0.1) for seed in range(2)]
+    collapsed = [run_in_regimes(seed, 0.2, second=COLLAPSING) for seed in range(2)]
+    (warning,) = gather(collapsed, calm, calm).warnings
+    assert warning == "entropy collapsed: 1.00 at the start, 0.050 at the end (regime s2)"
+    both = [run_in_regimes(seed, 0.2, first=COLLAPSING, second=COLLAPSING) for seed in range(2)]
+    assert [warning[-12:] for warning in gather(both, calm, calm).warnings] == [" (regime s1)", " (regime s2)"]
+    assert gather([run_in_regimes(seed, 0.2) for seed in range(2)], calm, calm).warnings == ()
+
+
+def test_a_series_is_the_mean_over_regimes_and_claims_call_it_by_its_name() -> None:
+    calm = [run_in_regimes(seed, 0.1) for seed in range(2)]
+    collapsed = [run_in_regimes(seed, 0.2, second=COLLAPSING) for seed in range(2)]
+    mean = sum(COLLAPSING[:4]) / 4
+    assert figures(collapsed, WEIGHTS)["entropy"] == {seed: pytest.approx((1.0 + mean) / 2) for seed in range(2)}
+    down = Claim("entropy falls", "effect", {"figure": "entropy", "direction": "down"})
+    evidence = gather(collapsed, calm, calm, down)
+    assert evidence.claims[0].verdict is Verdict.HELD
+    assert evidence.dynamics["entropy"] == pytest.approx(((1.0 + mean) / 2, (1.0 + 0.05) / 2))
+    assert not any("/" in row.figure for row in evidence.differences)
+
+
+def test_a_metric_is_not_overwritten_by_a_figure_of_the_same_name() -> None:
+    plain = run(0, 0.3)
+    named = replace(
+        plain,
+        values={"entropy": 0.3, "chain-2": 0.4},
+        details={"entropy": {"chain-2": 0.9, "pass@8": 0.5}, "chain-2": {}},
+    )
+    found = figures([named], {"entropy": 0.5, "chain-2": 0.5})
+    assert {name: by_seed[0] for name, by_seed in found.items()} == {
+        "utility": 0.35, "entropy": 0.3, "chain-2": 0.4, "pass@8": 0.5, "valid_rate": 0.5,
+    }  # fmt: skip
+
+
+def test_series_without_regimes_are_their_own_mean() -> None:
+    plain = [run(seed, 0.2, entropy=COLLAPSING) for seed in range(2)]
+    mean = sum(COLLAPSING) / 5
+    assert figures(plain, WEIGHTS)["entropy"] == {seed: pytest.approx(mean) for seed in range(2)}
+    assert gather(plain, plain, plain).dynamics["entropy"] == pytest.approx((mean, 0.01))
 
 
 def test_a_mechanism_that_never_acted_is_called_so() -> None:

@@ -66,7 +66,7 @@ def test_a_directory_with_files(tmp_path: Path) -> None:
         ("  parents: 3", "  parent: 3", "search.parent"),
         ("version: 1", "version: [", "not YAML"),
         ('directive: ""', "directive: 2024-13-45", "not YAML"),
-        ("objective: {}", "objective: {chain-2: .inf}", "objective.chain-2"),
+        ("objective: {}", "objective: {composite: .inf}", "objective.composite"),
     ],
 )
 @pytest.mark.parametrize("committed", [True, False])

@@ -52,9 +52,8 @@ def test_pooled_deviation_recovers_the_deviation_of_one_difference() -> None:
     gains = [estimate([rng.gauss(mean, 0.05) for _ in range(4)]) for mean in (0.0, 0.3, -0.2) for _ in range(200)]
     pooled = pooled_deviation(gains)
     assert pooled is not None
-    deviation, comparisons = pooled
-    assert comparisons == 600
-    assert deviation == pytest.approx(0.05, rel=0.05)
+    assert (pooled.comparisons, pooled.freedom) == (600, 1800)
+    assert pooled.value == pytest.approx(0.05, rel=0.05)
     assert pooled_deviation([Estimate(0.1, None, 1), Estimate(0.0, 0.0, 4)]) is None
 
 

@@ -71,6 +71,11 @@ class Sandbox:
         """End the fork server and with it every child; a later `run` starts a new one."""
         self._server.close()
 
+    @property
+    def limits(self) -> Limits:
+        """Of a run that is given none of its own."""
+        return Limits.of(self._settings)
+
     def run(
         self,
         entry: str,
@@ -94,7 +99,7 @@ class Sandbox:
             IsolationMissing: the settings require a layer of the wall that this machine lacks.
             Cancelled: `cancelled` was set; the child is gone.
         """
-        bounds = limits or Limits.of(self._settings)
+        bounds = limits or self.limits
         request = {
             "entry": entry,
             "arguments": arguments,

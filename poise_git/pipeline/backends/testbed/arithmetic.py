@@ -6,13 +6,15 @@
 TAG is a random table over (a, first b), so that validity is a skill learned as slowly as the facts: a response is
 valid if it ends in `# number TAG end` with the right tag and one `#`, and correct if the number is right, too.
 
-Held out are operator/operand *sequences*: a quarter of each suite's, chosen by hash, occurs neither in training nor
-in demonstrations, whatever the first value. Evaluation recombines single steps that training has seen.
+Held out are two fifths of the prompts of each suite, chosen at random: they occur neither in training nor in
+demonstrations. Half of them are for selection, half for confirmation. Evaluation recombines single steps that
+training has seen.
+
+A response may hold tokens that do nothing, up to its cap: demonstrators that ramble make a policy that does.
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from itertools import combinations, product
 
@@ -20,17 +22,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from poise_git.pipeline.backends.testbed.settings import CHAINS
-from poise_git.pipeline.backends.testbed.task import BoolArray, IntArray, Problems, Vocabulary
+from poise_git.pipeline.backends.testbed.settings import CHAINS, ArithmeticChainSettings
+from poise_git.pipeline.backends.testbed.task import BoolArray, IntArray, Problems, Split, Vocabulary
 from poise_git.pipeline.backends.testbed.worlds import MODULUS, OPERANDS, PLUS, TIMES, World, apply
 
 # Tokens 0..96 are numbers.
-PLUS_TOKEN, TIMES_TOKEN, EQUALS, PAD, ANSWER, END, WAIT, FIRST_MARK = range(MODULUS, MODULUS + 8)
+PLUS_TOKEN, TIMES_TOKEN, EQUALS, PAD, ANSWER, END, FIRST_MARK = range(MODULUS, MODULUS + 7)
 LONGEST = 4
-VOCABULARY = Vocabulary(
-    size=FIRST_MARK + LONGEST, pad=PAD, end=END, prompt_length=2 * LONGEST + 2, response_length=2 * LONGEST + 6
-)
-# A chain of one step has no sequence to recombine, so it is for training only.
+FIRST_IDLE = FIRST_MARK + LONGEST
+# Several tokens that do nothing: with one, the likeliest response would never end.
+IDLE_KINDS = 8
 SUITES = ("chain-2", "chain-3", "chain-4")
 DEMONSTRATION_MIX = {"chain-1": 0.25, "chain-2": 0.30, "chain-3": 0.25, "chain-4": 0.20}
 # Shares of demonstrations with a defect of form.
@@ -38,52 +39,59 @@ DEFECTS = {"none": 0.80, "no marker": 0.06, "no tag": 0.06, "cut short": 0.04, "
 
 
 @dataclass(frozen=True)
-class Steps:
-    """S operator/operand sequences of one length L: both (S, L)."""
+class Chains:
+    """S prompts of one length L: first values (S,), operators and operands, both (S, L)."""
 
+    first: IntArray
     operators: IntArray
     operands: IntArray
 
+    def __getitem__(self, rows: IntArray) -> Chains:
+        return Chains(self.first[rows], self.operators[rows], self.operands[rows])
+
 
 class ArithmeticChain:
-    """The task in the world drawn with seed `world`; `training_mix` are the shares of each chain in training."""
+    """The task in the world drawn with seed `world`."""
 
-    def __init__(self, world: int, training_mix: dict[str, float]) -> None:
-        self._world = World.draw(world)
-        self._mix = training_mix
-        self._training, self._held_out = {}, {}
-        for chain in CHAINS:
-            self._training[chain], self._held_out[chain] = _split(chain, world)
+    def __init__(self, world: int, settings: ArithmeticChainSettings) -> None:
+        self._world = World.draw(world, settings.known.model_dump())
+        self._settings = settings
+        self._chains = {chain: _split(chain, world) for chain in CHAINS}
 
     @property
     def vocabulary(self) -> Vocabulary:
-        return VOCABULARY
+        return Vocabulary(
+            size=FIRST_IDLE + IDLE_KINDS,
+            pad=PAD,
+            end=END,
+            prompt_length=2 * LONGEST + 2,
+            response_length=self._settings.response_cap,
+        )
 
     @property
     def suites(self) -> tuple[str, ...]:
         return SUITES
 
     def training_problems(self, n: int, generator: np.random.Generator) -> Problems:
-        chains = _draw_names(self._mix, n, generator)
-        parts = [self._problems(self._training[chain], int((chains == chain).sum()), generator)[0] for chain in CHAINS]
-        shuffled = generator.permutation(n)
-        together = Problems.concatenate(parts)
-        return Problems(together.prompts[torch.from_numpy(shuffled)], together.solutions[shuffled])
+        return self._training_problems(self._settings.training_mix, n, generator)
 
-    def held_out_problems(self, suite: str, n: int, generator: np.random.Generator) -> Problems:
-        return self._problems(self._held_out[suite], n, generator)[0]
+    def demonstrated_problems(self, n: int, generator: np.random.Generator) -> Problems:
+        return self._training_problems(DEMONSTRATION_MIX, n, generator)
+
+    def held_out_problems(self, suite: str, split: Split, n: int, generator: np.random.Generator) -> Problems:
+        return self._problems(_draw(self._chains[suite][split], n, generator))
 
     def demonstrations(self, n: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
-        chains = _draw_names(DEMONSTRATION_MIX, n, generator)
+        names = _draw_names(DEMONSTRATION_MIX, n, generator)
         prompts, responses = [], []
-        for chain, steps in self._training.items():
-            problems, chosen = self._problems(steps, int((chains == chain).sum()), generator)
-            prompts.append(problems.prompts)
-            responses.append(self._demonstrate(problems, chosen, generator))
+        for name, chains in self._chains.items():
+            chosen = _draw(chains[Split.TRAINING], int((names == name).sum()), generator)
+            prompts.append(self._problems(chosen).prompts)
+            responses.append(self._demonstrate(chosen, generator))
         return torch.cat(prompts), torch.from_numpy(np.concatenate(responses))
 
     def verify(self, problems: Problems, responses: Tensor, lengths: Tensor) -> tuple[BoolArray, BoolArray]:
-        tokens, length = responses.numpy(), lengths.numpy()
+        tokens, length = responses.cpu().numpy(), lengths.cpu().numpy()
         row = np.arange(len(tokens))
         inside = np.arange(tokens.shape[1]) < length[:, None]
         one_marker = ((tokens == ANSWER) & inside).sum(1) == 1
@@ -92,61 +100,101 @@ class ArithmeticChain:
         valid = well_formed & (tag == problems.solutions[:, 1])
         return valid, valid & (answer == problems.solutions[:, 0])
 
-    def _problems(self, steps: Steps, n: int, generator: np.random.Generator) -> tuple[Problems, Steps]:
-        """`n` prompts over `steps`, and the sequence of each. Solutions are (answer, tag)."""
-        which = generator.integers(0, len(steps.operators), n)
-        chosen = Steps(steps.operators[which], steps.operands[which])
-        # 0 is left out: it stays 0 under every product.
-        first = value = generator.integers(1, MODULUS, n)
-        prompts = np.full((n, VOCABULARY.prompt_length), PAD)
-        prompts[:, 0], prompts[:, -1] = first, EQUALS
-        for i in range(chosen.operators.shape[1]):
-            operator, operand = chosen.operators[:, i], chosen.operands[:, i]
+    def _training_problems(self, mix: dict[str, float], n: int, generator: np.random.Generator) -> Problems:
+        names = _draw_names(mix, n, generator)
+        parts = [
+            self._problems(_draw(chains[Split.TRAINING], int((names == name).sum()), generator))
+            for name, chains in self._chains.items()
+        ]
+        shuffled = generator.permutation(n)
+        together = Problems.concatenate(parts)
+        return Problems(together.prompts[torch.from_numpy(shuffled)], together.solutions[shuffled])
+
+    def _problems(self, chains: Chains) -> Problems:
+        """Solutions are (answer, tag)."""
+        value = chains.first
+        prompts = np.full((len(value), self.vocabulary.prompt_length), PAD)
+        prompts[:, 0], prompts[:, -1] = chains.first, EQUALS
+        for i in range(chains.operators.shape[1]):
+            operator, operand = chains.operators[:, i], chains.operands[:, i]
             prompts[:, 2 * i + 1] = np.where(operator == TIMES, TIMES_TOKEN, PLUS_TOKEN)
             prompts[:, 2 * i + 2] = operand
             value = apply(operator, value, operand)
-        tags = self._world.tags.right[first, chosen.operands[:, 0]]
-        return Problems(torch.from_numpy(prompts), np.stack([value, tags], 1)), chosen
+        tags = self._world.tags.right[chains.first, chains.operands[:, 0]]
+        return Problems(torch.from_numpy(prompts), np.stack([value, tags], 1))
 
-    def _demonstrate(self, problems: Problems, steps: Steps, generator: np.random.Generator) -> IntArray:
-        n, length = steps.operators.shape
-        value = first = problems.prompts[:, 0].numpy()
-        responses = np.full((n, VOCABULARY.response_length), PAD)
-        for i in range(length):
-            value = self._world.facts.demonstrate((steps.operators[:, i], value, steps.operands[:, i]), generator)
-            responses[:, 2 * i], responses[:, 2 * i + 1] = FIRST_MARK + i, value
-        tag = self._world.tags.demonstrate((first, steps.operands[:, 0]), generator)
+    def _demonstrate(self, chains: Chains, generator: np.random.Generator) -> IntArray:
+        n, length = chains.operators.shape
+        value = chains.first
         marker = 2 * length
+        responses = np.full((n, marker + 4), PAD)
+        for i in range(length):
+            value = self._world.facts.demonstrate((chains.operators[:, i], value, chains.operands[:, i]), generator)
+            responses[:, 2 * i], responses[:, 2 * i + 1] = FIRST_MARK + i, value
+        tag = self._world.tags.demonstrate((chains.first, chains.operands[:, 0]), generator)
         for column, token in enumerate((ANSWER, value, tag, END)):
             responses[:, marker + column] = token
         defects = _draw_names(DEFECTS, n, generator)
         for defect, column in (("no marker", marker), ("no tag", marker + 2)):
             rows = defects == defect
             responses[rows, column:-1] = responses[rows, column + 1 :]
+            responses[rows, -1] = PAD
         cut = generator.integers(1, marker + 3, n)
         after = np.arange(responses.shape[1]) - cut[:, None]
         is_cut = (defects == "cut short")[:, None]
         responses = np.where(is_cut & (after == 0), END, np.where(is_cut & (after > 0), PAD, responses))
-        responses[defects == "endless", marker + 3 :] = WAIT
-        return responses
+        idle = generator.geometric(1.0 / (1.0 + self._settings.idle_tokens), n) - 1
+        rambling = _ramble(responses, np.where(is_cut[:, 0], 0, idle), length, generator)
+        return self._fit(rambling, defects == "endless", generator)
+
+    def _fit(self, responses: IntArray, endless: BoolArray, generator: np.random.Generator) -> IntArray:
+        """The responses at the cap's width: cut off there, `endless` ones filled up to it."""
+        cap = self._settings.response_cap
+        fitted = np.full((len(responses), max(cap, responses.shape[1])), PAD)
+        fitted[:, : responses.shape[1]] = responses
+        filled = endless[:, None] & ((fitted == END) | (fitted == PAD))
+        return np.where(filled, _idle_tokens(fitted.shape, generator), fitted)[:, :cap]
 
 
-def _split(chain: str, world: int) -> tuple[Steps, Steps]:
-    """The sequences of `chain` for training and those held out: the quarter with the smallest hashes."""
+def _ramble(responses: IntArray, idle: IntArray, steps: int, generator: np.random.Generator) -> IntArray:
+    """`responses` (N, T) of `steps` steps with `idle` (N,) more tokens each, every one after some step."""
+    n, most = len(responses), int(idle.max(initial=0))
+    extra = np.where(np.arange(most) < idle[:, None], _idle_tokens((n, most), generator), PAD)
+    places = 2.0 * generator.integers(1, steps + 1, (n, most)) - 0.5
+    tokens = np.concatenate([responses, extra], 1)
+    places = np.concatenate([np.broadcast_to(np.arange(responses.shape[1]), responses.shape), places], 1)
+    places[tokens == PAD] = np.inf
+    return np.take_along_axis(tokens, places.argsort(1, kind="stable"), 1)
+
+
+def _idle_tokens(shape: tuple[int, ...], generator: np.random.Generator) -> IntArray:
+    return generator.integers(FIRST_IDLE, FIRST_IDLE + IDLE_KINDS, shape)
+
+
+def _split(chain: str, world: int) -> dict[Split, Chains]:
+    """All prompts of `chain`, divided at random. A single step is no chain of known ones: it is for training only."""
     length, hard = CHAINS[chain]
     sequences = [
         (tuple(TIMES if i in places else PLUS for i in range(length)), operands)
         for places in combinations(range(length), hard)
         for operands in product(OPERANDS, repeat=length)
     ]
-    sequences.sort(key=lambda sequence: hashlib.sha256(f"{world} {sequence}".encode()).digest())
-    quarter = round(len(sequences) / 4) if chain in SUITES else 0
+    table = np.array(sequences, dtype=np.int64).reshape(len(sequences), 2, length)
+    # 0 is left out: it stays 0 under every product.
+    first = np.arange(1, MODULUS)
+    which = np.random.default_rng([world, 6, length]).permutation(len(sequences) * len(first))
+    chains = Chains(first[which % len(first)], table[which // len(first), 0], table[which // len(first), 1])
+    fifth = len(which) // 5 if chain in SUITES else 0
+    rows = np.arange(len(which))
+    return {
+        Split.SELECTION: chains[rows[:fifth]],
+        Split.CONFIRMATION: chains[rows[fifth : 2 * fifth]],
+        Split.TRAINING: chains[rows[2 * fifth :]],
+    }
 
-    def steps(part: list[tuple[tuple[int, ...], tuple[int, ...]]]) -> Steps:
-        table = np.array(part, dtype=np.int64).reshape(len(part), 2, length)
-        return Steps(table[:, 0], table[:, 1])
 
-    return steps(sequences[quarter:]), steps(sequences[:quarter])
+def _draw(chains: Chains, n: int, generator: np.random.Generator) -> Chains:
+    return chains[generator.integers(0, len(chains.first), n)]
 
 
 def _draw_names(shares: dict[str, float], n: int, generator: np.random.Generator) -> np.ndarray:

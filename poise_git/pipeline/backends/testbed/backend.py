@@ -6,20 +6,22 @@ import shutil
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from poise_git.archive.entries import Run
 from poise_git.errors import RunFailed, SettingsError, UsageError
 from poise_git.pipeline.backends.testbed import evaluation, trainer
-from poise_git.pipeline.backends.testbed.base_policies import ensure_base_policies, ensure_base_policy
+from poise_git.pipeline.backends.testbed.base_policies import base_policies, ensure_base_policies, ensure_base_policy
 from poise_git.pipeline.backends.testbed.estimators import estimate
-from poise_git.pipeline.backends.testbed.settings import TestbedSettings, parse_settings
+from poise_git.pipeline.backends.testbed.settings import RegimeSettings, field_in_file, parse_settings
+from poise_git.pipeline.backends.testbed.task import Split
 from poise_git.pipeline.backends.testbed.tasks import build_task
+from poise_git.pipeline.equipment import gpu_devices
 from poise_git.pipeline.interface import Demand, Evaluated, Job, OnProgress, Progress, Resources, Trained
 from poise_git.pipeline.protocol import Protocol
-from poise_git.pipeline.sandbox import ChildFailed, Sandbox
+from poise_git.pipeline.sandbox import Allowance, ChildFailed, Sandbox
 
 TRAINING_FOLDER = "training"
 WEIGHTS_FOLDER = "weights"
@@ -33,33 +35,39 @@ class TestbedBackend:
     __test__ = False
 
     def validate(self, protocol: Protocol, file: str) -> None:
-        settings = parse_settings(protocol, file)
-        try:
-            task = build_task(settings, settings.task.worlds[0])
-        except UsageError as error:
-            raise SettingsError(file, 0, "settings.task", str(error)) from error
-        for suite in protocol.suites:
-            if suite not in task.suites:
-                raise SettingsError(file, 0, "suites", f"unknown: {suite}; known: {', '.join(task.suites)}")
+        for name, regime in parse_settings(protocol, file).regimes.items():
+            try:
+                task = build_task(regime, regime.task.worlds[0])
+            except UsageError as error:
+                field = field_in_file(protocol, ("regimes", name, "task"))
+                raise SettingsError(file, 0, field, str(error)) from error
+            for suite in regime.evaluation.suites:
+                if suite not in task.suites:
+                    field = field_in_file(protocol, ("regimes", name, "evaluation", "suites"))
+                    raise SettingsError(file, 0, field, f"unknown: {suite}; known: {', '.join(task.suites)}")
 
     def prepare(self, protocol: Protocol, sandbox: Sandbox, on_progress: OnProgress, workers: int) -> None:
         settings = parse_settings(protocol, protocol.name)
-        total = settings.warm_start.total_steps * len(settings.task.worlds)
-        done = dict.fromkeys(settings.task.worlds, 0)
+        wanted = base_policies(settings)
+        total = sum(regime.warm_start.total_steps for regime, _ in wanted.values())
+        done = dict.fromkeys(wanted, 0)
 
-        def on_steps(world: int, steps: int, loss: float) -> None:
-            done[world] = steps
+        def on_steps(file: Path, steps: int, loss: float) -> None:
+            done[file] = steps
             on_progress(Progress("warm start", sum(done.values()), total, {"loss": loss}))
 
         ensure_base_policies(settings, sandbox, on_steps, workers)
 
     def demand(self, protocol: Protocol) -> Demand:
         """Runs are single-threaded."""
-        return Demand(training=Resources(cpus=1.0), evaluation=Resources(cpus=1.0))
+        gpus = 1 if parse_settings(protocol, protocol.name).device == "cuda" else 0
+        return Demand(training=Resources(cpus=1.0, gpus=gpus), evaluation=Resources(cpus=1.0, gpus=gpus))
 
     def train(self, job: Job, sandbox: Sandbox, on_progress: OnProgress, cancelled: threading.Event) -> Trained:
         settings = parse_settings(job.protocol, job.protocol.name)
-        base = self._base_policy(settings, job, sandbox, on_progress)
+        bases = {
+            name: self._base_policy(regime, job.seed, sandbox, on_progress) for name, regime in settings.regimes.items()
+        }
         # Beside the weights, so that a candidate cannot have prepared the place they are moved to.
         folder, weights = job.scratch / TRAINING_FOLDER, job.scratch / WEIGHTS_FOLDER
         recipe = folder / trainer.RECIPE_FOLDER
@@ -69,12 +77,20 @@ class TestbedBackend:
         recipe.mkdir(parents=True, exist_ok=True)
         for name, text in job.recipe.items():
             (recipe / Path(name).name).write_text(text, encoding="utf-8")
-        child = _Child("train", settings.training.steps, job, sandbox, on_progress, cancelled)
-        value, cpu_seconds = child.run(f"{trainer.__name__}:train", {"base": str(base)}, folder, readable=(base,))
-        for step in settings.evaluation_steps():
-            # The evaluator says which one is missing.
-            with suppress(FileNotFoundError):
-                (folder / trainer.weights_file(step)).replace(weights / trainer.weights_file(step))
+        steps = sum(regime.training.steps for regime in settings.regimes.values())
+        child = _Child("train", steps, job, sandbox, on_progress, cancelled)
+        value, cpu_seconds = child.run(
+            f"{trainer.__name__}:train",
+            {"bases": {name: str(base) for name, base in bases.items()}},
+            folder,
+            readable=tuple(bases.values()),
+        )
+        for name, regime in settings.regimes.items():
+            for step in regime.evaluation_steps():
+                file = trainer.weights_file(name, step)
+                # The evaluator says which one is missing.
+                with suppress(FileNotFoundError):
+                    (folder / file).replace(weights / file)
         series = {name: tuple(values) for name, values in value["series"].items()}
         return Trained(series, weights, cpu_seconds)
 
@@ -91,21 +107,22 @@ class TestbedBackend:
         cancelled: threading.Event,
     ) -> Evaluated:
         settings = parse_settings(job.protocol, job.protocol.name)
-        child = _Child("evaluate", len(settings.evaluation_steps()), job, sandbox, on_progress, cancelled)
-        value, cpu_seconds = child.run(
-            f"{evaluation.__name__}:evaluate", {"suites": list(job.protocol.suites)}, trained.weights
-        )
+        points = sum(len(regime.evaluation_steps()) for regime in settings.regimes.values())
+        confirms = job.seed in job.protocol.confirmation_seeds
+        split = Split.CONFIRMATION if confirms else Split.SELECTION
+        child = _Child("evaluate", points, job, sandbox, on_progress, cancelled)
+        value, cpu_seconds = child.run(f"{evaluation.__name__}:evaluate", {"split": split.value}, trained.weights)
         return Evaluated(shard, {"points": value["points"]}, cpu_seconds)
 
     def assemble(self, job: Job, trained: Trained, evaluated: Sequence[Evaluated]) -> Run:
         (whole,) = evaluated
         return _run_of(job, trained.series, whole.data["points"], trained.cpu_seconds + whole.cpu_seconds)
 
-    def _base_policy(self, settings: TestbedSettings, job: Job, sandbox: Sandbox, on_progress: OnProgress) -> Path:
+    def _base_policy(self, regime: RegimeSettings, seed: int, sandbox: Sandbox, on_progress: OnProgress) -> Path:
         def on_steps(done: int, loss: float) -> None:
-            on_progress(Progress("warm start", done, settings.warm_start.total_steps, {"loss": loss}))
+            on_progress(Progress("warm start", done, regime.warm_start.total_steps, {"loss": loss}))
 
-        return ensure_base_policy(settings, settings.world(job.seed), sandbox, on_steps)
+        return ensure_base_policy(regime, regime.world(seed), sandbox, on_steps)
 
 
 @dataclass(frozen=True)
@@ -124,13 +141,23 @@ class _Child:
     ) -> tuple[dict[str, Any], float]:
         """What the entry point returned, and the seconds it took; raises RunFailed."""
         settings = parse_settings(self.job.protocol, self.job.protocol.name)
-        common = {"settings": settings.model_dump(mode="json"), "seed": self.job.seed}
+        cuda = settings.device == "cuda"
+        common = {
+            "settings": settings.model_dump(mode="json"),
+            "seed": self.job.seed,
+            "device": f"cuda:{next(iter(self.job.gpus), 0)}" if cuda else "cpu",
+        }
         try:
             completed = self.sandbox.run(
                 entry,
                 {**common, **arguments},
                 folder,
-                readable=readable,
+                allowance=Allowance(
+                    readable=(*readable, Path("/sys")) if cuda else tuple(readable),
+                    devices=gpu_devices() if cuda else (),
+                ),
+                # CUDA reserves more address space than a run may use memory.
+                limits=replace(self.sandbox.limits, memory_mb=None) if cuda else None,
                 on_message=self._report,
                 cancelled=self.cancelled,
             )
@@ -146,22 +173,24 @@ class _Child:
 
 
 def _run_of(
-    job: Job, series: Mapping[str, Sequence[float]], points: Sequence[Mapping[str, Any]], cpu_seconds: float
+    job: Job,
+    series: Mapping[str, Sequence[float]],
+    points: Mapping[str, Sequence[Mapping[str, float]]],
+    cpu_seconds: float,
 ) -> Run:
     weights = job.protocol.suite_weights
     curve = []
-    for point in points:
-        values = {suite: float(point["suites"][suite]["value"]) for suite in weights}
-        overall = sum(weights[suite] * value for suite, value in values.items())
-        curve.append({"step": point["step"], "overall": overall, **values})
-    final = points[-1]["suites"]
+    for number, figures in enumerate(zip(*(points[regime] for regime in weights), strict=True)):
+        values = {regime: float(own["value"]) for regime, own in zip(weights, figures, strict=True)}
+        overall = sum(weights[regime] * value for regime, value in values.items())
+        curve.append({"point": number, "overall": overall, **values})
     return Run(
         protocol=job.protocol.hash,
         seed=job.seed,
-        values={suite: estimate(job.protocol.estimator, [point[suite] for point in curve]) for suite in weights},
+        values={regime: estimate(job.protocol.estimator, [point[regime] for point in curve]) for regime in weights},
         details={
-            suite: {name: value for name, value in final[suite].items() if name not in ("value", "sampled")}
-            for suite in weights
+            regime: {name: value for name, value in points[regime][-1].items() if name not in ("value", "sampled")}
+            for regime in weights
         },
         series={name: tuple(values) for name, values in series.items()},
         curve=tuple(curve),

@@ -12,25 +12,35 @@ from pathlib import Path
 from types import ModuleType
 
 from poise_git.errors import RunFailed
-from poise_git.pipeline.backends.testbed import arithmetic, policy, reasoning_gym, warm_start, worlds
-from poise_git.pipeline.backends.testbed.settings import TestbedSettings
+from poise_git.pipeline.backends.testbed import (
+    arithmetic,
+    policy,
+    reasoning_gym,
+    sampling,
+    trees,
+    warm_start,
+    worlds,
+)
+from poise_git.pipeline.backends.testbed.settings import RegimeSettings, TestbedSettings
 from poise_git.pipeline.backends.testbed.tasks import build_task
 from poise_git.pipeline.backends.testbed.trainer import load_policy
 from poise_git.pipeline.cache import cache_folder, locked
 from poise_git.pipeline.sandbox import ChildFailed, Sandbox
 
 # A base policy is what this code makes of the settings.
-MADE_BY: tuple[ModuleType, ...] = (arithmetic, policy, reasoning_gym, warm_start, worlds)
+MADE_BY: tuple[ModuleType, ...] = (arithmetic, policy, reasoning_gym, sampling, trees, warm_start, worlds)
+# Read when the code is loaded, so that an edit while a process runs is not taken for what the process does.
+SOURCES = tuple(inspect.getsource(module) for module in MADE_BY)
 
 OnSteps = Callable[[int, float], None]
 
 
-def cached_file(settings: TestbedSettings, world: int) -> Path:
+def cached_file(settings: RegimeSettings, world: int) -> Path:
     """Where the base policy of `world` is, or is to be."""
     return cache_folder("base-policies") / f"{_content_hash(settings, world)}.pt"
 
 
-def ensure_base_policy(settings: TestbedSettings, world: int, sandbox: Sandbox, on_steps: OnSteps) -> Path:
+def ensure_base_policy(settings: RegimeSettings, world: int, sandbox: Sandbox, on_steps: OnSteps) -> Path:
     """The file of the base policy of `world`; trains it if no process of this machine has.
 
     Args:
@@ -60,25 +70,31 @@ def ensure_base_policy(settings: TestbedSettings, world: int, sandbox: Sandbox, 
     return file
 
 
-def ensure_base_policies(
-    settings: TestbedSettings, sandbox: Sandbox, on_steps: Callable[[int, int, float], None], workers: int
-) -> None:
-    """Every world's base policy, `workers` at a time; `on_steps` gets the world before steps and loss."""
+def base_policies(settings: TestbedSettings) -> dict[Path, tuple[RegimeSettings, int]]:
+    """Every base policy that the regimes begin with, once: its file, and a regime and world it is of."""
+    return {cached_file(own, world): (own, world) for own in settings.regimes.values() for world in own.task.worlds}
 
-    def ensure(world: int) -> Path:
-        return ensure_base_policy(settings, world, sandbox, lambda done, loss: on_steps(world, done, loss))
+
+def ensure_base_policies(
+    settings: TestbedSettings, sandbox: Sandbox, on_steps: Callable[[Path, int, float], None], workers: int
+) -> None:
+    """All of them, `workers` at a time; `on_steps` gets the file before steps and loss."""
+
+    def ensure(file: Path, regime: RegimeSettings, world: int) -> Path:
+        return ensure_base_policy(regime, world, sandbox, lambda done, loss: on_steps(file, done, loss))
 
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        list(pool.map(ensure, settings.task.worlds))
+        for future in [pool.submit(ensure, file, *of) for file, of in base_policies(settings).items()]:
+            future.result()
 
 
-def _content_hash(settings: TestbedSettings, world: int) -> str:
+def _content_hash(settings: RegimeSettings, world: int) -> str:
     made_of = {
         "world": world,
         # The mix of training prompts and the number of worlds do not touch a base policy.
         "task": settings.task.model_dump(mode="json", exclude={"worlds", "training_mix"}),
         "policy": settings.policy.model_dump(mode="json"),
         "warm_start": settings.warm_start.model_dump(mode="json"),
-        "source": [inspect.getsource(module) for module in MADE_BY],
+        "source": SOURCES,
     }
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]

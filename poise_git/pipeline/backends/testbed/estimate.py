@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from poise_git.pipeline.backends.testbed.settings import TestbedSettings, parse_settings
+from dataclasses import dataclass
+
+from poise_git.pipeline.backends.testbed.settings import RegimeSettings, parse_settings
+from poise_git.pipeline.backends.testbed.tasks import build_task
 from poise_git.pipeline.estimate import Cost, CostEstimate, Quantity
 from poise_git.pipeline.protocol import Protocol
 
@@ -18,18 +21,16 @@ def estimate_cost(protocol: Protocol, file: str) -> CostEstimate:
         SettingsError: the protocol is wrong.
     """
     settings = parse_settings(protocol, file)
-    training, suites = settings.training, len(protocol.suites)
-    prompts = training.steps * training.prompts
-    rollouts = prompts * training.group_size
-    evaluation = settings.evaluation
-    points = len(settings.evaluation_steps())
-    # A greedy response to each problem, beside the sampled ones.
-    answers = suites * evaluation.problems * (points * (1 + evaluation.samples) + evaluation.final_samples)
-    work = (rollouts + answers) * _parameters(settings) / MEASURED_PARAMETERS
+    regimes = [_Regime.of(regime) for regime in settings.regimes.values()]
+    steps = sum(regime.steps for regime in regimes)
+    prompts = sum(regime.prompts for regime in regimes)
+    rollouts = sum(regime.rollouts for regime in regimes)
+    answers = sum(regime.answers for regime in regimes)
+    work = sum((regime.rollouts + regime.answers) * regime.relative_work for regime in regimes)
     low, high = (START_SECONDS[i] + work * RESPONSE_SECONDS[i] for i in (0, 1))
     return CostEstimate(
         quantities=(
-            Quantity("training steps", training.steps, training.steps),
+            Quantity("training steps", steps, steps),
             Quantity("prompts", prompts, prompts),
             Quantity("rollouts", rollouts, rollouts),
             Quantity("evaluation responses", answers, answers),
@@ -47,7 +48,25 @@ def estimate_cost(protocol: Protocol, file: str) -> CostEstimate:
     )
 
 
-def _parameters(settings: TestbedSettings) -> float:
-    """Weights of the layers: attention and feed-forward, without biases."""
-    policy = settings.policy
-    return policy.layers * (4 * policy.width * policy.width + 2 * policy.width * policy.feedforward)
+@dataclass(frozen=True)
+class _Regime:
+    """What one regime asks for; `relative_work` is that of a response, 1 for the policy that was measured."""
+
+    steps: int
+    prompts: int
+    rollouts: int
+    answers: int
+    relative_work: float
+
+    @classmethod
+    def of(cls, settings: RegimeSettings) -> _Regime:
+        training, evaluation, policy = settings.training, settings.evaluation, settings.policy
+        prompts = training.steps * training.prompts
+        suites = len(evaluation.suites) or len(build_task(settings, settings.task.worlds[0]).suites)
+        points = len(settings.evaluation_steps())
+        # A greedy response to each problem, beside the sampled ones.
+        answers = suites * evaluation.problems * (points * (1 + evaluation.samples) + evaluation.final_samples)
+        # Weights of the layers: attention and feed-forward, without biases.
+        parameters = policy.layers * (4 * policy.width * policy.width + 2 * policy.width * policy.feedforward)
+        work = parameters / MEASURED_PARAMETERS
+        return cls(training.steps, prompts, prompts * training.group_size, answers, work)

@@ -1,13 +1,12 @@
-"""The policy: a small decoder-only transformer (pre-norm, ReLU, learned positions) with a key/value cache.
+"""The policy: a small decoder-only transformer (pre-norm, ReLU, learned positions) that reads trees of tokens.
 
-A prompt is encoded once, however many responses to it are sampled or scored.
-Shapes: B prompts of P tokens, N responses of T <= R tokens, L layers, H heads of width D, V tokens in the vocabulary.
+Shapes: B trees of at most S tokens, M tokens in all, H heads of width D, V tokens in the vocabulary. Around attention
+a row is one head's part of one token, D numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -15,42 +14,43 @@ from torch import Tensor, nn
 
 from poise_git.pipeline.backends.testbed.settings import PolicySettings
 from poise_git.pipeline.backends.testbed.task import Vocabulary
+from poise_git.pipeline.backends.testbed.trees import Nodes
 
 
-@dataclass(frozen=True)
 class Cache:
-    """Keys and values of what has been read, one tensor (N, H, positions, D) a layer."""
+    """Keys and values of what has been read: a tensor (B, H, room, D) a layer, its first `filled` slots in use."""
 
-    keys: list[Tensor]
-    values: list[Tensor]
+    def __init__(self, settings: PolicySettings, trees: int, room: int) -> None:
+        shape = (trees, settings.heads, room, settings.width // settings.heads)
+        self.keys = [torch.empty(shape) for _ in range(settings.layers)]
+        self.values = [torch.empty(shape) for _ in range(settings.layers)]
+        self.filled = 0
 
-    def with_room(self, group_size: int, positions: int) -> Cache:
-        """Every row `group_size` times in a row, with room for that many more positions."""
+    def add(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Write one layer's (B * H, S, D) behind the filled slots. Returns all of them, (B * H, filled + S, D)."""
+        stop = self.filled + key.shape[1]
+        keys, values = self.keys[layer].flatten(0, 1), self.values[layer].flatten(0, 1)
+        keys[:, self.filled : stop] = key
+        values[:, self.filled : stop] = value
+        return keys[:, :stop], values[:, :stop]
 
-        def grow(read: Tensor) -> Tensor:
-            n, heads, length, width = read.shape
-            grown = torch.empty(n * group_size, heads, length + positions, width)
-            grown[:, :, :length] = read.repeat_interleave(group_size, 0)
-            return grown
-
-        return Cache(list(map(grow, self.keys)), list(map(grow, self.values)))
-
-    def keep(self, rows: Tensor, length: int) -> Cache:
-        """The given rows only, their first `length` positions filled."""
+    def keep(self, trees: Tensor) -> None:
+        """The given trees only."""
 
         def shrink(full: Tensor) -> Tensor:
-            kept = torch.empty(len(rows), *full.shape[1:])
-            kept[:, :, :length] = full[:, :, :length][rows]
+            kept = torch.empty(len(trees), *full.shape[1:])
+            kept[:, :, : self.filled] = full[:, :, : self.filled][trees]
             return kept
 
-        return Cache(list(map(shrink, self.keys)), list(map(shrink, self.values)))
+        self.keys = list(map(shrink, self.keys))
+        self.values = list(map(shrink, self.values))
 
 
 class Block(nn.Module):
     def __init__(self, settings: PolicySettings) -> None:
         super().__init__()
         width = settings.width
-        self.heads = settings.heads
+        self.head_width = width // settings.heads
         self.attention_norm = nn.LayerNorm(width, bias=False)
         self.query_key_value = nn.Linear(width, 3 * width, bias=False)
         self.attention_out = nn.Linear(width, width, bias=False)
@@ -58,36 +58,28 @@ class Block(nn.Module):
         self.up = nn.Linear(width, settings.feedforward, bias=False)
         self.down = nn.Linear(settings.feedforward, width, bias=False)
 
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(N, T, width) -> query, key and value, each (N, H, T, D)."""
-        n, length, width = x.shape
-        projected = self.query_key_value(self.attention_norm(x)).view(n, length, 3, self.heads, width // self.heads)
-        query, key, value = projected.permute(2, 0, 3, 1, 4)
+    def project(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(M, width) -> query, key and value, each (B * H, S, D); `rows` as of `places`."""
+        projected = self.query_key_value(self.attention_norm(x)).view(-1, self.head_width)
+        query, key, value = F.embedding(rows, projected)
         return query, key, value
 
-    def finish(self, x: Tensor, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-        """Attend from `query` to all of `key`, add the result to `x`, then the feed-forward part."""
-        attended = attend(query, key, value, mask)
-        x = x + self.attention_out(attended.transpose(1, 2).reshape(x.shape))
-        update: Tensor = self.down(F.relu(self.up(self.feedforward_norm(x))))
+    def finish(self, x: Tensor, slots: Tensor, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+        """Attend from `query` to all of `key`, add to `x` what is at its `slots`, then the feed-forward part."""
+        # Plain products: on CPU, at these sizes, faster than the fused kernel.
+        scores = torch.baddbmm(mask, query, key.transpose(1, 2), alpha=self.head_width**-0.5)
+        attended = torch.bmm(torch.softmax(scores, -1), value)
+        x = x + self.attention_out(F.embedding(slots, attended.view(-1, self.head_width)).flatten(1))
+        update: Tensor = self.down(self.up(self.feedforward_norm(x)).relu_())
         return x + update
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """softmax(q k' / sqrt(D) + mask) v. Plain products: on CPU, at these sizes, faster than the fused kernel."""
-    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
-    if mask is not None:
-        scores = scores + mask
-    return torch.softmax(scores, -1) @ value
 
 
 class Policy(nn.Module):
     """Weights drawn from `generator`; `vocabulary` gives the sizes of the embedding tables."""
 
-    causal: Tensor
-
     def __init__(self, settings: PolicySettings, vocabulary: Vocabulary, generator: torch.Generator) -> None:
         super().__init__()
+        self.settings = settings
         self.vocabulary = vocabulary
         positions = vocabulary.prompt_length + vocabulary.response_length
         self.token_embedding = nn.Embedding(vocabulary.size, settings.width)
@@ -95,46 +87,29 @@ class Policy(nn.Module):
         self.blocks = nn.ModuleList(Block(settings) for _ in range(settings.layers))
         self.norm = nn.LayerNorm(settings.width, bias=False)
         self.head = nn.Linear(settings.width, vocabulary.size, bias=False)
-        self.register_buffer("causal", torch.full((positions, positions), float("-inf")).triu(1), persistent=False)
         for name, weight in self.named_parameters():
             if weight.dim() == 2:
                 residual = 0.5 if name.endswith(("attention_out.weight", "down.weight")) else 1.0
                 spread = 0.02 if "embedding" in name else residual * weight.shape[1] ** -0.5
                 nn.init.normal_(weight, std=spread, generator=generator)
 
-    def encode(self, prompts: Tensor) -> tuple[Cache, Tensor]:
-        """Read prompts (B, P): their cache, and the logits (B, V) of the first response token."""
-        length = prompts.shape[1]
-        x = self.token_embedding(prompts) + self.position_embedding.weight[:length]
-        cache = Cache([], [])
-        for block in self._layers():
-            query, key, value = block.project(x)
-            x = block.finish(x, query, key, value, self.causal[:length, :length])
-            cache.keys.append(key)
-            cache.values.append(value)
-        return cache, self.head(self.norm(x[:, -1]))
-
-    def extend(self, tokens: Tensor, prompt_cache: Cache, owner: Tensor) -> Tensor:
-        """Logits (N, T, V) after each of `tokens` (N, T), response prefixes; row i continues prompt `owner[i]`."""
-        start = self.vocabulary.prompt_length
-        stop = start + tokens.shape[1]
-        x = self.token_embedding(tokens) + self.position_embedding.weight[start:stop]
-        for block, prompt_key, prompt_value in zip(self._layers(), prompt_cache.keys, prompt_cache.values, strict=True):
-            query, key, value = block.project(x)
-            key = torch.cat([prompt_key[owner], key], 2)
-            value = torch.cat([prompt_value[owner], value], 2)
-            x = block.finish(x, query, key, value, self.causal[start:stop, :stop])
+    def read(self, nodes: Nodes, cache: Cache | None = None) -> Tensor:
+        """Logits (outputs, V); `cache` holds what was read earlier, has room for these nodes, and is written."""
+        heads = self.settings.heads
+        rows, slots = places(nodes, heads)
+        mask = nodes.mask.unsqueeze(1).expand(-1, heads, -1, -1).flatten(0, 1)
+        x = self.token_embedding(nodes.tokens) + self.position_embedding(nodes.positions)
+        for layer, block in enumerate(self._layers()):
+            query, key, value = block.project(x, rows)
+            if cache is not None:
+                key, value = cache.add(layer, key, value)
+            if layer + 1 == len(self.blocks):
+                # The others were needed for their keys and values only.
+                x, slots = x[-nodes.outputs :], slots[-nodes.outputs :]
+            x = block.finish(x, slots, query, key, value, mask)
+        if cache is not None:
+            cache.filled += nodes.mask.shape[1]
         logits: Tensor = self.head(self.norm(x))
-        return logits
-
-    def step(self, tokens: Tensor, cache: Cache, position: int) -> Tensor:
-        """Logits (N, V) after one more token each (N,), at `position`; `cache` has room and is written there."""
-        x = (self.token_embedding(tokens) + self.position_embedding.weight[position]).unsqueeze(1)
-        for block, keys, values in zip(self._layers(), cache.keys, cache.values, strict=True):
-            query, key, value = block.project(x)
-            keys[:, :, position], values[:, :, position] = key[:, :, 0], value[:, :, 0]
-            x = block.finish(x, query, keys[:, :, : position + 1], values[:, :, : position + 1], None)
-        logits: Tensor = self.head(self.norm(x[:, 0]))
         return logits
 
     def _layers(self) -> list[Block]:
@@ -155,3 +130,20 @@ class Policy(nn.Module):
             if not bool(weight.isfinite().all()):
                 raise ValueError(f"policy weights {name} are not finite")
         self.load_state_dict(dict(weights))
+
+
+def places(nodes: Nodes, heads: int) -> tuple[Tensor, Tensor]:
+    """Which rows go where around attention.
+
+    Returns:
+        (3, B * H, S) which of the M * 3 * H projected rows is whose query, key and value: any where a slot is free;
+        and (M, H) which of the B * H * S attended rows each token gets back.
+    """
+    trees, size, _ = nodes.mask.shape
+    token = torch.zeros(trees, 1, size, dtype=torch.long)
+    token[nodes.tree, 0, nodes.slot] = torch.arange(len(nodes.tree))
+    head = torch.arange(heads)
+    part = torch.arange(3).view(3, 1, 1, 1)
+    rows = (token * 3 + part) * heads + head.unsqueeze(1)
+    slots = (nodes.tree.unsqueeze(1) * heads + head) * size + nodes.slot.unsqueeze(1)
+    return rows.flatten(1, 2), slots

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from poise_git.errors import UsageError
 from poise_git.pipeline.backends.testbed.settings import ReasoningGymSettings
-from poise_git.pipeline.backends.testbed.task import BoolArray, Problems, Vocabulary
+from poise_git.pipeline.backends.testbed.task import BoolArray, Problems, Split, Vocabulary
 
 PAD, END, MARKER, EQUALS, UNKNOWN, FIRST_CHARACTER = range(6)
 # How many items tell the alphabet and the lengths. Longer questions are skipped, longer answers are out of reach.
@@ -64,10 +64,13 @@ class ReasoningGym:
         return (self._settings.dataset,)
 
     def training_problems(self, n: int, generator: np.random.Generator) -> Problems:
-        return self._problems(n, generator, held_out=False)
+        return self._problems(n, generator, Split.TRAINING)
 
-    def held_out_problems(self, suite: str, n: int, generator: np.random.Generator) -> Problems:
-        return self._problems(n, generator, held_out=True)
+    def demonstrated_problems(self, n: int, generator: np.random.Generator) -> Problems:
+        return self.training_problems(n, generator)
+
+    def held_out_problems(self, suite: str, split: Split, n: int, generator: np.random.Generator) -> Problems:
+        return self._problems(n, generator, split)
 
     def demonstrations(self, n: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
         problems = self.training_problems(n, generator)
@@ -98,11 +101,11 @@ class ReasoningGym:
             # Some verifiers parse the answer and fail on one that makes no sense.
             return False
 
-    def _problems(self, n: int, generator: np.random.Generator, *, held_out: bool) -> Problems:
+    def _problems(self, n: int, generator: np.random.Generator, split: Split) -> Problems:
         prompts = np.full((n, self._vocabulary.prompt_length), PAD)
         prompts[:, -1] = EQUALS
         solutions = np.empty(n, dtype=object)
-        source = self._items(generator, held_out)
+        source = self._items(generator, split)
         for i in range(n):
             item = next(source)
             tokens = self._encode(self._body(str(item["question"])))
@@ -110,7 +113,7 @@ class ReasoningGym:
             solutions[i] = item
         return Problems(torch.from_numpy(prompts), solutions)
 
-    def _items(self, generator: np.random.Generator, held_out: bool) -> Iterator[dict[str, Any]]:
+    def _items(self, generator: np.random.Generator, split: Split) -> Iterator[dict[str, Any]]:
         """Items on one side of the split that fit into a prompt, without end."""
         empty = 0
         while empty < PATIENCE:
@@ -118,14 +121,13 @@ class ReasoningGym:
             found = [
                 item
                 for item in (dataset[i] for i in range(BATCH))
-                if is_held_out(str(item["question"])) is held_out
+                if split_of(str(item["question"])) is split
                 and len(self._body(str(item["question"]))) < self._vocabulary.prompt_length
                 and len(str(item["answer"])) + 2 <= self._vocabulary.response_length
             ]
             empty = 0 if found else empty + 1
             yield from found
-        side = "held-out" if held_out else "training"
-        raise UsageError(f"reasoning-gym data set {self._settings.dataset} has no {side} questions with this config")
+        raise UsageError(f"reasoning-gym data set {self._settings.dataset} has no {split} questions with this config")
 
     def _dataset(self, seed: int, size: int) -> Any:
         try:
@@ -146,6 +148,7 @@ class ReasoningGym:
         return [self._characters.get(character, UNKNOWN) for character in text]
 
 
-def is_held_out(question: str) -> bool:
-    """Whether `question` is for evaluation: so is a quarter of all questions."""
-    return hashlib.sha256(question.encode()).digest()[0] % 4 == 0
+def split_of(question: str) -> Split:
+    """Three quarters of all questions are to learn from, an eighth each to choose by and to confirm with."""
+    eighth = hashlib.sha256(question.encode()).digest()[0] % 8
+    return {0: Split.SELECTION, 1: Split.CONFIRMATION}.get(eighth, Split.TRAINING)

@@ -1,7 +1,7 @@
 """Sampling responses and scoring them: (N, R) tokens and log-probabilities.
 
-Three savings that change no number beyond rounding: a prompt is encoded once for its group, finished rows leave
-the batch, and when scoring, identical responses to one prompt are scored once, in batches of similar length.
+What responses to one prompt have in common is read once, and finished ones are read no further: savings that change
+no number beyond rounding.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from poise_git.pipeline.backends.testbed.policy import Policy
+from poise_git.pipeline.backends.testbed.policy import Cache, Policy
+from poise_git.pipeline.backends.testbed.trees import trunks, whole_trees
 
-# Compacting copies the cache: worth it once fewer than this share of the rows are still running.
-COMPACT_BELOW = 0.75
-LENGTH_BUCKETS = 3
+# Dropping the trees that grow no more copies the cache: worth it once fewer than this share are left.
+COMPACT_BELOW = 0.5
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,14 @@ class Responses:
         """(N, longest) float, 1.0 on response tokens."""
         return (torch.arange(int(self.lengths.max())) < self.lengths.unsqueeze(1)).float()
 
+    def __getitem__(self, rows: Tensor) -> Responses:
+        return Responses(self.tokens[rows], self.lengths[rows], self.log_probs[rows])
+
+
+def uniform_numbers(n: int, length: int, generator: torch.Generator) -> Tensor:
+    """(n, length) numbers in [0, 1) for `sample`, drawn on the CPU, so that they are the same on every device."""
+    return torch.rand(n, length, generator=generator, device="cpu").to(torch.get_default_device())
+
 
 def sample(policy: Policy, prompts: Tensor, uniforms: Tensor) -> Responses:
     """Sample at temperature 1 by inverting the distribution function.
@@ -49,10 +56,7 @@ def sample(policy: Policy, prompts: Tensor, uniforms: Tensor) -> Responses:
     """
 
     def draw(log_probs: Tensor, rows: Tensor, position: int) -> Tensor:
-        cumulative = log_probs.exp().cumsum(-1)
-        # Rounding leaves the last sum a little off 1; scaling keeps every draw inside.
-        threshold = uniforms[rows, position].unsqueeze(1) * cumulative[:, -1:]
-        return (cumulative <= threshold).sum(-1).clamp(max=log_probs.shape[-1] - 1)
+        return _invert(log_probs, uniforms[rows, position])
 
     return _decode(policy, prompts, len(uniforms) // len(prompts), draw)
 
@@ -62,6 +66,30 @@ def decode_greedily(policy: Policy, prompts: Tensor) -> Responses:
     return _decode(policy, prompts, 1, lambda log_probs, rows, position: log_probs.argmax(-1))
 
 
+def decode_greedily_and_sample(policy: Policy, prompts: Tensor, uniforms: Tensor) -> tuple[Responses, Responses]:
+    """What `decode_greedily` and `sample` give, for less than the two."""
+    size = len(uniforms) // len(prompts) + 1
+    # The first response of each group is the greedy one.
+    padded = torch.zeros(len(prompts), size, uniforms.shape[1])
+    padded[:, 1:] = uniforms.view(len(prompts), size - 1, -1)
+    padded = padded.flatten(0, 1)
+    greedy = torch.arange(len(padded)) % size == 0
+
+    def choose(log_probs: Tensor, rows: Tensor, position: int) -> Tensor:
+        return log_probs.argmax(-1).where(greedy[rows], _invert(log_probs, padded[rows, position]))
+
+    both = _decode(policy, prompts, size, choose)
+    return both[greedy], both[~greedy]
+
+
+def _invert(log_probs: Tensor, uniforms: Tensor) -> Tensor:
+    """The token (n,) at which each distribution function, of `log_probs` (n, V), passes its number (n,)."""
+    cumulative = log_probs.exp().cumsum(-1)
+    # Rounding leaves the last sum a little off 1; scaling keeps every draw inside.
+    threshold = uniforms.unsqueeze(1) * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, threshold, right=True).squeeze(1).clamp(max=log_probs.shape[-1] - 1)
+
+
 @torch.no_grad()
 def _decode(
     policy: Policy, prompts: Tensor, group_size: int, choose: Callable[[Tensor, Tensor, int], Tensor]
@@ -69,31 +97,32 @@ def _decode(
     """Decode `group_size` responses a prompt; `choose` takes log-probabilities (n, V), their rows and the position."""
     vocabulary = policy.vocabulary
     n, start, longest = len(prompts) * group_size, vocabulary.prompt_length, vocabulary.response_length
-    prompt_cache, logits = policy.encode(prompts)
-    cache = prompt_cache.with_room(group_size, longest)
-    logits = logits.repeat_interleave(group_size, 0)
     responses = Responses(
         tokens=torch.full((n, longest), vocabulary.pad),
         lengths=torch.full((n,), longest),
         log_probs=torch.zeros(n, longest),
     )
-    rows, running = torch.arange(n), torch.ones(n, dtype=torch.bool)
+    cache = Cache(policy.settings, len(prompts), start + group_size * (longest - 1))
+    nodes = trunks(prompts)
+    rows = torch.arange(n)
+    node = rows // group_size
     for t in range(longest):
-        log_probs = torch.log_softmax(logits, -1)
+        log_probs = torch.log_softmax(policy.read(nodes, cache), -1)[node]
         tokens = choose(log_probs, rows, t)
-        responses.tokens[rows, t] = tokens.where(running, vocabulary.pad)
-        responses.log_probs[rows, t] = log_probs.gather(1, tokens.unsqueeze(1)).squeeze(1) * running
-        ended = running & (tokens == vocabulary.end)
-        responses.lengths[rows[ended]] = t + 1
-        running &= ~ended
-        active = int(running.sum())
-        if active == 0 or t + 1 == longest:
+        responses.tokens[rows, t] = tokens
+        responses.log_probs[rows, t] = log_probs.gather(1, tokens.unsqueeze(1)).squeeze(1)
+        running = tokens != vocabulary.end
+        responses.lengths[rows[~running]] = t + 1
+        rows, node, tokens = rows[running], node[running], tokens[running]
+        if len(rows) == 0 or t + 1 == longest:
             break
-        if active < COMPACT_BELOW * len(rows):
-            kept = running.nonzero().squeeze(1)
-            rows, tokens, running = rows[kept], tokens[kept], running[kept]
-            cache = cache.keep(kept, start + t)
-        logits = policy.step(tokens, cache, start + t)
+        # Responses that have been alike so far share a node.
+        steps, node = torch.unique(node * vocabulary.size + tokens, return_inverse=True)
+        nodes = nodes.grow(steps // vocabulary.size, steps % vocabulary.size, start + t)
+        growing = torch.unique_consecutive(nodes.tree)
+        if len(growing) < COMPACT_BELOW * len(nodes.mask):
+            nodes = nodes.keep(growing)
+            cache.keep(growing)
     return responses
 
 
@@ -109,19 +138,11 @@ def score(policy: Policy, prompts: Tensor, owner: Tensor, tokens: Tensor, length
         both (N, T), T the longest length, 0 after the end; no gradient flows through the entropy.
     """
     longest = int(lengths.max())
-    keyed = torch.cat([lengths.unsqueeze(1), owner.unsqueeze(1), tokens[:, :longest]], 1)
-    # Sorted by length first, so that neighbours make good buckets.
-    distinct, inverse = torch.unique(keyed, dim=0, return_inverse=True)
-    cache, first_logits = policy.encode(prompts)
-    log_probs, entropies = [], []
-    for bucket in distinct.chunk(LENGTH_BUCKETS):
-        length = int(bucket[-1, 0])
-        who, response = bucket[:, 1], bucket[:, 2 : 2 + length]
-        logits = torch.cat([first_logits[who].unsqueeze(1), policy.extend(response[:, :-1], cache, who)], 1)
-        distribution = torch.log_softmax(logits, -1)
-        padding = (0, longest - length)
-        log_probs.append(F.pad(distribution.gather(2, response.unsqueeze(2)).squeeze(2), padding))
-        with torch.no_grad():
-            entropies.append(F.pad(-(distribution.exp() * distribution).sum(-1), padding))
+    tokens = tokens[:, :longest]
+    nodes, follows = whole_trees(prompts, owner, tokens, lengths)
+    distribution = torch.log_softmax(policy.read(nodes), -1)
+    log_probs = distribution.flatten()[follows * policy.vocabulary.size + tokens]
+    with torch.no_grad():
+        entropy = -(distribution.exp() * distribution).sum(-1)[follows]
     mask = torch.arange(longest) < lengths.unsqueeze(1)
-    return torch.cat(log_probs)[inverse] * mask, torch.cat(entropies)[inverse] * mask
+    return log_probs * mask, entropy * mask

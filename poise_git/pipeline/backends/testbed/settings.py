@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -11,20 +12,39 @@ from poise_git.pipeline.protocol import Protocol
 from poise_git.settings import PositiveInt, Share, StrictModel
 
 Rate = Annotated[float, Field(gt=0.0)]
+OpenShare = Annotated[float, Field(gt=0.0, lt=1.0)]
 Seed = Annotated[int, Field(ge=0)]
+RegimeName = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 Worlds = Annotated[tuple[Seed, ...], Field(min_length=1)]
 
 ESTIMATORS = ("learning-curve-area", "final")
+# Tables that mean something as a whole only: a regime's own replaces the shared one.
+WHOLE_TABLES = ("training_mix", "config")
 # (length, hard steps) of each kind of arithmetic prompt.
 CHAINS = {"chain-1": (1, 1), "chain-2": (2, 1), "chain-3": (3, 2), "chain-4": (4, 3)}
 
 
+class KnowledgeSettings(StrictModel):
+    """How often demonstrations are right about an entry of each table, on average."""
+
+    sums: OpenShare = 0.8
+    products: OpenShare = 0.32
+    tags: OpenShare = 0.53
+
+
 class ArithmeticChainSettings(StrictModel):
-    """Chains of + and * modulo 97 with a scratchpad, and a tag that must be known for an answer to be valid."""
+    """Chains of + and * modulo 97 with a scratchpad, and a tag that must be known for an answer to be valid.
+
+    `training_mix` are the shares of each chain among training prompts. Demonstrations hold `idle_tokens` tokens, on
+    average, that do nothing; a response may have `response_cap` tokens, and is cut off there.
+    """
 
     name: Literal["arithmetic-chain"]
     worlds: Worlds
     training_mix: dict[str, Annotated[float, Field(ge=0.0)]]
+    known: KnowledgeSettings = KnowledgeSettings()
+    idle_tokens: Annotated[float, Field(ge=0.0)] = 0.0
+    response_cap: Annotated[int, Field(ge=6, le=64)] = 14
 
     @field_validator("training_mix")
     @classmethod
@@ -89,7 +109,7 @@ class WarmStartSettings(StrictModel):
 class RewardSettings(StrictModel):
     """Rewards: 0 for an invalid response, `valid_wrong` for a valid but wrong one, 1 for a correct one."""
 
-    valid_wrong: Annotated[float, Field(gt=0.0, lt=1.0)]
+    valid_wrong: OpenShare
 
 
 class TrainingSettings(StrictModel):
@@ -114,7 +134,13 @@ class TrainingSettings(StrictModel):
 
 
 class EvaluationSettings(StrictModel):
-    every: PositiveInt
+    """The learning curve: `points` of them, evenly spaced over training, after the one before it.
+
+    Each is measured on `problems` held-out prompts of each of the task's `suites` (empty: of all).
+    """
+
+    points: PositiveInt
+    suites: tuple[str, ...] = ()
     problems: PositiveInt
     samples: PositiveInt
     final_samples: PositiveInt
@@ -127,12 +153,9 @@ class EvaluationSettings(StrictModel):
         return self
 
 
-class TestbedSettings(StrictModel):
-    """`settings:` of a protocol whose backend is the testbed."""
+class RegimeSettings(StrictModel):
+    """One way to train and to be evaluated: a candidate meets each regime of a protocol anew, from its base policy."""
 
-    __test__ = False
-
-    revision: PositiveInt
     task: TaskSettings
     policy: PolicySettings = PolicySettings()
     warm_start: WarmStartSettings
@@ -140,12 +163,65 @@ class TestbedSettings(StrictModel):
     training: TrainingSettings
     evaluation: EvaluationSettings
 
+    @model_validator(mode="after")
+    def _a_step_between_two_points(self) -> RegimeSettings:
+        if self.evaluation.points > self.training.steps:
+            raise ValueError(f"{self.evaluation.points} evaluation points need as many training steps")
+        return self
+
     def evaluation_steps(self) -> tuple[int, ...]:
         """How many training steps lie before each point of the learning curve; the first is 0, the last all."""
-        return (*range(0, self.training.steps, self.evaluation.every), self.training.steps)
+        points = self.evaluation.points
+        return tuple(round(i * self.training.steps / points) for i in range(points + 1))
 
     def world(self, seed: int) -> int:
         return self.task.worlds[seed % len(self.task.worlds)]
+
+
+SECTIONS = tuple(RegimeSettings.model_fields)
+
+
+class TestbedSettings(StrictModel):
+    """`settings:` of a protocol whose backend is the testbed.
+
+    In a file, the sections of a regime stand beside `regimes` and hold for all; a regime states what it has of its own.
+    `device` is where runs train and are evaluated; base policies are made on the CPU.
+    """
+
+    __test__ = False
+
+    revision: PositiveInt
+    device: Literal["cpu", "cuda"] = "cpu"
+    regimes: Annotated[dict[RegimeName, RegimeSettings], Field(min_length=1)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_regimes(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(data.get("regimes"), dict):
+            return data
+        shared = {name: value for name, value in data.items() if name in SECTIONS}
+        regimes = {name: _merge(shared, own or {}) for name, own in data["regimes"].items()}
+        return {name: value for name, value in data.items() if name not in SECTIONS} | {"regimes": regimes}
+
+    @model_validator(mode="after")
+    def _as_many_points(self) -> TestbedSettings:
+        if len({regime.evaluation.points for regime in self.regimes.values()}) > 1:
+            raise ValueError("evaluation.points must be the same in all regimes")
+        return self
+
+
+def _merge(shared: Any, own: Any) -> Any:
+    """`own` where it says something, else `shared`, section by section; a mix or other free table is one value.
+
+    So is a task of another name: it has none of the shared one's fields.
+    """
+    if not isinstance(shared, dict) or not isinstance(own, dict):
+        return own
+    if "name" in shared and own.get("name", shared["name"]) != shared["name"]:
+        return own
+    return shared | {
+        name: value if name in WHOLE_TABLES else _merge(shared.get(name), value) for name, value in own.items()
+    }
 
 
 def parse_settings(protocol: Protocol, file: str) -> TestbedSettings:
@@ -157,11 +233,38 @@ def parse_settings(protocol: Protocol, file: str) -> TestbedSettings:
     if protocol.estimator not in ESTIMATORS:
         raise SettingsError(file, 0, "estimator", f"unknown: {protocol.estimator}; known: {', '.join(ESTIMATORS)}")
     try:
-        return TestbedSettings.model_validate(protocol.settings)
+        settings = TestbedSettings.model_validate(protocol.settings)
     except ValidationError as error:
-        first = error.errors()[0]
-        # A tagged union puts its tag into the location; the file has no such field.
-        tags = {"arithmetic-chain", "reasoning-gym"}
-        field = ".".join(["settings", *(str(part) for part in first["loc"] if part not in tags)])
+        # What is wrong in a section that holds for all is wrong in regimes that state a part of it, too.
+        field, first = min(
+            ((field_in_file(protocol, each["loc"]), each) for each in error.errors()),
+            key=lambda found: found[0].startswith("settings.regimes."),
+        )
         message = "unknown field" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
         raise SettingsError(file, 0, field, message) from error
+    if settings.regimes.keys() != protocol.suites.keys():
+        names = ", ".join(settings.regimes)
+        raise SettingsError(file, 0, "suites", f"must weigh every regime, 0 is allowed, and nothing else: {names}")
+    return settings
+
+
+def field_in_file(protocol: Protocol, location: Sequence[int | str]) -> str:
+    """Where the file has what the models call `location`: in a regime, or in a section that holds for all."""
+    # A tagged union puts its tag into the location; the file has no such field.
+    path = [
+        part
+        for part, before in zip(location, ("", *location), strict=False)
+        if before != "task" or part not in ("arithmetic-chain", "reasoning-gym")
+    ]
+    shared = len(path) > 2 and path[0] == "regimes" and path[2] in SECTIONS
+    if shared and not _holds(protocol.settings, path):
+        path = path[2:]
+    return ".".join(["settings", *map(str, path)])
+
+
+def _holds(data: Any, path: Sequence[int | str]) -> bool:
+    for part in path:
+        if not isinstance(data, dict) or part not in data:
+            return isinstance(data, list)
+        data = data[part]
+    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 from typing import Protocol as Interface
 
@@ -58,8 +59,16 @@ class Vocabulary:
     response_length: int
 
 
+class Split(StrEnum):
+    """Three sides of a task that share no prompt: to learn from, to choose candidates by, to confirm the choice."""
+
+    TRAINING = "training"
+    SELECTION = "selection"
+    CONFIRMATION = "confirmation"
+
+
 class Task(Interface):
-    """One world of a task. Held-out prompts never occur among training prompts or demonstrations."""
+    """One world of a task."""
 
     @property
     def vocabulary(self) -> Vocabulary: ...
@@ -71,7 +80,11 @@ class Task(Interface):
 
     def training_problems(self, n: int, generator: np.random.Generator) -> Problems: ...
 
-    def held_out_problems(self, suite: str, n: int, generator: np.random.Generator) -> Problems: ...
+    def demonstrated_problems(self, n: int, generator: np.random.Generator) -> Problems:
+        """Training prompts in the shares in which they are demonstrated, whatever those of training."""
+        ...
+
+    def held_out_problems(self, suite: str, split: Split, n: int, generator: np.random.Generator) -> Problems: ...
 
     def demonstrations(self, n: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Imperfect worked answers to training prompts: (n, P) prompts and (n, R) responses, padded."""

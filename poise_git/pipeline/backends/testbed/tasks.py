@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from poise_git.pipeline.backends.testbed.settings import ArithmeticChainSettings, TestbedSettings
+from poise_git.pipeline.backends.testbed.settings import ArithmeticChainSettings, RegimeSettings
 from poise_git.pipeline.backends.testbed.task import Task
 
 
-def build_task(settings: TestbedSettings, world: int) -> Task:
+def build_task(settings: RegimeSettings, world: int) -> Task:
     """The settings' task in the world drawn with seed `world`.
 
     Raises:
@@ -15,7 +15,7 @@ def build_task(settings: TestbedSettings, world: int) -> Task:
     if isinstance(settings.task, ArithmeticChainSettings):
         from poise_git.pipeline.backends.testbed.arithmetic import ArithmeticChain
 
-        return ArithmeticChain(world, settings.task.training_mix)
+        return ArithmeticChain(world, settings.task)
     from poise_git.pipeline.backends.testbed.reasoning_gym import ReasoningGym
 
     return ReasoningGym(world, settings.task)

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from poise_git.pipeline.backends.testbed.policy import Policy
-from poise_git.pipeline.backends.testbed.sampling import Responses, sample, score
-from poise_git.pipeline.backends.testbed.settings import TestbedSettings, TrainingSettings
+from poise_git.pipeline.backends.testbed.sampling import Responses, sample, score, uniform_numbers
+from poise_git.pipeline.backends.testbed.settings import RegimeSettings, TestbedSettings, TrainingSettings
 from poise_git.pipeline.backends.testbed.task import Problems, Task
 from poise_git.pipeline.backends.testbed.tasks import build_task
 from poise_git.pipeline.candidate import Algorithm, CandidateFailed
@@ -40,59 +40,64 @@ SERIES = (
 Send = Callable[[Mapping[str, Any]], None]
 
 
-def weights_file(step: int) -> str:
-    """Where the policy after `step` training steps is saved, in the scratch folder."""
-    return f"policy-{step:05d}.pt"
+def weights_file(regime: str, step: int) -> str:
+    """Where the policy after `step` training steps in `regime` is saved, in the scratch folder."""
+    return f"{regime}-{step:05d}.pt"
 
 
-def load_policy(settings: TestbedSettings, task: Task, file: Path) -> Policy:
+def load_policy(settings: RegimeSettings, task: Task, file: Path) -> Policy:
     """The policy whose weights are in `file`; ValueError if they are not finite weights of this policy."""
-    policy = Policy(settings.policy, task.vocabulary, torch.Generator())
-    policy.load_weights(torch.load(file, weights_only=True, map_location="cpu"))
-    return policy
+    with torch.device("cpu"):
+        policy = Policy(settings.policy, task.vocabulary, torch.Generator())
+        policy.load_weights(torch.load(file, weights_only=True, map_location="cpu"))
+    return policy.to(torch.get_default_device())
 
 
 def train(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
-    """Child process: train with the recipe in the working directory.
+    """Child process: train with the recipe in the working directory, in one regime after the other.
 
     Args:
-        arguments: `settings` (of the testbed), `seed` and `base` (the base policy's file).
+        arguments: `settings` (of the testbed), `device` (torch's name), `seed` and `bases` (regime -> the file of its
+            base policy).
         send: gets {"done": steps} and that step's series after every step.
 
     Returns:
-        {"series": name -> one value a step, "cpu_seconds": part -> seconds}, or {"failure": one line}.
+        {"series": "regime/name" -> one value a step}, or {"failure": one line}.
     """
     torch.set_num_threads(1)
     settings = TestbedSettings.model_validate(arguments["settings"])
+    torch.set_default_device(arguments["device"])
     seed = int(arguments["seed"])
-    task = build_task(settings, settings.world(seed))
-    policy = load_policy(settings, task, Path(arguments["base"]))
-    trainer = Trainer(settings, task, policy, seed)
-    # The candidate has the global generator for itself: what it draws is seeded, and shifts no sampling.
-    torch.manual_seed(seed)
-    series: dict[str, list[float]] = {name: [] for name in SERIES}
-    saved_at = set(settings.evaluation_steps())
-    step = 0
-    try:
-        algorithm = Algorithm(Path(RECIPE_FOLDER))
-        for step in range(1, settings.training.steps + 1):
-            if step - 1 in saved_at:
-                torch.save(policy.state_dict(), weights_file(step - 1))
-            values = trainer.step(step, algorithm)
-            for name in SERIES:
-                series[name].append(values[name])
-            send({"done": step, **values})
-    except CandidateFailed as error:
-        return {"failure": f"{error} at step {step}" if step else str(error)}
-    torch.save(policy.state_dict(), weights_file(settings.training.steps))
-    return {"series": series, "cpu_seconds": trainer.cpu_seconds}
+    series: dict[str, list[float]] = {}
+    done = 0
+    for regime, own in settings.regimes.items():
+        task = build_task(own, own.world(seed))
+        trainer = Trainer(own, task, load_policy(own, task, Path(arguments["bases"][regime])), seed)
+        # The candidate has the global generator for itself: what it draws is seeded, and shifts no sampling.
+        torch.manual_seed(seed)
+        saved_at = set(own.evaluation_steps())
+        step = 0
+        try:
+            algorithm = Algorithm(Path(RECIPE_FOLDER))
+            for step in range(1, own.training.steps + 1):
+                if step - 1 in saved_at:
+                    torch.save(trainer.policy.state_dict(), weights_file(regime, step - 1))
+                values = trainer.step(step, algorithm)
+                for name in SERIES:
+                    series.setdefault(f"{regime}/{name}", []).append(values[name])
+                send({"done": done + step, **values})
+        except CandidateFailed as error:
+            return {"failure": f"{error} at step {step} of regime {regime}" if step else str(error)}
+        torch.save(trainer.policy.state_dict(), weights_file(regime, own.training.steps))
+        done += own.training.steps
+    return {"series": series}
 
 
 @dataclass
 class Trainer:
     """The state of one training run; every random number comes from `seed`."""
 
-    settings: TestbedSettings
+    settings: RegimeSettings
     task: Task
     policy: Policy
     seed: int
@@ -113,8 +118,8 @@ class Trainer:
         training = self.settings.training
         start = time.process_time()
         problems = self._problems[slice((number - 1) * training.prompts, number * training.prompts)]
-        uniforms = torch.rand(
-            training.prompts * training.group_size, self.task.vocabulary.response_length, generator=self._numbers
+        uniforms = uniform_numbers(
+            training.prompts * training.group_size, self.task.vocabulary.response_length, self._numbers
         )
         responses = sample(self.policy, problems.prompts, uniforms)
         sampled = time.process_time()
@@ -130,7 +135,7 @@ class Trainer:
         reward = np.where(correct, 1.0, np.where(valid, self.settings.reward.valid_wrong, 0.0))
         mask = responses.mask()
         token_rewards = torch.zeros_like(mask)
-        token_rewards[torch.arange(len(mask)), responses.lengths - 1] = torch.from_numpy(reward).float()
+        token_rewards[torch.arange(len(mask)), responses.lengths - 1] = torch.from_numpy(reward).to(mask)
         owner = np.repeat(np.arange(training.prompts), size)
         advantages = algorithm.advantages(token_rewards, mask, owner.tolist())
         for group in self._optimizer.param_groups:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +14,9 @@ MODULUS = 97
 OPERANDS = (2, 3, 5)
 PLUS, TIMES = 0, 1
 
-# Beta distributions over the table entries of the probability that a demonstration states the entry correctly.
-# Sums are mostly known, products a third of the time, tags half of it.
-SUM_KNOWLEDGE = (8.0, 2.0)
-PRODUCT_KNOWLEDGE = (1.3, 2.8)
-TAG_KNOWLEDGE = (1.6, 1.4)
+# How alike the entries of a table are: a + b of the Beta(a, b) from which the probability is drawn that a
+# demonstration states an entry correctly.
+CONCENTRATION = {"sums": 10.0, "products": 4.1, "tags": 3.0}
 # A wrong demonstration states the entry's own favourite error this often, else any number.
 FAVOURITE_ERROR_RATE = 0.65
 
@@ -57,13 +56,17 @@ class World:
     tags: Table
 
     @classmethod
-    def draw(cls, seed: int) -> World:
+    def draw(cls, seed: int, known: Mapping[str, float]) -> World:
+        """Tables drawn with `seed`; `known` gives the mean probability that an entry is demonstrated correctly."""
         generator = np.random.default_rng([seed, 1])
-        width = max(OPERANDS) + 1
-        operator, value, operand = np.indices((2, MODULUS, width))
-        known = np.stack(
-            [generator.beta(*SUM_KNOWLEDGE, (MODULUS, width)), generator.beta(*PRODUCT_KNOWLEDGE, (MODULUS, width))]
+        shape = (MODULUS, max(OPERANDS) + 1)
+
+        def knowledge(of: str) -> NDArray[np.float64]:
+            return generator.beta(known[of] * CONCENTRATION[of], (1.0 - known[of]) * CONCENTRATION[of], shape)
+
+        operator, value, operand = np.indices((2, *shape))
+        facts = Table.draw(
+            apply(operator, value, operand), np.stack([knowledge("sums"), knowledge("products")]), generator
         )
-        facts = Table.draw(apply(operator, value, operand), known, generator)
-        tags = generator.integers(0, MODULUS, (MODULUS, width))
-        return cls(facts, Table.draw(tags, generator.beta(*TAG_KNOWLEDGE, tags.shape), generator))
+        tags = generator.integers(0, MODULUS, shape)
+        return cls(facts, Table.draw(tags, knowledge("tags"), generator))

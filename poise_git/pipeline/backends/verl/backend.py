@@ -23,6 +23,7 @@ from poise_git.pipeline.backends.verl.preparation import Prepared, assemble_weig
 from poise_git.pipeline.backends.verl.replies import EvaluationReply, Failure, Reply, StepReply, TrainingReply, parse
 from poise_git.pipeline.backends.verl.settings import VerlSettings, parse_settings
 from poise_git.pipeline.backends.verl.versions import check_versions
+from poise_git.pipeline.equipment import gpu_devices
 from poise_git.pipeline.interface import Demand, Evaluated, Job, OnProgress, Progress, Resources, Trained
 from poise_git.pipeline.protocol import Protocol
 from poise_git.pipeline.sandbox import Allowance, ChildFailed, Limits, Sandbox
@@ -31,7 +32,6 @@ _OPEN_FILES = 65536
 _PROCESSES = 16384
 # Training ends itself at its limits, with a reason; this is for a child that does not.
 _GRACE_SECONDS = 300
-_DEVICES = "nvidia*"
 # In the scratch folder: all that processes with the candidate in them can write.
 _CHILD = "child"
 # Of `SuiteScores`, what is compared between candidates.
@@ -204,7 +204,7 @@ class _Child:
                 folder,
                 allowance=Allowance(
                     readable=(*readable, *((Path("/sys"),) if cuda else ())),
-                    devices=tuple(sorted(Path("/dev").glob(_DEVICES))) if cuda else (),
+                    devices=gpu_devices() if cuda else (),
                     services=True,
                 ),
                 limits=Limits(

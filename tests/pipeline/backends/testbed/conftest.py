@@ -1,4 +1,4 @@
-"""A tiny protocol, the template's recipe, one sandbox for all tests of the testbed."""
+"""Protocols at three sizes, the template's recipe, one sandbox for all tests of the testbed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from poise_git.archive.entries import Run
 from poise_git.executors.stages import carry_out
 from poise_git.pipeline.backends.testbed.backend import TestbedBackend
 from poise_git.pipeline.backends.testbed.policy import Policy
-from poise_git.pipeline.backends.testbed.settings import TestbedSettings, parse_settings
+from poise_git.pipeline.backends.testbed.settings import RegimeSettings, parse_settings
 from poise_git.pipeline.backends.testbed.task import Task
 from poise_git.pipeline.backends.testbed.tasks import build_task
 from poise_git.pipeline.interface import Job, Progress
@@ -42,22 +42,28 @@ def tiny() -> Protocol:
 
 
 @pytest.fixture(scope="session")
+def short() -> Protocol:
+    return read_protocol(ROOT / "tests" / "protocols" / "short.yaml")
+
+
+@pytest.fixture(scope="session")
 def shipped() -> Protocol:
     return read_protocol(ROOT / "recipe_template" / "protocols" / "testbed.yaml")
 
 
 @pytest.fixture(scope="session")
-def settings(shipped: Protocol) -> TestbedSettings:
-    return parse_settings(shipped, "testbed.yaml")
+def settings(short: Protocol) -> RegimeSettings:
+    """A regime with a policy and prompts of the real size."""
+    return parse_settings(short, "short.yaml").regimes["composite"]
 
 
 @pytest.fixture(scope="session")
-def task(settings: TestbedSettings) -> Task:
+def task(settings: RegimeSettings) -> Task:
     return build_task(settings, settings.task.worlds[0])
 
 
 @pytest.fixture
-def policy(settings: TestbedSettings, task: Task) -> Policy:
+def policy(settings: RegimeSettings, task: Task) -> Policy:
     """An untrained policy whose logits are spread out, so that responses end at different lengths."""
     policy = Policy(settings.policy, task.vocabulary, torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -77,23 +83,23 @@ def recipe() -> Mapping[str, str]:
     return {file.name: file.read_text(encoding="utf-8") for file in (ROOT / "recipe_template/recipe").glob("*.py")}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_testbed(
     tiny: Protocol, recipe: Mapping[str, str], sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
 ) -> RunTestbed:
     """Run the template's recipe under the tiny protocol; both can be replaced."""
 
     def run(
-        replace: tuple[str, str] | None = None,
+        *replace: tuple[str, str],
         seed: int = 0,
         protocol: Protocol = tiny,
         on_progress: Callable[[Progress], None] = lambda progress: None,
         cancelled: threading.Event | None = None,
     ) -> Run:
         files = dict(recipe)
-        if replace is not None:
-            assert replace[0] in files["algorithm.py"]
-            files["algorithm.py"] = files["algorithm.py"].replace(*replace)
+        for old, new in replace:
+            assert old in files["algorithm.py"]
+            files["algorithm.py"] = files["algorithm.py"].replace(old, new)
         job = Job("candidate", files, protocol, seed, tmp_path_factory.mktemp("scratch"))
         return carry_out(TestbedBackend(), job, sandbox, on_progress, cancelled or threading.Event())
 

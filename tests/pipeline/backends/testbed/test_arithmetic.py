@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from math import comb
+
 import numpy as np
 import pytest
 import torch
@@ -9,15 +11,47 @@ from poise_git.pipeline.backends.testbed.arithmetic import (
     DEFECTS,
     END,
     EQUALS,
+    FIRST_IDLE,
+    FIRST_MARK,
+    IDLE_KINDS,
     PAD,
     PLUS_TOKEN,
     SUITES,
     TIMES_TOKEN,
     ArithmeticChain,
 )
-from poise_git.pipeline.backends.testbed.settings import CHAINS
+from poise_git.pipeline.backends.testbed.settings import CHAINS, ArithmeticChainSettings
+from poise_git.pipeline.backends.testbed.task import Split
+from poise_git.pipeline.backends.testbed.worlds import OPERANDS
 
 MIX = {"chain-1": 0.4, "chain-2": 0.4, "chain-3": 0.2}
+HELD_OUT = (Split.SELECTION, Split.CONFIRMATION)
+# First values of prompts: 1 to 96.
+FIRST_VALUES = 96
+
+
+def arithmetic(world: int, **own: object) -> ArithmeticChain:
+    settings = {"name": "arithmetic-chain", "worlds": [world], "training_mix": MIX} | own
+    return ArithmeticChain(world, ArithmeticChainSettings.model_validate(settings))
+
+
+def different(prompts: torch.Tensor) -> set[bytes]:
+    return {row.tobytes() for row in np.unique(prompts.numpy(), axis=0)}
+
+
+def every(split: Split, suite: str, world: int, generator: np.random.Generator) -> set[bytes]:
+    """All prompts of a side: so many are drawn that each comes up (one is missed once in ten million times)."""
+    size = number_of_prompts(suite) * (3 if split is Split.TRAINING else 1) // 5
+    draws = int(size * (np.log(size) + 16))
+    chain = arithmetic(world, training_mix={suite: 1.0})
+    if split is Split.TRAINING:
+        return different(chain.training_problems(draws, generator).prompts)
+    return different(chain.held_out_problems(suite, split, draws, generator).prompts)
+
+
+def number_of_prompts(suite: str) -> int:
+    length, hard = CHAINS[suite]
+    return FIRST_VALUES * comb(length, hard) * len(OPERANDS) ** length
 
 
 def steps_of(prompts: torch.Tensor) -> set[tuple[int, ...]]:
@@ -38,19 +72,43 @@ def proper_response(answer: int, tag: int) -> list[int]:
 
 @pytest.fixture(params=[7, 8])
 def chain(request: pytest.FixtureRequest) -> ArithmeticChain:
-    return ArithmeticChain(request.param, MIX)
+    return arithmetic(request.param)
 
 
-def test_held_out_sequences_occur_neither_in_training_nor_in_demonstrations(
+@pytest.mark.parametrize("suite", SUITES)
+def test_the_splits_share_no_prompt_and_leave_none_out(suite: str, generator: np.random.Generator) -> None:
+    for world in (7, 8):
+        sides = {split: every(split, suite, world, generator) for split in Split}
+        sizes = {split: len(prompts) for split, prompts in sides.items()}
+        fifth = number_of_prompts(suite) // 5
+        assert sizes[Split.SELECTION] == sizes[Split.CONFIRMATION] == fifth
+        # Together they are as many as there are, so none is on two sides.
+        assert sum(sizes.values()) == len(set().union(*sides.values())) == number_of_prompts(suite)
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_worlds_are_split_differently(suite: str, generator: np.random.Generator) -> None:
+    one, other = (every(Split.SELECTION, suite, world, generator) for world in (7, 8))
+    assert len(one & other) < 0.5 * len(one)
+
+
+def test_training_and_demonstrations_use_the_training_side_alone(
     chain: ArithmeticChain, generator: np.random.Generator
 ) -> None:
-    held_out = set().union(*(steps_of(chain.held_out_problems(suite, 2000, generator).prompts) for suite in SUITES))
-    seen = steps_of(chain.training_problems(8000, generator).prompts)
-    demonstrated = steps_of(chain.demonstrations(8000, generator)[0])
-    assert {len(steps) // 2 for steps in demonstrated} == {1, 2, 3, 4}
-    assert len(held_out) > 50
-    assert not held_out & seen
-    assert not held_out & demonstrated
+    held_out = set().union(
+        *(
+            different(chain.held_out_problems(suite, split, 60_000, generator).prompts)
+            for suite in SUITES
+            for split in HELD_OUT
+        )
+    )
+    assert len(held_out) > 0.99 * sum(2 * (number_of_prompts(suite) // 5) for suite in SUITES)
+    demonstrated, _ = chain.demonstrations(50_000, generator)
+    assert {len(steps) // 2 for steps in steps_of(demonstrated)} == {1, 2, 3, 4}
+    probed = chain.demonstrated_problems(50_000, generator).prompts
+    trained = chain.training_problems(50_000, generator).prompts
+    for prompts in (demonstrated, probed, trained):
+        assert not held_out & different(prompts)
 
 
 def test_every_single_step_of_a_held_out_prompt_is_seen_in_training(
@@ -61,14 +119,15 @@ def test_every_single_step_of_a_held_out_prompt_is_seen_in_training(
 
     seen = facts(chain.training_problems(4000, generator).prompts)
     for suite in SUITES:
-        assert facts(chain.held_out_problems(suite, 500, generator).prompts) <= seen
+        for split in HELD_OUT:
+            assert facts(chain.held_out_problems(suite, split, 500, generator).prompts) <= seen
 
 
 def test_prompts_have_their_suites_length_and_hard_steps_and_the_right_solution(
     chain: ArithmeticChain, generator: np.random.Generator
 ) -> None:
     for suite in SUITES:
-        problems = chain.held_out_problems(suite, 200, generator)
+        problems = chain.held_out_problems(suite, Split.SELECTION, 200, generator)
         for prompt, (answer, _) in zip(problems.prompts.tolist(), problems.solutions, strict=True):
             operators = [token for token in prompt if token in (PLUS_TOKEN, TIMES_TOKEN)]
             assert (len(operators), operators.count(TIMES_TOKEN)) == CHAINS[suite]
@@ -84,12 +143,15 @@ def test_training_mix_is_kept(chain: ArithmeticChain, generator: np.random.Gener
 
 
 def test_verifier_levels(chain: ArithmeticChain, generator: np.random.Generator) -> None:
-    one = chain.held_out_problems("chain-2", 1, generator)
+    one = chain.held_out_problems("chain-2", Split.SELECTION, 1, generator)
     answer, tag = map(int, one.solutions[0])
     wrong, other_tag = (answer + 1) % 97, (tag + 1) % 97
     cases = {
         "correct": (proper_response(answer, tag), (True, True)),
-        "with scratchpad": ([104, 5, 105, 6, *proper_response(answer, tag)], (True, True)),
+        "with scratchpad": ([FIRST_MARK, 5, FIRST_MARK + 1, 6, *proper_response(answer, tag)], (True, True)),
+        "rambling": ([FIRST_IDLE] * 10 + proper_response(answer, tag), (True, True)),
+        "rambling inside the answer": ([ANSWER, FIRST_IDLE, answer, tag, END], (False, False)),
+        "an idle token for an answer": (proper_response(FIRST_IDLE, tag), (False, False)),
         "wrong answer": (proper_response(wrong, tag), (True, False)),
         "wrong tag": (proper_response(answer, other_tag), (False, False)),
         "no tag": ([ANSWER, answer, END], (False, False)),
@@ -124,6 +186,76 @@ def test_demonstrations_are_imperfect_as_stated(chain: ArithmeticChain, generato
 
 
 def test_worlds_differ(generator: np.random.Generator) -> None:
-    prompts = ArithmeticChain(7, MIX).training_problems(100, np.random.default_rng(1))
-    others = ArithmeticChain(8, MIX).training_problems(100, np.random.default_rng(1))
-    assert not np.array_equal(prompts.solutions[:, 1], others.solutions[:, 1])
+    def tags(world: int) -> dict[tuple[int, ...], int]:
+        problems = arithmetic(world).training_problems(5000, np.random.default_rng(1))
+        entries = ((row[0], row[2]) for row in problems.prompts.tolist())
+        return dict(zip(entries, problems.solutions[:, 1].tolist(), strict=True))
+
+    one, other = tags(7), tags(8)
+    shared = one.keys() & other.keys()
+    assert len(shared) > 200
+    # By chance one in 97 is the same.
+    assert np.mean([one[entry] == other[entry] for entry in shared]) < 0.1
+
+
+def is_idle(responses: torch.Tensor) -> torch.Tensor:
+    return (responses >= FIRST_IDLE) & (responses < FIRST_IDLE + IDLE_KINDS)
+
+
+def proper(responses: torch.Tensor) -> torch.Tensor:
+    """Which demonstrations (N,) end in `# number TAG end`."""
+    lengths = (responses != PAD).sum(1)
+    return torch.stack([row[max(n - 4, 0)] == ANSWER for row, n in zip(responses, lengths, strict=True)])
+
+
+@pytest.mark.parametrize("idle_tokens", [0.0, 2.0, 8.0])
+def test_demonstrations_ramble_as_much_as_stated(idle_tokens: float, generator: np.random.Generator) -> None:
+    _, responses = arithmetic(7, idle_tokens=idle_tokens, response_cap=64).demonstrations(12_000, generator)
+    right_form = responses[proper(responses)]
+    found = is_idle(right_form).sum(1).float()
+    assert float(found.mean()) == pytest.approx(idle_tokens, rel=0.06)
+    if idle_tokens:
+        # Geometric: the deviation is a little more than the mean.
+        assert float(found.std()) == pytest.approx((idle_tokens * (idle_tokens + 1)) ** 0.5, rel=0.1)
+        # Rambling stands between steps: the answer is whole, and marks keep their order.
+        marks = [[token for token in row if FIRST_MARK <= token < FIRST_IDLE] for row in right_form.tolist()]
+        assert all(row == sorted(row) for row in marks)
+
+
+def test_rambling_lengthens_demonstrations_and_takes_nothing_from_them(generator: np.random.Generator) -> None:
+    lengths = []
+    for idle_tokens in (0.0, 4.0, 8.0):
+        _, responses = arithmetic(7, idle_tokens=idle_tokens, response_cap=64).demonstrations(12_000, generator)
+        right_form = proper(responses)
+        assert float(right_form.float().mean()) == pytest.approx(DEFECTS["none"], abs=0.02)
+        lengths.append(float((responses[right_form] != PAD).sum(1).float().mean()))
+    assert np.diff(lengths) == pytest.approx([4.0, 4.0], abs=0.3)
+
+
+@pytest.mark.parametrize("cap", [6, 14, 20])
+def test_the_cap_cuts_off(cap: int, generator: np.random.Generator) -> None:
+    chain = arithmetic(7, idle_tokens=8.0, response_cap=cap)
+    assert chain.vocabulary.response_length == cap
+    _, responses = chain.demonstrations(12_000, generator)
+    assert responses.shape == (12_000, cap)
+    ended = (responses == END).any(1)
+    # What was cut off fills the cap and does not end.
+    assert bool((responses[~ended] != PAD).all())
+    _, roomy = arithmetic(7, idle_tokens=8.0, response_cap=64).demonstrations(12_000, generator)
+    assert float((~ended).float().mean()) > float((~(roomy == END).any(1)).float().mean()) + 0.1
+
+
+def test_demonstrators_know_as_much_as_stated(generator: np.random.Generator) -> None:
+    """Chains of one product: right as often as an entry of that table is demonstrated right."""
+
+    def right(known: float) -> float:
+        chain = arithmetic(7, known={"sums": 0.5, "products": known, "tags": 0.5})
+        prompts, responses = chain.demonstrations(20_000, generator)
+        one_product = (prompts[:, 1] == TIMES_TOKEN) & (prompts[:, 3] == PAD) & proper(responses)
+        lengths = (responses != PAD).sum(1)
+        answers = responses.gather(1, (lengths - 3).clamp(min=0).unsqueeze(1)).squeeze(1)
+        rows = one_product.nonzero().squeeze(1).tolist()
+        return float(np.mean([int(answers[i]) == solve(prompts[i].tolist()) for i in rows]))
+
+    assert right(0.2) == pytest.approx(0.2, abs=0.05)
+    assert right(0.7) == pytest.approx(0.7, abs=0.05)

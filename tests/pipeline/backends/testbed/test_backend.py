@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,13 +10,14 @@ from _pytest.tmpdir import TempPathFactory
 
 from poise_git.archive.entries import Run
 from poise_git.errors import RunFailed
-from poise_git.pipeline.backends.testbed.backend import TestbedBackend
-from poise_git.pipeline.backends.testbed.base_policies import cached_file
+from poise_git.pipeline.backends.testbed.backend import WHOLE, TestbedBackend
+from poise_git.pipeline.backends.testbed.base_policies import base_policies, cached_file
 from poise_git.pipeline.backends.testbed.evaluation import evaluate
-from poise_git.pipeline.backends.testbed.settings import parse_settings
+from poise_git.pipeline.backends.testbed.settings import ArithmeticChainSettings, parse_settings
+from poise_git.pipeline.backends.testbed.task import Split
 from poise_git.pipeline.backends.testbed.tasks import build_task
 from poise_git.pipeline.backends.testbed.trainer import SERIES, load_policy, weights_file
-from poise_git.pipeline.interface import Cancelled, Progress
+from poise_git.pipeline.interface import Cancelled, Job, Progress
 from poise_git.pipeline.protocol import Protocol
 from poise_git.pipeline.sandbox import Sandbox
 
@@ -32,17 +34,21 @@ def test_a_run_has_every_figure(run_testbed: RunTestbed, tiny: Protocol) -> None
     reports: list[Progress] = []
     run = run_testbed(on_progress=reports.append)
     assert run.protocol == tiny.hash
-    assert run.values.keys() == tiny.suites.keys() == run.details.keys()
-    assert set(run.details["chain-2"]) == {"acc@1", "pass@2", "pass@4", "mean_length", "valid_rate"}
-    assert set(run.series) == set(SERIES)
-    assert all(len(values) == 3 for values in run.series.values())
-    assert [point["step"] for point in run.curve] == [0, 2, 3]
-    assert run.values["chain-3"] == pytest.approx(sum(point["chain-3"] for point in run.curve[1:]) / 2)
-    assert run.curve[0]["overall"] == pytest.approx((run.curve[0]["chain-2"] + run.curve[0]["chain-3"]) / 2)
+    assert run.values.keys() == tiny.suites.keys() == run.details.keys() == {"composite", "accuracy"}
+    for details in run.details.values():
+        assert set(details) == {"acc@1", "pass@2", "pass@4", "mean_length", "valid_rate", "chain-2"}
+    lengths = {name: len(values) for name, values in run.series.items()}
+    assert lengths == {
+        f"{regime}/{name}": steps for regime, steps in (("composite", 3), ("accuracy", 2)) for name in SERIES
+    }
+    assert [point["point"] for point in run.curve] == [0, 1, 2]
+    assert run.values["accuracy"] == pytest.approx(sum(point["accuracy"] for point in run.curve[1:]) / 2)
+    assert run.curve[0]["overall"] == pytest.approx((run.curve[0]["composite"] + run.curve[0]["accuracy"]) / 2)
     assert run.cpu_seconds > 0
-    trained = [report for report in reports if report.stage == "train"]
-    assert [(report.done, report.total) for report in trained] == [(1, 3), (2, 3), (3, 3)]
-    assert set(trained[-1].values) == set(SERIES)
+    for stage, total in (("train", 3 + 2), ("evaluate", 3 + 3)):
+        reported = [(report.done, report.total) for report in reports if report.stage == stage]
+        assert reported == [(done, total) for done in range(1, total + 1)]
+    assert all(set(report.values) == set(SERIES) for report in reports if report.stage == "train")
     assert Run.from_data(run.to_data()) == run
 
 
@@ -64,16 +70,77 @@ def test_what_a_candidate_draws_is_seeded_and_shifts_no_sampling(run_testbed: Ru
 
 def test_the_candidates_own_algorithm_trains(run_testbed: RunTestbed) -> None:
     still = run_testbed((LOSS, "    loss = (log_prob * 0.0).sum()\n" + LOSS))
-    assert still.series["gradient_norm"] == (0.0, 0.0, 0.0)
+    assert still.series["composite/gradient_norm"] == (0.0, 0.0, 0.0)
     assert still.curve[0]["overall"] == still.curve[1]["overall"]
     pushed = run_testbed((LOSS, "    loss = log_prob.sum()\n" + LOSS))
-    assert pushed.series["gradient_norm"] > still.series["gradient_norm"]
+    assert min(pushed.series["composite/gradient_norm"]) > 0.0
+
+
+# Where a candidate can remember something from one call to the next.
+MEMORIES = {
+    "its own module": ("CALLS: list[int] = []\n\n\n", "CALLS"),
+    "another module of the recipe": (
+        "from . import rollouts as shared\n\n\n",
+        "shared.__dict__.setdefault('calls', [])",
+    ),
+    "the generator": ("", "[0] * int(torch.randint(1, 9, ()))"),
+}
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_every_regime_begins_anew(run_testbed: RunTestbed, tiny: Protocol, memory: str) -> None:
+    """Two regimes in one run give the figures that each gives alone, whatever the candidate remembers."""
+    definition, calls = MEMORIES[memory]
+    remembering = (
+        f"    calls = {calls}\n    calls.append(1)\n    advantages = advantages + len(calls) * response_mask\n"
+    )
+
+    def run(*regimes: str) -> Run:
+        data = tiny.model_dump(mode="json")
+        data["suites"] = dict.fromkeys(regimes, 1.0)
+        data["settings"]["regimes"] = {name: tiny.settings["regimes"][name] for name in regimes}
+        return run_testbed(
+            (FUNCTION, definition + FUNCTION),
+            (ADVANTAGES, remembering + ADVANTAGES),
+            protocol=Protocol.model_validate(data),
+        )
+
+    together = run("composite", "accuracy")
+    for name in ("composite", "accuracy"):
+        alone = run(name)
+        assert {series: values for series, values in together.series.items() if series.startswith(name)} == alone.series
+        assert [point[name] for point in together.curve] == [point[name] for point in alone.curve]
+        assert together.values[name] == alone.values[name]
+        assert together.details[name] == alone.details[name]
+    forgetful = run_testbed((ADVANTAGES, "    advantages = advantages + response_mask\n" + ADVANTAGES))
+    assert forgetful.series != together.series, "what it remembers matters"
+
+
+def test_confirmation_seeds_are_evaluated_on_the_confirmation_side(
+    tiny: Protocol, recipe: Mapping[str, str], sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    protocol = Protocol.model_validate(tiny.model_dump(mode="json") | {"seeds": [1, 3], "confirmation_seeds": [0]})
+    common = {"settings": parse_settings(protocol, "tiny.yaml").model_dump(mode="json"), "device": "cpu"}
+    backend, never = TestbedBackend(), threading.Event()
+    # 5 is neither: whoever only tries something out has no use for what is kept for confirmation.
+    for seed, side in ((0, Split.CONFIRMATION), (1, Split.SELECTION), (5, Split.SELECTION)):
+        job = Job("grpo", recipe, protocol, seed, tmp_path / str(seed))
+        job.scratch.mkdir()
+        trained = backend.train(job, sandbox, lambda progress: None, never)
+        found = backend.evaluate(job, trained, WHOLE, sandbox, lambda progress: None, never).data["points"]
+        with monkeypatch.context() as patch:
+            patch.chdir(trained.weights)
+            expected = {
+                split: evaluate({**common, "seed": seed, "split": split.value}, lambda message: None)
+                for split in (Split.SELECTION, Split.CONFIRMATION)
+            }
+        assert [split for split in expected if expected[split]["points"] == found] == [side]
 
 
 @pytest.mark.parametrize(
     ("line", "before", "reason"),
     [
-        (LOSS, "    loss = loss * float('nan')\n", "loss is NaN at step 1"),
+        (LOSS, "    loss = loss * float('nan')\n", "loss is NaN at step 1 of regime composite"),
         (LOSS, "    loss = (log_prob - 1.0).abs().sum() * float('inf')\n", "loss is infinite at step 1"),
         (LOSS, "    loss = (log_prob * 0).sqrt().sum()\n", "gradient is NaN at step 1"),
         (LOSS, "    loss = log_prob\n", "policy_loss returned a tensor (16, "),
@@ -106,7 +173,9 @@ def test_cancelled_stops(run_testbed: RunTestbed) -> None:
 def test_preparing_trains_each_world_once(tiny: Protocol, sandbox: Sandbox) -> None:
     settings = parse_settings(tiny, "tiny.yaml")
     TestbedBackend().prepare(tiny, sandbox, lambda progress: None, workers=2)
-    files = [cached_file(settings, world) for world in settings.task.worlds]
+    # Both regimes begin with the same base policies.
+    files = list(base_policies(settings))
+    assert len(files) == len(settings.regimes["composite"].task.worlds) == 2
     first = [file.stat().st_mtime_ns for file in files]
     reports: list[Progress] = []
     TestbedBackend().prepare(tiny, sandbox, reports.append, workers=2)
@@ -127,41 +196,50 @@ def test_two_at_once_train_a_world_once(
     for thread in threads:
         thread.join()
     settings = parse_settings(tiny, "tiny.yaml")
+    files = list(base_policies(settings))
     finished = [one for report in reports for one in report if one.done % (one.total // 2) == 0]
-    assert len(finished) == len(settings.task.worlds)
-    folder = cached_file(settings, settings.task.worlds[0]).parent
+    assert len(finished) == len(files)
+    folder = files[0].parent
     assert len(list(folder.glob("*.pt"))) == 2
     assert [path for path in folder.iterdir() if path.is_dir()] == []
 
 
 def test_another_warm_start_is_another_base_policy(tiny: Protocol) -> None:
-    settings = parse_settings(tiny, "tiny.yaml")
+    settings = parse_settings(tiny, "tiny.yaml").regimes["composite"]
     warm_start = settings.warm_start.model_copy(update={"steps": 7})
     training = settings.training.model_copy(update={"steps": 7})
     file = cached_file(settings, 7)
     assert cached_file(settings.model_copy(update={"warm_start": warm_start}), 7) != file
     assert cached_file(settings, 8) != file
     assert cached_file(settings.model_copy(update={"training": training}), 7) == file
+    assert isinstance(settings.task, ArithmeticChainSettings)
+    for own, same in (({"training_mix": {"chain-1": 1.0}}, True), ({"idle_tokens": 1.0}, False)):
+        task = settings.task.model_copy(update=own)
+        assert (cached_file(settings.model_copy(update={"task": task}), 7) == file) is same, own
 
 
 @pytest.mark.parametrize("damage", ["missing tensor", "wrong shape", "not finite", "not tensors", "code"])
 def test_the_evaluator_refuses_weights_that_are_not(
-    tiny: Protocol, sandbox: Sandbox, tmp_path_factory: TempPathFactory, monkeypatch: pytest.MonkeyPatch, damage: str
+    tiny: Protocol, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
     settings = parse_settings(tiny, "tiny.yaml")
+    regime = settings.regimes["accuracy"]
     TestbedBackend().prepare(tiny, sandbox, lambda progress: None, workers=2)
-    base = cached_file(settings, 7)
-    weights = load_policy(settings, build_task(settings, 7), base).state_dict()
+    weights = load_policy(regime, build_task(regime, 7), cached_file(regime, 7)).state_dict()
+    for step in regime.evaluation_steps():
+        torch.save(weights, tmp_path / weights_file("accuracy", step))
+    for step in settings.regimes["composite"].evaluation_steps():
+        torch.save(weights, tmp_path / weights_file("composite", step))
+    monkeypatch.chdir(tmp_path)
+    arguments = {"settings": settings.model_dump(mode="json"), "device": "cpu", "seed": 0, "split": "selection"}
+    assert set(evaluate(arguments, lambda message: None)["points"]) == {"composite", "accuracy"}
     if damage == "missing tensor":
         del weights["head.weight"]
     elif damage == "wrong shape":
         weights["head.weight"] = weights["head.weight"][:-1]
     elif damage == "not finite":
         weights["norm.weight"] = weights["norm.weight"] * float("nan")
-    scratch = tmp_path_factory.mktemp("scratch")
-    monkeypatch.chdir(scratch)
     content = {"not tensors": 3, "code": threading.Thread}.get(damage, weights)
-    torch.save(content, weights_file(0))
-    arguments = {"settings": settings.model_dump(mode="json"), "seed": 0, "suites": ["chain-2"]}
+    torch.save(content, weights_file("accuracy", 1))
     answer = evaluate(arguments, lambda message: None)
-    assert answer["failure"].startswith("cannot read the policy after step 0: ")
+    assert answer["failure"].startswith("cannot read the policy after step 1 of regime accuracy: ")

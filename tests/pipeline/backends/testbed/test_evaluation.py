@@ -1,30 +1,62 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
+import torch
 
+from poise_git.pipeline.backends.testbed import evaluation
+from poise_git.pipeline.backends.testbed.arithmetic import ANSWER, END, PAD
 from poise_git.pipeline.backends.testbed.estimators import estimate
 from poise_git.pipeline.backends.testbed.evaluation import evaluate_policy, held_out
 from poise_git.pipeline.backends.testbed.policy import Policy
-from poise_git.pipeline.backends.testbed.task import Task
+from poise_git.pipeline.backends.testbed.sampling import Responses
+from poise_git.pipeline.backends.testbed.task import Problems, Split, Task
 
 
 def test_figures_of_each_suite(policy: Policy, task: Task) -> None:
-    problems = held_out(task, task.suites, 16, seed=3)
-    figures = evaluate_policy(policy, task, problems, samples=4, pass_at=(1, 4), seed=3)
-    assert list(figures) == list(task.suites)
-    for suite in figures.values():
-        assert set(suite) == {"value", "acc@1", "sampled", "valid_rate", "mean_length", "pass@1", "pass@4"}
-        assert suite["pass@1"] == pytest.approx(suite["sampled"])
-        assert suite["sampled"] <= suite["pass@4"] <= 1.0
-        assert 1.0 <= suite["mean_length"] <= task.vocabulary.response_length
-    assert figures == evaluate_policy(policy, task, problems, samples=4, pass_at=(1, 4), seed=3)
+    problems = held_out(task, task.suites, Split.SELECTION, 16, seed=3)
+    figures = evaluate_policy(policy, task, problems, samples=4, attempts=2, pass_at=(1, 2, 4), seed=3)
+    over_all = {"value", "acc@1", "sampled", "valid_rate", "mean_length", "pass@1", "pass@2", "pass@4"}
+    assert set(figures) == over_all | set(task.suites)
+    assert figures["value"] == pytest.approx((figures["acc@1"] + figures["pass@2"]) / 2)
+    assert figures["value"] == pytest.approx(sum(figures[suite] for suite in task.suites) / len(task.suites))
+    assert figures["pass@1"] == pytest.approx(figures["sampled"])
+    assert figures["sampled"] <= figures["pass@4"] <= 1.0
+    assert 1.0 <= figures["mean_length"] <= task.vocabulary.response_length
+    assert figures == evaluate_policy(policy, task, problems, samples=4, attempts=2, pass_at=(1, 2, 4), seed=3)
 
 
 def test_a_fresh_seed_has_fresh_problems(task: Task) -> None:
-    one, again, other = (held_out(task, ["chain-4"], 64, seed)["chain-4"].prompts for seed in (0, 0, 2))
+    one, again, other = (
+        held_out(task, ["chain-4"], Split.SELECTION, 64, seed)["chain-4"].prompts for seed in (0, 0, 2)
+    )
     assert np.array_equal(one, again)
     assert not np.array_equal(one, other)
+
+
+def answered(problems: Problems, right: Sequence[bool], width: int) -> Responses:
+    """A response to every problem, with the right answer or another."""
+    tokens = torch.full((len(problems), width), PAD)
+    for i, (answer, tag) in enumerate(problems.solutions.tolist()):
+        tokens[i, :4] = torch.tensor([ANSWER, answer if right[i] else (answer + 1) % 97, tag, END])
+    return Responses(tokens, torch.full((len(problems),), 4), torch.zeros(tokens.shape))
+
+
+def test_a_suites_value_is_of_its_own_problems(policy: Policy, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With given responses: chain-2 right by argmax alone, chain-3 in one sample of two, chain-4 always."""
+    problems = held_out(task, task.suites, Split.SELECTION, 6, seed=3)
+    together, width = Problems.concatenate(list(problems.values())), task.vocabulary.response_length
+    greedy, samples = [True] * 6 + [False] * 6 + [True] * 6, [False, False] * 6 + [True, False] * 6 + [True, True] * 6
+    given = answered(together, greedy, width), answered(together.repeat(2), samples, width)
+    monkeypatch.setattr(evaluation, "decode_greedily_and_sample", lambda *_: given)
+    figures = evaluate_policy(policy, task, problems, samples=2, attempts=2, pass_at=(1, 2), seed=3)
+    assert {suite: figures[suite] for suite in task.suites} == {"chain-2": 0.5, "chain-3": 0.5, "chain-4": 1.0}
+    assert figures["value"] == pytest.approx(2 / 3)
+    assert (figures["acc@1"], figures["pass@2"]) == pytest.approx((2 / 3, 2 / 3))
+    assert figures["sampled"] == figures["pass@1"] == pytest.approx(1 / 2)
+    assert figures["valid_rate"] == 1.0
 
 
 def test_estimators() -> None:

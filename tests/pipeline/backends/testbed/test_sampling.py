@@ -6,7 +6,13 @@ import torch
 
 from poise_git.pipeline.backends.testbed import sampling
 from poise_git.pipeline.backends.testbed.policy import Policy
-from poise_git.pipeline.backends.testbed.sampling import Responses, decode_greedily, sample, score
+from poise_git.pipeline.backends.testbed.sampling import (
+    Responses,
+    decode_greedily,
+    decode_greedily_and_sample,
+    sample,
+    score,
+)
 from poise_git.pipeline.backends.testbed.task import Task
 
 GROUP = 4
@@ -17,8 +23,10 @@ def full_forward(policy: Policy, prompts: torch.Tensor, tokens: torch.Tensor) ->
     sequence = torch.cat([prompts, tokens[:, :-1]], 1)
     length = sequence.shape[1]
     x = policy.token_embedding(sequence) + policy.position_embedding.weight[:length]
+    heads = policy.settings.heads
     for block in policy.blocks:
-        query, key, value = block.project(x)
+        projected = block.query_key_value(block.attention_norm(x)).unflatten(2, (3, heads, -1))
+        query, key, value = projected.permute(2, 0, 3, 1, 4)
         attended = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         x = x + block.attention_out(attended.transpose(1, 2).reshape(x.shape))
         x = x + block.down(torch.relu(block.up(block.feedforward_norm(x))))
@@ -79,6 +87,7 @@ def test_nothing_follows_the_end(policy: Policy, task: Task, prompts: torch.Tens
 def test_compaction_changes_nothing(
     policy: Policy, prompts: torch.Tensor, uniforms: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sampling, "COMPACT_BELOW", 1.0)
     compacted = sample(policy, prompts, uniforms)
     monkeypatch.setattr(sampling, "COMPACT_BELOW", 0.0)
     plain = sample(policy, prompts, uniforms)
@@ -95,7 +104,7 @@ def test_greedy_is_the_argmax_of_a_full_forward_pass(policy: Policy, prompts: to
 def test_score_equals_a_full_forward_pass_with_gradient_and_entropy(
     policy: Policy, prompts: torch.Tensor, uniforms: torch.Tensor
 ) -> None:
-    # The same numbers twice in a group: identical responses, which are scored once and must count twice.
+    # The same numbers twice in a group: identical responses, which are read once and must count twice.
     uniforms[1::GROUP] = uniforms[0::GROUP]
     responses = sample(policy, prompts, uniforms)
     owner = torch.arange(len(prompts)).repeat_interleave(GROUP)
@@ -116,14 +125,30 @@ def test_score_equals_a_full_forward_pass_with_gradient_and_entropy(
         torch.testing.assert_close(one, other, atol=2e-3, rtol=1e-3)
 
 
-def test_cache_with_room_continues_every_row(policy: Policy, prompts: torch.Tensor) -> None:
-    prompt_cache, _ = policy.encode(prompts)
-    tokens = torch.randint(0, 90, (len(prompts), 3), generator=torch.Generator().manual_seed(3))
-    expected = policy.extend(tokens, prompt_cache, torch.arange(len(prompts)))
-    cache = prompt_cache.with_room(1, 3)
-    for position in range(3):
-        logits = policy.step(tokens[:, position], cache, prompts.shape[1] + position)
-        torch.testing.assert_close(logits, expected[:, position], atol=1e-4, rtol=1e-4)
-    kept = torch.tensor([5, 2])
-    shrunk = cache.keep(kept, prompts.shape[1] + 3)
-    assert torch.equal(shrunk.keys[0], cache.keys[0][kept])
+def test_score_takes_responses_in_any_order(policy: Policy, prompts: torch.Tensor, uniforms: torch.Tensor) -> None:
+    responses = sample(policy, prompts, uniforms)
+    owner = torch.arange(len(prompts)).repeat_interleave(GROUP)
+    expected = score(policy, prompts, owner, responses.tokens, responses.lengths)
+    shuffled = torch.randperm(len(owner), generator=torch.Generator().manual_seed(3))
+    mixed = responses[shuffled]
+    found = score(policy, prompts, owner[shuffled], mixed.tokens, mixed.lengths)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other[shuffled], atol=1e-5, rtol=0)
+
+
+def test_score_of_responses_that_only_end(policy: Policy, task: Task, prompts: torch.Tensor) -> None:
+    tokens = torch.full((len(prompts), 2), task.vocabulary.pad)
+    tokens[:, 0] = task.vocabulary.end
+    log_probs, _ = score(
+        policy, prompts, torch.arange(len(prompts)), tokens, torch.ones(len(prompts), dtype=torch.long)
+    )
+    expected = full_forward(policy, prompts, tokens)[:, :1, task.vocabulary.end]
+    torch.testing.assert_close(log_probs, expected, atol=1e-5, rtol=0)
+
+
+def test_decoding_together_changes_nothing(policy: Policy, prompts: torch.Tensor, uniforms: torch.Tensor) -> None:
+    together = decode_greedily_and_sample(policy, prompts, uniforms)
+    for one, alone in zip(together, (decode_greedily(policy, prompts), sample(policy, prompts, uniforms)), strict=True):
+        assert torch.equal(one.tokens, alone.tokens)
+        assert torch.equal(one.lengths, alone.lengths)
+        torch.testing.assert_close(one.log_probs, alone.log_probs, atol=1e-5, rtol=0)

@@ -52,7 +52,7 @@ def main() -> None:
     file = HERE.parents[2] / "protocols/short.yaml"
     protocol = load_protocol(file.read_text(), file.name)
     protocol.settings["training"] |= {"steps": STEPS, "minibatches": 1, "epochs": 2, "learning_rate": 6e-3}
-    settings = parse_settings(protocol, file.name)
+    settings = parse_settings(protocol, file.name).regimes["composite"]
     task = build_task(settings, settings.world(SEED))
     with tempfile.TemporaryDirectory() as folder:
         for path, text in template_files().items():

@@ -1,0 +1,169 @@
+"""How well an instrument ranks and resolves: pure functions of a table of figures.
+
+A table is algorithm -> seed -> one figure. What is compared across algorithms is compared on the same seeds, because
+a seed is also a draw of the world. A choice of seeds is balanced when it holds every world once; seed modulo the
+number of worlds is the world.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, stats
+
+from poise_git.archive.entries import Estimate
+from poise_git.search.estimate import PooledDeviation, paired_difference
+
+Figures = Mapping[int, float]
+Table = Mapping[str, Figures]
+
+
+@dataclass(frozen=True)
+class Range:
+    """Mean and extremes of `n` figures."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Components:
+    """Variance between algorithms, and what is left of one run's variance once algorithm and seed are taken out."""
+
+    algorithms: float
+    residual: float
+
+    def reliability(self, seeds: int) -> float:
+        """The share of the variance of means over `seeds` seeds that is between algorithms."""
+        total = self.algorithms + self.residual / seeds
+        return self.algorithms / total if total > 0 else math.nan
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """In how many of `trials` a true difference of 0 lay within a stated interval."""
+
+    within: int
+    trials: int
+
+    def __add__(self, other: Coverage) -> Coverage:
+        return Coverage(self.within + other.within, self.trials + other.trials)
+
+    @property
+    def share(self) -> float:
+        return self.within / self.trials if self.trials else math.nan
+
+
+def balanced_choices(seeds: Iterable[int], worlds: int) -> list[tuple[int, ...]]:
+    """Every choice of one seed of each world; none if a world has no seed."""
+    of_world = [[seed for seed in sorted(seeds) if seed % worlds == world] for world in range(worlds)]
+    return list(itertools.product(*of_world))
+
+
+def balanced_splits(seeds: Iterable[int], worlds: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Every pair of disjoint balanced choices, once."""
+    choices = balanced_choices(seeds, worlds)
+    return [(left, right) for left, right in itertools.combinations(choices, 2) if not set(left) & set(right)]
+
+
+def means(table: Table, seeds: Sequence[int]) -> dict[str, float]:
+    return {name: math.fsum(figures[seed] for seed in seeds) / len(seeds) for name, figures in table.items()}
+
+
+def rank_correlation(left: Mapping[str, float], right: Mapping[str, float]) -> float:
+    """Spearman's, over the algorithms of `left`; not a number where one side is all the same."""
+    one, other = (stats.rankdata([side[name] for name in left]) for side in (left, right))
+    if len(left) < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
+        return math.nan
+    return float(np.corrcoef(one, other)[0, 1])
+
+
+def split_correlation(table: Table, splits: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Range | None:
+    """Spearman's correlation between the two halves of each split; None without splits."""
+    found = [rank_correlation(means(table, left), means(table, right)) for left, right in splits]
+    return Range(float(np.mean(found)), min(found), max(found), len(found)) if found else None
+
+
+def closest_half(figures: Mapping[str, float]) -> list[str]:
+    """Of the windows of half the algorithms (rounded up) in the order of their figures, the one of smallest range."""
+    ordered = sorted(figures, key=lambda name: -figures[name])
+    size = (len(ordered) + 1) // 2
+    windows = [ordered[start : start + size] for start in range(len(ordered) - size + 1)]
+    return min(windows, key=lambda window: figures[window[0]] - figures[window[-1]])
+
+
+def ranks(figures: Mapping[str, float]) -> dict[str, int]:
+    """Place of each algorithm, 1 for the largest figure; equal ones share the better place."""
+    return {name: 1 + sum(other > own for other in figures.values()) for name, own in figures.items()}
+
+
+def variance_components(table: Table, seeds: Sequence[int]) -> Components:
+    """Two-way analysis of variance, algorithms by seeds, one run a cell (the interaction is the residual).
+
+    E[MS_algorithms] = residual + n algorithms; a negative estimate of a variance counts as 0. Needs two of each.
+    """
+    figures = _matrix(table, seeds)
+    rows, columns = figures.shape
+    of_algorithm, of_seed = figures.mean(1, keepdims=True), figures.mean(0, keepdims=True)
+    residual = float(((figures - of_algorithm - of_seed + figures.mean()) ** 2).sum() / ((rows - 1) * (columns - 1)))
+    between = columns * float(of_algorithm.var(ddof=1))
+    return Components(max(0.0, (between - residual) / columns), residual)
+
+
+def covered_by_own_interval(differences: Figures, choices: Iterable[Sequence[int]]) -> Coverage:
+    """Trials in which |mean| <= t(.975, n - 1) s / sqrt(n), of n >= 2 seeds each."""
+    verdicts = []
+    for seeds in choices:
+        values = np.array([differences[seed] for seed in seeds])
+        half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+        verdicts.append(abs(values.mean()) <= half)
+    return Coverage(sum(map(bool, verdicts)), len(verdicts))
+
+
+def covered_by_pooled_interval(
+    differences: Figures, choices: Iterable[Sequence[int]], deviation: PooledDeviation
+) -> Coverage:
+    """Trials in which |mean| <= t(.975, freedom) deviation / sqrt(n)."""
+    quantile = float(stats.t.ppf(0.975, deviation.freedom))
+    verdicts = [
+        abs(math.fsum(differences[seed] for seed in seeds)) / len(seeds)
+        <= quantile * deviation.value / math.sqrt(len(seeds))
+        for seeds in choices
+    ]
+    return Coverage(sum(verdicts), len(verdicts))
+
+
+def detectable(deviation: PooledDeviation, seeds: int, power: float = 0.8, level: float = 0.05) -> float:
+    """The true paired difference that a two-sided t test with the pooled deviation finds, with its sign, at `power`.
+
+    m sqrt(n) / deviation has a noncentral t distribution with the deviation's degrees of freedom and noncentrality
+    d sqrt(n) / deviation; d is solved for P(it > t(1 - level/2)) = power.
+    """
+    quantile = stats.t.ppf(1.0 - level / 2.0, deviation.freedom)
+
+    def lacking(noncentrality: float) -> float:
+        return float(stats.nct.sf(quantile, deviation.freedom, noncentrality) - power)
+
+    return float(optimize.brentq(lacking, 0.0, 100.0)) * deviation.value / math.sqrt(seeds)
+
+
+def differences_from(table: Table, root: str) -> dict[str, Estimate]:
+    """Each other algorithm's paired difference from `root`, where they share a seed."""
+    found = {name: paired_difference(figures, table[root]) for name, figures in table.items() if name != root}
+    return {name: one for name, one in found.items() if one is not None}
+
+
+def t_value(difference: Estimate) -> float:
+    """The difference in its standard errors; not a number where there is none."""
+    return difference.value / difference.se if difference.se else math.nan
+
+
+def _matrix(table: Table, seeds: Sequence[int]) -> NDArray[np.float64]:
+    return np.array([[figures[seed] for seed in seeds] for figures in table.values()], dtype=np.float64)

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from calibration import CATASTROPHIC, FLIPPED_REWARDS, KINDS, MILDLY_BAD, ROOT, SOUND, TWINS, recipe_of
+from torch import Tensor
+
+from poise_git.agents.library.surgery import replace_function
+from poise_git.pipeline.candidate import Algorithm
+
+VALID_WRONG = 0.1
+GROUP_SIZE = 8
+
+
+@pytest.fixture(scope="module")
+def advantages(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Tensor]:
+    """The advantage of each response of one batch, as every algorithm of the set computes it: (N,)."""
+    found = {}
+    for name in KINDS:
+        folder = tmp_path_factory.mktemp(name)
+        for file, text in recipe_of(name).items():
+            (folder / file).write_text(text, encoding="utf-8")
+        algorithm = Algorithm(folder)
+        torch.manual_seed(5)
+        found[name] = algorithm.advantages(rewards().unsqueeze(1), torch.ones(len(rewards()), 1), groups())[:, 0]
+    return found
+
+
+def rewards() -> Tensor:
+    """Of 60 groups, the first all valid but wrong, the second all correct."""
+    levels = torch.tensor([0.0, VALID_WRONG, 1.0])
+    drawn = levels[torch.randint(3, (60, GROUP_SIZE), generator=torch.Generator().manual_seed(1))]
+    drawn[0], drawn[1] = VALID_WRONG, 1.0
+    return drawn.flatten()
+
+
+def groups() -> list[int]:
+    return [number for number in range(60) for _ in range(GROUP_SIZE)]
+
+
+def test_the_set_has_what_a_claim_needs() -> None:
+    assert len(SOUND) >= 12
+    assert len(KINDS) == len(SOUND) + 3 + 2 + 2
+
+
+def test_no_two_algorithms_are_the_same_text() -> None:
+    assert len({recipe_of(name)["algorithm.py"] for name in KINDS}) == len(KINDS)
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_twin_is_its_original_but_for_rounding(advantages: Mapping[str, Tensor], name: str) -> None:
+    twin, original = advantages[name], advantages[TWINS[name].of]
+    mixed = torch.arange(len(twin)) >= GROUP_SIZE
+    assert torch.allclose(twin[mixed], original[mixed], atol=1e-5)
+    assert not torch.equal(twin[mixed], original[mixed])
+
+
+def test_a_twin_is_its_original_in_a_group_of_one(tmp_path: Path) -> None:
+    for name in TWINS:
+        found = {}
+        for one in (name, TWINS[name].of):
+            folder = tmp_path / one / name
+            folder.mkdir(parents=True)
+            for file, text in recipe_of(one).items():
+                (folder / file).write_text(text, encoding="utf-8")
+            found[one] = Algorithm(folder).advantages(torch.tensor([[0.1], [1.0]]), torch.ones(2, 1), [0, 1])
+        assert torch.allclose(found[name], found[TWINS[name].of], atol=1e-5)
+
+
+def test_no_baseline_is_the_reward_itself(advantages: Mapping[str, Tensor]) -> None:
+    assert torch.equal(advantages["no-baseline"], rewards())
+
+
+def test_a_tenth_of_the_verdicts_is_turned_round(tmp_path: Path) -> None:
+    """Seen through the update without baseline and scale: its advantages are the rewards."""
+    recipe = recipe_of("no-baseline")
+    recipe["algorithm.py"] = replace_function(recipe["algorithm.py"], "reward_signal", FLIPPED_REWARDS)
+    for file, text in recipe.items():
+        (tmp_path / file).write_text(text, encoding="utf-8")
+    algorithm, given = Algorithm(tmp_path), rewards().repeat(10)
+    torch.manual_seed(3)
+    index = [number for number in range(600) for _ in range(GROUP_SIZE)]
+    got = algorithm.advantages(given.unsqueeze(1), torch.ones(len(given), 1), index)[:, 0]
+    turned = (got - given).abs() > 1e-3
+    assert not turned[given == 0].any()
+    assert turned[given > 0].float().mean() == pytest.approx(0.1, abs=0.02)
+    assert torch.allclose(got[turned & (given == 1.0)], torch.tensor(VALID_WRONG))
+    assert torch.allclose(got[turned & (given < 1.0)], torch.tensor(1.0))
+
+
+def test_controls_do_harm_of_their_kind(advantages: Mapping[str, Tensor]) -> None:
+    root = advantages[ROOT]
+    assert torch.equal(advantages["sign-flipped-advantages"], -root)
+    assert torch.equal(advantages["shuffled-advantages"].sort().values, root.sort().values)
+    for name in (*MILDLY_BAD, *CATASTROPHIC):
+        assert not torch.allclose(advantages[name], root)

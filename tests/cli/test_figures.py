@@ -1,0 +1,162 @@
+"""`show` and `status` as text, on archives whose figures are given."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from poise_git.archive import Archive
+from poise_git.archive.entries import ROOT, Proposal, Run
+from poise_git.cli.main import cli
+from poise_git.errors import UsageError
+from poise_git.experiment import Experiment
+from tests.conftest import edit_settings, git
+
+Series = Mapping[str, tuple[float, ...]]
+PLAIN: Series = {"entropy": (0.75, 0.25), "reward": (0.125, 0.5)}
+IN_REGIMES: Series = {
+    **{f"composite/{name}": values for name, values in PLAIN.items()},
+    "accuracy/entropy": (0.875, 0.625),
+    "accuracy/reward": (0.0, 0.0625),
+}
+
+
+def run(*arguments: object) -> str:
+    done = CliRunner().invoke(cli, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def measured(archive: Archive, name: str, values: Sequence[float], series: Series = IN_REGIMES) -> None:
+    """Archive runs with these utilities, one a seed, and what they amount to."""
+    if name != ROOT:
+        source = archive.recipe(ROOT)["algorithm.py"] + f"\n# {name}\n"
+        archive.add_candidate(Proposal(name, ROOT, name, "it helps", "test", "human"), source)
+    experiment = Experiment.load(archive)
+    # The regimes need not be evaluated on the same suites.
+    details = {"composite": {"acc@1": 0.25, "chain-2": 0.125}, "accuracy": {"acc@1": 0.375, "chain-4": 0.0625}}
+    for seed, value in zip(experiment.protocol.seeds, values, strict=True):
+        figures = {"composite": value, "accuracy": value}
+        archive.add_run(name, Run(experiment.protocol.hash, seed, figures, details, series, (), 1.0))
+    archive.add_evidence(name, experiment.measure(name, experiment.runs(name, experiment.protocol.seeds)), None)
+
+
+def edit_protocol(archive: Archive, old: str, new: str) -> None:
+    file = Path(archive.root, "protocols/tiny.yaml")
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+    git(archive.root, "commit", "-qam", new)
+
+
+def test_show_prints_the_trajectory_of_one_regime(tiny_archive: Archive) -> None:
+    measured(tiny_archive, ROOT, (0.2, 0.3))
+    show = ("-C", tiny_archive.root, "show", ROOT)
+    text = run(*show)
+    assert "trajectory in regime composite (--regime: composite, accuracy), mean over seeds: first, last" in text
+    assert trajectory(text) == {"entropy": ["0.750", "0.250"], "reward": ["0.125", "0.500"]}
+    assert trajectory(run(*show, "--regime", "composite")) == trajectory(text)
+    assert trajectory(run(*show, "--regime", "accuracy")) == {
+        "entropy": ["0.875", "0.625"],
+        "reward": ["0.000", "0.062"],
+    }
+    with pytest.raises(UsageError, match="no regime sparse in the runs of grpo; known: composite, accuracy"):
+        run(*show, "--regime", "sparse")
+
+
+def test_show_has_a_column_for_every_figure_of_any_regime(tiny_archive: Archive) -> None:
+    measured(tiny_archive, ROOT, (0.2, 0.3))
+    text = run("-C", tiny_archive.root, "show", ROOT)
+    rows = {
+        line.split()[0]: line for line in text.splitlines() if line.startswith(("suite ", "composite ", "accuracy "))
+    }
+    assert rows["suite"].split() == ["suite", "y", "acc@1", "chain-2", "chain-4"]
+    assert rows["composite"].rstrip().endswith("–")
+    assert "0.0625" in rows["accuracy"]
+    assert "0.0625" not in rows["composite"]
+
+
+def test_show_prints_series_that_have_plain_names(tiny_archive: Archive) -> None:
+    measured(tiny_archive, ROOT, (0.2, 0.3), PLAIN)
+    show = ("-C", tiny_archive.root, "show", ROOT)
+    text = run(*show)
+    assert "\ntrajectory, mean over seeds: first, last\n" in text
+    assert trajectory(text) == {"entropy": ["0.750", "0.250"], "reward": ["0.125", "0.500"]}
+    with pytest.raises(UsageError, match="no regime composite in the runs of grpo; known: none"):
+        run(*show, "--regime", "composite")
+
+
+def test_show_without_runs_or_series(tiny_archive: Archive) -> None:
+    assert "trajectory" not in run("-C", tiny_archive.root, "show", ROOT)
+    measured(tiny_archive, ROOT, (0.2, 0.3), {})
+    assert "trajectory" not in run("-C", tiny_archive.root, "show", ROOT)
+
+
+def trajectory(text: str) -> dict[str, list[str]]:
+    lines = text.partition("\ntrajectory")[2].splitlines()[1:]
+    return {words[0]: words[1:3] for words in map(str.split, lines) if words}
+
+
+def resolution(archive: Archive) -> Any:
+    return json.loads(run("-C", archive.root, "status", "--json"))["resolution"]
+
+
+def test_status_knows_no_resolution_before_anything_is_measured(tiny_archive: Archive) -> None:
+    assert resolution(tiny_archive) is None
+    assert "resolution  unknown" in run("-C", tiny_archive.root, "status")
+
+
+def test_status_says_what_seeds_can_see_from_the_archives_own_noise(tiny_archive: Archive) -> None:
+    measured(tiny_archive, ROOT, (0.20, 0.30))
+    measured(tiny_archive, "one", (0.23, 0.31))
+    found = resolution(tiny_archive)
+    assert found["source"] == "archive"
+    # Differences of 0.03 and 0.01 deviate by 0.02 / sqrt(2).
+    assert found["deviation"] == pytest.approx(0.02 / 2**0.5)
+    assert [row["seeds"] for row in found["by_seeds"]] == [1, 2, 4, 8, 16]
+    own = next(row for row in found["by_seeds"] if row["seeds"] == 2)
+    assert own == found["own"]
+    assert found["relative"] == pytest.approx(own["difference"] / 0.25)
+    text = run("-C", tiny_archive.root, "status")
+    share = f"{found['relative']:.0%}"
+    assert (
+        f"resolution  with 2 seeds you can see differences of {own['difference']:.4f} in U ({share} of grpo's)" in text
+    )
+    lines = [line.split() for line in text.splitlines()]
+    assert ["seeds", "1", "[2]", "4", "8", "16"] in lines
+    differences = ["–", *(f"{row['difference']:.4f}" for row in found["by_seeds"][1:])]
+    assert ["seen", *differences] in lines
+    assert ["false", "alarms", "–", "30%", "14%", "9%", "6%"] in lines
+    assert "deviates by 0.0141 (measured here on 1 candidate)" in text
+
+
+def test_status_takes_the_protocols_word_until_the_archive_knows_better(tiny_archive: Archive) -> None:
+    before = Experiment.load(tiny_archive).protocol.hash
+    edit_protocol(tiny_archive, "backend: testbed\n", "backend: testbed\npaired_deviation: 0.02\n")
+    assert Experiment.load(tiny_archive).protocol.hash == before
+    found = resolution(tiny_archive)
+    assert (found["source"], found["deviation"], found["relative"]) == ("protocol", 0.02, None)
+    text = run("-C", tiny_archive.root, "status")
+    assert "deviates by 0.0200 (stated by protocols/tiny.yaml; not measured here yet)" in text
+    measured(tiny_archive, ROOT, (0.20, 0.30))
+    measured(tiny_archive, "one", (0.23, 0.31))
+    assert resolution(tiny_archive)["source"] == "protocol"
+    assert "(stated by protocols/tiny.yaml; 1 candidate here tells too little)" in run(
+        "-C", tiny_archive.root, "status"
+    )
+    for i in range(7):
+        measured(tiny_archive, f"more-{i}", (0.23, 0.31))
+    found = resolution(tiny_archive)
+    assert (found["source"], found["comparisons"]) == ("archive", 8)
+    assert found["deviation"] == pytest.approx(0.02 / 2**0.5)
+
+
+def test_another_objective_is_not_what_the_protocol_speaks_of(tiny_archive: Archive) -> None:
+    edit_protocol(tiny_archive, "backend: testbed\n", "backend: testbed\npaired_deviation: 0.02\n")
+    edit_settings(tiny_archive.root, "objective: {}", "objective: {composite: 1}")
+    assert resolution(tiny_archive) is None

@@ -1,0 +1,42 @@
+"""The shipped protocol does what it is for; `tests/benchmarks/testbed_resolution.py` measures what it tells apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from poise_git.archive.entries import Run
+from poise_git.pipeline.protocol import Protocol
+
+RunTestbed = Callable[..., Run]
+
+
+@pytest.fixture(scope="module")
+def grpo(run_testbed: RunTestbed, shipped: Protocol) -> Run:
+    """One run of GRPO in every regime."""
+    return run_testbed(protocol=shipped)
+
+
+@pytest.mark.slow
+def test_grpo_learns_from_imperfect_base_policies(grpo: Run, shipped: Protocol) -> None:
+    for regime in shipped.suites:
+        assert 0.15 < grpo.series[f"{regime}/valid_rate"][0] < 0.75, regime
+        assert 0.005 < grpo.series[f"{regime}/correct_rate"][0] < 0.35, regime
+        assert grpo.curve[-1][regime] > 1.2 * grpo.curve[0][regime], regime
+        # It neither arrives nor collapses: there is something left to be better at.
+        assert 0.0 < grpo.curve[-1][regime] < 0.8, regime
+        assert grpo.series[f"{regime}/entropy"][-1] > 0.02, regime
+    assert grpo.curve[-1]["overall"] > 1.5 * grpo.curve[0]["overall"]
+
+
+@pytest.mark.slow
+def test_every_regime_asks_what_it_is_for(grpo: Run) -> None:
+    """Failures to learn from, rollouts that are used again, answers that ramble and need not."""
+    mean = {name: sum(values) / len(values) for name, values in grpo.series.items()}
+    start = {name: sum(values[:5]) / 5 for name, values in grpo.series.items()}
+    assert mean["sparse/all_fail_rate"] > max(0.65, mean["composite/all_fail_rate"])
+    assert mean["reuse/clip_fraction"] > 3 * mean["composite/clip_fraction"]
+    assert start["length/response_length"] > 1.2 * start["composite/response_length"]
+    assert start["length/correct_rate"] > 2 * start["composite/correct_rate"]
+    assert mean["length/response_length"] < start["length/response_length"]
