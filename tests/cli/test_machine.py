@@ -80,7 +80,7 @@ def test_gpu_check_outside_an_archive(tmp_path: Path) -> None:
     assert found["machine"]["memory_gb"] > 0
     assert set(found["packages"]) == {"verl", "verl-cpu"}
     assert found["protocols"]["testbed"] == {"runs": True, "obstacles": []}
-    assert set(found["protocols"]) == {"cpu-smoke", "one-gpu", "paper", "testbed"}
+    assert set(found["protocols"]) == {"cpu-smoke", "one-gpu", "paper", "quick", "testbed"}
     # Its files are not here, whatever else there is.
     assert any("data/aime24.jsonl" in line for line in found["protocols"]["paper"]["obstacles"])
     assert {"name", "up", "detail"} <= set(found["sandbox"][0])

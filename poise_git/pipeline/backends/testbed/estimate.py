@@ -9,8 +9,8 @@ from poise_git.pipeline.backends.testbed.tasks import build_task
 from poise_git.pipeline.estimate import Cost, CostEstimate, Quantity
 from poise_git.pipeline.protocol import Protocol
 
-# Measured with the shipped policy on one core: seconds a response, sampled and (in training) learned from; of a start.
-RESPONSE_SECONDS, START_SECONDS = (0.2e-3, 0.4e-3), (1.5, 4.0)
+# Measured with the shipped policy on one core: seconds of a start, to sample a response, to learn from it once.
+START_SECONDS, SAMPLE_SECONDS, LEARN_SECONDS = (0.5, 2.0), (0.08e-3, 0.16e-3), (0.13e-3, 0.25e-3)
 MEASURED_PARAMETERS = 2 * (4 * 64 * 64 + 2 * 64 * 256)
 
 
@@ -26,8 +26,9 @@ def estimate_cost(protocol: Protocol, file: str) -> CostEstimate:
     prompts = sum(regime.prompts for regime in regimes)
     rollouts = sum(regime.rollouts for regime in regimes)
     answers = sum(regime.answers for regime in regimes)
-    work = sum((regime.rollouts + regime.answers) * regime.relative_work for regime in regimes)
-    low, high = (START_SECONDS[i] + work * RESPONSE_SECONDS[i] for i in (0, 1))
+    sampled = sum((regime.rollouts + regime.answers) * regime.relative_work for regime in regimes)
+    learned = sum(regime.rollouts * regime.epochs * regime.relative_work for regime in regimes)
+    low, high = (START_SECONDS[i] + sampled * SAMPLE_SECONDS[i] + learned * LEARN_SECONDS[i] for i in (0, 1))
     return CostEstimate(
         quantities=(
             Quantity("training steps", steps, steps),
@@ -41,7 +42,8 @@ def estimate_cost(protocol: Protocol, file: str) -> CostEstimate:
                 low / 3600,
                 high / 3600,
                 "core hours",
-                f"{RESPONSE_SECONDS[0] * 1e3:g} to {RESPONSE_SECONDS[1] * 1e3:g} ms a response, measured",
+                f"{SAMPLE_SECONDS[0] * 1e3:g} to {SAMPLE_SECONDS[1] * 1e3:g} ms to sample a response, "
+                f"{LEARN_SECONDS[0] * 1e3:g} to {LEARN_SECONDS[1] * 1e3:g} to learn from it, measured",
             ),
         ),
         notes=("the base policies are trained once a machine, before the first run, and kept",),
@@ -55,6 +57,7 @@ class _Regime:
     steps: int
     prompts: int
     rollouts: int
+    epochs: int
     answers: int
     relative_work: float
 
@@ -69,4 +72,4 @@ class _Regime:
         # Weights of the layers: attention and feed-forward, without biases.
         parameters = policy.layers * (4 * policy.width * policy.width + 2 * policy.width * policy.feedforward)
         work = parameters / MEASURED_PARAMETERS
-        return cls(training.steps, prompts, prompts * training.group_size, answers, work)
+        return cls(training.steps, prompts, prompts * training.group_size, training.epochs, answers, work)

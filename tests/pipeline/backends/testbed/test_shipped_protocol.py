@@ -7,7 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from poise_git.archive.entries import Run
+from poise_git.pipeline.backends.testbed.settings import parse_settings
 from poise_git.pipeline.protocol import Protocol
+from tests.pipeline.backends.testbed.conftest import ROOT, read_protocol
 
 RunTestbed = Callable[..., Run]
 
@@ -16,6 +18,15 @@ RunTestbed = Callable[..., Run]
 def grpo(run_testbed: RunTestbed, shipped: Protocol) -> Run:
     """One run of GRPO in every regime."""
     return run_testbed(protocol=shipped)
+
+
+def test_the_quick_protocol_is_a_part_of_the_whole(shipped: Protocol) -> None:
+    quick = read_protocol(ROOT / "recipe_template" / "protocols" / "quick.yaml")
+    whole = parse_settings(shipped, "testbed.yaml")
+    part = parse_settings(quick, "quick.yaml")
+    assert (part.revision, part.device) == (whole.revision, whole.device)
+    assert part.regimes.items() < whole.regimes.items()
+    assert (quick.seeds, quick.estimator) == (shipped.seeds, shipped.estimator)
 
 
 @pytest.mark.slow
