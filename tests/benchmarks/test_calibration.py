@@ -51,10 +51,10 @@ def test_no_two_algorithms_are_the_same_text() -> None:
 
 
 @pytest.mark.parametrize("name", TWINS)
-def test_a_twin_is_its_original_but_for_rounding(advantages: Mapping[str, Tensor], name: str) -> None:
+def test_a_twin_is_its_original_but_for_its_jitter(advantages: Mapping[str, Tensor], name: str) -> None:
     twin, original = advantages[name], advantages[TWINS[name].of]
     mixed = torch.arange(len(twin)) >= GROUP_SIZE
-    assert torch.allclose(twin[mixed], original[mixed], atol=1e-5)
+    assert torch.allclose(twin[mixed], original[mixed], rtol=1e-2, atol=1e-5)
     assert not torch.equal(twin[mixed], original[mixed])
 
 
@@ -67,7 +67,7 @@ def test_a_twin_is_its_original_in_a_group_of_one(tmp_path: Path) -> None:
             for file, text in recipe_of(one).items():
                 (folder / file).write_text(text, encoding="utf-8")
             found[one] = Algorithm(folder).advantages(torch.tensor([[0.1], [1.0]]), torch.ones(2, 1), [0, 1])
-        assert torch.allclose(found[name], found[TWINS[name].of], atol=1e-5)
+        assert torch.allclose(found[name], found[TWINS[name].of], rtol=1e-2, atol=1e-5)
 
 
 def test_no_baseline_is_the_reward_itself(advantages: Mapping[str, Tensor]) -> None:

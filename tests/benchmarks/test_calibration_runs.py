@@ -111,7 +111,7 @@ def test_the_report_finds_what_was_put_in() -> None:
 def test_who_lacks_a_seed_or_failed_is_left_out() -> None:
     records = [made_up(ROOT, seed, 0.3, 0.3) for seed in range(4)]
     records += [made_up("no-std", seed, 0.3, 0.3) for seed in range(3)]
-    records += [Record("cispo", seed, "hash", 1.0, failure="not finite") for seed in range(4)]
+    records += [Record("soft-gate", seed, "hash", 1.0, failure="not finite") for seed in range(4)]
     records += [made_up("soft-gate", seed, 0.3, 0.3) for seed in range(6)]
     here = Calibration.of(records, WEIGHTS, worlds=4)
     assert here.algorithms == [ROOT, "soft-gate"]
@@ -122,8 +122,8 @@ def test_who_began_with_another_base_policy_is_left_out() -> None:
     def begun(name: str, seed: int, start: float) -> Record:
         return replace(made_up(name, seed, 0.3, 0.3), curve=[{"point": 0, "overall": start}])
 
-    records = [begun(name, seed, 0.1 + seed) for name in (ROOT, "no-std", "cispo") for seed in range(3)]
-    records += [begun("cispo", 3, 3.1), begun(ROOT, 3, 3.1), begun("no-std", 3, 3.2)]
+    records = [begun(name, seed, 0.1 + seed) for name in (ROOT, "no-std", "soft-gate") for seed in range(3)]
+    records += [begun("soft-gate", 3, 3.1), begun(ROOT, 3, 3.1), begun("no-std", 3, 3.2)]
     assert begun_elsewhere(records) == [records[-1]]
     here = Calibration.of(records, WEIGHTS, worlds=4)
-    assert here.algorithms == [ROOT, "cispo"]
+    assert here.algorithms == [ROOT, "soft-gate"]

@@ -59,7 +59,7 @@ def test_an_estimate_as_text(tmp_path: Path, protocol: str) -> None:
 
 
 def test_an_estimate_of_an_unknown_protocol_names_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cpu-smoke, one-gpu, paper, testbed"):
+    with pytest.raises(UsageError, match="cpu-smoke, one-gpu, paper, quick, testbed"):
         run("-C", tmp_path, "evaluate", "--protocol", "nope", "--estimate")
 
 
