@@ -18,7 +18,12 @@ DEFAULT_PROTOCOLS = {"testbed": "testbed", "verl": "cpu-smoke"}
 
 
 def create_archive(
-    directory: Path, *, backend: str | None = None, protocol: str | None = None, directive: str = ""
+    directory: Path,
+    *,
+    backend: str | None = None,
+    protocol: str | None = None,
+    device: str | None = None,
+    directive: str = "",
 ) -> Archive:
     """Render the template into `directory` and commit it; `poise.yaml` names the protocol.
 
@@ -26,14 +31,20 @@ def create_archive(
         directory: does not exist, or is empty.
         backend: None is the protocol's, or the testbed where that is None too.
         protocol: of the template, by name; None is the backend's default.
+        device: what the testbed's protocols train on; None leaves them as the template has them.
         directive: what to look for, in words.
 
     Raises:
-        UsageError: the template has no such protocol, or it runs on another backend.
+        UsageError: the template has no such protocol, or it runs on another backend, or its file names no device.
         ArchiveError: the directory is not empty, or holds a repository that is no archive.
     """
-    files = template_files()
-    chosen = {"protocol": _choose(template_protocols(), backend, protocol), "directive": directive}
+    files, protocols = template_files(), template_protocols()
+    chosen = {"protocol": _choose(protocols, backend, protocol), "directive": directive}
+    if device is not None:
+        _device_of(protocols[chosen["protocol"]])
+        for path in files:
+            if path.startswith("protocols/"):
+                files[path] = re.sub(r"^  device: \w+", f"  device: {device}", files[path], flags=re.MULTILINE)
     for setting, value in chosen.items():
         files[SETTINGS_FILE] = _with_setting(files[SETTINGS_FILE], setting, value)
     return Archive.create(directory, files, hook_files())
@@ -43,6 +54,27 @@ def template_protocols() -> dict[str, Protocol]:
     """The protocols of a new archive, by name."""
     loaded = (load_protocol(text, path) for path, text in template_files().items() if path.startswith("protocols/"))
     return {protocol.name: protocol for protocol in loaded}
+
+
+def refuse_other_device(protocol: Protocol, device: str) -> None:
+    """Another device rounds otherwise, so it is another protocol: the file says which, no option does.
+
+    Raises:
+        UsageError: the protocol's file names no device, or another than `device`.
+    """
+    own = _device_of(protocol)
+    if device != own:
+        raise UsageError(
+            f"protocol {protocol.name} trains on {own}, not on {device}: change device: in "
+            f"protocols/{protocol.name}.yaml and commit it, or begin another archive with --device {device}"
+        )
+
+
+def _device_of(protocol: Protocol) -> str:
+    device = protocol.settings.get("device")
+    if device is None:
+        raise UsageError(f"--device is for protocols that name one, and {protocol.name} ({protocol.backend}) does not")
+    return str(device)
 
 
 def _choose(protocols: Mapping[str, Protocol], backend: str | None, protocol: str | None) -> str:

@@ -39,6 +39,14 @@ def protocol_option(function: Function) -> Function:
     )(function)
 
 
+def device_option(function: Function) -> Function:
+    return click.option(
+        "--device",
+        type=click.Choice(["cpu", "cuda"]),
+        help="What the testbed trains on in a new archive; kept in its protocols.",
+    )(function)
+
+
 def executor_options(function: Function) -> Function:
     """`executor` and `ray_address`: where runs go, over poise.yaml's."""
     for option in (

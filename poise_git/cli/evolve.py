@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from poise_git.cli.backends import backend_option
-from poise_git.cli.common import executor_options, protocol_option
+from poise_git.cli.common import device_option, executor_options, protocol_option
 
 
 @click.command(
@@ -30,6 +30,7 @@ Examples:
 @executor_options
 @backend_option
 @protocol_option
+@device_option
 @click.option("--json", "as_json", is_flag=True, help="Print every event as one line of JSON.")
 def command(
     target: Path | None,
@@ -46,6 +47,7 @@ def command(
     ray_address: str | None,
     backend: str | None,
     protocol: str | None,
+    device: str | None,
     as_json: bool,
 ) -> None:
     """Search for a better algorithm: the main job.
@@ -61,7 +63,7 @@ def command(
     from poise_git.cli.progress import Start, show_progress
     from poise_git.cli.report import result_document, result_text
     from poise_git.cli.searching import on_executor, open_search
-    from poise_git.creation import create_archive
+    from poise_git.creation import create_archive, refuse_other_device
     from poise_git.errors import BudgetReached, NotAnArchive, UsageError
     from poise_git.experiment import Experiment
     from poise_git.loop import Goal
@@ -72,7 +74,7 @@ def command(
     except NotAnArchive:
         if target is None:
             raise
-        archive = create_archive(place, backend=backend, protocol=protocol, directive=directive or "")
+        archive = create_archive(place, backend=backend, protocol=protocol, device=device, directive=directive or "")
         click.echo(f"made an archive in {archive.root}", err=as_json)
     experiment = Experiment.load(archive, protocol=protocol, directive=directive)
     if backend not in (None, experiment.protocol.backend):
@@ -80,6 +82,8 @@ def command(
             f"protocol {experiment.protocol.name} runs on {experiment.protocol.backend}, not on {backend}: "
             f"name one with --protocol"
         )
+    if device is not None:
+        refuse_other_device(experiment.protocol, device)
     asked = {"parents": parents, "proposals": proposals}
     search_settings = experiment.settings.search.model_copy(
         update={name: value for name, value in asked.items() if value is not None}

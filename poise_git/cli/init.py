@@ -5,14 +5,16 @@ from pathlib import Path
 import click
 
 from poise_git.cli.backends import backend_option
+from poise_git.cli.common import device_option
 
 
 @click.command(name="init", epilog="Example: poise-git init my-search --directive 'accurate and concise'")
 @click.argument("target", metavar="[DIR]", type=click.Path(path_type=Path, file_okay=False), required=False)
 @backend_option
 @click.option("--protocol", metavar="P", help="A file of protocols/ without its ending (default: the backend's).")
+@device_option
 @click.option("--directive", default="", help="What to look for, in words; kept in poise.yaml.")
-def command(target: Path | None, backend: str | None, protocol: str | None, directive: str) -> None:
+def command(target: Path | None, backend: str | None, protocol: str | None, device: str | None, directive: str) -> None:
     """Make a new archive from the template.
 
     DIR must be empty or not exist; the default is the current directory.
@@ -21,6 +23,6 @@ def command(target: Path | None, backend: str | None, protocol: str | None, dire
     from poise_git.creation import create_archive
 
     place = directory() / target if target else directory()
-    archive = create_archive(place, backend=backend, protocol=protocol, directive=directive)
+    archive = create_archive(place, backend=backend, protocol=protocol, device=device, directive=directive)
     click.echo(f"made an archive in {archive.root}")
     click.echo(f"next: poise-git evolve {archive.root}    or edit poise.yaml first")

@@ -54,8 +54,8 @@ class Record:
         return self.algorithm, self.seed, self.protocol
 
 
-def variant(protocol: Protocol, regimes: Sequence[str], learning_rate_factor: float) -> Protocol:
-    """The protocol with only these regimes (none named: all) and its learning rates multiplied.
+def variant(protocol: Protocol, regimes: Sequence[str], learning_rate_factor: float, device: str | None) -> Protocol:
+    """The protocol with only these regimes (none named: all), its learning rates multiplied, on `device` (None: its own).
 
     Raises:
         UsageError: the protocol has no such regime.
@@ -66,6 +66,8 @@ def variant(protocol: Protocol, regimes: Sequence[str], learning_rate_factor: fl
             raise UsageError(f"no regime {name}; the protocol has {', '.join(settings['regimes'])}")
     kept = [name for name in settings["regimes"] if name in regimes or not regimes]
     settings["regimes"] = {name: settings["regimes"][name] for name in kept}
+    if device is not None:
+        settings["device"] = device
     if learning_rate_factor != 1.0:
         for section in (settings, *settings["regimes"].values()):
             _multiply_learning_rate(section, learning_rate_factor)

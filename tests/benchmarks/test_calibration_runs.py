@@ -26,16 +26,17 @@ def tiny() -> Protocol:
 
 
 def test_a_variant_keeps_what_is_not_named(tiny: Protocol) -> None:
-    assert variant(tiny, [], 1.0).hash == tiny.hash
-    halved = parse_settings(variant(tiny, ["accuracy"], 0.5), "tiny.yaml")
+    assert variant(tiny, [], 1.0, None).hash == tiny.hash
+    halved = parse_settings(variant(tiny, ["accuracy"], 0.5, None), "tiny.yaml")
     assert list(halved.regimes) == ["accuracy"]
     whole = parse_settings(tiny, "tiny.yaml").regimes["accuracy"].training
     assert halved.regimes["accuracy"].training.learning_rate == pytest.approx(whole.learning_rate / 2)
     assert halved.regimes["accuracy"].training.steps == whole.steps
-    assert variant(tiny, [], 0.5).hash != tiny.hash
+    assert variant(tiny, [], 0.5, None).hash != tiny.hash
+    assert parse_settings(variant(tiny, [], 1.0, "cuda"), "tiny.yaml").device == "cuda"
     assert parse_settings(tiny, "tiny.yaml").regimes["accuracy"].training.learning_rate == whole.learning_rate
     with pytest.raises(UsageError, match="no regime lenght"):
-        variant(tiny, ["lenght"], 1.0)
+        variant(tiny, ["lenght"], 1.0, None)
 
 
 @pytest.mark.slow

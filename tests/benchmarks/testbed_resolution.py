@@ -36,7 +36,7 @@ def seed_range(text: str) -> list[int]:
 
 
 def train(protocol: Protocol, options: argparse.Namespace) -> None:
-    chosen = variant(protocol, options.regimes, options.learning_rate_factor)
+    chosen = variant(protocol, options.regimes, options.learning_rate_factor, options.device)
     backend, began = TestbedBackend(), time.monotonic()
     backend.validate(chosen, str(options.protocol))
 
@@ -67,7 +67,7 @@ def show_report(protocol: Protocol, options: argparse.Namespace) -> None:
         raise SystemExit(f"the regimes have different numbers of worlds: {worlds}")
 
     def at(factor: float) -> Calibration:
-        chosen = variant(protocol, options.regimes, factor)
+        chosen = variant(protocol, options.regimes, factor, options.device)
         own = [record for record in records if record.protocol == chosen.hash]
         for record in own:
             if record.failure is not None:
@@ -94,6 +94,7 @@ def main() -> None:
         command.add_argument("--results", type=Path, required=True)
         command.add_argument("--protocol", type=Path, default=TEMPLATE / "protocols" / "testbed.yaml")
         command.add_argument("--regimes", nargs="+", default=[])
+        command.add_argument("--device", choices=["cpu", "cuda"])
         command.add_argument("--algorithms", nargs="+", choices=list(KINDS), default=list(KINDS), metavar="NAME")
     run.add_argument("--seeds", type=seed_range, required=True)
     run.add_argument("--learning-rate-factor", type=float, default=1.0)

@@ -18,7 +18,7 @@ from calibration import ROOT, TEMPLATE, recipe_of
 
 from poise_git.pipeline.backends.testbed.backend import TestbedBackend
 from poise_git.pipeline.backends.testbed.base_policies import cached_file
-from poise_git.pipeline.backends.testbed.evaluation import evaluate_policy, held_out
+from poise_git.pipeline.backends.testbed.evaluation import evaluate_policy, problems_of_suites
 from poise_git.pipeline.backends.testbed.settings import RegimeSettings, parse_settings
 from poise_git.pipeline.backends.testbed.task import Split
 from poise_git.pipeline.backends.testbed.tasks import build_task
@@ -58,7 +58,7 @@ def time_regime(settings: RegimeSettings, recipe: Path) -> Spent:
     trainer = Trainer(settings, task, load_policy(settings, task, cached_file(settings, world)), SEED)
     algorithm, evaluation = Algorithm(recipe), settings.evaluation
     suites = evaluation.suites or task.suites
-    problems = held_out(task, suites, Split.SELECTION, evaluation.problems, SEED)
+    problems = problems_of_suites(task, suites, Split.SELECTION, evaluation.problems, SEED)
     points, steps, seconds, lengths = set(settings.evaluation_steps()), settings.training.steps, 0.0, 0.0
     for step in range(steps + 1):
         if step > 0:

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from poise_git.archive import Archive
+from poise_git.pipeline.backends.testbed.settings import parse_settings
+from poise_git.pipeline.equipment import gpu_devices
+from poise_git.pipeline.protocol import load_protocol
 from tests.conftest import git
 
 
@@ -124,3 +127,24 @@ def test_init_is_relative_to_dash_c(tmp_path: Path) -> None:
     assert poise_git("-C", tmp_path, "init", "search", "--directive", 'short "answers" # please').returncode == 0
     assert 'directive: "short \\"answers\\" # please"' in (tmp_path / "search" / "poise.yaml").read_text()
     assert poise_git("-C", tmp_path / "search", "status").returncode == 0
+
+
+def test_the_device_of_an_archive_is_in_its_protocols(tmp_path: Path) -> None:
+    assert poise_git("init", "on-gpu", "--device", "cuda", cwd=tmp_path).returncode == 0
+    assert_one_clear_line(poise_git("evolve", "on-gpu", "--device", "cpu", cwd=tmp_path), 2, "testbed.yaml", "cuda")
+    for protocol in ("testbed", "quick"):
+        file = (tmp_path / "on-gpu" / "protocols" / f"{protocol}.yaml").read_text()
+        assert parse_settings(load_protocol(file, protocol), protocol).device == "cuda"
+
+
+@pytest.mark.skipif(bool(gpu_devices()), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there(tmp_path: Path) -> None:
+    done = poise_git("evolve", "search", "--device", "cuda", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "GPU" in done.stderr.splitlines()[-1]
+
+
+def test_a_device_for_a_backend_that_names_its_own(tmp_path: Path) -> None:
+    done = poise_git("init", "search", "--backend", "verl", "--device", "cuda", cwd=tmp_path)
+    assert_one_clear_line(done, 2, "--device", "verl")
+    assert list(tmp_path.iterdir()) == []

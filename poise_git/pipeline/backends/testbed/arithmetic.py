@@ -73,12 +73,16 @@ class ArithmeticChain:
         return SUITES
 
     def training_problems(self, n: int, generator: np.random.Generator) -> Problems:
-        return self._training_problems(self._settings.training_mix, n, generator)
+        names = _draw_names(self._settings.training_mix, n, generator)
+        parts = [
+            self._problems(_draw(chains[Split.TRAINING], int((names == name).sum()), generator))
+            for name, chains in self._chains.items()
+        ]
+        shuffled = generator.permutation(n)
+        together = Problems.concatenate(parts)
+        return Problems(together.prompts[torch.from_numpy(shuffled)], together.solutions[shuffled])
 
-    def demonstrated_problems(self, n: int, generator: np.random.Generator) -> Problems:
-        return self._training_problems(DEMONSTRATION_MIX, n, generator)
-
-    def held_out_problems(self, suite: str, split: Split, n: int, generator: np.random.Generator) -> Problems:
+    def suite_problems(self, suite: str, split: Split, n: int, generator: np.random.Generator) -> Problems:
         return self._problems(_draw(self._chains[suite][split], n, generator))
 
     def demonstrations(self, n: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -99,16 +103,6 @@ class ArithmeticChain:
         well_formed = (length >= 4) & one_marker & (marker == ANSWER) & (answer < MODULUS) & (end == END)
         valid = well_formed & (tag == problems.solutions[:, 1])
         return valid, valid & (answer == problems.solutions[:, 0])
-
-    def _training_problems(self, mix: dict[str, float], n: int, generator: np.random.Generator) -> Problems:
-        names = _draw_names(mix, n, generator)
-        parts = [
-            self._problems(_draw(chains[Split.TRAINING], int((names == name).sum()), generator))
-            for name, chains in self._chains.items()
-        ]
-        shuffled = generator.permutation(n)
-        together = Problems.concatenate(parts)
-        return Problems(together.prompts[torch.from_numpy(shuffled)], together.solutions[shuffled])
 
     def _problems(self, chains: Chains) -> Problems:
         """Solutions are (answer, tag)."""

@@ -49,7 +49,7 @@ class TestbedBackend:
     def prepare(self, protocol: Protocol, sandbox: Sandbox, on_progress: OnProgress, workers: int) -> None:
         settings = parse_settings(protocol, protocol.name)
         wanted = base_policies(settings)
-        total = sum(regime.warm_start.total_steps for regime, _ in wanted.values())
+        total = sum(regime.warm_start.steps for regime, _ in wanted.values())
         done = dict.fromkeys(wanted, 0)
 
         def on_steps(file: Path, steps: int, loss: float) -> None:
@@ -120,7 +120,7 @@ class TestbedBackend:
 
     def _base_policy(self, regime: RegimeSettings, seed: int, sandbox: Sandbox, on_progress: OnProgress) -> Path:
         def on_steps(done: int, loss: float) -> None:
-            on_progress(Progress("warm start", done, regime.warm_start.total_steps, {"loss": loss}))
+            on_progress(Progress("warm start", done, regime.warm_start.steps, {"loss": loss}))
 
         return ensure_base_policy(regime, regime.world(seed), sandbox, on_steps)
 

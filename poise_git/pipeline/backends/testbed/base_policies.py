@@ -14,6 +14,7 @@ from types import ModuleType
 from poise_git.errors import RunFailed
 from poise_git.pipeline.backends.testbed import (
     arithmetic,
+    evaluation,
     policy,
     reasoning_gym,
     sampling,
@@ -28,7 +29,7 @@ from poise_git.pipeline.cache import cache_folder, locked
 from poise_git.pipeline.sandbox import ChildFailed, Sandbox
 
 # A base policy is what this code makes of the settings.
-MADE_BY: tuple[ModuleType, ...] = (arithmetic, policy, reasoning_gym, sampling, trees, warm_start, worlds)
+MADE_BY: tuple[ModuleType, ...] = (arithmetic, evaluation, policy, reasoning_gym, sampling, trees, warm_start, worlds)
 # Read when the code is loaded, so that an edit while a process runs is not taken for what the process does.
 SOURCES = tuple(inspect.getsource(module) for module in MADE_BY)
 
@@ -95,6 +96,7 @@ def _content_hash(settings: RegimeSettings, world: int) -> str:
         "task": settings.task.model_dump(mode="json", exclude={"worlds", "training_mix"}),
         "policy": settings.policy.model_dump(mode="json"),
         "warm_start": settings.warm_start.model_dump(mode="json"),
+        "evaluation": settings.evaluation.model_dump(mode="json", include={"suites", "samples"}),
         "source": SOURCES,
     }
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]

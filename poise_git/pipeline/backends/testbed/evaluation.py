@@ -38,7 +38,7 @@ def evaluate(arguments: Mapping[str, Any], send: Callable[[Mapping[str, Any]], N
     done = 0
     for regime, own in settings.regimes.items():
         task = build_task(own, own.world(seed))
-        problems = held_out(task, own.evaluation.suites or task.suites, split, own.evaluation.problems, seed)
+        problems = problems_of_suites(task, own.evaluation.suites or task.suites, split, own.evaluation.problems, seed)
         steps = own.evaluation_steps()
         for step in steps:
             try:
@@ -57,10 +57,10 @@ def evaluate(arguments: Mapping[str, Any], send: Callable[[Mapping[str, Any]], N
     return {"points": points}
 
 
-def held_out(task: Task, suites: Sequence[str], split: Split, n: int, seed: int) -> dict[str, Problems]:
-    """`n` held-out problems of each suite. Another seed gives others, so that a fresh seed is a fresh test."""
+def problems_of_suites(task: Task, suites: Sequence[str], split: Split, n: int, seed: int) -> dict[str, Problems]:
+    """`n` problems of each suite, of one side. Another seed gives others, so that a fresh seed is a fresh test."""
     return {
-        suite: task.held_out_problems(suite, split, n, np.random.default_rng([seed, 4, number]))
+        suite: task.suite_problems(suite, split, n, np.random.default_rng([seed, 4, number]))
         for number, suite in enumerate(suites)
     }
 

@@ -66,10 +66,7 @@ class ReasoningGym:
     def training_problems(self, n: int, generator: np.random.Generator) -> Problems:
         return self._problems(n, generator, Split.TRAINING)
 
-    def demonstrated_problems(self, n: int, generator: np.random.Generator) -> Problems:
-        return self.training_problems(n, generator)
-
-    def held_out_problems(self, suite: str, split: Split, n: int, generator: np.random.Generator) -> Problems:
+    def suite_problems(self, suite: str, split: Split, n: int, generator: np.random.Generator) -> Problems:
         return self._problems(n, generator, split)
 
     def demonstrations(self, n: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:

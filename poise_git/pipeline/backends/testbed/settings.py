@@ -89,21 +89,18 @@ class PolicySettings(StrictModel):
 
 
 class WarmStartSettings(StrictModel):
-    """Supervised steps at a constant rate until `correct_rate` of sampled responses are correct, or `steps` at most.
+    """Supervised steps until the figure of the regime's runs is `strength` on demonstrated prompts, or `steps` at most.
 
-    Then `cooldown_steps` more while the rate falls to 0. Stopping by strength makes the worlds alike.
+    The base policy is the exponential moving average of the weights: measured as it is left, unlike one whose learning
+    rate has yet to fall. Stopping by strength makes the worlds alike.
     """
 
     demonstrations: PositiveInt
-    correct_rate: Share
+    strength: Share
     steps: PositiveInt
-    cooldown_steps: PositiveInt
+    ema_decay: OpenShare
     batch: PositiveInt
     learning_rate: Rate
-
-    @property
-    def total_steps(self) -> int:
-        return self.steps + self.cooldown_steps
 
 
 class RewardSettings(StrictModel):

@@ -75,16 +75,14 @@ class Task(Interface):
 
     @property
     def suites(self) -> tuple[str, ...]:
-        """The names of the held-out suites."""
+        """The names of the suites."""
         ...
 
     def training_problems(self, n: int, generator: np.random.Generator) -> Problems: ...
 
-    def demonstrated_problems(self, n: int, generator: np.random.Generator) -> Problems:
-        """Training prompts in the shares in which they are demonstrated, whatever those of training."""
+    def suite_problems(self, suite: str, split: Split, n: int, generator: np.random.Generator) -> Problems:
+        """Problems of a suite, of one side: those to learn from are among the demonstrated ones."""
         ...
-
-    def held_out_problems(self, suite: str, split: Split, n: int, generator: np.random.Generator) -> Problems: ...
 
     def demonstrations(self, n: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Imperfect worked answers to training prompts: (n, P) prompts and (n, R) responses, padded."""

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from poise_git.pipeline.backends.testbed.evaluation import evaluate_policy, problems_of_suites
 from poise_git.pipeline.backends.testbed.policy import Policy
-from poise_git.pipeline.backends.testbed.sampling import sample, score
+from poise_git.pipeline.backends.testbed.sampling import score
 from poise_git.pipeline.backends.testbed.settings import RegimeSettings
-from poise_git.pipeline.backends.testbed.task import Problems, Task
+from poise_git.pipeline.backends.testbed.task import Split, Task
 from poise_git.pipeline.backends.testbed.tasks import build_task
 
 WEIGHTS_FILE = "base.pt"
 WARMUP_STEPS = 50
-# How often strength is measured, on how many prompts, and on how many once it may be enough.
-PROBE_EVERY = 20
-QUICK_PROBES, PROBES = 512, 4096
+# How often strength is measured, on how many prompts of each suite, and on how many once it may be enough.
+PROBE_EVERY = 10
+QUICK_PROBES, PROBES = 128, 2048
 
 
 def train_base_policy(arguments: Mapping[str, Any], send: Callable[[Mapping[str, Any]], None]) -> None:
@@ -43,8 +45,9 @@ def warm_start(settings: RegimeSettings, task: Task, world: int, send: Callable[
     numbers = torch.Generator().manual_seed(world)
     prompts, responses = task.demonstrations(chosen.demonstrations, np.random.default_rng([world, 2]))
     lengths = (responses != vocabulary.pad).sum(1)
-    probe = task.demonstrated_problems(PROBES, np.random.default_rng([world, 5]))
     policy = Policy(settings.policy, vocabulary, numbers)
+    average = AveragedModel(policy, multi_avg_fn=get_ema_multi_avg_fn(chosen.ema_decay))  # type: ignore[no-untyped-call]
+    averaged = cast(Policy, average.module)
     optimizer = torch.optim.AdamW(
         policy.parameters(), lr=chosen.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
     )
@@ -60,6 +63,7 @@ def warm_start(settings: RegimeSettings, task: Task, world: int, send: Callable[
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
         optimizer.step()
+        average.update_parameters(policy)
         return float(loss.detach())
 
     for number in range(1, chosen.steps + 1):
@@ -67,22 +71,16 @@ def warm_start(settings: RegimeSettings, task: Task, world: int, send: Callable[
         if number % PROBE_EVERY == 0:
             send({"done": number, "loss": loss})
             if all(
-                _correct_rate(policy, task, problems, numbers) >= wanted
-                for problems, wanted in (
-                    (probe[slice(QUICK_PROBES)], 0.8 * chosen.correct_rate),
-                    (probe, chosen.correct_rate),
-                )
+                _strength(averaged, settings, task, probes, world) >= wanted
+                for probes, wanted in ((QUICK_PROBES, 0.8 * chosen.strength), (PROBES, chosen.strength))
             ):
                 break
-    for number in range(chosen.cooldown_steps):
-        loss = step(1.0 - number / chosen.cooldown_steps)
-    send({"done": chosen.total_steps, "loss": loss})
-    return policy
+    send({"done": chosen.steps, "loss": loss})
+    return averaged
 
 
-def _correct_rate(policy: Policy, task: Task, problems: Problems, numbers: torch.Generator) -> float:
-    """The share of correct ones among responses sampled to `problems`, one each."""
-    responses = sample(
-        policy, problems.prompts, torch.rand(len(problems), task.vocabulary.response_length, generator=numbers)
-    )
-    return float(task.verify(problems, responses.tokens, responses.lengths)[1].mean())
+def _strength(policy: Policy, settings: RegimeSettings, task: Task, n: int, world: int) -> float:
+    """The figure that runs begin with, but on `n` demonstrated prompts of each suite."""
+    suites, samples = settings.evaluation.suites or task.suites, settings.evaluation.samples
+    problems = problems_of_suites(task, suites, Split.TRAINING, n, world)
+    return evaluate_policy(policy, task, problems, samples, samples, (), world)["value"]

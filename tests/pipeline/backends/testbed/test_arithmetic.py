@@ -46,7 +46,7 @@ def every(split: Split, suite: str, world: int, generator: np.random.Generator) 
     chain = arithmetic(world, training_mix={suite: 1.0})
     if split is Split.TRAINING:
         return different(chain.training_problems(draws, generator).prompts)
-    return different(chain.held_out_problems(suite, split, draws, generator).prompts)
+    return different(chain.suite_problems(suite, split, draws, generator).prompts)
 
 
 def number_of_prompts(suite: str) -> int:
@@ -97,7 +97,7 @@ def test_training_and_demonstrations_use_the_training_side_alone(
 ) -> None:
     held_out = set().union(
         *(
-            different(chain.held_out_problems(suite, split, 60_000, generator).prompts)
+            different(chain.suite_problems(suite, split, 60_000, generator).prompts)
             for suite in SUITES
             for split in HELD_OUT
         )
@@ -105,7 +105,7 @@ def test_training_and_demonstrations_use_the_training_side_alone(
     assert len(held_out) > 0.99 * sum(2 * (number_of_prompts(suite) // 5) for suite in SUITES)
     demonstrated, _ = chain.demonstrations(50_000, generator)
     assert {len(steps) // 2 for steps in steps_of(demonstrated)} == {1, 2, 3, 4}
-    probed = chain.demonstrated_problems(50_000, generator).prompts
+    probed = torch.cat([chain.suite_problems(suite, Split.TRAINING, 20_000, generator).prompts for suite in SUITES])
     trained = chain.training_problems(50_000, generator).prompts
     for prompts in (demonstrated, probed, trained):
         assert not held_out & different(prompts)
@@ -120,14 +120,14 @@ def test_every_single_step_of_a_held_out_prompt_is_seen_in_training(
     seen = facts(chain.training_problems(4000, generator).prompts)
     for suite in SUITES:
         for split in HELD_OUT:
-            assert facts(chain.held_out_problems(suite, split, 500, generator).prompts) <= seen
+            assert facts(chain.suite_problems(suite, split, 500, generator).prompts) <= seen
 
 
 def test_prompts_have_their_suites_length_and_hard_steps_and_the_right_solution(
     chain: ArithmeticChain, generator: np.random.Generator
 ) -> None:
     for suite in SUITES:
-        problems = chain.held_out_problems(suite, Split.SELECTION, 200, generator)
+        problems = chain.suite_problems(suite, Split.SELECTION, 200, generator)
         for prompt, (answer, _) in zip(problems.prompts.tolist(), problems.solutions, strict=True):
             operators = [token for token in prompt if token in (PLUS_TOKEN, TIMES_TOKEN)]
             assert (len(operators), operators.count(TIMES_TOKEN)) == CHAINS[suite]
@@ -143,7 +143,7 @@ def test_training_mix_is_kept(chain: ArithmeticChain, generator: np.random.Gener
 
 
 def test_verifier_levels(chain: ArithmeticChain, generator: np.random.Generator) -> None:
-    one = chain.held_out_problems("chain-2", Split.SELECTION, 1, generator)
+    one = chain.suite_problems("chain-2", Split.SELECTION, 1, generator)
     answer, tag = map(int, one.solutions[0])
     wrong, other_tag = (answer + 1) % 97, (tag + 1) % 97
     cases = {

@@ -9,14 +9,14 @@ import torch
 from poise_git.pipeline.backends.testbed import evaluation
 from poise_git.pipeline.backends.testbed.arithmetic import ANSWER, END, PAD
 from poise_git.pipeline.backends.testbed.estimators import estimate
-from poise_git.pipeline.backends.testbed.evaluation import evaluate_policy, held_out
+from poise_git.pipeline.backends.testbed.evaluation import evaluate_policy, problems_of_suites
 from poise_git.pipeline.backends.testbed.policy import Policy
 from poise_git.pipeline.backends.testbed.sampling import Responses
 from poise_git.pipeline.backends.testbed.task import Problems, Split, Task
 
 
 def test_figures_of_each_suite(policy: Policy, task: Task) -> None:
-    problems = held_out(task, task.suites, Split.SELECTION, 16, seed=3)
+    problems = problems_of_suites(task, task.suites, Split.SELECTION, 16, seed=3)
     figures = evaluate_policy(policy, task, problems, samples=4, attempts=2, pass_at=(1, 2, 4), seed=3)
     over_all = {"value", "acc@1", "sampled", "valid_rate", "mean_length", "pass@1", "pass@2", "pass@4"}
     assert set(figures) == over_all | set(task.suites)
@@ -30,7 +30,7 @@ def test_figures_of_each_suite(policy: Policy, task: Task) -> None:
 
 def test_a_fresh_seed_has_fresh_problems(task: Task) -> None:
     one, again, other = (
-        held_out(task, ["chain-4"], Split.SELECTION, 64, seed)["chain-4"].prompts for seed in (0, 0, 2)
+        problems_of_suites(task, ["chain-4"], Split.SELECTION, 64, seed)["chain-4"].prompts for seed in (0, 0, 2)
     )
     assert np.array_equal(one, again)
     assert not np.array_equal(one, other)
@@ -46,7 +46,7 @@ def answered(problems: Problems, right: Sequence[bool], width: int) -> Responses
 
 def test_a_suites_value_is_of_its_own_problems(policy: Policy, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     """With given responses: chain-2 right by argmax alone, chain-3 in one sample of two, chain-4 always."""
-    problems = held_out(task, task.suites, Split.SELECTION, 6, seed=3)
+    problems = problems_of_suites(task, task.suites, Split.SELECTION, 6, seed=3)
     together, width = Problems.concatenate(list(problems.values())), task.vocabulary.response_length
     greedy, samples = [True] * 6 + [False] * 6 + [True] * 6, [False, False] * 6 + [True, False] * 6 + [True, True] * 6
     given = answered(together, greedy, width), answered(together.repeat(2), samples, width)

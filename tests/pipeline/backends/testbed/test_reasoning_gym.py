@@ -47,8 +47,8 @@ def test_the_splits_share_no_question_and_no_prompt(sums: ReasoningGym, generato
     """Nearly every question of two digits comes up: 2 signs, 10 digits each."""
     sides = {
         Split.TRAINING: sums.training_problems(3000, generator),
-        Split.SELECTION: sums.held_out_problems("chain_sum", Split.SELECTION, 600, generator),
-        Split.CONFIRMATION: sums.held_out_problems("chain_sum", Split.CONFIRMATION, 600, generator),
+        Split.SELECTION: sums.suite_problems("chain_sum", Split.SELECTION, 600, generator),
+        Split.CONFIRMATION: sums.suite_problems("chain_sum", Split.CONFIRMATION, 600, generator),
     }
     questions, prompts = {}, {}
     for split, problems in sides.items():
@@ -61,7 +61,7 @@ def test_the_splits_share_no_question_and_no_prompt(sums: ReasoningGym, generato
     shares = [len(questions[split]) / sum(map(len, questions.values())) for split in Split]
     assert shares == pytest.approx([0.75, 0.125, 0.125], abs=0.1)
     demonstrated = {tuple(row) for row in sums.demonstrations(1000, generator)[0].tolist()}
-    probed = {tuple(row) for row in sums.demonstrated_problems(1000, generator).prompts.tolist()}
+    probed = {tuple(row) for row in sums.suite_problems("chain_sum", Split.TRAINING, 1000, generator).prompts.tolist()}
     held_out = prompts[Split.SELECTION] | prompts[Split.CONFIRMATION]
     assert not held_out & (demonstrated | probed)
 
@@ -86,7 +86,7 @@ def test_demonstrations_are_right_and_well_formed_as_often_as_stated(
 
 
 def test_the_data_sets_own_verifier_decides(sums: ReasoningGym, generator: np.random.Generator) -> None:
-    problems = sums.held_out_problems("chain_sum", Split.SELECTION, 1, generator)
+    problems = sums.suite_problems("chain_sum", Split.SELECTION, 1, generator)
     answer = sums._encode(problems.solutions[0]["answer"])
     responses = [[MARKER, *answer, END], [MARKER, *answer, answer[-1], END], [*answer, END], [MARKER, END], [END]]
     longest = max(map(len, responses))

@@ -20,7 +20,7 @@ SHARED: dict[str, Any] = {
     "revision": 2,
     "task": {"name": "arithmetic-chain", "worlds": [7], "training_mix": {"chain-1": 1.0}, "known": {"sums": 0.6}},
     "warm_start": {
-        "demonstrations": 9, "correct_rate": 0.3, "steps": 8, "cooldown_steps": 2, "batch": 4, "learning_rate": 0.01,
+        "demonstrations": 9, "strength": 0.3, "steps": 8, "ema_decay": 0.9, "batch": 4, "learning_rate": 0.01,
     },
     "reward": {"valid_wrong": 0.4},
     "training": {"steps": 10, "prompts": 4, "group_size": 8, "minibatches": 2, "learning_rate": 0.001},
