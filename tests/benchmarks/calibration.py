@@ -47,6 +47,7 @@ SOUND: tuple[str, ...] = (
     "validity-masking-centred",
     "clip-higher",
     "sequence-ratio",
+    "flipped-ratio",
     "soft-gate",
     "geometric-mean-ratio",
     "positive-only",
@@ -54,6 +55,7 @@ SOUND: tuple[str, ...] = (
     "decoupled-streams",
     "virtual-maximum",
     "length-gate",
+    "gated-length-cost",
 )
 
 NOT_SCALED = '''

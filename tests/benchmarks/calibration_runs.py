@@ -55,7 +55,7 @@ class Record:
 
 
 def variant(protocol: Protocol, regimes: Sequence[str], learning_rate_factor: float, device: str | None) -> Protocol:
-    """The protocol with only these regimes (none named: all), its learning rates multiplied, on `device` (None: its own).
+    """The protocol with only these regimes (none named: all), learning rates multiplied, on `device` (None: its own).
 
     Raises:
         UsageError: the protocol has no such regime.

@@ -1,0 +1,85 @@
+"""Base policies: how strong they are when training begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+
+from poise_git.pipeline.backends.testbed.base_policies import ensure_base_policy
+from poise_git.pipeline.backends.testbed.evaluation import evaluate_policy, problems_of_suites
+from poise_git.pipeline.backends.testbed.policy import Policy
+from poise_git.pipeline.backends.testbed.settings import RegimeSettings, parse_settings
+from poise_git.pipeline.backends.testbed.task import Split, Task
+from poise_git.pipeline.backends.testbed.tasks import build_task
+from poise_git.pipeline.backends.testbed.trainer import load_policy
+from poise_git.pipeline.backends.testbed.warm_start import warm_start
+from poise_git.pipeline.protocol import Protocol
+from poise_git.pipeline.sandbox import Sandbox
+from tests.pipeline.backends.testbed.conftest import ROOT, read_protocol
+
+Train = Callable[..., tuple[Policy, list[Mapping[str, Any]]]]
+
+
+@pytest.fixture
+def train(tiny: Protocol) -> Train:
+    settings = parse_settings(tiny, "tiny.yaml").regimes["composite"]
+
+    def train(**changes: float) -> tuple[Policy, list[Mapping[str, Any]]]:
+        own = settings.model_copy(update={"warm_start": settings.warm_start.model_copy(update=changes)})
+        sent: list[Mapping[str, Any]] = []
+        return warm_start(own, build_task(own, 7), 7, sent.append), sent
+
+    return train
+
+
+def distance(one: Policy, other: Policy) -> float:
+    weights, others = (torch.nn.utils.parameters_to_vector(policy.parameters()).detach() for policy in (one, other))
+    return float((weights - others).norm())
+
+
+def test_it_stops_as_soon_as_it_is_strong_enough(train: Train) -> None:
+    _, sent = train(strength=0.0, steps=60)
+    assert [message["done"] for message in sent] == [10, 60]
+
+
+def test_it_ends_where_it_never_is(train: Train) -> None:
+    _, sent = train(strength=1.0, steps=60)
+    assert [message["done"] for message in sent] == [10, 20, 30, 40, 50, 60, 60]
+
+
+def test_the_base_policy_is_the_average_of_the_weights(train: Train) -> None:
+    first, _ = train(strength=1.0, steps=1, ema_decay=0.5)
+    last, _ = train(strength=1.0, steps=20, ema_decay=1e-6)
+    slow, _ = train(strength=1.0, steps=20, ema_decay=1 - 1e-6)
+    between, _ = train(strength=1.0, steps=20, ema_decay=0.9)
+    assert distance(slow, first) < 1e-3 < 0.1 < distance(last, first)
+    assert 0.1 < distance(between, first) < distance(last, first)
+
+
+@pytest.mark.slow
+def test_the_base_policy_is_as_strong_as_the_protocol_says(
+    settings: RegimeSettings, task: Task, sandbox: Sandbox
+) -> None:
+    """On demonstrated prompts and on those held out: what it knows, it has not memorised by the prompt."""
+    wanted = settings.warm_start.strength
+    file = ensure_base_policy(settings, settings.task.worlds[0], sandbox, lambda steps, loss: None)
+    policy = load_policy(settings, task, file)
+    for split in Split:
+        problems = problems_of_suites(task, settings.evaluation.suites, split, 1500, seed=5)
+        found = evaluate_policy(policy, task, problems, 2, 2, (), seed=5)["value"]
+        assert found == pytest.approx(wanted, rel=0.25), split
+
+
+def test_the_large_policy_has_ten_times_the_weights(shipped: Protocol) -> None:
+    large = parse_settings(read_protocol(ROOT / "recipe_template" / "protocols" / "large.yaml"), "large.yaml")
+    own = parse_settings(shipped, "testbed.yaml").regimes["composite"]
+    vocabulary = build_task(own, 8).vocabulary
+    sizes = [
+        sum(weight.numel() for weight in Policy(of.policy, vocabulary, torch.Generator()).parameters())
+        for of in (large.regimes["composite"], own)
+    ]
+    assert sizes[0] / sizes[1] == pytest.approx(10.0, rel=0.05)
+    assert large.regimes["composite"].training.model_copy(update={"learning_rate": 6e-4}) == own.training
