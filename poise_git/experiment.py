@@ -18,7 +18,7 @@ from poise_git.pipeline.cache import cache_folder
 from poise_git.pipeline.interface import Job
 from poise_git.pipeline.protocol import Protocol, load_protocol
 from poise_git.search.context import Context
-from poise_git.search.estimate import paired_difference
+from poise_git.search.estimate import Noise, paired_difference
 from poise_git.search.literature import Card, load_card
 from poise_git.search.nodes import evaluated
 from poise_git.search.references import assemble_context
@@ -75,6 +75,12 @@ class Experiment:
             directive=settings.directive if directive is None else directive,
         )
 
+    @property
+    def noise(self) -> Noise | None:
+        """What the protocol states of differences in U; nothing under another objective, where U is another."""
+        stated = self.protocol.paired_deviation
+        return Noise(stated.value, stated.freedom) if stated and self.weights == self.protocol.suite_weights else None
+
     def evaluated(self, genealogy: Genealogy | None = None) -> dict[str, tuple[Candidate, Metrics]]:
         """Candidates with metrics under this protocol, the root included."""
         return evaluated(genealogy or self.archive.genealogy(), self.protocol.hash)
@@ -120,7 +126,7 @@ class Experiment:
     def measure(self, name: str, runs: Sequence[Run]) -> Metrics:
         """y and U(y) of a candidate, its gain paired with the root's runs of the same seeds."""
         root_runs = None if name == ROOT else self.runs(ROOT, self.protocol.seeds)
-        return summarise(self.protocol.hash, runs, root_runs, self.weights)
+        return summarise(self.protocol.hash, runs, root_runs, self.weights, self.noise)
 
     def confirmation(self, name: str) -> Estimate | None:
         """The gain over the root on the fresh seeds; None unless both have run on every one of them."""
@@ -128,7 +134,7 @@ class Experiment:
         of, against = (utilities(self.runs(each, seeds), self.weights) for each in (name, ROOT))
         if name == ROOT or not seeds or len(of) < len(seeds) or len(against) < len(seeds):
             return None
-        return paired_difference(of, against)
+        return paired_difference(of, against, self.noise)
 
     def measured_otherwise(self) -> tuple[str, ...]:
         """Evaluated candidates whose recorded utility is not that of the present objective."""
@@ -155,6 +161,7 @@ class Experiment:
             self.weights,
             proposal.claims,
             checked,
+            self.noise,
         )
 
 

@@ -50,7 +50,7 @@ def test_the_protocol_hash_changes_with_every_number_and_not_with_words() -> Non
         assert old in text
         return load_protocol(text.replace(old, new), "p").hash
 
-    for words in ("description: others", "# a comment", "paired_deviation: 0.01"):
+    for words in ("description: others", "# a comment", "paired_deviation: {value: 0.01, freedom: 9}"):
         assert hash_with("name: short\n", f"name: short\n{words}\n") == protocol.hash, words
     assert hash_with("confirmation_seeds: [100, 102]", "confirmation_seeds: [104]") == protocol.hash
     assert hash_with("seeds: [0, 2]", "seeds: [0, 4]") != protocol.hash
@@ -67,7 +67,8 @@ def test_seeds_must_differ() -> None:
 
 @pytest.mark.parametrize("number", ["0", "-0.1", ".inf", "often"])
 def test_a_protocol_states_a_deviation_above_0(number: str) -> None:
-    text = f"name: p\nbackend: b\nseeds: [0]\nsuites: {{a: 1}}\nestimator: final\npaired_deviation: {number}\n"
+    stated = f"paired_deviation: {{value: {number}, freedom: 9}}\n"
+    text = f"name: p\nbackend: b\nseeds: [0]\nsuites: {{a: 1}}\nestimator: final\n{stated}"
     with pytest.raises(SettingsError) as caught:
         load_protocol(text, "protocols/p.yaml")
-    assert (caught.value.line, caught.value.field) == (6, "paired_deviation")
+    assert (caught.value.line, caught.value.field) == (6, "paired_deviation.value")

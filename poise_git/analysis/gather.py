@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 
 from poise_git.analysis.evidence import ClaimVerdict, Difference, Direction, Evidence, Verdict
 from poise_git.archive.entries import Claim, Estimate, Run
-from poise_git.search.estimate import BEYOND_NOISE, beyond_noise, estimate, paired_difference
+from poise_git.search.estimate import Noise, beyond_noise, estimate, paired_difference
 from poise_git.search.utility import utility
 
 # The last part of training over which "late" figures of a series are taken.
 LATE = 0.2
 # The check whose claims are about what training shows, not about code.
 EFFECT = "effect"
+UTILITY = "utility"
 
 
 def gather_evidence(
@@ -25,11 +26,12 @@ def gather_evidence(
     weights: Mapping[str, float],
     claims: Sequence[Claim],
     checked: Sequence[ClaimVerdict],
+    noise: Noise | None = None,
 ) -> Evidence:
     """The table for `candidate`; `runs` holds its own, its parent's and the root's runs under `protocol`.
 
-    Claims about effects are decided here, against the parent and at two standard errors; the verdicts on all others
-    are taken from `checked`, made before training.
+    Claims about effects are decided here, against the parent and by 95% intervals; the verdicts on all others are
+    taken from `checked`, made before training. `noise` is what is known beforehand of differences in U.
     """
     own = figures(runs[candidate], weights)
     differences = []
@@ -38,7 +40,7 @@ def gather_evidence(
         for figure in own:
             if figure not in against:
                 continue
-            difference = paired_difference(own[figure], against[figure])
+            difference = paired_difference(own[figure], against[figure], noise if figure == UTILITY else None)
             if difference is not None:
                 value = estimate(list(own[figure].values()))
                 differences.append(Difference(figure, other, value, difference, _direction(difference)))
@@ -65,7 +67,7 @@ def figures(runs: Sequence[Run], weights: Mapping[str, float]) -> dict[str, dict
     A detail is the mean over suites of the suite's figure ("pass@8", "mean_length"); a series is called by its name,
     and is the mean over the regimes that it was recorded in. What a metric is called like is the metric.
     """
-    table: dict[str, dict[int, float]] = {"utility": {run.seed: utility(run.values, weights) for run in runs}}
+    table: dict[str, dict[int, float]] = {UTILITY: {run.seed: utility(run.values, weights) for run in runs}}
     for run in runs:
         for metric, value in run.values.items():
             table.setdefault(metric, {})[run.seed] = value
@@ -111,7 +113,7 @@ def _effect(claim: Claim, parent: str, differences: Sequence[Difference]) -> Cla
         return ClaimVerdict(claim, Verdict.UNDECIDED, f"nothing was measured of {figure!r} going {direction!r}")
     size = f"{figure} {found.difference.value:+.4g} ± {found.difference.se or 0.0:.2g} against {parent}"
     if found.direction is Direction.WITHIN_NOISE:
-        return ClaimVerdict(claim, Verdict.UNDECIDED, f"{size}: within {BEYOND_NOISE:g} standard errors")
+        return ClaimVerdict(claim, Verdict.UNDECIDED, f"{size}: within noise")
     verdict = Verdict.HELD if found.direction == direction else Verdict.REFUTED
     return ClaimVerdict(claim, verdict, size)
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from poise_git.archive.entries import Estimate
-from poise_git.search.estimate import detectable_difference, false_positive_rate, pooled_deviation
+from poise_git.search.estimate import Noise, detectable_difference, pooled_deviation
 
 SEEDS = (1, 2, 4, 8, 16)
 # A deviation with n degrees of freedom has a relative standard error of about 1 / sqrt(2 n), here a quarter.
@@ -24,22 +24,13 @@ class Source(StrEnum):
 
 @dataclass(frozen=True)
 class Detectable:
-    """What a comparison on `seeds` seeds can see; None where one seed has no standard error.
+    """The true difference in U that a comparison on `seeds` seeds finds beyond its 95% interval, with 80% power.
 
-    Attributes:
-        difference: the true difference in U that is found beyond two standard errors with 80% power.
-        false_positives: the share of null differences that are found beyond two standard errors.
+    None where one seed tells nothing of its noise, and the protocol neither.
     """
 
     seeds: int
     difference: float | None
-    false_positives: float | None
-
-    @classmethod
-    def of(cls, deviation: float, seeds: int) -> Detectable:
-        if seeds < 2:
-            return cls(seeds, None, None)
-        return cls(seeds, detectable_difference(deviation, seeds), false_positive_rate(seeds))
 
 
 @dataclass(frozen=True)
@@ -67,26 +58,29 @@ class Resolution:
 
 
 def resolution(
-    gains: Iterable[Estimate], root_utility: float | None, seeds: int, stated: float | None = None
+    gains: Iterable[Estimate], root_utility: float | None, seeds: int, stated: Noise | None = None
 ) -> Resolution | None:
     """What comparisons on `seeds` seeds can see, by the noise of this archive's `gains` over the root.
 
-    `stated` is the protocol's own figure of one seed's deviation; it stands in until the archive knows its noise
-    within about a quarter. None where nobody has measured anything.
+    `stated` is what the protocol says of one seed's deviation: intervals are built on it, and it stands in here until
+    the archive knows its noise within about a quarter. None where nobody has measured anything.
     """
     pooled = pooled_deviation(gains)
     if stated is not None and (pooled is None or pooled.freedom < ENOUGH_FREEDOM):
-        deviation, source = stated, Source.PROTOCOL
+        deviation, source = stated.deviation, Source.PROTOCOL
     elif pooled is not None:
         deviation, source = pooled.value, Source.ARCHIVE
     else:
         return None
-    own = Detectable.of(deviation, seeds)
+    by_seeds = tuple(
+        Detectable(number, detectable_difference(deviation, number, stated)) for number in sorted({*SEEDS, seeds})
+    )
+    own = next(row for row in by_seeds if row.seeds == seeds)
     return Resolution(
         deviation=deviation,
         source=source,
         comparisons=pooled.comparisons if pooled else 0,
         own=own,
         relative=own.difference / root_utility if own.difference and root_utility else None,
-        by_seeds=tuple(Detectable.of(deviation, number) for number in sorted({*SEEDS, seeds})),
+        by_seeds=by_seeds,
     )

@@ -23,18 +23,24 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over `n` independent runs with its standard error (None where n < 2)."""
+    """A mean over `n` independent runs with its standard error (None where n < 2).
+
+    `interval` is half the width of its 95% interval; differences have one, where their noise is known.
+    """
 
     value: float
     se: float | None
     n: int
+    interval: float | None = None
 
     def to_data(self) -> dict[str, Any]:
-        return {"value": self.value, "se": self.se, "n": self.n}
+        data = {"value": self.value, "se": self.se, "n": self.n}
+        return data if self.interval is None else data | {"interval": self.interval}
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Estimate:
-        return cls(float(data["value"]), None if data["se"] is None else float(data["se"]), int(data["n"]))
+        se, interval = (None if data.get(name) is None else float(data[name]) for name in ("se", "interval"))
+        return cls(float(data["value"]), se, int(data["n"]), interval)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def command(
     Trains both on the protocol's confirmation seeds, which selection never sees.
     """
     from poise_git.archive.entries import ROOT, Status
-    from poise_git.cli.render import estimate_text
+    from poise_git.cli.render import estimate_text, interval_text
     from poise_git.cli.searching import open_step
     from poise_git.errors import PoiseError, UsageError
     from poise_git.experiment import Experiment
@@ -50,5 +50,5 @@ def command(
     if as_json:
         print_json({"name": candidate.name, "gain": gain.to_data(), "confirmed": confirmed})
     else:
-        verdict = "beyond" if confirmed else "not beyond"
-        click.echo(f"{candidate.name}: {estimate_text(gain, signed=True)} vs {ROOT}, {verdict} two standard errors")
+        verdict = "confirmed" if confirmed else "not confirmed"
+        click.echo(f"{candidate.name}: {estimate_text(gain, signed=True)} vs {ROOT}{interval_text(gain)}: {verdict}")

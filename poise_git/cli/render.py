@@ -7,7 +7,7 @@ from typing import Any
 
 from poise_git.archive.entries import ROOT, Candidate, Estimate, Metrics, Status
 from poise_git.archive.genealogy import Genealogy
-from poise_git.search.estimate import beyond_noise
+from poise_git.search.estimate import beyond_noise, half_width
 
 SPARKS = "▁▂▃▄▅▆▇█"
 
@@ -20,8 +20,16 @@ def estimate_text(estimate: Estimate | None, *, signed: bool = False) -> str:
     return value if estimate.se is None else f"{value} ± {estimate.se:.4f}"
 
 
+def interval_text(difference: Estimate) -> str:
+    """`, 95% interval +0.0123 to +0.0234`; nothing where the noise is not known."""
+    interval = half_width(difference) if difference.interval is None else difference.interval
+    if interval is None:
+        return ""
+    return f", 95% interval {difference.value - interval:+.4f} to {difference.value + interval:+.4f}"
+
+
 def gain_text(metrics: Metrics) -> str:
-    """The gain over the root with its mark: `*` beyond two standard errors."""
+    """The gain over the root with its mark: `*` where its 95% interval does not hold 0."""
     if metrics.gain is None:
         return ""
     return estimate_text(metrics.gain, signed=True) + (" *" if beyond_noise(metrics.gain) else "")

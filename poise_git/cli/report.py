@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from poise_git.archive.entries import ROOT
-from poise_git.cli.render import candidate_data, estimate_text, tree_lines
+from poise_git.cli.render import candidate_data, estimate_text, interval_text, tree_lines
 from poise_git.experiment import Experiment
 from poise_git.loop import Ended
-from poise_git.search.estimate import BEYOND_NOISE, beyond_noise
+from poise_git.search.estimate import beyond_noise
 
 
 def result_text(experiment: Experiment, ended: Ended) -> str:
@@ -58,10 +58,11 @@ def verdict_lines(experiment: Experiment, ended: Ended) -> list[str]:
             return [*lines, "  not confirmed: the protocol names no confirmation_seeds"]
         return [*lines, f"  not confirmed: it has not run on all fresh seeds; poise-git confirm {ended.best}"]
     better = beyond_noise(gain) and gain.value > 0
-    verdict = f"better than {ROOT} beyond" if better else f"not better than {ROOT} beyond"
-    lines.append(f"  on {gain.n} fresh seeds: {estimate_text(gain, signed=True)} vs {ROOT}")
-    return [*lines, f"  confirmed: {verdict} {BEYOND_NOISE:g} standard errors" if better else
-            f"  not confirmed: {verdict} {BEYOND_NOISE:g} standard errors"]  # fmt: skip
+    lines.append(f"  on {gain.n} fresh seeds: {estimate_text(gain, signed=True)} vs {ROOT}{interval_text(gain)}")
+    return [
+        *lines,
+        f"  confirmed: better than {ROOT}" if better else f"  not confirmed: no better than {ROOT}, or noise",
+    ]
 
 
 def result_document(experiment: Experiment, ended: Ended) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from poise_git.cli.common import json_option, open_experiment, print_json, proto
 
 if TYPE_CHECKING:
     from poise_git.analysis.resolution import Detectable, Resolution
-    from poise_git.experiment import Experiment
 
 
 @click.command(name="status", epilog="Example: poise-git -C my-search status --json")
@@ -35,7 +34,7 @@ def command(protocol: str | None, as_json: bool) -> None:
         [metrics.gain for _, metrics in evaluated.values() if metrics.gain],
         root_utility.value if root_utility else None,
         len(experiment.protocol.seeds),
-        _stated_deviation(experiment),
+        experiment.noise,
     )
     rounds = len(experiment.archive.rounds())
     if as_json:
@@ -72,12 +71,6 @@ def command(protocol: str | None, as_json: bool) -> None:
         click.echo("resolution  unknown until a candidate differs from the root on two seeds: poise-git evolve")
 
 
-def _stated_deviation(experiment: Experiment) -> float | None:
-    """What the protocol says of its noise, where U is what it says it of: under another objective, U is another."""
-    protocol = experiment.protocol
-    return protocol.paired_deviation if experiment.weights == protocol.suite_weights else None
-
-
 def _resolution_lines(found: Resolution, protocol: str) -> list[str]:
     from poise_git.analysis.resolution import Source
     from poise_git.archive.entries import ROOT
@@ -85,7 +78,7 @@ def _resolution_lines(found: Resolution, protocol: str) -> list[str]:
 
     number = f"{found.own.seeds} seed" + ("" if found.own.seeds == 1 else "s")
     if found.own.difference is None:
-        first = f"with {number} you can see nothing: there is no standard error"
+        first = f"with {number} you can see nothing: their noise is not known"
     else:
         share = f" ({found.relative:.0%} of {ROOT}'s)" if found.relative is not None else ""
         first = f"with {number} you can see differences of {found.own.difference:.4f} in U{share}"
@@ -93,10 +86,7 @@ def _resolution_lines(found: Resolution, protocol: str) -> list[str]:
         "seeds",
         *(f"[{row.seeds}]" if row.seeds == found.own.seeds else f"{row.seeds}" for row in found.by_seeds),
     ]
-    rows = [
-        ["seen", *(_difference(row) for row in found.by_seeds)],
-        ["false alarms", *(_false_positives(row) for row in found.by_seeds)],
-    ]
+    seen = ["seen", *(_difference(row) for row in found.by_seeds)]
     one = found.comparisons == 1
     here = "1 candidate" if one else f"{found.comparisons} candidates"
     if found.source is Source.ARCHIVE:
@@ -107,15 +97,11 @@ def _resolution_lines(found: Resolution, protocol: str) -> list[str]:
         )
     return [
         first,
-        *table_lines(header, rows),
-        "seen: true differences found beyond two standard errors with 80% power; false alarms: null ones found there",
+        *table_lines(header, [seen]),
+        "seen: true differences found with 80% power, at 5% false alarms",
         f"one seed's difference from {ROOT} deviates by {found.deviation:.4f} ({source})",
     ]
 
 
 def _difference(row: Detectable) -> str:
     return "–" if row.difference is None else f"{row.difference:.4f}"
-
-
-def _false_positives(row: Detectable) -> str:
-    return "–" if row.false_positives is None else f"{row.false_positives:.0%}"

@@ -13,6 +13,13 @@ from poise_git.settings import StrictModel, load_settings
 HASH_LENGTH = 12
 
 
+class PairedDeviation(StrictModel):
+    """The standard deviation of one seed's paired difference in U, and what it is worth in degrees of freedom."""
+
+    value: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+    freedom: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+
+
 class Protocol(StrictModel):
     """One file of `protocols/`.
 
@@ -25,8 +32,8 @@ class Protocol(StrictModel):
         suites: evaluation suites and their weights in Overall; the weights need not sum to 1.
         estimator: which figure of a run stands for it; the backend knows the names.
         paired_deviation: what a benchmark of this protocol has found: the standard deviation of one seed's difference
-            in U (under the protocol's own weights) between a candidate and the root; not part of the hash. It says
-            what can be detected for as long as an archive has not measured its own noise.
+            in U (under the protocol's own weights) between two algorithms; not part of the hash. Intervals of
+            differences in U are built on it and on the seeds' own.
         settings: everything else, validated by the backend.
     """
 
@@ -37,7 +44,7 @@ class Protocol(StrictModel):
     confirmation_seeds: tuple[int, ...] = ()
     suites: Annotated[dict[str, Annotated[float, Field(ge=0.0, allow_inf_nan=False)]], Field(min_length=1)]
     estimator: str
-    paired_deviation: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
+    paired_deviation: PairedDeviation | None = None
     settings: dict[str, Any] = {}
 
     @model_validator(mode="after")

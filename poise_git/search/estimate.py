@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from poise_git.archive.entries import Estimate
 
-# Beyond this many standard errors a difference counts as more than noise.
-BEYOND_NOISE = 2.0
+# A difference counts as more than noise where its interval of this confidence does not hold 0.
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The standard deviation of one seed's paired difference as far as it is known beforehand.
+
+    `freedom` is what that knowledge is worth, in degrees of freedom: the less mechanisms differ in their noise, the
+    more.
+    """
+
+    deviation: float
+    freedom: float
 
 
 @dataclass(frozen=True)
@@ -34,14 +46,41 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(mean, math.sqrt(variance / n), n)
 
 
-def paired_difference(of: Mapping[int, float], against: Mapping[int, float]) -> Estimate | None:
-    """Mean of of[seed] - against[seed] over the seeds both have; None if they share none."""
+def paired_difference(
+    of: Mapping[int, float], against: Mapping[int, float], noise: Noise | None = None
+) -> Estimate | None:
+    """Mean of of[seed] - against[seed] over the seeds both have, with its interval; None if they share none."""
     seeds = sorted(of.keys() & against.keys())
-    return estimate([of[seed] - against[seed] for seed in seeds]) if seeds else None
+    if not seeds:
+        return None
+    difference = estimate([of[seed] - against[seed] for seed in seeds])
+    return replace(difference, interval=half_width(difference, noise))
+
+
+def half_width(difference: Estimate, noise: Noise | None = None) -> float | None:
+    """Half the 95% interval of a mean of n paired differences; None where nothing is known of their noise.
+
+    With d = n - 1 degrees of freedom in the sample variance s^2, and noise s_0 known beforehand with d_0 of them,
+    t(.975, d_0 + d) sqrt((d_0 s_0^2 + d s^2) / (d_0 + d) / n)   (moderated t, Smyth 2004, doi:10.2202/1544-6115.1027).
+    Four seeds alone are a poor measure of their own noise: without s_0 the quantile is 3.2, with it nearly 2.
+    """
+    # Not scipy.stats, which takes a second to load: listings come here, too.
+    from scipy.special import stdtrit
+
+    known = noise or Noise(0.0, 0.0)
+    own = difference.n - 1
+    freedom = known.freedom + own
+    if not freedom:
+        return None
+    of_sample = own * difference.n * (difference.se or 0.0) ** 2
+    variance = (known.freedom * known.deviation**2 + of_sample) / freedom
+    return float(stdtrit(freedom, 0.5 + CONFIDENCE / 2)) * math.sqrt(variance / difference.n)
 
 
 def beyond_noise(difference: Estimate) -> bool:
-    return difference.se is not None and abs(difference.value) > BEYOND_NOISE * difference.se
+    """Whether 0 is outside of the difference's interval; by its own noise alone where it states none."""
+    interval = half_width(difference) if difference.interval is None else difference.interval
+    return interval is not None and abs(difference.value) > interval
 
 
 def pooled_deviation(differences: Iterable[Estimate]) -> PooledDeviation | None:
@@ -59,22 +98,21 @@ def pooled_deviation(differences: Iterable[Estimate]) -> PooledDeviation | None:
     return PooledDeviation(math.sqrt(squares / freedom), comparisons, freedom) if freedom else None
 
 
-def false_positive_rate(seeds: int) -> float:
-    """How often `beyond_noise` calls a difference of nothing at all more than noise: P(|t| > 2), n - 1 degrees."""
-    from scipy import stats
-
-    return float(2.0 * stats.t.sf(BEYOND_NOISE, seeds - 1))
-
-
-def detectable_difference(deviation: float, seeds: int, power: float = 0.8) -> float:
+def detectable_difference(deviation: float, seeds: int, noise: Noise | None = None, power: float = 0.8) -> float | None:
     """Smallest true difference that `beyond_noise` finds, with its sign, at the given power from `seeds` paired seeds.
 
-    With the mean m and standard error e of n normal differences, m / e has a noncentral t distribution with n - 1
-    degrees of freedom and noncentrality delta sqrt(n) / deviation; delta is solved for P(m / e > 2) = power.
+    With mean m and (moderated) standard error e, m / e has a noncentral t distribution with d_0 + n - 1 degrees of
+    freedom and noncentrality delta sqrt(n) / deviation; delta is solved for P(m / e > t(.975)) = power. None where
+    there are no degrees of freedom.
     """
     from scipy import optimize, stats
 
-    def lacking(noncentrality: float) -> float:
-        return float(stats.nct.sf(BEYOND_NOISE, seeds - 1, noncentrality) - power)
+    freedom = seeds - 1 + (noise.freedom if noise else 0.0)
+    if not freedom:
+        return None
+    quantile = stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)
 
-    return float(optimize.brentq(lacking, 0.0, 20.0)) * deviation / math.sqrt(seeds)
+    def lacking(noncentrality: float) -> float:
+        return float(stats.nct.sf(quantile, freedom, noncentrality) - power)
+
+    return float(optimize.brentq(lacking, 0.0, 100.0)) * deviation / math.sqrt(seeds)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from poise_git.archive.entries import Metrics, Run, Status
 from poise_git.errors import UsageError
-from poise_git.search.estimate import estimate, paired_difference
+from poise_git.search.estimate import Noise, estimate, paired_difference
 
 
 def utility(values: Mapping[str, float], weights: Mapping[str, float]) -> float:
@@ -38,15 +38,22 @@ def utilities(runs: Iterable[Run], weights: Mapping[str, float]) -> dict[int, fl
 
 
 def summarise(
-    protocol: str, runs: Sequence[Run], root_runs: Sequence[Run] | None, weights: Mapping[str, float]
+    protocol: str,
+    runs: Sequence[Run],
+    root_runs: Sequence[Run] | None,
+    weights: Mapping[str, float],
+    noise: Noise | None = None,
 ) -> Metrics:
-    """y with uncertainty from a candidate's runs; `root_runs` is None for the root itself."""
+    """y with uncertainty from a candidate's runs; `root_runs` is None for the root itself.
+
+    `noise` is what is known beforehand of differences in U.
+    """
     of = utilities(runs, weights)
     return Metrics(
         status=Status.EVALUATED,
         protocol=protocol,
         utility=estimate(list(of.values())),
-        gain=None if root_runs is None else paired_difference(of, utilities(root_runs, weights)),
+        gain=None if root_runs is None else paired_difference(of, utilities(root_runs, weights), noise),
         values={metric: estimate([run.values[metric] for run in runs]) for metric in runs[0].values},
         details={
             suite: {figure: estimate([run.details[suite][figure] for run in runs]) for figure in figures}

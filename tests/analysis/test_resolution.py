@@ -6,7 +6,7 @@ import pytest
 
 from poise_git.analysis.resolution import Resolution, Source, resolution
 from poise_git.archive.entries import Estimate
-from poise_git.search.estimate import estimate
+from poise_git.search.estimate import Noise, estimate
 
 
 def gains(candidates: int, seeds: int = 4, deviation: float = 0.01) -> list[Estimate]:
@@ -31,9 +31,9 @@ def test_more_seeds_see_smaller_differences_and_one_sees_none() -> None:
     values = [value for value in seen.values() if value is not None]
     assert values == sorted(values, reverse=True)
     # Four times the seeds, half the difference, but for the degrees of freedom.
-    assert values[-1] == pytest.approx(values[-3] / 2, rel=0.15)
-    # With normal quantiles (2 + 0.84) * 0.01 / 4.
-    assert values[-1] == pytest.approx(0.0071, rel=0.1)
+    assert values[-3] / 3 < values[-1] < values[-3] / 2
+    # With normal quantiles (1.96 + 0.84) * 0.01 / 4.
+    assert values[-1] == pytest.approx(0.0070, rel=0.1)
 
 
 def test_the_protocols_own_number_is_in_the_row_and_relative_to_the_root() -> None:
@@ -53,14 +53,15 @@ def test_the_protocols_own_number_is_in_the_row_and_relative_to_the_root() -> No
 
 
 def test_what_the_protocol_states_holds_until_the_archive_knows_better() -> None:
-    alone = resolution([], None, 4, stated=0.02)
+    alone = resolution([], None, 4, stated=Noise(0.02, 20.0))
     assert alone is not None
     assert (alone.source, alone.deviation, alone.comparisons) == (Source.PROTOCOL, 0.02, 0)
-    few = resolution(gains(2), 0.2, 4, stated=0.02)
+    few = resolution(gains(2), 0.2, 4, stated=Noise(0.02, 20.0))
     assert few is not None
     assert (few.source, few.deviation, few.comparisons) == (Source.PROTOCOL, 0.02, 2)
     assert differences(few) == differences(alone)
-    enough = resolution(gains(3), 0.2, 4, stated=0.02)
+    assert all(differences(few).values()), "one seed sees something, too"
+    enough = resolution(gains(3), 0.2, 4, stated=Noise(0.02, 20.0))
     assert enough is not None
     assert enough.source is Source.ARCHIVE
     assert enough.deviation < 0.02
@@ -69,8 +70,11 @@ def test_what_the_protocol_states_holds_until_the_archive_knows_better() -> None
     assert unstated.source is Source.ARCHIVE
 
 
-def test_one_seed_sees_nothing_but_says_what_others_would() -> None:
-    found = resolution([], 0.2, 1, stated=0.02)
-    assert found is not None
-    assert (found.own.difference, found.relative) == (None, None)
-    assert differences(found)[8] is not None
+def test_one_seed_sees_nothing_unless_the_protocol_states_its_noise() -> None:
+    unstated = resolution(gains(200), 0.2, 1)
+    assert unstated is not None
+    assert (unstated.own.difference, unstated.relative) == (None, None)
+    assert differences(unstated)[8] is not None
+    stated = resolution([], 0.2, 1, stated=Noise(0.02, 20.0))
+    assert stated is not None
+    assert stated.own.difference == pytest.approx((2.09 + 0.86) * 0.02, rel=0.02)

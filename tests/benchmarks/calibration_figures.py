@@ -9,9 +9,9 @@ from functools import cached_property
 
 from calibration import KINDS, ROOT, Kind
 from calibration_runs import Record
-from resolution_statistics import Table, differences_from
+from resolution_statistics import Table, differences_from, fit_noise
 
-from poise_git.search.estimate import PooledDeviation, pooled_deviation
+from poise_git.search.estimate import Noise
 from poise_git.search.utility import utility
 
 UTILITY = "U"
@@ -93,9 +93,14 @@ class Calibration:
     def runs_of(self, name: str) -> list[Record]:
         return [self.records[name, seed] for seed in self.seeds]
 
-    def pooled(self, figure: str) -> PooledDeviation | None:
+    def noise(self, figure: str) -> Noise | None:
         """Of one seed's difference between a sound algorithm and GRPO."""
-        return pooled_deviation(differences_from(self.table(figure, self.of_kind(Kind.SOUND)), ROOT).values())
+        apart = differences_from(self.table(figure, self.of_kind(Kind.SOUND)), ROOT)
+        return fit_noise(difference for name, difference in apart.items() if not self._is_inert(name))
+
+    def _is_inert(self, name: str) -> bool:
+        """Whether it is GRPO to the last digit in some regime: what hardly acts tells little of noise."""
+        return any(self.table(regime)[name] == self.table(regime)[ROOT] for regime in self.weights)
 
     def _combined(self, values: Mapping[str, float], figure: str) -> float:
         if figure == UTILITY:

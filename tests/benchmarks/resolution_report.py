@@ -13,9 +13,7 @@ from resolution_statistics import (
     balanced_choices,
     balanced_splits,
     closest_half,
-    covered_by_own_interval,
-    covered_by_pooled_interval,
-    detectable,
+    covered,
     differences_from,
     means,
     rank_correlation,
@@ -26,7 +24,7 @@ from resolution_statistics import (
 )
 
 from poise_git.archive.entries import Estimate
-from poise_git.search.estimate import estimate, paired_difference
+from poise_git.search.estimate import detectable_difference, estimate, paired_difference
 
 # A mechanism counts as told apart from GRPO beyond this many standard errors.
 APART = 3.0
@@ -92,20 +90,20 @@ def null_pairs(here: Calibration) -> str:
     pairs = [(name, twin.of) for name, twin in TWINS.items() if {name, twin.of} <= set(here.algorithms)]
     rows, totals = [], []
     for figure in here.figures:
-        table, deviation = here.table(figure), here.pooled(figure)
-        own, shared = Coverage(0, 0), Coverage(0, 0)
+        table, noise = here.table(figure), here.noise(figure)
+        own, stated = Coverage(0, 0), Coverage(0, 0)
         for twin, of in pairs:
             differences = {seed: table[twin][seed] - table[of][seed] for seed in here.seeds}
             identical = sum(value == 0.0 for value in differences.values())
-            by_own = covered_by_own_interval(differences, choices) if here.worlds > 1 else Coverage(0, 0)
-            by_pooled = covered_by_pooled_interval(differences, choices, deviation) if deviation else Coverage(0, 0)
-            own, shared = own + by_own, shared + by_pooled
+            by_own, by_stated = (covered(differences, choices, known) for known in (None, noise))
+            own, stated = own + by_own, stated + by_stated
             difference = with_t(paired_difference(table[twin], table[of]))
-            rows.append([f"{twin} − {of}", figure, difference, f"{identical}", _share(by_own), _share(by_pooled)])
-        totals.append(["together", figure, "", "", _share(own), _share(shared)])
-    header = ["pair", "figure", "difference (t)", "identical runs", "own interval", "pooled interval"]
+            rows.append([f"{twin} − {of}", figure, difference, f"{identical}", _share(by_own), _share(by_stated)])
+        totals.append(["together", figure, "", "", _share(own), _share(stated)])
+    header = ["pair", "figure", "difference (t)", "identical runs", "own interval", "stated interval"]
     return (
-        f"## Null pairs\n\nTrials in which the difference lies within the stated 95% interval; a trial is one of the "
+        f"## Null pairs\n\nTrials in which the 95% interval of the difference holds 0, by the trial's seeds alone "
+        f"and with the noise that the other algorithms tell of (“stated”, as in an archive); a trial is one of the "
         f"{len(choices)} choices of {here.worlds} seeds, one a world. The trials share seeds: they are worth no more "
         f"than {len(here.seeds) // here.worlds} independent ones a pair.\n\n" + grid(header, rows + totals)
     )
@@ -211,15 +209,16 @@ def resolution(here: Calibration) -> str:
     """The minimal detectable difference, by number of seeds."""
     rows = []
     for figure in here.figures:
-        deviation = here.pooled(figure)
-        if deviation is not None:
-            least = [f"{detectable(deviation, seeds):.4f}" for seeds in (1, 2, 4, 8, 16)]
+        noise = here.noise(figure)
+        if noise is not None:
+            found = (detectable_difference(noise.deviation, seeds, noise) for seeds in (1, 2, 4, 8, 16))
+            least = ["" if difference is None else f"{difference:.4f}" for difference in found]
             of_root = estimate(list(here.table(figure)[ROOT].values())).value
-            rows.append([figure, f"{of_root:.4f}", f"{deviation.value:.4f}", f"{deviation.freedom}", *least])
+            rows.append([figure, f"{of_root:.4f}", f"{noise.deviation:.4f}", f"{noise.freedom:.0f}", *least])
     header = ["figure", "GRPO", "deviation", "freedom", *(f"n = {n}" for n in (1, 2, 4, 8, 16))]
     return (
         "## Resolution\n\nThe true difference from GRPO that n paired seeds find with 80% power (two-sided, 5%), from "
-        "the deviation of one seed's difference, pooled over the sound algorithms.\n\n" + grid(header, rows)
+        "the deviation of one seed's difference, as the sound algorithms tell of it.\n\n" + grid(header, rows)
     )
 
 

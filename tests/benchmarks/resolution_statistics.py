@@ -14,13 +14,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from poise_git.archive.entries import Estimate
-from poise_git.search.estimate import PooledDeviation, paired_difference
+from poise_git.search.estimate import Noise, estimate, half_width, paired_difference
 
 Figures = Mapping[int, float]
 Table = Mapping[str, Figures]
+
+# Beyond so many degrees of freedom a deviation is as good as known: quantiles move by less than 1%.
+FREEDOMS = (1.0, 100.0)
 
 
 @dataclass(frozen=True)
@@ -117,41 +120,42 @@ def variance_components(table: Table, seeds: Sequence[int]) -> Components:
     return Components(max(0.0, (between - residual) / columns), residual)
 
 
-def covered_by_own_interval(differences: Figures, choices: Iterable[Sequence[int]]) -> Coverage:
-    """Trials in which |mean| <= t(.975, n - 1) s / sqrt(n), of n >= 2 seeds each."""
+def covered(differences: Figures, choices: Iterable[Sequence[int]], noise: Noise | None) -> Coverage:
+    """Trials in which the 95% interval of the mean difference of those seeds holds 0."""
     verdicts = []
     for seeds in choices:
-        values = np.array([differences[seed] for seed in seeds])
-        half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
-        verdicts.append(abs(values.mean()) <= half)
-    return Coverage(sum(map(bool, verdicts)), len(verdicts))
-
-
-def covered_by_pooled_interval(
-    differences: Figures, choices: Iterable[Sequence[int]], deviation: PooledDeviation
-) -> Coverage:
-    """Trials in which |mean| <= t(.975, freedom) deviation / sqrt(n)."""
-    quantile = float(stats.t.ppf(0.975, deviation.freedom))
-    verdicts = [
-        abs(math.fsum(differences[seed] for seed in seeds)) / len(seeds)
-        <= quantile * deviation.value / math.sqrt(len(seeds))
-        for seeds in choices
-    ]
+        difference = estimate([differences[seed] for seed in seeds])
+        half = half_width(difference, noise)
+        verdicts.append(half is not None and abs(difference.value) <= half)
     return Coverage(sum(verdicts), len(verdicts))
 
 
-def detectable(deviation: PooledDeviation, seeds: int, power: float = 0.8, level: float = 0.05) -> float:
-    """The true paired difference that a two-sided t test with the pooled deviation finds, with its sign, at `power`.
+def fit_noise(differences: Iterable[Estimate]) -> Noise | None:
+    """What many differences say of the next one's deviation; None of fewer than two that deviate at all.
 
-    m sqrt(n) / deviation has a noncentral t distribution with the deviation's degrees of freedom and noncentrality
-    d sqrt(n) / deviation; d is solved for P(it > t(1 - level/2)) = power.
+    Sample variances s_g^2 with d_g degrees of freedom around variances that are scaled inverse chi-squared: with
+    e_g = log s_g^2 - psi(d_g / 2) + log(d_g / 2), psi'(d_0 / 2) is the variance of e less the mean of psi'(d_g / 2),
+    and log s_0^2 the mean of e plus psi(d_0 / 2) - log(d_0 / 2)   (Smyth 2004, section 6.2).
     """
-    quantile = stats.t.ppf(1.0 - level / 2.0, deviation.freedom)
+    rows = [(one.n * one.se**2, one.n - 1) for one in differences if one.se]
+    if len(rows) < 2:
+        return None
+    variances, freedoms = (np.array(column, dtype=np.float64) for column in zip(*rows, strict=True))
+    e = np.log(variances) - special.digamma(freedoms / 2) + np.log(freedoms / 2)
+    excess = float(e.var(ddof=1) - special.polygamma(1, freedoms / 2).mean())
 
-    def lacking(noncentrality: float) -> float:
-        return float(stats.nct.sf(quantile, deviation.freedom, noncentrality) - power)
+    def lacking(freedom: float) -> float:
+        return float(special.polygamma(1, freedom / 2)) - excess
 
-    return float(optimize.brentq(lacking, 0.0, 100.0)) * deviation.value / math.sqrt(seeds)
+    least, most = FREEDOMS
+    if lacking(most) > 0:
+        freedom = most
+    elif lacking(least) < 0:
+        freedom = least
+    else:
+        freedom = float(optimize.brentq(lacking, least, most))
+    log_variance = float(e.mean() + special.digamma(freedom / 2) - np.log(freedom / 2))
+    return Noise(math.exp(log_variance / 2), freedom)
 
 
 def differences_from(table: Table, root: str) -> dict[str, Estimate]:

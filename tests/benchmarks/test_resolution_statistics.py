@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import random
 
+import numpy as np
 import pytest
 from resolution_statistics import (
     Components,
@@ -10,10 +11,9 @@ from resolution_statistics import (
     balanced_choices,
     balanced_splits,
     closest_half,
-    covered_by_own_interval,
-    covered_by_pooled_interval,
-    detectable,
+    covered,
     differences_from,
+    fit_noise,
     means,
     rank_correlation,
     ranks,
@@ -23,11 +23,7 @@ from resolution_statistics import (
 )
 
 from poise_git.archive.entries import Estimate
-from poise_git.search.estimate import PooledDeviation
-
-
-def deviation(value: float, freedom: int) -> PooledDeviation:
-    return PooledDeviation(value, comparisons=1, freedom=freedom)
+from poise_git.search.estimate import Noise, estimate
 
 
 def test_a_choice_holds_every_world_once() -> None:
@@ -91,30 +87,35 @@ def test_algorithms_that_are_all_alike_have_no_variance_between_them() -> None:
 def test_intervals_hold_a_difference_of_nothing_as_often_as_they_state() -> None:
     rng = random.Random(2)
     seeds = range(4 * 3000)
-    noise = {seed: rng.gauss(0.0, 0.05) for seed in seeds}
+    differences = {seed: rng.gauss(0.0, 0.05) for seed in seeds}
     choices = [tuple(range(first, first + 4)) for first in seeds[::4]]
-    assert covered_by_own_interval(noise, choices).share == pytest.approx(0.95, abs=0.015)
-    pooled_share = covered_by_pooled_interval(noise, choices, deviation(0.05, 200)).share
-    assert pooled_share == pytest.approx(0.95, abs=0.015)
-    biased = {seed: value + 0.2 for seed, value in noise.items()}
-    assert covered_by_own_interval(biased, choices).share < 0.2
-    assert covered_by_pooled_interval(biased, choices, deviation(0.05, 200)).share == 0.0
+    biased = {seed: value + 0.2 for seed, value in differences.items()}
+    for noise in (None, Noise(0.05, 50.0)):
+        assert covered(differences, choices, noise).share == pytest.approx(0.95, abs=0.015)
+        assert covered(biased, choices, noise).share < 0.2
 
 
 def test_the_edges_of_the_intervals() -> None:
     differences = {0: 1.0, 1: 3.0}
     # t(.975, 1) = 12.706, s / sqrt(2) = 1.
-    assert covered_by_own_interval(differences, [(0, 1)]) == Coverage(1, 1)
-    assert covered_by_pooled_interval(differences, [(0, 1)], deviation(1.0, 1)).within == 1
-    assert covered_by_pooled_interval(differences, [(0, 1)], deviation(1.0, 1000)).within == 0
+    assert covered(differences, [(0, 1)], None) == Coverage(1, 1)
+    assert covered(differences, [(0, 1)], Noise(1.0, 1000.0)).within == 0
+    assert covered(differences, [(0,)], None).within == 0, "one seed has no interval"
     assert math.isnan(Coverage(0, 0).share)
 
 
-def test_a_detectable_difference_is_detected_with_its_power() -> None:
-    # Known deviation: (z(.975) + z(.8)) σ / sqrt(n).
-    assert detectable(deviation(1.0, 100_000), 4) == pytest.approx((1.95996 + 0.84162) / 2, rel=1e-3)
-    assert detectable(deviation(1.0, 6), 1) > detectable(deviation(1.0, 60), 1)
-    assert detectable(deviation(0.02, 30), 1) == pytest.approx(4 * detectable(deviation(0.02, 30), 16))
+def test_noise_is_found_in_the_differences_that_it_made() -> None:
+    """Variances drawn around 0.05² with 12 degrees of freedom, each seen on 8 seeds."""
+    rng = np.random.default_rng(3)
+    deviations = 0.05 * np.sqrt(12.0 / rng.chisquare(12.0, 3000))
+    found = fit_noise([estimate(list(rng.normal(0.1, deviation, 8))) for deviation in deviations])
+    assert found is not None
+    assert found.deviation == pytest.approx(0.05, rel=0.05)
+    assert found.freedom == pytest.approx(12.0, rel=0.25)
+    alike = fit_noise([estimate(list(rng.normal(0.0, 0.05, 8))) for _ in range(300)])
+    assert alike is not None
+    assert alike.freedom > 40
+    assert fit_noise([estimate([0.1, 0.2]), Estimate(0.0, 0.0, 4), Estimate(0.1, None, 1)]) is None
 
 
 def test_differences_are_paired_by_seed() -> None:

@@ -83,13 +83,13 @@ def _advice(proposal: Proposal, evidence: Evidence, verdict: str) -> Iterator[st
         yield f"Put {what} back." if removed else f"Do not build on {what} here; go back to {evidence.parent}."
     elif utility is None:
         yield f"Undecided: {evidence.parent} has no runs on these seeds; poise-git evaluate {evidence.parent}."
-    elif utility.difference.se is None:
+    elif utility.difference.interval is None:
         yield "Undecided: one seed has no standard error. Give the protocol more seeds."
     elif utility.difference.se == 0:
         yield f"It changed nothing at all: {what} has nothing to act on here, or its knobs are too weak."
     else:
         yield (
-            f"Undecided: {evidence.runs} seeds show only differences above {2 * utility.difference.se:.3f}. "
+            f"Undecided: {evidence.runs} seeds show only differences above {utility.difference.interval:.3f}. "
             "A protocol with more seeds, or a stronger setting of the knobs."
         )
     refuted = [

@@ -15,7 +15,7 @@ FAILS = ClaimVerdict(Claim("pass@8 rises.", "effect", {"figure": "pass@8"}), Ver
 
 
 def difference(figure: str, against: str, value: float, moved: float, direction: Direction) -> Difference:
-    return Difference(figure, against, Estimate(value, 0.005, 4), Estimate(moved, 0.01, 4), direction)
+    return Difference(figure, against, Estimate(value, 0.005, 4), Estimate(moved, 0.01, 4, interval=0.02), direction)
 
 
 def evidence(utility: float = 0.03, direction: Direction = Direction.UP) -> Evidence:
@@ -46,8 +46,8 @@ def test_what_moved_is_told_from_noise() -> None:
     reflection = AGENT.reflect(proposal(), evidence())
     assert reflection.facts["verdict"] == "better"
     assert "# cispo-av-grpo: better than its parent" in reflection.prose
-    assert "Utility is 0.230: +0.03 ± 0.01 against its parent av-grpo, beyond two standard errors." in reflection.prose
-    assert "Against the root grpo it is +0.08 ± 0.01, beyond two standard errors." in reflection.prose
+    assert "Utility is 0.230: +0.03 ± 0.01 against its parent av-grpo, beyond noise." in reflection.prose
+    assert "Against the root grpo it is +0.08 ± 0.01, beyond noise." in reflection.prose
     assert "- entropy is down: -0.31 ± 0.01, to 0.8." in reflection.prose
     assert "Within noise: valid_rate." in reflection.prose
     assert reflection.facts["against_parent"]["entropy"] == {
@@ -93,5 +93,5 @@ def test_nothing_measured_is_said_plainly() -> None:
     reflection = AGENT.reflect(proposal(), empty)
     assert reflection.facts["verdict"] == "within noise"
     assert "There is no paired figure of utility" in reflection.prose
-    assert "Nothing beyond two standard errors." in reflection.prose
+    assert "Nothing beyond noise." in reflection.prose
     assert "None were made." in reflection.prose
