@@ -34,11 +34,11 @@ def test_grpo_learns_from_imperfect_base_policies(grpo: Run, shipped: Protocol) 
     for regime in shipped.suites:
         assert 0.15 < grpo.series[f"{regime}/valid_rate"][0] < 0.75, regime
         assert 0.005 < grpo.series[f"{regime}/correct_rate"][0] < 0.35, regime
-        assert grpo.curve[-1][regime] > 1.2 * grpo.curve[0][regime], regime
+        assert grpo.curve[-1][regime] > 1.1 * grpo.curve[0][regime], regime
         # It neither arrives nor collapses: there is something left to be better at.
         assert 0.0 < grpo.curve[-1][regime] < 0.8, regime
         assert grpo.series[f"{regime}/entropy"][-1] > 0.02, regime
-    assert grpo.curve[-1]["overall"] > 1.5 * grpo.curve[0]["overall"]
+    assert grpo.curve[-1]["overall"] > 1.3 * grpo.curve[0]["overall"]
 
 
 @pytest.mark.slow
