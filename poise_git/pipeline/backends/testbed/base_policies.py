@@ -8,6 +8,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -62,6 +63,8 @@ def ensure_base_policy(settings: RegimeSettings, world: int, sandbox: Sandbox, o
                 {"settings": settings.model_dump(mode="json"), "world": world},
                 Path(scratch),
                 on_message=lambda message: on_steps(int(message["done"]), float(message["loss"])),
+                # Limits of time are for code that nobody knows, and a large policy takes long.
+                limits=replace(sandbox.limits, cpu_seconds=None, wall_seconds=None),
             )
         except ChildFailed as error:
             raise RunFailed("warm start", error.reason) from error
