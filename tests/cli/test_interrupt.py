@@ -21,7 +21,13 @@ pytestmark = pytest.mark.slow
 def test_an_interrupt_keeps_everything(short_archive: Archive) -> None:
     command = [sys.executable, "-m", "poise_git", "evolve", str(short_archive.root), "--candidates", "2", "--json"]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell's background jobs ignore the signal, and hand that down.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
     assert process.stderr is not None

@@ -68,7 +68,7 @@ def warm_start(settings: RegimeSettings, task: Task, world: int, send: Callable[
 
     for number in range(1, chosen.steps + 1):
         loss = step(min(1.0, number / WARMUP_STEPS))
-        if number % PROBE_EVERY == 0:
+        if number % PROBE_EVERY == 0 and number < chosen.steps:
             send({"done": number, "loss": loss})
             if all(
                 _strength(averaged, settings, task, probes, world) >= wanted

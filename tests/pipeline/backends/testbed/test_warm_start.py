@@ -47,7 +47,7 @@ def test_it_stops_as_soon_as_it_is_strong_enough(train: Train) -> None:
 
 def test_it_ends_where_it_never_is(train: Train) -> None:
     _, sent = train(strength=1.0, steps=60)
-    assert [message["done"] for message in sent] == [10, 20, 30, 40, 50, 60, 60]
+    assert [message["done"] for message in sent] == [10, 20, 30, 40, 50, 60]
 
 
 def test_the_base_policy_is_the_average_of_the_weights(train: Train) -> None:
