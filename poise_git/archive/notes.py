@@ -70,9 +70,9 @@ def metrics_line(metrics: Metrics, at: float) -> str:
         }
     else:
         data = {
-            "U": _triple(metrics.utility),
-            "gain": _triple(metrics.gain),
-            "y": {name: _triple(estimate) for name, estimate in metrics.values.items()},
+            "U": _numbers(metrics.utility),
+            "gain": _numbers(metrics.gain),
+            "y": {name: _numbers(estimate) for name, estimate in metrics.values.items()},
             "status": str(metrics.status),
             "protocol": metrics.protocol,
             "seeds": list(metrics.seeds),
@@ -98,7 +98,7 @@ def _metrics(data: Mapping[str, Any]) -> Metrics:
         protocol=str(data["protocol"]),
         utility=_estimate(data.get("U")),
         gain=_estimate(data.get("gain")),
-        values={name: Estimate(*triple) for name, triple in data.get("y", {}).items()},
+        values={name: Estimate(*numbers) for name, numbers in data.get("y", {}).items()},
         seeds=tuple(data.get("seeds", ())),
         cpu_seconds=float(data.get("cpu", 0.0)),
         stage=str(data.get("stage", "")),
@@ -137,11 +137,13 @@ def _round(value: float) -> float:
     return float(f"{value:.{DIGITS}g}")
 
 
-def _triple(estimate: Estimate | None) -> list[Any] | None:
+def _numbers(estimate: Estimate | None) -> list[Any] | None:
+    """[value, standard error, n], and half the interval of what has one."""
     if estimate is None:
         return None
-    return [_round(estimate.value), None if estimate.se is None else _round(estimate.se), estimate.n]
+    numbers = [_round(estimate.value), None if estimate.se is None else _round(estimate.se), estimate.n]
+    return numbers if estimate.interval is None else [*numbers, _round(estimate.interval)]
 
 
-def _estimate(triple: list[Any] | None) -> Estimate | None:
-    return Estimate(*triple) if triple else None
+def _estimate(numbers: list[Any] | None) -> Estimate | None:
+    return Estimate(*numbers) if numbers else None

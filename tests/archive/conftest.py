@@ -86,7 +86,7 @@ def make_metrics(value: float = 0.752, **others: object) -> Metrics:
         "status": Status.EVALUATED,
         "protocol": PROTOCOL,
         "utility": Estimate(value, 0.009, 4),
-        "gain": Estimate(0.021, 0.006, 4),
+        "gain": Estimate(0.021, 0.006, 4, interval=0.013),
         "values": {"chain-2": Estimate(0.5, 0.01, 4)},
         "details": {"chain-2": {"pass@8": Estimate(0.9, None, 1)}},
         "seeds": (0, 1, 2, 3),

@@ -47,7 +47,7 @@ def test_a_series_with_a_step_that_has_no_value_is_read_back() -> None:
 def test_selection_gets_its_metrics_from_one_line() -> None:
     line = metrics_line(make_metrics(0.123456789), 5.0)
     assert "\n" not in line
-    assert line.startswith('{"U":[0.123457,0.009,4],"gain":[0.021,0.006,4]')
+    assert line.startswith('{"U":[0.123457,0.009,4],"gain":[0.021,0.006,4,0.013]')
     assert latest_metrics(line) == {PROTOCOL: make_metrics(0.123457, details={})}
 
 
