@@ -30,10 +30,11 @@ from poise_git.pipeline.checks import CheckReport, check_candidate, same_algorit
 from poise_git.pipeline.interface import Backend, Job, Progress
 from poise_git.pipeline.protocol import Protocol
 from poise_git.pipeline.sandbox import Sandbox
-from poise_git.plan import Plan, Slot, acquisition_rows
-from poise_git.search.acquisition import choose_parents, rank
+from poise_git.plan import Plan, Slot, selection_data
 from poise_git.search.context import Context
-from poise_git.search.nodes import best, eligible_nodes, gains_over_parent, utility_scale
+from poise_git.search.nodes import best, gains_over_parent, survey
+from poise_git.search.policies import policy_of
+from poise_git.search.policies.paper import utility_scale
 from poise_git.search.screening import Screened, screen
 from poise_git.search.utility import utility
 
@@ -136,26 +137,25 @@ class Search:
         settings, genealogy = self.experiment.settings.search, self.archive.genealogy()
         number = len(self.archive.rounds()) + 1
         seed = round_seed(self.experiment.settings.seed, number)
-        beta = settings.beta or utility_scale(genealogy, self.protocol.hash)
-        ranked = rank(eligible_nodes(genealogy, self.protocol.hash), settings, beta)
-        choices = choose_parents(ranked, settings, seed)
-        if goal.candidates is not None:
-            choices = choices[: max(1, goal.candidates - self.evaluated)]
+        remaining = None if goal.candidates is None else max(1, goal.candidates - self.evaluated)
+        surveyed = survey(genealogy, self.protocol.hash, remaining)
+        count = min(settings.parents, remaining or settings.parents)
+        selection = policy_of(settings).select(surveyed, count, seed)
 
         earlier = [self.experiment.proposal(node) for node in genealogy]
-        gains = gains_over_parent(genealogy, self.protocol.hash)
+        gains, noise = gains_over_parent(genealogy, self.protocol.hash), utility_scale(surveyed)
         slots = []
-        for place, choice in enumerate(choices):
+        for place, choice in enumerate(selection.choices):
             taken = frozenset(genealogy.by_name) | {proposal.name for proposal in earlier}
             context = self.experiment.context(genealogy, choice.name, taken, seed + place)
             proposals = self.agent.propose(context, settings.proposals, seed + place)
-            screened = self.screen_by_writing(screen(proposals, earlier, taken, gains, beta), context, genealogy)
+            screened = self.screen_by_writing(screen(proposals, earlier, taken, gains, noise), context, genealogy)
             earlier += [entry.proposal for entry in screened if not entry.rejected]
             slots.append(Slot(choice.name, choice.reason, seed + place, tuple(screened)))
 
         plan = Plan(
-            number, self.protocol.hash, self.agent.name, self.experiment.directive, seed, beta,
-            acquisition_rows(ranked), tuple(slots),
+            number, self.protocol.hash, self.agent.name, self.experiment.directive, seed,
+            settings.policy, selection_data(selection), tuple(slots),
         )  # fmt: skip
         self.archive.write_round(number, plan.to_data(), plan.summary)
         self.observe(events.RoundPlanned(number, plan.parents, resumed=False))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from poise_git.archive.entries import Proposal
-from poise_git.search.acquisition import Ranked
+from poise_git.search.policies.interface import Selection
 from poise_git.search.screening import Screened
 
 
@@ -27,15 +27,15 @@ class Slot:
 
 @dataclass(frozen=True)
 class Plan:
-    """A round before anything is built on it. `beta` is the scale of U its acquisition used."""
+    """A round before anything is built on it; `acquisition` is what selection looked at and chose, as plain data."""
 
     number: int
     protocol: str
     agent: str
     directive: str
     seed: int
-    beta: float
-    acquisition: tuple[Mapping[str, Any], ...]
+    policy: str
+    acquisition: Mapping[str, Any]
     slots: tuple[Slot, ...]
 
     @property
@@ -56,8 +56,8 @@ class Plan:
             "agent": self.agent,
             "directive": self.directive,
             "seed": self.seed,
-            "beta": self.beta,
-            "acquisition": [dict(row) for row in self.acquisition],
+            "policy": self.policy,
+            "acquisition": dict(self.acquisition),
             "slots": [
                 {
                     "parent": slot.parent,
@@ -77,8 +77,8 @@ class Plan:
             agent=str(data["agent"]),
             directive=str(data["directive"]),
             seed=int(data["seed"]),
-            beta=float(data["beta"]),
-            acquisition=tuple(data["acquisition"]),
+            policy=str(data["policy"]),
+            acquisition=dict(data["acquisition"]),
             slots=tuple(
                 Slot(
                     parent=str(slot["parent"]),
@@ -99,15 +99,24 @@ class Plan:
         )
 
 
-def acquisition_rows(ranked: Sequence[Ranked]) -> tuple[dict[str, Any], ...]:
-    """Each eligible node with its terms, as plain data."""
-    return tuple(
-        {
-            "name": entry.node.name,
-            "utility": entry.node.utility,
-            "children": entry.children,
-            "terms": asdict(entry.terms),
-            "score": entry.score,
-        }
-        for entry in ranked
-    )
+def selection_data(selection: Selection) -> dict[str, Any]:
+    """Each eligible node with its terms and what they were made from, what the model knows, and what was chosen."""
+    return {
+        "candidates": [
+            {
+                "name": entry.node.name,
+                "score": _rounded(entry.score),
+                "terms": {name: _rounded(value) for name, value in asdict(entry.terms).items()},
+                "ingredients": {name: _rounded(value) for name, value in entry.ingredients.items()},
+            }
+            for entry in selection.ranked
+        ],
+        "knowledge": asdict(selection.knowledge),
+        "choices": [
+            {"name": choice.name, "action": str(choice.action), "reason": choice.reason} for choice in selection.choices
+        ],
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.6g}")

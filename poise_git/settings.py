@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from poise_git.errors import SettingsError
 
@@ -33,17 +33,24 @@ class AcquisitionWeights(StrictModel):
     div: Share = 0.15
     bayes: Share = 0.30
 
+    @model_validator(mode="after")
+    def _something_counts(self) -> AcquisitionWeights:
+        if self.pareto + self.perf + self.div + self.bayes <= 0:
+            raise ValueError("at least one of pareto, perf, div, bayes must be positive")
+        return self
+
 
 class SearchSettings(StrictModel):
     parents: PositiveInt = 3
     proposals: PositiveInt = 4
+    policy: Literal["tree", "paper"] = "tree"
     weights: AcquisitionWeights = AcquisitionWeights()
     gamma: Annotated[float, Field(gt=0.0, le=1.0)] = 0.85
     beta: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
     top_descendants: PositiveInt = 3
     kappa: Annotated[float, Field(ge=0.0)] = 1.2
     bayes_after: PositiveInt = 6
-    reserved_slots: Annotated[int, Field(ge=0)] = 1
+    reserve: Share = 0.333
 
 
 class CheckSettings(StrictModel):

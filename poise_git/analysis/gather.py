@@ -8,10 +8,8 @@ from collections.abc import Mapping, Sequence
 from poise_git.analysis.evidence import ClaimVerdict, Difference, Direction, Evidence, Verdict
 from poise_git.archive.entries import Claim, Estimate, Run
 from poise_git.search.estimate import Noise, beyond_noise, estimate, paired_difference
-from poise_git.search.utility import utility
+from poise_git.search.utility import LATE, utility
 
-# The last part of training over which "late" figures of a series are taken.
-LATE = 0.2
 # The check whose claims are about what training shows, not about code.
 EFFECT = "effect"
 UTILITY = "utility"

@@ -163,7 +163,8 @@ class Metrics:
     """y: what is known of a candidate's quality under one protocol, or why nothing is.
 
     `utility` is U(y); `gain` is the mean difference from the root, paired by seed (None for the root itself);
-    `values` holds one estimate per metric, `details` the further figures per suite.
+    `values` holds one estimate per metric, `details` the further figures per suite, `dynamics` what training was like
+    towards its end (series -> mean over seeds and regimes).
     For a failed candidate `stage` and `reason` say what happened, and the rest is empty.
     """
 
@@ -173,6 +174,7 @@ class Metrics:
     gain: Estimate | None = None
     values: Mapping[str, Estimate] = field(default_factory=dict)
     details: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
+    dynamics: Mapping[str, float] = field(default_factory=dict)
     seeds: tuple[int, ...] = ()
     cpu_seconds: float = 0.0
     stage: str = ""
@@ -190,6 +192,7 @@ class Metrics:
                 suite: {name: estimate.to_data() for name, estimate in figures.items()}
                 for suite, figures in self.details.items()
             },
+            "dynamics": dict(self.dynamics),
             "seeds": list(self.seeds),
             "cpu_seconds": self.cpu_seconds,
         }
@@ -206,6 +209,7 @@ class Metrics:
                 suite: {name: Estimate.from_data(value) for name, value in figures.items()}
                 for suite, figures in (data.get("details") or {}).items()
             },
+            dynamics={name: float(value) for name, value in (data.get("dynamics") or {}).items()},
             seeds=tuple(data.get("seeds") or ()),
             cpu_seconds=float(data.get("cpu_seconds") or 0.0),
             stage=str(data.get("stage") or ""),

@@ -78,6 +78,8 @@ def metrics_line(metrics: Metrics, at: float) -> str:
             "seeds": list(metrics.seeds),
             "cpu": _round(metrics.cpu_seconds),
         }
+        if metrics.dynamics:
+            data["dynamics"] = {name: _round(value) for name, value in metrics.dynamics.items()}
     return _line(data, at)
 
 
@@ -101,6 +103,7 @@ def _metrics(data: Mapping[str, Any]) -> Metrics:
         values={name: Estimate(*numbers) for name, numbers in data.get("y", {}).items()},
         seeds=tuple(data.get("seeds", ())),
         cpu_seconds=float(data.get("cpu", 0.0)),
+        dynamics={name: float(value) for name, value in (data.get("dynamics") or {}).items()},
         stage=str(data.get("stage", "")),
         reason=str(data.get("reason", "")),
     )

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from poise_git.cli.common import json_option, open_experiment, print_json, protocol_option
+
+if TYPE_CHECKING:
+    from poise_git.search.policies.interface import Ranked, Selection
 
 
 @click.command(name="select", epilog="Example: poise-git -C my-search select --json")
@@ -11,47 +16,70 @@ from poise_git.cli.common import json_option, open_experiment, print_json, proto
 def command(protocol: str | None, as_json: bool) -> None:
     """Who would be a parent next, and why.
 
-    The acquisition's terms of every eligible candidate, and the parents the next round would take.
+    The acquisition's terms of every eligible candidate, what they are made from, and the parents that the next round
+    would take.
     """
+    from dataclasses import astuple
+
     from poise_git.cli.render import table_lines
     from poise_git.errors import PoiseError
     from poise_git.loop import round_seed
-    from poise_git.plan import acquisition_rows
-    from poise_git.search.acquisition import choose_parents, rank
-    from poise_git.search.nodes import eligible_nodes, utility_scale
+    from poise_git.plan import selection_data
+    from poise_git.search.nodes import survey
+    from poise_git.search.policies import policy_of
 
     experiment = open_experiment(protocol)
     genealogy, settings = experiment.archive.genealogy(), experiment.settings.search
-    nodes = eligible_nodes(genealogy, experiment.protocol.hash)
-    if not nodes:
+    surveyed = survey(genealogy, experiment.protocol.hash)
+    if not surveyed.nodes:
         raise PoiseError("nothing is evaluated yet, so nothing can be a parent; run: poise-git evolve --rounds 1")
-    ranked = rank(nodes, settings, settings.beta or utility_scale(genealogy, experiment.protocol.hash))
     number = len(experiment.archive.rounds()) + 1
-    choices = choose_parents(ranked, settings, round_seed(experiment.settings.seed, number))
-    rows = acquisition_rows(ranked)
+    seed = round_seed(experiment.settings.seed, number)
+    selection = policy_of(settings).select(surveyed, settings.parents, seed)
     if as_json:
-        print_json(
-            {
-                "round": number,
-                "candidates": rows,
-                "parents": [{"name": choice.name, "reason": choice.reason} for choice in choices],
-            }
-        )
+        print_json({"round": number, "policy": settings.policy} | selection_data(selection))
         return
     terms = ("pareto", "perf", "div", "bayes")
-    table = [
+    rows = [
         [
-            row["name"],
-            f"{row['score']:.3f}",
-            *("–" if row["terms"][term] is None else f"{row['terms'][term]:.3f}" for term in terms),
-            f"{row['utility']:.4f}",
-            str(row["children"]),
+            entry.node.name,
+            f"{entry.score:.3f}",
+            *("–" if value is None else f"{value:.3f}" for value in astuple(entry.terms)),
+            f"{entry.node.utility:.4f}",
+            f"{entry.ingredients['children']:.0f}",
         ]
-        for row in rows
+        for entry in selection.ranked
     ]
-    click.echo("\n".join(table_lines(["candidate", "score", *terms, "U", "children"], table)))
-    if any(row["terms"]["bayes"] is None for row in rows):
-        click.echo(f"bayes takes part once {settings.bayes_after} candidates have descendants")
+    click.echo("\n".join(table_lines(["candidate", "score", *terms, "U", "children"], rows)))
+    weights = settings.weights
+    click.echo(
+        f"\npolicy {settings.policy}: score = {weights.pareto:g} pareto + {weights.perf:g} perf + {weights.div:g} div "
+        f"+ {weights.bayes:g} bayes, over the sum of the weights"
+    )
+    click.echo(f"the model: {selection.knowledge.statement}")
     click.echo(f"\nround {number} would take")
-    for choice in choices:
-        click.echo(f"  {choice.name}: {choice.reason}")
+    for line in _choices(selection):
+        click.echo(f"  {line}")
+
+
+def _choices(selection: Selection) -> list[str]:
+    """Each chosen parent with its reason, and what its terms say in words."""
+    by_name = {entry.node.name: entry for entry in selection.ranked}
+    return [f"{choice.name}: {choice.reason}; {_in_words(by_name[choice.name])}" for choice in selection.choices]
+
+
+def _in_words(entry: Ranked) -> str:
+    found = entry.ingredients
+    words = [f"U {entry.node.utility:.4f} ± {entry.node.error:.4f}"]
+    if "expected_child" in found:
+        words.append(
+            f"believed to be {found['expected_utility']:.4f}, its next child {found['expected_child']:.4f} "
+            f"± {found['expected_child_deviation']:.4f}"
+        )
+    if "mean" in found:
+        words.append(f"its descendants are expected to gain {found['mean']:+.2f} ± {found['deviation']:.2f} (in tanh)")
+    words.append("on the Pareto front" if found["front"] == 0 else f"front {found['front'] + 1:.0f}")
+    words.append(f"{found['distance']:.2f} from its nearest others")
+    children = int(found["children"])
+    words.append("no child yet" if not children else f"{children} {'child' if children == 1 else 'children'}")
+    return ", ".join(words)

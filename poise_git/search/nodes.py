@@ -1,15 +1,18 @@
-"""From the genealogy to what selection needs: eligible nodes, their noise, the best one."""
+"""From the genealogy to what selection needs: the survey of eligible nodes, and the best of them."""
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 
 from poise_git.archive.entries import Candidate, Metrics, Status
 from poise_git.archive.genealogy import Genealogy
-from poise_git.search.acquisition import Node
+from poise_git.errors import ArchiveError
+from poise_git.search.policies.interface import Node, Survey
 
-SMALLEST_SCALE = 1e-6
+# An interval of 95% reaches so many standard errors to either side.
+INTERVAL = 1.96
 
 
 def evaluated(genealogy: Genealogy, protocol: str) -> dict[str, tuple[Candidate, Metrics]]:
@@ -21,37 +24,83 @@ def evaluated(genealogy: Genealogy, protocol: str) -> dict[str, tuple[Candidate,
     }
 
 
-def eligible_nodes(genealogy: Genealogy, protocol: str) -> list[Node]:
-    """Every evaluated candidate as a node of the acquisition."""
+def survey(genealogy: Genealogy, protocol: str, remaining: int | None = None) -> Survey:
+    """Every evaluated candidate as a node; `remaining` is how many evaluations are left, where that is known.
+
+    Raises:
+        ArchiveError: a figure of a candidate is not finite, or it lacks a metric that the root has.
+    """
+    found = evaluated(genealogy, protocol)
+    names = sorted(next(iter(found.values()))[1].values) if found else []
+    words: dict[str, frozenset[str]] = {}
+    depths: dict[str, int] = {}
+    for candidate in genealogy:
+        inherited = (words[parent] for parent in candidate.parents if parent in words)
+        own = (*candidate.priors, f"family:{candidate.family}")
+        words[candidate.name] = frozenset(own).union(*inherited)
+        depths[candidate.name] = 1 + max((depths.get(parent, -1) for parent in candidate.parents[:1]), default=-1)
+    errors = _errors(found)
     nodes = []
-    for name, (candidate, metrics) in evaluated(genealogy, protocol).items():
-        assert metrics.utility is not None
+    for name, (candidate, metrics) in found.items():
+        utility = metrics.utility
+        assert utility is not None
+        _refuse_unusable(candidate, metrics, names)
         nodes.append(
             Node(
                 name=name,
                 parents=candidate.parents,
-                utility=metrics.utility.value,
-                metrics=tuple(metrics.values[metric].value for metric in sorted(metrics.values)),
-                features=mechanism_words(genealogy, candidate),
-                depth=genealogy.depth(name),
+                utility=utility.value,
+                error=errors[name],
+                metrics=tuple(metrics.values[metric].value for metric in names),
+                metric_errors=tuple(metrics.values[metric].se or 0.0 for metric in names),
+                dynamics=tuple(metrics.dynamics.values()),
+                mechanisms=words[name],
+                text=f"{candidate.mechanism} {candidate.hypothesis}",
+                depth=depths[name],
+                seeds=utility.n,
             )
         )
-    return nodes
+    children = {name: len(genealogy.children(name)) for name in found}
+    return Survey(tuple(nodes), children, remaining)
+
+
+def _errors(found: Mapping[str, tuple[Candidate, Metrics]]) -> dict[str, float]:
+    """The standard error of each utility as far as nodes are compared by it: that of the gain, which is paired by seed.
+
+    The root has no gain and runs like everybody: it gets the others' median.
+    """
+    known: dict[str, float] = {}
+    for name, (_, metrics) in found.items():
+        gain = metrics.gain
+        error = None if gain is None else gain.se if gain.interval is None else gain.interval / INTERVAL
+        if error is None and metrics.utility and gain is not None:
+            error = metrics.utility.se
+        if error is not None:
+            known[name] = error
+    own = [metrics.utility.se for _, metrics in found.values() if metrics.utility and metrics.utility.se is not None]
+    typical = statistics.median(known.values() or own or [0.0])
+    return {name: known.get(name, typical) for name in found}
+
+
+def _refuse_unusable(candidate: Candidate, metrics: Metrics, names: Sequence[str]) -> None:
+    place = f"candidate {candidate.name} (commit {candidate.commit[:10]})"
+    figures = {"U": metrics.utility, **metrics.values}
+    broken = next((name for name, figure in figures.items() if figure and not math.isfinite(figure.value)), None)
+    if broken:
+        raise ArchiveError(
+            f"{place}: its {broken} is not a finite number; measure it again: poise-git evaluate {candidate.name}"
+        )
+    lacking = next((name for name in names if name not in metrics.values), None)
+    if lacking:
+        raise ArchiveError(
+            f"{place}: its metrics lack {lacking}; measure it again: poise-git evaluate {candidate.name}"
+        )
 
 
 def mechanism_words(genealogy: Genealogy, candidate: Candidate) -> frozenset[str]:
     """Priors and families along the whole line of descent: a candidate has the mechanisms of its ancestors too."""
     line = (*genealogy.ancestors(candidate.name), candidate)
     return frozenset(word for node in line for word in (*node.priors, f"family:{node.family}"))
-
-
-def utility_scale(genealogy: Genealogy, protocol: str) -> float:
-    """beta, the noise-aware scale of U: its spread over the archive, at least two standard errors of a gain."""
-    found = [metrics for _, metrics in evaluated(genealogy, protocol).values()]
-    utilities = [metrics.utility.value for metrics in found if metrics.utility]
-    spread = statistics.stdev(utilities) if len(utilities) > 1 else 0.0
-    errors = [metrics.gain.se for metrics in found if metrics.gain and metrics.gain.se is not None]
-    return max(spread, 2.0 * statistics.median(errors) if errors else 0.0, SMALLEST_SCALE)
 
 
 def best(genealogy: Genealogy, protocol: str) -> tuple[Candidate, Metrics] | None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from poise_git.archive.entries import Metrics, Run, Status
 from poise_git.errors import UsageError
 from poise_git.search.estimate import Noise, estimate, paired_difference
+
+# The last part of training that late figures of a series are taken over.
+LATE = 0.2
 
 
 def utility(values: Mapping[str, float], weights: Mapping[str, float]) -> float:
@@ -59,6 +63,21 @@ def summarise(
             suite: {figure: estimate([run.details[suite][figure] for run in runs]) for figure in figures}
             for suite, figures in runs[0].details.items()
         },
+        dynamics=late_dynamics(runs),
         seeds=tuple(run.seed for run in runs),
         cpu_seconds=sum(run.cpu_seconds for run in runs),
     )
+
+
+def late_dynamics(runs: Iterable[Run]) -> dict[str, float]:
+    """Of each recorded series the mean over the last fifth of training, averaged over runs and regimes.
+
+    A backend's series are called "name" or "regime/name". Figures that are not finite are left out.
+    """
+    ends: dict[str, list[float]] = {}
+    for run in runs:
+        for name, series in run.series.items():
+            late = series[-max(1, int(len(series) * LATE)) :]
+            if late and math.isfinite(total := math.fsum(late)):
+                ends.setdefault(name.rpartition("/")[2], []).append(total / len(late))
+    return {name: math.fsum(found) / len(found) for name, found in sorted(ends.items())}

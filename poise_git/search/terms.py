@@ -1,0 +1,87 @@
+"""Terms of the acquisition that both policies share, each in [0, 1]: how good, and how unlike the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float64]
+
+# The share of nodes at the lower end that all count as 0: one that has diverged must not flatten the rest.
+FLOOR_SHARE = 0.1
+NEIGHBOURS = 5
+# Distances are taken to so many of the newest nodes, the node's own generation and those it competes with.
+COMPARED = 512
+
+
+def scaled(values: Vector, low: float | None = None) -> Vector:
+    """Values brought to [0, 1] by their range; all 0.5 where they are equal. `low` replaces the least value."""
+    least = float(values.min()) if low is None else low
+    span = float(values.max()) - least
+    if span <= 1e-12 * max(abs(least), 1e-300):
+        return np.full(len(values), 0.5)
+    return np.clip((values - least) / span, 0.0, 1.0)
+
+
+def performance_term(utilities: Vector) -> Vector:
+    """U_perf: utilities scaled from their lowest decile to their largest."""
+    return scaled(utilities, float(np.quantile(utilities, FLOOR_SHARE)) if len(utilities) > NEIGHBOURS else None)
+
+
+def distances(mechanisms: Sequence[frozenset[str]], dynamics: Sequence[Sequence[float]]) -> Vector:
+    """The mean distance of each node to its nearest others, in [0, 1] (n,).
+
+    A distance is the mean of the mechanisms' Jaccard distance and of 1 - exp(-d²/2), d the root mean square of the
+    dynamics' differences in standard deviations; the mechanisms' alone where dynamics are not known.
+    """
+    n = len(mechanisms)
+    if n < 2:
+        return np.ones(n)
+    compared = np.arange(max(0, n - COMPARED), n)
+    distance = _jaccard(mechanisms, compared)
+    figures = _standard(dynamics)
+    if figures is not None:
+        squares = (
+            (figures**2).sum(1)[:, None] + (figures[compared] ** 2).sum(1)[None] - 2 * figures @ figures[compared].T
+        )
+        apart = 1.0 - np.exp(-0.5 * np.maximum(squares, 0.0) / figures.shape[1])
+        distance = 0.5 * (distance + apart)
+    distance[compared, np.arange(len(compared))] = np.inf
+    count = min(NEIGHBOURS, len(compared) - 1)
+    nearest = np.partition(distance, count - 1, axis=1)[:, :count]
+    return np.asarray(nearest.mean(axis=1))
+
+
+def diversity_term(distance: Vector, children: Vector) -> Vector:
+    """U_div: distance less fatigue, 1 - 1/(1 + children), for a parent that was expanded already."""
+    return scaled(scaled(distance) - (1.0 - 1.0 / (1.0 + children)))
+
+
+def _jaccard(mechanisms: Sequence[frozenset[str]], compared: NDArray[np.int64]) -> Vector:
+    words = {word: place for place, word in enumerate(sorted(frozenset().union(*mechanisms)))}
+    has = np.zeros((len(mechanisms), max(len(words), 1)), dtype=np.float32)
+    for row, own in enumerate(mechanisms):
+        has[row, [words[word] for word in own]] = 1.0
+    shared = (has @ has[compared].T).astype(np.float64)
+    sizes = has.sum(1).astype(np.float64)
+    union = sizes[:, None] + sizes[compared][None] - shared
+    return np.asarray(1.0 - np.where(union > 0, shared / np.maximum(union, 1.0), 1.0))
+
+
+def _standard(dynamics: Sequence[Sequence[float]]) -> Vector | None:
+    """Columns in standard deviations, with what is unknown at the mean; None where nothing is known."""
+    width = max((len(row) for row in dynamics), default=0)
+    if width == 0:
+        return None
+    figures = np.full((len(dynamics), width), np.nan)
+    for place, row in enumerate(dynamics):
+        figures[place, : len(row)] = row
+    figures[~np.isfinite(figures)] = np.nan
+    known = np.isfinite(figures)
+    counts = np.maximum(known.sum(0), 1)
+    mean = np.where(known, figures, 0.0).sum(0) / counts
+    centred = np.where(known, figures - mean, 0.0)
+    spread = np.sqrt((centred**2).sum(0) / counts)
+    return np.asarray(np.clip(centred / np.where(spread > 0, spread, 1.0), -4.0, 4.0))

@@ -1,0 +1,226 @@
+"""A joint Gaussian model of all utilities of a genealogy: what every node is worth, and what its children will be.
+
+    U_i = u_i + ε_i                    what was measured: the true utility and noise of known standard error
+    u_c = u_p + m + a_p + η_c          a child is its parent, plus what children of this line gain, plus luck
+    a_c = ρ a_p + ξ_c                  what a line gains is inherited: cov(a_i, a_j) = τ² ρ^(steps between i and j)
+    m ~ N(m_0, s_m²)                   what children gain on the whole
+
+so that the target, E[u_d + m + a_d], is absolute: a gain over a node's own noisy score would reward unlucky nodes. The
+covariance of `a` is exp(-distance / ℓ) with ρ = exp(-1 / ℓ), which is Markov on a tree; hence the posterior of all is
+exact in two passes over the tree (Pearl 1988; Rauch, Tung and Striebel 1965 on a tree instead of a chain), O(n).
+The variance of η is averaged over a grid by marginal likelihood. The scale of everything is taken from the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Vector = NDArray[np.float64]
+
+# Inheritance of a line's gain from parent to child: exp(-1/2).
+RHO = float(np.exp(-0.5))
+# All as shares of the standard deviation s of the true utilities, or of its square.
+ROOT_VARIANCE = 4.0
+MEAN_GAIN = -0.2
+MEAN_GAIN_DEVIATION = 0.6
+INHERITED_SHARE = 0.5
+LUCK_VARIANCES = (0.2, 0.6, 1.5)
+# The variance of true utilities is at least this share of the variance of the measured ones.
+SIGNAL_FLOOR = 0.1
+# Errors are at least this share of the standard deviation of true utilities: nothing is known exactly.
+LEAST_NOISE = 1e-3
+# Utilities further below the lower quartile than so many interquartile ranges count as that far: what has diverged
+# has failed, and how badly says nothing about the rest.
+OUTLIER_RANGES = 3.0
+
+_U, _A, _M = range(3)
+_CHILD = np.array([1.0, 1.0, 1.0])
+_FORWARD = np.array([[1.0, 1.0, 1.0], [0.0, RHO, 0.0], [0.0, 0.0, 1.0]])
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Measured nodes; parents[i] is the place of i's parent, -1 for a root, and stands before i.
+
+    utilities, errors: (n,) in units of U; an error is a standard error, >= 0.
+    """
+
+    parents: NDArray[np.int64]
+    utilities: Vector
+    errors: Vector
+
+    @cached_property
+    def levels(self) -> tuple[NDArray[np.int64], ...]:
+        """The places of the nodes of each depth, roots first."""
+        depth = np.zeros(len(self.parents), dtype=np.int64)
+        for place, parent in enumerate(self.parents):
+            if parent >= 0:
+                depth[place] = depth[parent] + 1
+        order = np.argsort(depth, kind="stable")
+        return tuple(np.split(order, np.flatnonzero(np.diff(depth[order])) + 1))
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What the model believes, in units of U, (n,) each.
+
+    utility, utility_deviation: u_d; child, child_deviation: the expected utility of d's next child, u_d + m + a_d;
+    foretold: the same child as expected by everything but d's descendants;
+    scale: the standard deviation of true utilities.
+    """
+
+    utility: Vector
+    utility_deviation: Vector
+    child: Vector
+    child_deviation: Vector
+    foretold: Vector
+    scale: float
+
+
+@dataclass(frozen=True)
+class TreeModel:
+    """The model fitted to a tree."""
+
+    tree: Tree
+
+    @cached_property
+    def posterior(self) -> Posterior:
+        _, center, scale = self._standardised
+        weights = self._weights
+        utility, utility_variance = _mixed(weights, [(fit.utility, fit.utility_variance) for fit in self._fits])
+        child, child_variance = _mixed(weights, [(fit.child, fit.child_variance) for fit in self._fits])
+        foretold = sum((weight * fit.foretold for weight, fit in zip(weights, self._fits, strict=True)), np.zeros(()))
+        return Posterior(
+            utility=center + scale * utility,
+            utility_deviation=scale * np.sqrt(utility_variance),
+            child=center + scale * child,
+            child_deviation=scale * np.sqrt(child_variance),
+            foretold=center + scale * foretold,
+            scale=scale,
+        )
+
+    def child_deviation(self, expected: Sequence[int]) -> Vector:
+        """`Posterior.child_deviation` once another child of each place in `expected` is measured, whatever it shows."""
+        value, precision, scale = self._measured
+        children = np.bincount(np.array(expected, dtype=np.int64), minlength=len(value)).astype(np.float64)
+        variances = [_smooth(self.tree, value, precision, luck, children).child_variance for luck in LUCK_VARIANCES]
+        means = [fit.child for fit in self._fits]
+        return np.asarray(scale * np.sqrt(_mixed(self._weights, list(zip(means, variances, strict=True)))[1]))
+
+    @cached_property
+    def _fits(self) -> tuple[_Fit, ...]:
+        value, precision, _ = self._measured
+        none = np.zeros(len(value))
+        return tuple(_smooth(self.tree, value, precision, luck, none) for luck in LUCK_VARIANCES)
+
+    @cached_property
+    def _weights(self) -> Vector:
+        evidence = np.array([fit.evidence for fit in self._fits])
+        weights = np.exp(evidence - evidence.max())
+        return np.asarray(weights / weights.sum())
+
+    @cached_property
+    def _measured(self) -> tuple[Vector, Vector, float]:
+        """Standardised utilities, the precisions of their measurement, and the scale."""
+        values, center, scale = self._standardised
+        return (values - center) / scale, 1.0 / np.maximum(self.tree.errors / scale, LEAST_NOISE) ** 2, scale
+
+    @cached_property
+    def _standardised(self) -> tuple[Vector, float, float]:
+        """Utilities without outliers, the root's, and the standard deviation of true utilities."""
+        values = self.tree.utilities
+        low, high = np.quantile(values, [0.25, 0.75])
+        clipped = np.maximum(values, low - OUTLIER_RANGES * max(high - low, float(np.median(self.tree.errors))))
+        variance = float(clipped.var())
+        signal = max(variance - float(np.mean(self.tree.errors**2)), SIGNAL_FLOOR * variance)
+        # Of nodes that are all equal nothing is known but their noise.
+        scale = float(np.sqrt(signal)) or float(np.median(self.tree.errors)) or 1.0
+        return clipped, float(clipped[0]), scale
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Log evidence (up to a constant) and moments of every node (n,) for one variance of luck, standardised."""
+
+    evidence: float
+    utility: Vector
+    utility_variance: Vector
+    child: Vector
+    child_variance: Vector
+    foretold: Vector
+
+
+def _smooth(tree: Tree, value: Vector, precision: Vector, luck: float, expected_children: Vector) -> _Fit:
+    """Both passes over the tree, level by level.
+
+    `expected_children` (n,) are to be measured, each with the median precision: they narrow variances and move nothing.
+    """
+    n, levels, parents = len(value), tree.levels, tree.parents
+    inherited = luck * INHERITED_SHARE
+    spread = np.diag([luck, (1.0 - RHO**2) * inherited, 0.0])
+    information, vector = np.zeros((n, 3, 3)), np.zeros((n, 3))
+    information[:, _U, _U] = precision
+    vector[:, _U] = precision * value
+    evidence = 0.5 * float((np.log(precision) - precision * value**2).sum())
+    if expected_children.any():
+        measured = np.diag([float(np.median(precision)), 0.0, 0.0])
+        one = _FORWARD.T @ measured @ np.linalg.inv(np.eye(3) + spread @ measured) @ _FORWARD
+        information += expected_children[:, None, None] * one
+    # Up: what each node's subtree says of it, handed on to its parent.
+    gain, rest = np.empty((n, 3, 3)), np.empty((n, 3, 3))
+    for level in reversed(levels[1:]):
+        own, own_vector = information[level], vector[level]
+        inverse = np.linalg.inv(np.eye(3) + spread @ own)
+        gain[level] = inverse @ _FORWARD
+        rest[level] = inverse @ spread
+        np.add.at(information, parents[level], _FORWARD.T @ own @ gain[level])
+        np.add.at(vector, parents[level], np.einsum("nij,ni->nj", gain[level], own_vector))
+        evidence += 0.5 * float(np.einsum("ni,nij,nj->", own_vector, rest[level], own_vector))
+        evidence += 0.5 * float(np.linalg.slogdet(inverse)[1].sum())
+    roots = levels[0]
+    prior = np.diag([ROOT_VARIANCE, inherited, MEAN_GAIN_DEVIATION**2])
+    prior_mean = np.array([0.0, 0.0, MEAN_GAIN])
+    covariance, mean = np.empty((n, 3, 3)), np.empty((n, 3))
+    covariance[roots] = np.linalg.inv(np.linalg.inv(prior) + information[roots])
+    total = np.linalg.inv(prior) @ prior_mean + vector[roots]
+    mean[roots] = np.einsum("nij,nj->ni", covariance[roots], total)
+    evidence += 0.5 * float(np.einsum("ni,ni->", mean[roots], total) + np.linalg.slogdet(covariance[roots])[1].sum())
+    evidence -= 0.5 * len(roots) * float(prior_mean @ np.linalg.solve(prior, prior_mean) + np.log(np.diag(prior)).sum())
+    # Down: what everybody else says.
+    for level in levels[1:]:
+        above = parents[level]
+        mean[level] = np.einsum("nij,nj->ni", gain[level], mean[above])
+        mean[level] += np.einsum("nij,nj->ni", rest[level], vector[level])
+        covariance[level] = gain[level] @ covariance[above] @ gain[level].transpose(0, 2, 1) + rest[level]
+    # Without its descendants a node is its posterior divided by what they say of it.
+    believed = np.linalg.inv(covariance)
+    remaining = believed - information
+    remaining[:, _U, _U] += precision
+    remaining_vector = np.einsum("nij,nj->ni", believed, mean) - vector
+    remaining_vector[:, _U] += precision * value
+    return _Fit(
+        evidence=evidence,
+        utility=mean[:, _U],
+        utility_variance=covariance[:, _U, _U],
+        child=mean @ _CHILD,
+        child_variance=np.einsum("i,nij,j->n", _CHILD, covariance, _CHILD),
+        foretold=np.linalg.solve(remaining, remaining_vector[..., None])[..., 0] @ _CHILD,
+    )
+
+
+def _mixed(weights: Vector, moments: Sequence[tuple[Vector, Vector]]) -> tuple[Vector, Vector]:
+    """Mean and variance (n,) of a mixture whose components have these."""
+    mean = sum((weight * m for weight, (m, _) in zip(weights, moments, strict=True)), np.zeros(()))
+    square = sum((weight * (m**2 + v) for weight, (m, v) in zip(weights, moments, strict=True)), np.zeros(()))
+    return np.asarray(mean), np.asarray(np.maximum(square - mean**2, 1e-12))
+
+
+def tree_of(parents: Sequence[int], utilities: ArrayLike, errors: ArrayLike) -> Tree:
+    return Tree(
+        np.array(parents, dtype=np.int64), np.array(utilities, dtype=np.float64), np.array(errors, dtype=np.float64)
+    )
