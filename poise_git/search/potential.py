@@ -26,7 +26,7 @@ LENGTH_SCALES = (0.5, 1.0, 2.0)
 LUCK_SHARE = 0.5
 COMMON_MECHANISMS = 8
 TEXT_DIMENSIONS = 3
-# Words are learned from so many of the newest candidates.
+# Texts are read of so many of the newest candidates, and of those that the process is fitted to; others are average.
 READ = 256
 
 
@@ -71,18 +71,23 @@ def descendant_gain(survey: Survey, *, gamma: float, beta: float, top: int) -> d
     The top K are ranked by the discounted gain itself. A node without descendants has no label: undefined, not 0.
     The noise is that of the utilities, and the less the more descendants have been tried.
     """
-    found: dict[str, list[tuple[float, float]]] = {}
-    for node in survey.nodes:
-        for ancestor, distance in _ancestors(node, survey).items():
-            above = survey.nodes[survey.place[ancestor]]
-            gain = gamma**distance * math.tanh((node.utility - above.utility) / beta)
-            found.setdefault(ancestor, []).append((gain, (gamma**distance * node.error / beta) ** 2))
+    nodes = survey.nodes
+    pairs = [
+        (above, place, steps) for place, above_it in enumerate(_ancestors(survey)) for above, steps in above_it.items()
+    ]
+    if not pairs:
+        return {}
+    ancestors, descendants, steps = np.array(pairs).T
+    utilities = np.array([node.utility for node in nodes])
+    noises = np.array([(node.error / beta) ** 2 for node in nodes])
+    gains = gamma**steps * np.tanh((utilities[descendants] - utilities[ancestors]) / beta)
+    order = np.lexsort((-gains, ancestors))
+    places, starts, counts = np.unique(ancestors[order], return_index=True, return_counts=True)
     labels = {}
-    for name, gains in found.items():
-        best = sorted(gains)[-top:]
-        own = (survey.nodes[survey.place[name]].error / beta) ** 2
-        value = math.fsum(gain for gain, _ in best) / len(best)
-        labels[name] = Label(value, own + math.fsum(noise for _, noise in best) / len(best) ** 2, len(gains))
+    for place, start, count in zip(places, starts, counts, strict=True):
+        best = order[start : start + min(top, count)]
+        noise = float((gamma ** (2 * steps[best]) * noises[descendants[best]]).sum()) / len(best) ** 2
+        labels[nodes[place].name] = Label(float(gains[best].mean()), float(noises[place]) + noise, int(count))
     return labels
 
 
@@ -129,17 +134,17 @@ class _Scaled:
         return np.asarray(self.variance * self.kernel(left, right))
 
 
-def _ancestors(node: Node, survey: Survey) -> dict[str, int]:
-    """Every eligible ancestor with the length of the shortest path to it."""
-    distance: dict[str, int] = {}
-    frontier, steps = [node.name], 0
-    while frontier:
-        steps += 1
-        further = [parent for name in frontier for parent in survey.nodes[survey.place[name]].parents]
-        frontier = [
-            parent for parent in further if parent in survey.place and distance.setdefault(parent, steps) == steps
-        ]
-    return distance
+def _ancestors(survey: Survey) -> list[dict[int, int]]:
+    """Every eligible ancestor of every node with the length of the shortest path to it, by place."""
+    found: list[dict[int, int]] = []
+    for node in survey.nodes:
+        own: dict[int, int] = {}
+        for parent in (survey.place[name] for name in node.parents if name in survey.place):
+            own[parent] = 1
+            for above, steps in found[parent].items():
+                own[above] = min(own.get(above, steps + 1), steps + 1)
+        found.append(own)
+    return found
 
 
 def _informative(survey: Survey, labels: Mapping[str, Label]) -> list[str]:
@@ -173,26 +178,27 @@ def _features(survey: Survey, rows: NDArray[np.int64]) -> Vector:
     if common:
         kept = common[:COMMON_MECHANISMS]
         blocks.append(np.array([[float(word in node.mechanisms) for word in kept] for node in nodes]))
-    blocks.append(_text_features([node.text for node in nodes]))
+    blocks.append(_text_features(nodes, np.union1d(rows, np.arange(max(0, len(nodes) - READ), len(nodes)))))
     matrix = np.hstack(blocks)
     spread = matrix.std(axis=0)
     return np.asarray(np.clip((matrix - matrix.mean(axis=0)) / np.where(spread > 0, spread, 1.0), -4.0, 4.0))
 
 
-def _text_features(texts: Sequence[str]) -> Vector:
-    """The leading directions of TF-IDF (n, at most TEXT_DIMENSIONS), learned from the newest texts."""
+def _text_features(nodes: Sequence[Node], read: NDArray[np.int64]) -> Vector:
+    """The leading directions of the TF-IDF of the texts at the places `read` (n, at most TEXT_DIMENSIONS); others 0."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    read = [text for text in texts[-READ:] if text.strip()]
-    if len(set(read)) <= TEXT_DIMENSIONS:
-        return np.zeros((len(texts), 0))
-    vectorizer = TfidfVectorizer(max_features=500, stop_words="english")
+    texts = [nodes[place].text for place in read]
+    if len(set(texts)) <= TEXT_DIMENSIONS:
+        return np.zeros((len(nodes), 0))
     try:
-        known = vectorizer.fit_transform(read).toarray()
+        weighed = TfidfVectorizer(max_features=500, stop_words="english").fit_transform(texts).toarray()
     except ValueError:
-        return np.zeros((len(texts), 0))  # nothing but stop words
-    _, _, directions = np.linalg.svd(known - known.mean(axis=0), full_matrices=False)
-    return np.asarray(vectorizer.transform(texts) @ directions[:TEXT_DIMENSIONS].T)
+        return np.zeros((len(nodes), 0))  # nothing but stop words
+    left, sizes, _ = np.linalg.svd(weighed - weighed.mean(axis=0), full_matrices=False)
+    found = np.zeros((len(nodes), min(TEXT_DIMENSIONS, len(sizes))))
+    found[read] = (left * sizes)[:, :TEXT_DIMENSIONS]
+    return found
 
 
 def _foresight(survey: Survey, fitted: Sequence[str], covariance: Vector, values: Vector) -> Knowledge:
