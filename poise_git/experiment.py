@@ -142,10 +142,14 @@ class Experiment:
             name
             for name, (_, metrics) in self.evaluated().items()
             if metrics.utility
-            and not math.isclose(
-                utility({metric: found.value for metric, found in metrics.values.items()}, self.weights),
-                metrics.utility.value,
-                abs_tol=ROUNDED,
+            and math.isfinite(metrics.utility.value)
+            and not (
+                self.weights.keys() <= metrics.values.keys()
+                and math.isclose(
+                    utility({metric: found.value for metric, found in metrics.values.items()}, self.weights),
+                    metrics.utility.value,
+                    abs_tol=ROUNDED,
+                )
             )
         )
 

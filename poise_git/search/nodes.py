@@ -88,13 +88,11 @@ def _refuse_unusable(candidate: Candidate, metrics: Metrics, names: Sequence[str
     broken = next((name for name, figure in figures.items() if figure and not math.isfinite(figure.value)), None)
     if broken:
         raise ArchiveError(
-            f"{place}: its {broken} is not a finite number; measure it again: poise-git evaluate {candidate.name}"
+            f"{place}: its {broken} is not a finite number; measure it anew: poise-git reflect {candidate.name}"
         )
     lacking = next((name for name in names if name not in metrics.values), None)
     if lacking:
-        raise ArchiveError(
-            f"{place}: its metrics lack {lacking}; measure it again: poise-git evaluate {candidate.name}"
-        )
+        raise ArchiveError(f"{place}: its metrics lack {lacking}; measure it anew: poise-git reflect {candidate.name}")
 
 
 def mechanism_words(genealogy: Genealogy, candidate: Candidate) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,44 @@ def test_unknown_names(tiny_archive: Archive) -> None:
     assert_one_clear_line(poise_git("-C", root, "best"), 1, "poise-git evolve")
     assert poise_git("-C", root, "frobnicate").returncode == 2
     assert poise_git("-C", root, "evolve", "--candidates", "0").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ("search: {weights: {perf: -0.5}}", "search.weights.perf"),
+        ("search: {weights: {pareto: 0, perf: 0, div: 0, bayes: 0}}", "search.weights"),
+        ("search: {top_descendants: 0}", "search.top_descendants"),
+        ("search: {parents: 0}", "search.parents"),
+        ("search: {gamma: 0}", "search.gamma"),
+        ("search: {gamma: 1.5}", "search.gamma"),
+        ("search: {gamma: .nan}", "search.gamma"),
+        ("search: {policy: best}", "search.policy"),
+        ("search: {reserve: 2}", "search.reserve"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["select", "evolve"])
+def test_settings_of_selection_that_make_no_sense(verb: str, settings: str, field: str, tiny_archive: Archive) -> None:
+    root = tiny_archive.root
+    (root / "poise.yaml").write_text(f"protocol: tiny\n{settings}\n")
+    git(root, "commit", "-qm", "settings", "poise.yaml")
+    before = git(root, "for-each-ref")
+    assert_one_clear_line(poise_git("-C", root, verb), 2, "poise.yaml:2", field)
+    assert git(root, "for-each-ref") == before
+
+
+def test_a_figure_that_is_no_number_in_an_old_entry(tiny_archive: Archive) -> None:
+    root = tiny_archive.root
+    hash_ = json.loads(poise_git("-C", root, "status", "--json").stdout)["protocol"]["hash"]
+    note = {
+        "U": [float("nan"), 0.1, 2], "gain": None, "y": {"accuracy": [0.5, 0.1, 2]}, "status": "evaluated",
+        "protocol": hash_, "seeds": [0, 1], "cpu": 1.0, "at": 1.0, "v": 1,
+    }  # fmt: skip
+    git(root, "notes", "--ref=poise/metrics", "add", "-m", json.dumps(note), "poise/grpo")
+    commit = git(root, "rev-parse", "poise/grpo")[:10]
+    before = git(root, "for-each-ref")
+    assert_one_clear_line(poise_git("-C", root, "select"), 1, "grpo", commit, "U", "poise-git reflect grpo")
+    assert git(root, "for-each-ref") == before
 
 
 def test_a_file_that_does_not_parse(tiny_archive: Archive, tmp_path: Path) -> None:

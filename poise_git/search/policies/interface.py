@@ -123,7 +123,7 @@ class Policy(Protocol):
     For every survey with at least one node:
     S1  exactly `count` choices, each of a node of the survey;
     S2  the same survey, count and seed give the same selection;
-    S3  no node is chosen twice, and no parent together with its child, while there is a choice;
+    S3  no node is chosen twice while there is a choice;
     S4  `ranked` holds every node once, and all its terms lie in [0, 1].
     """
 

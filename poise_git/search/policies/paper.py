@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from poise_git.search.pareto import pareto_term
 from poise_git.search.policies.interface import Choice, Knowledge, Ranked, Selection, Survey, Terms
-from poise_git.search.policies.picking import pick_one_by_one
+from poise_git.search.policies.picking import pick_unrelated
 from poise_git.search.potential import Potential, descendant_gain, foretell
 from poise_git.search.terms import distances, diversity_term, performance_term, scaled
 from poise_git.settings import SearchSettings
@@ -81,7 +81,9 @@ class PaperPolicy:
             ranked.append(Ranked(node, terms, ingredients, float(own[place])))
         order = sorted(range(len(nodes)), key=lambda place: (-ranked[place].score, place))
         standing = {place: number for number, place in enumerate(order, start=1)}
-        picked = pick_one_by_one(survey, count, (), scores)
+        picked: list[int] = []
+        while len(picked) < count:
+            picked.append(pick_unrelated(survey, scores(picked), picked))
         return Selection(
             ranked=tuple(ranked[place] for place in order),
             choices=tuple(

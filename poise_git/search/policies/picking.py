@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,19 +12,14 @@ from poise_git.search.policies.interface import Survey
 Vector = NDArray[np.float64]
 
 
-def pick_best(survey: Survey, taken: Sequence[int], scores: Vector) -> int:
-    """The best score among nodes that are not taken, nor parent or child of one that is, while there is a choice."""
+def pick_best(scores: Vector, taken: Sequence[int]) -> int:
+    """The place of the best score that is not taken; the best of all where every place is."""
     order = np.argsort(-scores, kind="stable")
-    free = [int(place) for place in order if place not in taken]
-    unrelated = (place for place in free if not any(survey.related(place, other) for other in taken))
-    return next(unrelated, free[0] if free else int(order[0]))
+    return int(next((place for place in order if place not in taken), order[0]))
 
 
-def pick_one_by_one(
-    survey: Survey, count: int, taken: Sequence[int], scores: Callable[[Sequence[int]], Vector]
-) -> list[int]:
-    """`count` more places; `scores` says what every node is worth given the places that are taken."""
-    chosen = list(taken)
-    for _ in range(count):
-        chosen.append(pick_best(survey, chosen, scores(chosen)))
-    return chosen[len(taken) :]
+def pick_unrelated(survey: Survey, scores: Vector, taken: Sequence[int]) -> int:
+    """As `pick_best`, passing over parents and children of those that are taken while there is a choice."""
+    order = [int(place) for place in np.argsort(-scores, kind="stable") if place not in taken]
+    unrelated = (place for place in order if not any(survey.related(place, other) for other in taken))
+    return next(unrelated, pick_best(scores, taken))

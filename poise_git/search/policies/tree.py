@@ -72,7 +72,7 @@ class TreePolicy:
         choices: list[Choice] = []
         deviation = believed.child_deviation
         while len(choices) < count - reserved:
-            place = pick_best(survey, taken, scores(deviation))
+            place = pick_best(scores(deviation), taken)
             taken.append(place)
             choices.append(
                 Choice(nodes[place].name, f"score {own[place]:.3f}, place {standing[place]} of {len(nodes)}")
