@@ -26,12 +26,12 @@ class StrictModel(BaseModel):
 
 
 class AcquisitionWeights(StrictModel):
-    """Weights of the four acquisition terms."""
+    """Weights of the four acquisition terms; a term that is not named has none."""
 
-    pareto: Share = 0.25
-    perf: Share = 0.30
-    div: Share = 0.15
-    bayes: Share = 0.30
+    pareto: Share = 0.0
+    perf: Share = 0.0
+    div: Share = 0.0
+    bayes: Share = 0.0
 
     @model_validator(mode="after")
     def _something_counts(self) -> AcquisitionWeights:
@@ -44,11 +44,11 @@ class SearchSettings(StrictModel):
     parents: PositiveInt = 3
     proposals: PositiveInt = 4
     policy: Literal["tree", "paper"] = "tree"
-    weights: AcquisitionWeights = AcquisitionWeights()
+    weights: AcquisitionWeights | None = None
     gamma: Annotated[float, Field(gt=0.0, le=1.0)] = 0.85
     beta: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
     top_descendants: PositiveInt = 3
-    kappa: Annotated[float, Field(ge=0.0)] = 1.2
+    kappa: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | None = None
     bayes_after: PositiveInt = 6
     reserve: Share = 0.333
 

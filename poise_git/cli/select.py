@@ -35,7 +35,8 @@ def command(protocol: str | None, as_json: bool) -> None:
         raise PoiseError("nothing is evaluated yet, so nothing can be a parent; run: poise-git evolve --rounds 1")
     number = len(experiment.archive.rounds()) + 1
     seed = round_seed(experiment.settings.seed, number)
-    selection = policy_of(settings).select(surveyed, settings.parents, seed)
+    policy = policy_of(settings)
+    selection = policy.select(surveyed, settings.parents, seed)
     if as_json:
         print_json({"round": number, "policy": settings.policy} | selection_data(selection))
         return
@@ -51,7 +52,7 @@ def command(protocol: str | None, as_json: bool) -> None:
         for entry in selection.ranked
     ]
     click.echo("\n".join(table_lines(["candidate", "score", *terms, "U", "children"], rows)))
-    weights = settings.weights
+    weights = policy.weights
     click.echo(
         f"\npolicy {settings.policy}: score = {weights.pareto:g} pareto + {weights.perf:g} perf + {weights.div:g} div "
         f"+ {weights.bayes:g} bayes, over the sum of the weights"

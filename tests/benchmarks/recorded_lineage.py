@@ -35,6 +35,7 @@ if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from poise_git.search.policies.interface import Choice, Knowledge, Node, Policy, Ranked, Selection, Survey, Terms
+from poise_git.settings import AcquisitionWeights
 
 Array = NDArray[np.float64]
 
@@ -120,6 +121,8 @@ class Lineage:
 @dataclass(frozen=True)
 class ByLot:
     """Every parent by lot, so that the record says as much of a poor node's children as of a good one's."""
+
+    weights = AcquisitionWeights(perf=1.0)
 
     def select(self, survey: Survey, count: int, seed: int) -> Selection:
         lot = random.Random(seed)

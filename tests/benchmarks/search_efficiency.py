@@ -43,7 +43,7 @@ REPORTING = 10_000
 # Policies that draw their choice at random are given the same lot in the same world.
 LOT = 31
 
-WITHOUT_BAYES = SearchSettings(policy="paper", weights=AcquisitionWeights(bayes=0.0))
+WITHOUT_BAYES = SearchSettings(policy="paper", weights=AcquisitionWeights(pareto=0.25, perf=0.30, div=0.15))
 POLICIES: Mapping[str, Policy] = {
     "tree": TreePolicy(SearchSettings()),
     "tree-without-reserve": TreePolicy(SearchSettings(reserve=0.0)),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from poise_git.search.policies.interface import Choice, Knowledge, Ranked, Selection, Survey, Terms
 from poise_git.search.terms import performance_term, scaled
+from poise_git.settings import AcquisitionWeights
 
 Array = NDArray[np.float64]
 NOTHING = Knowledge(None, 0, 0, "it has no model")
@@ -23,6 +24,8 @@ NOTHING = Knowledge(None, 0, 0, "it has no model")
 @dataclass(frozen=True)
 class Rival:
     """Chooses by `_choose`; everything else is filled in."""
+
+    weights = AcquisitionWeights(perf=1.0)
 
     def select(self, survey: Survey, count: int, seed: int) -> Selection:
         picked = [0] * count if len(survey.nodes) == 1 else self._choose(survey, count, random.Random(seed))

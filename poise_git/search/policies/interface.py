@@ -8,6 +8,8 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Protocol
 
+from poise_git.settings import AcquisitionWeights
+
 
 @dataclass(frozen=True)
 class Node:
@@ -126,5 +128,10 @@ class Policy(Protocol):
     S3  no node is chosen twice while there is a choice;
     S4  `ranked` holds every node once, and all its terms lie in [0, 1].
     """
+
+    @property
+    def weights(self) -> AcquisitionWeights:
+        """The weights of its terms: those of the settings, or its own."""
+        ...
 
     def select(self, survey: Survey, count: int, seed: int) -> Selection: ...

@@ -16,10 +16,12 @@ from poise_git.search.policies.interface import Choice, Knowledge, Ranked, Selec
 from poise_git.search.policies.picking import pick_unrelated
 from poise_git.search.potential import Potential, descendant_gain, foretell
 from poise_git.search.terms import distances, diversity_term, performance_term, scaled
-from poise_git.settings import SearchSettings
+from poise_git.settings import AcquisitionWeights, SearchSettings
 
 Vector = NDArray[np.float64]
 
+WEIGHTS = AcquisitionWeights(pareto=0.25, perf=0.30, div=0.15, bayes=0.30)
+KAPPA = 1.2
 SMALLEST_SCALE = 1e-6
 
 
@@ -31,6 +33,10 @@ class PaperPolicy:
     """
 
     settings: SearchSettings
+
+    @property
+    def weights(self) -> AcquisitionWeights:
+        return self.settings.weights or WEIGHTS
 
     def select(self, survey: Survey, count: int, seed: int) -> Selection:
         nodes, settings = survey.nodes, self.settings
@@ -45,12 +51,13 @@ class PaperPolicy:
         labels = descendant_gain(survey, gamma=settings.gamma, beta=beta, top=settings.top_descendants)
         potential = foretell(survey, labels) if len(labels) >= settings.bayes_after else None
 
-        weights = settings.weights
+        weights = self.weights
+        kappa = KAPPA if settings.kappa is None else settings.kappa
         base = weights.pareto * pareto + weights.perf * performance + weights.div * diversity
         total = weights.pareto + weights.perf + weights.div + (weights.bayes if potential else 0.0) or 1.0
 
         def bayes(taken: Sequence[int]) -> Vector | None:
-            return scaled(potential.mean + settings.kappa * potential.deviation(taken)) if potential else None
+            return scaled(potential.mean + kappa * potential.deviation(taken)) if potential else None
 
         def scores(taken: Sequence[int]) -> Vector:
             term = bayes(taken)

@@ -23,10 +23,13 @@ from poise_git.search.policies.interface import Choice, Knowledge, Ranked, Selec
 from poise_git.search.policies.picking import pick_best
 from poise_git.search.terms import distances, diversity_term, performance_term, scaled
 from poise_git.search.tree_model import Posterior, TreeModel, tree_of
-from poise_git.settings import SearchSettings
+from poise_git.settings import AcquisitionWeights, SearchSettings
 
 Vector = NDArray[np.float64]
 
+# Chosen on the tuning worlds of tests/benchmarks/search_efficiency.py.
+WEIGHTS = AcquisitionWeights(pareto=0.10, perf=0.15, div=0.05, bayes=0.70)
+KAPPA = 2.0
 # The last rounds all go by score: what is opened then has no time to yield.
 LAST_ROUNDS = 2
 # Of two nodes that differ in promise by this share of the spread of utilities one is drawn e times as often.
@@ -41,6 +44,10 @@ DEEPEST_FALL = 1.5
 class TreePolicy:
     settings: SearchSettings
 
+    @property
+    def weights(self) -> AcquisitionWeights:
+        return self.settings.weights or WEIGHTS
+
     def select(self, survey: Survey, count: int, seed: int) -> Selection:
         nodes, settings = survey.nodes, self.settings
         utilities = np.array([node.utility for node in nodes])
@@ -52,12 +59,13 @@ class TreePolicy:
         )
         apart = distances([node.mechanisms for node in nodes], [node.dynamics for node in nodes])
         performance, diversity = performance_term(believed.utility), diversity_term(apart, children)
-        weights = settings.weights
+        weights = self.weights
+        kappa = KAPPA if settings.kappa is None else settings.kappa
         total = weights.pareto + weights.perf + weights.div + weights.bayes
         base = weights.pareto * pareto + weights.perf * performance + weights.div * diversity
 
         def bayes(deviation: Vector) -> Vector:
-            return scaled(believed.child + settings.kappa * deviation)
+            return scaled(believed.child + kappa * deviation)
 
         def scores(deviation: Vector) -> Vector:
             return np.asarray((base + weights.bayes * bayes(deviation)) / total)
