@@ -10,6 +10,9 @@ PoiseError                     exit 1: failed
 │   ├── RefMoved               a ref changed between reading and writing it
 │   ├── NameTaken              a candidate of that name exists
 │   └── UnknownCandidate       no candidate, and no revision, of that name
+├── AgentError                 whoever has the ideas cannot go on
+│   ├── ServiceFailed          the language model cannot be reached, or refuses its caller
+│   └── ReplyUnusable          a reply was refused, cut off, or is not of the form asked for
 ├── CheckFailed                a candidate's code failed a named check (a message for the repair loop)
 └── RunFailed                  training or evaluation failed: stage and reason
 """
@@ -62,6 +65,22 @@ class NameTaken(ArchiveError):
 
 class UnknownCandidate(ArchiveError):
     pass
+
+
+class AgentError(PoiseError):
+    pass
+
+
+class ServiceFailed(AgentError):
+    pass
+
+
+class ReplyUnusable(AgentError):
+    """A call was answered, but not with what `operator` needs; `reason` begins with the failure's name."""
+
+    def __init__(self, operator: str, reason: str) -> None:
+        self.operator, self.reason = operator, reason
+        super().__init__(f"{operator}: {reason}")
 
 
 class CheckFailed(PoiseError):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from poise_git.errors import SettingsError
 
@@ -16,6 +16,7 @@ Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Amount = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Weight = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -76,6 +77,51 @@ class ExecutorSettings(StrictModel):
     attempts: PositiveInt = 3
 
 
+class Price(StrictModel):
+    """US dollars per million tokens of a model; reading from and writing to its prompt cache has prices of its own."""
+
+    input: Amount
+    output: Amount
+    cache_write: Amount
+    cache_read: Amount
+
+
+class ReplaySettings(StrictModel):
+    """Replies kept in files of `folder`, a folder inside the archive."""
+
+    folder: Annotated[str, Field(min_length=1)]
+    mode: Literal["record", "replay"] = "replay"
+
+    @field_validator("folder")
+    @classmethod
+    def _inside(cls, folder: str) -> str:
+        # An archive from a stranger does not say where on this machine to write.
+        path = PurePosixPath(folder)
+        if path.is_absolute() or ".." in path.parts or path.parts[:1] in ((".git",), ()):
+            raise ValueError("must be a folder inside the archive, such as recordings")
+        return folder
+
+
+class AnthropicSettings(StrictModel):
+    """How the `anthropic` agent reaches its model."""
+
+    model: Annotated[str, Field(min_length=1)] = "claude-sonnet-5-5"
+    base_url: str | None = None
+    max_tokens: PositiveInt = 16000
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    tool_choice: Literal["auto", "tool"] = "auto"
+    timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 600.0
+    retries: Annotated[int, Field(ge=0)] = 4
+    parallel: PositiveInt = 8
+    replay: ReplaySettings | None = None
+    prices: dict[str, Price] = {
+        "claude-opus-5-5": Price(input=4.0, output=20.0, cache_write=5.0, cache_read=0.2),
+        "claude-sonnet-5-5": Price(input=2.0, output=10.0, cache_write=2.5, cache_read=0.1),
+        "claude-sonnet-5": Price(input=2.0, output=10.0, cache_write=2.5, cache_read=0.2),
+        "claude-haiku-5-5": Price(input=0.5, output=2.5, cache_write=0.625, cache_read=0.05),
+    }
+
+
 class PoiseSettings(StrictModel):
     """`poise.yaml`."""
 
@@ -90,6 +136,7 @@ class PoiseSettings(StrictModel):
     checks: CheckSettings = CheckSettings()
     sandbox: SandboxSettings = SandboxSettings()
     executor: ExecutorSettings = ExecutorSettings()
+    anthropic: AnthropicSettings = AnthropicSettings()
 
 
 def load_settings(text: str, model: type[Model], file: str) -> Model:

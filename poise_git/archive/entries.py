@@ -7,7 +7,7 @@ Every class here is frozen and turns into plain JSON or YAML data by `to_data` a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -159,12 +159,59 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Call:
+    """One paid call that an agent made for a candidate: an entry of its ledger.
+
+    `key` names the call within the archive, `subject` the candidate or proposal that it was for ("" where it was for a
+    whole round), `prompt` is the git blob id of the prompt template. `input_tokens` were neither read from the prompt
+    cache (`cached_tokens`) nor written to it (`written_tokens`). `usd` is None where the model has no price, `seconds`
+    the latency; `outcome` says what came of it ("ok", or a failure by name); `replayed`: answered from a recording.
+    """
+
+    key: str
+    operator: str
+    subject: str
+    model: str
+    prompt: str
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    written_tokens: int
+    usd: float | None
+    seconds: float
+    outcome: str
+    replayed: bool = False
+
+    def to_data(self) -> dict[str, Any]:
+        data = asdict(self)
+        return data if self.replayed else {name: value for name, value in data.items() if name != "replayed"}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Call:
+        return cls(
+            key=str(data["key"]),
+            operator=str(data["operator"]),
+            subject=str(data["subject"]),
+            model=str(data["model"]),
+            prompt=str(data["prompt"]),
+            input_tokens=int(data["input_tokens"]),
+            output_tokens=int(data["output_tokens"]),
+            cached_tokens=int(data["cached_tokens"]),
+            written_tokens=int(data["written_tokens"]),
+            usd=None if data["usd"] is None else float(data["usd"]),
+            seconds=float(data["seconds"]),
+            outcome=str(data["outcome"]),
+            replayed=bool(data.get("replayed", False)),
+        )
+
+
+@dataclass(frozen=True)
 class Metrics:
     """y: what is known of a candidate's quality under one protocol, or why nothing is.
 
     `utility` is U(y); `gain` is the mean difference from the root, paired by seed (None for the root itself);
     `values` holds one estimate per metric, `details` the further figures per suite, `dynamics` what training was like
-    towards its end (series -> mean over seeds and regimes).
+    towards its end (series -> mean over seeds and regimes). `calls` is the ledger: what the agent's calls cost.
     For a failed candidate `stage` and `reason` say what happened, and the rest is empty.
     """
 
@@ -179,8 +226,13 @@ class Metrics:
     cpu_seconds: float = 0.0
     stage: str = ""
     reason: str = ""
+    calls: tuple[Call, ...] = ()
 
     def to_data(self) -> dict[str, Any]:
+        data = self._figures()
+        return data | {"calls": [call.to_data() for call in self.calls]} if self.calls else data
+
+    def _figures(self) -> dict[str, Any]:
         data: dict[str, Any] = {"version": SCHEMA_VERSION, "status": str(self.status), "protocol": self.protocol}
         if self.status is Status.FAILED:
             return data | {"stage": self.stage, "reason": self.reason}
@@ -214,6 +266,7 @@ class Metrics:
             cpu_seconds=float(data.get("cpu_seconds") or 0.0),
             stage=str(data.get("stage") or ""),
             reason=str(data.get("reason") or ""),
+            calls=tuple(Call.from_data(call) for call in data.get("calls") or ()),
         )
 
 

@@ -36,6 +36,7 @@ DURABLE = (
 # Every object is looked for in every pack; above this number small packs are rolled up into larger ones.
 MANY_PACKS = 50
 FALLBACK_IDENTITY = ("poise-git", "poise-git@localhost")
+_KEY = re.compile(r"_(API_KEY|AUTH_TOKEN|IDENTITY_TOKEN|CUSTOM_HEADERS)$")
 _UNSAFE_IN_IDENTITY = re.compile(r"[<>\n\0]")
 
 Answer = TypeVar("Answer")
@@ -76,6 +77,8 @@ class Repository:
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_EDITOR": "true",
         }
+        # Nor does a key of the caller's reach git and the programs that git starts.
+        environment |= {name: "" for name in os.environ if _KEY.search(name)}
         if work_tree is not None:
             environment["GIT_WORK_TREE"] = str(work_tree)
         self._git.update_environment(**environment)

@@ -1,0 +1,114 @@
+"""Typed answers: a pydantic model is the schema of a tool, and a reply that does not fit is sent back once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from poise_git.agents.anthropic.caller import Caller
+from poise_git.agents.anthropic.messages import Reply, Request
+from poise_git.errors import ReplyUnusable
+from poise_git.settings import AnthropicSettings
+
+Answer = TypeVar("Answer", bound=BaseModel)
+TOOL = "answer"
+ATTEMPTS = 2
+_CACHED = {"type": "ephemeral"}
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked. `rules` never change for an operator and `shared` is the same for calls made together, so both are
+    kept in the service's prompt cache; `task` is this call's own. `prompt` is the blob id of the template of `task`.
+    """
+
+    operator: str
+    subject: str
+    prompt: str
+    rules: str
+    shared: str
+    task: str
+    occasion: str = ""
+
+
+async def ask(
+    caller: Caller,
+    settings: AnthropicSettings,
+    question: Question,
+    answer: type[Answer],
+    objection: Callable[[Answer], str] = lambda _: "",
+) -> tuple[Answer, str]:
+    """The answer, and what is still to be objected to it ("" mostly).
+
+    A reply without the tool, one that does not fit its schema, and one that `objection` finds something wrong with (it
+    returns what, in words) are sent back once, quoting why.
+
+    Raises:
+        ReplyUnusable: no reply fits the schema; and what `Caller.call` raises.
+    """
+    conversation, kept, problem = _opening(question), None, ""
+    for _ in range(ATTEMPTS):
+        reply = await caller.call(_request(settings, question, conversation, answer))
+        found, problem = _parse(reply, answer)
+        if found is not None:
+            kept = found, objection(found)
+            if not (problem := kept[1]):
+                break
+        conversation = [*conversation, *_send_back(reply, problem)]
+    if kept is None:
+        raise ReplyUnusable(question.operator, f"schema: {problem}")
+    return kept
+
+
+def _request(
+    settings: AnthropicSettings, question: Question, conversation: Sequence[dict[str, Any]], answer: type[Answer]
+) -> Request:
+    body: dict[str, Any] = {
+        "model": settings.model,
+        "max_tokens": settings.max_tokens,
+        "system": [{"type": "text", "text": question.rules, "cache_control": _CACHED}],
+        "messages": list(conversation),
+        "tools": [_tool(answer)],
+        "tool_choice": {"type": "tool", "name": TOOL} if settings.tool_choice == "tool" else {"type": "auto"},
+    }
+    if settings.effort is not None:
+        body["output_config"] = {"effort": settings.effort}
+    return Request(question.operator, question.subject, question.prompt, question.occasion, body)
+
+
+def _tool(answer: type[BaseModel]) -> dict[str, Any]:
+    return {"name": TOOL, "description": (answer.__doc__ or "").strip(), "input_schema": answer.model_json_schema()}
+
+
+def _opening(question: Question) -> list[dict[str, Any]]:
+    shared = [{"type": "text", "text": question.shared, "cache_control": _CACHED}] if question.shared else []
+    return [{"role": "user", "content": [*shared, {"type": "text", "text": question.task}]}]
+
+
+def _parse(reply: Reply, answer: type[Answer]) -> tuple[Answer | None, str]:
+    given = reply.inputs(TOOL)
+    if len(given) != 1:
+        return None, f"call the tool `{TOOL}` exactly once; it was called {len(given)} times"
+    try:
+        return answer.model_validate(given[0]), ""
+    except ValidationError as error:
+        found = (f"{'.'.join(map(str, entry['loc'])) or 'input'}: {entry['msg']}" for entry in error.errors()[:5])
+        return None, "; ".join(found)
+
+
+def _send_back(reply: Reply, problem: str) -> list[dict[str, Any]]:
+    """The reply as it came, and what is wrong with it, in the place where a tool's result stands."""
+    said = f"Not accepted: {problem}. Correct this and call the tool `{TOOL}` once more."
+    if not reply.content:
+        return [{"role": "user", "content": [{"type": "text", "text": said}]}]
+    results = [
+        {"type": "tool_result", "tool_use_id": identifier, "content": said, "is_error": True}
+        for identifier in reply.calls
+    ]
+    return [
+        {"role": "assistant", "content": reply.content},
+        {"role": "user", "content": results or [{"type": "text", "text": said}]},
+    ]

@@ -1,0 +1,92 @@
+"""Every call goes through here: recorded reply, budget, service, ledger, recording, in this order."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+
+from poise_git.agents.anthropic.ledger import Ledger
+from poise_git.agents.anthropic.messages import Reply, Request, Usage
+from poise_git.agents.anthropic.recordings import Recorded, Recordings
+from poise_git.agents.anthropic.service import Connection, Interrupted
+from poise_git.errors import ReplyUnusable, ServiceFailed
+
+# A reply that breaks off is asked for once more: the SDK retries requests, not streams.
+ATTEMPTS = 2
+OK = "ok"
+NOTHING = Usage(input_tokens=0, output_tokens=0)
+TOO_LONG = ("max_tokens", "model_context_window_exceeded")
+
+
+class Caller:
+    """Calls within one event loop, at most `parallel` at a time; `connection` is None where only recordings answer."""
+
+    def __init__(self, connection: Connection | None, recordings: Recordings, ledger: Ledger, parallel: int) -> None:
+        self._connection, self._recordings, self._ledger = connection, recordings, ledger
+        self._room, self._settled = asyncio.Semaphore(parallel), asyncio.Condition()
+
+    async def call(self, request: Request) -> Reply:
+        """A whole reply.
+
+        Raises:
+            BudgetReached: the call was not made, because it might cost more than is left.
+            ReplyUnusable: it was refused, was longer than it may be, or broke off twice.
+            ServiceFailed: there is no answer to be had.
+        """
+        async with self._room:
+            recorded = self._recordings.find(request)
+            if recorded is None:
+                recorded = await self._ask(request)
+            else:
+                entry = self._ledger.entry(request, recorded.reply.usage, recorded.seconds, outcome(recorded.reply))
+                self._ledger.enter(replace(entry, replayed=self._recordings.replaying))
+        if (found := outcome(recorded.reply)) != OK:
+            raise ReplyUnusable(request.operator, found)
+        return recorded.reply
+
+    async def _ask(self, request: Request) -> Recorded:
+        if self._connection is None:
+            raise ServiceFailed("there is no service to ask, only recordings")
+        reason = ""
+        for attempt in range(ATTEMPTS):
+            reserved, began = await self._reserve(request), time.monotonic()
+            try:
+                recorded = Recorded(await self._connection.send(request), time.monotonic() - began)
+                self._recordings.keep(request, recorded)
+                self._ledger.enter(
+                    self._ledger.entry(request, recorded.reply.usage, recorded.seconds, outcome(recorded.reply))
+                )
+                return recorded
+            except Interrupted as interruption:
+                reason, seconds = interruption.reason, time.monotonic() - began
+                entry = self._ledger.entry(request, interruption.usage or NOTHING, seconds, reason)
+                self._ledger.enter(replace(entry, key=f"{entry.key}-{attempt}"))
+            finally:
+                await self._release(reserved)
+        raise ReplyUnusable(request.operator, reason)
+
+    async def _reserve(self, request: Request) -> float:
+        """What does not fit waits for calls under way, which mostly cost less than they might have."""
+        async with self._settled:
+            while (reserved := self._ledger.reserve(request)) is None:
+                if not self._ledger.reserved:
+                    raise self._ledger.exhausted(request)
+                await self._settled.wait()
+        return reserved
+
+    async def _release(self, reserved: float) -> None:
+        async with self._settled:
+            self._ledger.release(reserved)
+            self._settled.notify_all()
+
+
+def outcome(reply: Reply) -> str:
+    """What came of a reply: `OK`, or a failure that begins with the name of its `stop_reason`."""
+    if reply.stop_reason == "refusal":
+        details = reply.stop_details
+        said = ": ".join(filter(None, (details.category, details.explanation))) if details else ""
+        return f"refusal: {said or 'without a reason'}"
+    if reply.stop_reason in TOO_LONG:
+        return f"{reply.stop_reason}: the reply is longer than it may be (poise.yaml: anthropic.max_tokens)"
+    return OK

@@ -1,0 +1,69 @@
+"""Replies in files, found by their request's hash: nothing paid for is lost, and a search can be replayed."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from poise_git.agents.anthropic.messages import Reply, Request
+from poise_git.errors import AgentError
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Recorded:
+    reply: Reply
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """A folder of replies. `replaying`: it is all there is, and nobody is asked."""
+
+    folder: Path
+    replaying: bool = False
+
+    def find(self, request: Request) -> Recorded | None:
+        """The reply to the same request, if it was recorded.
+
+        Raises:
+            AgentError: it was not, and nobody may be asked; or its file is broken.
+        """
+        file = self.folder / f"{request.key}.json"
+        try:
+            data = json.loads(file.read_text(encoding="utf-8"))
+            return Recorded(Reply.model_validate(data["reply"]), float(data["seconds"]))
+        except FileNotFoundError:
+            if self.replaying:
+                raise AgentError(
+                    f"{self.folder}: no reply to this {request.operator} request ({request.key}): the archive, its "
+                    f"settings or its prompts differ from those recorded; record anew: anthropic.replay.mode: record"
+                ) from None
+            return None
+        except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+            raise AgentError(
+                f"{file}: not a recorded reply: {' '.join(str(error).split())[:200]}; delete it"
+            ) from error
+
+    def keep(self, request: Request, recorded: Recorded) -> None:
+        """Write it whole or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        data = {
+            "version": VERSION,
+            "operator": request.operator,
+            "subject": request.subject,
+            "model": request.model,
+            "prompt": request.prompt,
+            "seconds": round(recorded.seconds, 3),
+            "reply": recorded.reply.model_dump(mode="json"),
+        }
+        handle, name = tempfile.mkstemp(dir=self.folder, prefix=".", suffix=".json")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(data, file, ensure_ascii=False, indent=1)
+        os.replace(name, self.folder / f"{request.key}.json")

@@ -1,0 +1,192 @@
+"""One request to the Messages API through the official SDK, which retries, waits and times out; failures by name."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import AsyncIterator, MutableMapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import anthropic
+import httpx2
+from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient
+from anthropic.lib.streaming import AsyncMessageStream
+from pydantic import ValidationError
+
+from poise_git.agents.anthropic.messages import Reply, Request, Usage
+from poise_git.errors import ServiceFailed, UsageError
+from poise_git.settings import AnthropicSettings
+
+# Longer replies are streamed: a connection that is silent for minutes is cut by whatever lies between.
+STREAM_ABOVE = 4096
+# What of the environment may hold a key. No process that we start needs it.
+SECRETS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_CUSTOM_HEADERS", "ANTHROPIC_IDENTITY_TOKEN")
+OFFICIAL_HOST = "api.anthropic.com"
+_WORTH_HIDING = 8
+
+
+class Interrupted(Exception):
+    """A reply ended before its end, or made no sense; `usage` is what it is taken to have cost."""
+
+    def __init__(self, reason: str, usage: Usage | None) -> None:
+        self.reason, self.usage = reason, usage
+        super().__init__(reason)
+
+
+class Service:
+    """The Messages API that the settings and the SDK's own environment variables name.
+
+    It takes the keys out of `environment`, so that no child process has them.
+
+    Raises:
+        UsageError: the settings send a key to an address that `trusted` does not name, or the SDK's are wrong.
+    """
+
+    def __init__(
+        self,
+        settings: AnthropicSettings,
+        *,
+        trusted: str | None = None,
+        environment: MutableMapping[str, str] = os.environ,
+    ) -> None:
+        refuse_untrusted(settings.base_url, trusted)
+        address = settings.base_url or environment.get("ANTHROPIC_BASE_URL") or ""
+        # A model of this machine asks for no key; the SDK insists on one.
+        needs_none = is_of_this_machine(address) and not any(environment.get(name) for name in SECRETS[:2])
+        try:
+            self._client = AsyncAnthropic(
+                base_url=settings.base_url,
+                api_key="none" if needs_none else None,
+                timeout=settings.timeout,
+                max_retries=settings.retries,
+            )
+        except anthropic.AnthropicError as error:
+            raise UsageError(f"{_one_line(error)}; or export ANTHROPIC_API_KEY=...") from error
+        found = (environment.pop(name, "") for name in SECRETS)
+        keys = (self._client.api_key or "", self._client.auth_token or "", *found)
+        self._secrets = tuple(key for key in keys if len(key) >= _WORTH_HIDING)
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[Connection]:
+        """Connections live as long as the event loop they were made in."""
+        async with DefaultAsyncHttpxClient() as http, self._client.copy(http_client=http) as client:
+            yield Connection(client, self._secrets)
+
+
+class Connection:
+    def __init__(self, client: AsyncAnthropic, secrets: tuple[str, ...]) -> None:
+        self._client, self._secrets = client, secrets
+
+    async def send(self, request: Request) -> Reply:
+        """The reply, whatever its `stop_reason`.
+
+        Raises:
+            ServiceFailed: there is no answer to be had, after the SDK's retries.
+            Interrupted: the answer broke off, or is malformed.
+        """
+        try:
+            if request.max_tokens > STREAM_ABOVE:
+                return await self._stream(request)
+            return self._read(await self._client.messages.create(**request.body))
+        except anthropic.APIStatusError as error:
+            kind = error.type or f"status {error.status_code}"
+            raise ServiceFailed(self._say(f"{kind}: {error.api_message or error.message}", _advice(error))) from error
+        except anthropic.APITimeoutError as error:
+            raise ServiceFailed(self._say("no answer in time", "poise.yaml: anthropic.timeout")) from error
+        except anthropic.APIConnectionError as error:
+            raise ServiceFailed(self._say("no connection", "poise.yaml: anthropic.base_url")) from error
+        except TypeError as error:
+            if "authentication" not in str(error):
+                raise
+            raise ServiceFailed(self._say("no key", "export ANTHROPIC_API_KEY=...")) from error
+        except (anthropic.AnthropicError, ValueError) as error:
+            raise Interrupted(f"malformed: {_one_line(error)}", None) from error
+
+    async def _stream(self, request: Request) -> Reply:
+        stream: AsyncMessageStream[None] | None = None
+        try:
+            async with self._client.messages.stream(**request.body) as stream:
+                reply = self._read(await stream.get_final_message())
+        except httpx2.TransportError as error:
+            raise Interrupted(f"cut off: {type(error).__name__}", _usage_so_far(stream)) from error
+        except (ValueError, AssertionError, RuntimeError) as error:
+            raise Interrupted(f"malformed: {_one_line(error)}", _usage_so_far(stream)) from error
+        except anthropic.APIStatusError as error:
+            # An error event in the middle of a stream comes after a status that promised well.
+            if error.status_code >= 400:
+                raise
+            raise Interrupted(f"broken off: {error.type or 'an error'}", _usage_so_far(stream)) from error
+        if reply.stop_reason is None:
+            raise Interrupted("cut off: the stream ended before the reply", _usage_so_far(stream))
+        return reply
+
+    def _read(self, message: Any) -> Reply:
+        """A reply is lasting data from now on, so the keys cannot be in it, whatever a gateway echoes."""
+        if not isinstance(message, anthropic.BaseModel):
+            raise Interrupted("malformed: the reply is not a message", None)
+        text = self._hide(message.to_json(indent=None, warnings=False))
+        try:
+            return Reply.model_validate_json(text)
+        except ValidationError as error:
+            raise Interrupted(f"malformed: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}", None) from error
+
+    def _say(self, what: str, advice: str) -> str:
+        host = urlsplit(str(self._client.base_url)).netloc.rpartition("@")[2]
+        return self._hide(f"{host}: {_one_line(what)}; {advice}; the same command goes on from here")
+
+    def _hide(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "(key)")
+        return text
+
+
+def refuse_untrusted(base_url: str | None, trusted: str | None) -> None:
+    """An archive from a stranger must not send somebody's key where it likes.
+
+    Raises:
+        UsageError: `base_url` is neither Anthropic's, nor of this machine, nor the one that was called trusted.
+    """
+    if base_url is None or is_of_this_machine(base_url) or base_url == trusted:
+        return
+    address = urlsplit(base_url)
+    if address.scheme == "https" and address.netloc == OFFICIAL_HOST:
+        return
+    raise UsageError(
+        f"poise.yaml: anthropic.base_url: your key would go to {base_url}; if that is right: "
+        f"git config poise.baseUrl {base_url}"
+    )
+
+
+def is_of_this_machine(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _usage_so_far(stream: AsyncMessageStream[None] | None) -> Usage | None:
+    """Of a stream that broke off: the input, and the output as far as it was seen, a token per two characters."""
+    try:
+        snapshot = stream.current_message_snapshot if stream is not None else None
+    except AssertionError:
+        snapshot = None
+    if snapshot is None:
+        return None
+    seen = sum(len(block.to_json(indent=None, warnings=False)) for block in snapshot.content)
+    usage = Usage.model_validate_json(snapshot.usage.to_json())
+    return usage.model_copy(update={"output_tokens": max(usage.output_tokens, seen // 2)})
+
+
+def _advice(error: anthropic.APIStatusError) -> str:
+    if error.status_code in (401, 403):
+        return "check ANTHROPIC_API_KEY"
+    if error.status_code in (400, 404, 413, 422):
+        return "check anthropic: in poise.yaml"
+    return "try again later"
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())[:300]
