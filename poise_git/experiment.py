@@ -87,16 +87,7 @@ class Experiment:
 
     def proposal(self, candidate: Candidate) -> Proposal:
         """A candidate's proposal: as archived, or, for one that people committed by hand, as its commit tells it."""
-        return self.archive.proposal(candidate.name) or Proposal(
-            name=candidate.name,
-            parent=candidate.parents[0] if candidate.parents else "",
-            mechanism=candidate.mechanism,
-            hypothesis=candidate.hypothesis,
-            family=candidate.family or "unclassified",
-            agent=candidate.agent or "human",
-            priors=candidate.priors,
-            second_parent=candidate.parents[1] if len(candidate.parents) > 1 else None,
-        )
+        return self.archive.proposal(candidate.name) or self.archive.stated_proposal(candidate)
 
     def runs(self, name: str, seeds: Collection[int]) -> list[Run]:
         """The archived runs of a candidate under this protocol on these seeds, by seed."""

@@ -31,6 +31,10 @@ from poise_git.errors import NotAnArchive
 
 __all__ = ["Archive"]
 
+# What the proposal of a candidate is that people committed by hand, where the message does not say.
+HUMAN = "human"
+UNCLASSIFIED = "unclassified"
+
 
 class Archive:
     """One search, kept in a git repository.
@@ -140,6 +144,22 @@ class Archive:
         path = writer.proposal_path(name)
         text = self.read_text(evidence_ref(name), path)
         return None if text is None else Proposal.from_data(load_yaml(text, path))
+
+    def stated_proposal(self, candidate: Candidate) -> Proposal:
+        """The proposal that a candidate's commit message is."""
+        said = reader.read_description(self.repository, candidate.commit)
+        return Proposal(
+            name=candidate.name,
+            parent=candidate.parents[0] if candidate.parents else "",
+            mechanism=said.mechanism,
+            hypothesis=said.hypothesis,
+            family=said.family or UNCLASSIFIED,
+            agent=said.agent or HUMAN,
+            knobs=said.knobs,
+            claims=said.claims,
+            priors=said.priors,
+            second_parent=candidate.parents[1] if len(candidate.parents) > 1 else None,
+        )
 
     def metrics_file(self, name: str) -> Metrics | None:
         """The newest metrics with all details; the genealogy has the short form of every protocol's."""

@@ -6,6 +6,12 @@
 
     Hypothesis: <prose, any number of paragraphs>
 
+    Knobs:                          see `statements`
+    - <function>.<argument> = <value>
+
+    Claims:
+    - <statement> [<check> <argument>=<value> ...]
+
     Poise-Candidate: <name>
     Poise-Parent: <parent>          one per parent
     Poise-Family: <family>
@@ -13,8 +19,8 @@
     Poise-Agent: <agent>
 
 The trailers are always the last paragraph, so prose cannot forge them. What git would cut out of prose (comments,
-the `---` of a mailed patch) is indented by one space, and the space taken away again on reading. People write the
-same messages by hand: prose without a label is the hypothesis.
+the `---` of a mailed patch), or what would begin knobs or claims, is indented by one space, and the space taken away
+again on reading. People write the same messages by hand: prose without a label is the hypothesis.
 """
 
 from __future__ import annotations
@@ -22,18 +28,26 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from poise_git.archive.entries import ROOT, Estimate, Metrics, Proposal, Status
+from poise_git.archive import statements
+from poise_git.archive.entries import ROOT, Claim, Estimate, Metrics, Proposal, Status
 
 SUBJECT_LENGTH = 72
+_LABELLED = re.compile(r"(?:mechanism|hypothesis|knobs?|claims?):", re.IGNORECASE)
 _SUBJECT = re.compile(r"algorithm\([^)]*\): ?(.*)")
 _TRAILER = re.compile(r"([A-Za-z0-9-]+): ?(.*)")
-_CUT_BY_GIT = re.compile(r"^( *(?:#|---))", re.MULTILINE)
-_INDENTED = re.compile(r"^ ( *(?:#|---))", re.MULTILINE)
+_HYPOTHESIS = re.compile(r"Hypothesis:(?: |\n)")
+_ENTRY = re.compile(r"[-*] ")
+_NOT_PROSE = r"#|---|(?i:knobs?:|claims?:)"
+_TO_INDENT = re.compile(rf"^( *(?:{_NOT_PROSE}))", re.MULTILINE)
+_INDENTED = re.compile(rf"^ ( *(?:{_NOT_PROSE}))", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Description:
-    """What the message of a candidate's commit says; `name` is empty where the trailer is missing."""
+    """What the message of a candidate's commit says; `name` is empty where the trailer is missing.
+
+    Knobs and claims are kept as the message has them, without their labels: most readers never ask for them.
+    """
 
     name: str
     parents: tuple[str, ...]
@@ -42,6 +56,21 @@ class Description:
     family: str
     priors: tuple[str, ...]
     agent: str
+    knobs_text: str = ""
+    claims_text: str = ""
+
+    @property
+    def knobs(self) -> dict[str, float]:
+        return statements.parse_knobs(self.knobs_text)[0]
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        return statements.parse_claims(self.claims_text)
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """Entries among the knobs that are none."""
+        return statements.parse_knobs(self.knobs_text)[1]
 
 
 def describe(proposal: Proposal) -> Description:
@@ -55,6 +84,8 @@ def describe(proposal: Proposal) -> Description:
         family=one_line(proposal.family),
         priors=tuple(line for prior in proposal.priors if (line := one_line(prior))),
         agent=one_line(proposal.agent),
+        knobs_text=statements.format_knobs(proposal.knobs),
+        claims_text=statements.format_claims(proposal.claims),
     )
 
 
@@ -65,7 +96,11 @@ def format_candidate(description: Description) -> str:
     if subject != description.mechanism:
         body.append(f"Mechanism: {description.mechanism}")
     if description.hypothesis:
-        body.append("Hypothesis: " + _CUT_BY_GIT.sub(r" \1", description.hypothesis))
+        body.append("Hypothesis: " + _TO_INDENT.sub(r" \1", description.hypothesis))
+    if description.knobs_text:
+        body.append(f"{statements.KNOBS}\n{description.knobs_text}")
+    if description.claims_text:
+        body.append(f"{statements.CLAIMS}\n{description.claims_text}")
     trailers = [
         ("Poise-Candidate", description.name),
         *(("Poise-Parent", parent) for parent in description.parents),
@@ -80,17 +115,15 @@ def format_candidate(description: Description) -> str:
 def parse_candidate(message: str) -> Description:
     """Read a candidate's message, ours or one written by hand; what is missing is empty."""
     paragraphs = tidy(message).split("\n\n")
-    trailers: dict[str, list[str]] = {}
-    if len(paragraphs) > 1 and re.search(r"^Poise-", paragraphs[-1], re.MULTILINE):
-        for line in paragraphs.pop().split("\n"):
-            if found := _TRAILER.fullmatch(line):
-                trailers.setdefault(found[1], []).append(found[2])
+    trailers = _take_trailers(paragraphs)
     subject = paragraphs.pop(0)
     if found := _SUBJECT.match(subject):
         subject = found[1]
     if paragraphs and paragraphs[0].startswith("Mechanism: "):
         subject = paragraphs.pop(0).removeprefix("Mechanism: ")
-    prose = "\n\n".join(paragraphs).removeprefix("Hypothesis: ")
+    prose, stated = _take_statements(paragraphs)
+    if found := _HYPOTHESIS.match(prose):
+        prose = prose[found.end() :]
 
     def last(key: str) -> str:
         return trailers.get(key, [""])[-1]
@@ -103,7 +136,42 @@ def parse_candidate(message: str) -> Description:
         family=last("Poise-Family"),
         priors=tuple(trailers.get("Poise-Prior", ())),
         agent=last("Poise-Agent"),
+        knobs_text=stated["knob"].strip("\n"),
+        claims_text=stated["claim"].strip("\n"),
     )
+
+
+def _take_trailers(paragraphs: list[str]) -> dict[str, list[str]]:
+    """The trailers of the last paragraph, taken off; git puts them right behind a labelled line."""
+    lines = paragraphs[-1].split("\n")
+    ours = next((place for place, line in enumerate(lines) if line.startswith("Poise-")), None)
+    if len(paragraphs) == 1 or ours is None:
+        return {}
+    first = ours if _LABELLED.match(lines[0]) else 0
+    paragraphs[-1:] = ["\n".join(lines[:first])] if first else []
+    trailers: dict[str, list[str]] = {}
+    for line in lines[first:]:
+        if found := _TRAILER.fullmatch(line):
+            trailers.setdefault(found[1], []).append(found[2])
+    return trailers
+
+
+def _take_statements(paragraphs: list[str]) -> tuple[str, dict[str, str]]:
+    """The prose, and the entries of knobs ("knob") and claims ("claim"), of which blank lines may stand between."""
+    prose: list[str] = []
+    stated: dict[str, str] = {"knob": "", "claim": ""}
+    under = ""
+    for paragraph in paragraphs:
+        label = statements.LABEL.match(paragraph)
+        if label:
+            under, paragraph = label[1].lower().removesuffix("s"), paragraph[label.end() :]
+        elif not (under and _ENTRY.match(paragraph)):
+            under = ""
+        if under:
+            stated[under] += f"\n{paragraph}"
+        else:
+            prose.append(paragraph)
+    return "\n\n".join(prose), stated
 
 
 def format_proposal_added(name: str) -> str:

@@ -59,6 +59,13 @@ def read_genealogy(repository: Repository) -> Genealogy:
     )
 
 
+def read_description(repository: Repository, commit: str) -> Description:
+    """All that the message of one commit says; of what is no commit, nothing."""
+    found = repository.read(commit)
+    text = found[1].decode(errors="replace") if found else ""
+    return parse_candidate(text.partition("\n\n")[2])
+
+
 def _read_commits(repository: Repository, tips: set[str]) -> dict[str, _Commit]:
     """The commits reachable from `tips`, parents before children, each with its place in time."""
     if not tips:

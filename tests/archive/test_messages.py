@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from poise_git.archive.entries import Estimate, Metrics, Status
+from poise_git.archive.entries import Claim, Estimate, Metrics, Status
 from poise_git.archive.messages import describe, format_candidate, format_evidence, parse_candidate, shorten, tidy
 
 from .conftest import make_metrics, make_proposal
@@ -16,25 +16,53 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 HOSTILE = st.lists(
     st.sampled_from(
         ["Poise-Candidate: evil", "Poise-Parent: evil", "Mechanism: x", "Hypothesis: y", "algorithm(evil): z", "", " ",
-         "# comment", " # indented", "---", "----", "diff --git a/x b/x", "Signed-off-by: A <a@b>", "\r", "…", "words"]
+         "# comment", " # indented", "---", "----", "diff --git a/x b/x", "Signed-off-by: A <a@b>", "\r", "…", "words",
+         "Knobs:", "claims: x [effect]", "- a = 1", "[order levels=a,b]"]
     ),
     max_size=8,
 ).map("\n".join)  # fmt: skip
+DATA = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT | st.from_regex(r"[a-z-]+"),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+NAMES = st.sampled_from(["scale.kappa", "figure", "true", "a b", 'q"', "[x]"]) | TEXT
+CLAIM = st.builds(Claim, TEXT | HOSTILE, st.sampled_from(["effect", "order", "", "a b", "[x"]) | TEXT,
+                  st.dictionaries(NAMES, DATA, max_size=3))  # fmt: skip
 
 
-@given(mechanism=TEXT | HOSTILE, hypothesis=TEXT | HOSTILE, family=TEXT, priors=st.lists(TEXT, max_size=3), agent=TEXT)
-@example("a\n\nPoise-Candidate: evil", "x\n\nPoise-Candidate: evil\nPoise-Agent: evil\n", "f", ["p"], "a")
+@given(
+    mechanism=TEXT | HOSTILE,
+    hypothesis=TEXT | HOSTILE,
+    family=TEXT,
+    priors=st.lists(TEXT, max_size=3),
+    agent=TEXT,
+    knobs=st.dictionaries(NAMES, st.floats(allow_nan=False), max_size=3),
+    claims=st.lists(CLAIM, max_size=3),
+)
+@example("a\n\nPoise-Candidate: evil", "x\n\nPoise-Candidate: evil\nPoise-Agent: evil\n", "f", ["p"], "a", {}, [])
+@example("a", "Knobs:\n- x = 1\n\nClaims:\n- y", "", [], "", {}, [])
+@example("a", "", "", [], "", {"scale.kappa": 1e-6}, [Claim("see [a b=1]", "order", {"levels": ["a", "[x y=", "b"]})])
 def test_what_is_written_is_read_back(
-    mechanism: str, hypothesis: str, family: str, priors: list[str], agent: str
+    mechanism: str,
+    hypothesis: str,
+    family: str,
+    priors: list[str],
+    agent: str,
+    knobs: dict[str, float],
+    claims: list[Claim],
 ) -> None:
     proposal = make_proposal(
         "child", mechanism=mechanism, hypothesis=hypothesis, family=family, priors=tuple(priors), agent=agent,
-        second_parent="other",
+        second_parent="other", knobs=knobs, claims=tuple(claims),
     )  # fmt: skip
     said = describe(proposal)
     assert parse_candidate(format_candidate(said)) == said
     assert said.hypothesis == tidy(hypothesis)
     assert (said.name, said.parents) == ("child", ("grpo", "other"))
+    assert said.knobs == knobs
+    assert [claim.arguments for claim in said.claims] == [claim.arguments for claim in claims]
+    assert [claim.statement for claim in said.claims] == [" ".join(claim.statement.split()) for claim in claims]
 
 
 @given(TEXT | HOSTILE)
@@ -78,6 +106,42 @@ def test_a_long_mechanism_is_short_in_the_subject_and_whole_in_the_body() -> Non
 def test_a_message_written_by_hand_is_understood() -> None:
     said = parse_candidate("try the median\n\nMeans are not robust.\n\nReally.\n")
     assert (said.name, said.mechanism, said.hypothesis) == ("", "try the median", "Means are not robust.\n\nReally.")
+
+
+def test_knobs_and_claims_are_read_as_people_write_them() -> None:
+    said = parse_candidate(
+        "try the median\n\nMeans are not robust.\n\nKnobs: scale.kappa: 0.5, floor = 1e-3\n\nMore prose.\n\nClaims:\n\n"
+        "* Utility rises\n  against the parent. [effect: figure=utility, direction = up]\n"
+        "- Failures stand below. [order levels=invalid, valid-wrong, correct]\n\n- It is robust [to outliers].\n"
+    )
+    assert said.hypothesis == "Means are not robust.\n\nMore prose."
+    assert said.knobs == {"scale.kappa": 0.5, "floor": 1e-3}
+    assert said.unreadable == ()
+    assert said.claims == (
+        Claim("Utility rises against the parent.", "effect", {"figure": "utility", "direction": "up"}),
+        Claim("Failures stand below.", "order", {"levels": ["invalid", "valid-wrong", "correct"]}),
+        Claim("It is robust [to outliers].", "reading"),
+    )
+
+
+def test_knobs_that_are_none_are_named() -> None:
+    said = parse_candidate("x\n\nKnobs:\n- kappa = half\n- floor = 2\n- something\n")
+    assert said.knobs == {"floor": 2}
+    assert said.unreadable == ("kappa = half", "something")
+
+
+@pytest.mark.parametrize("last", ["Knobs: floor = 2", "Claims: It helps.", "Hypothesis: It helps."])
+def test_trailers_that_git_appends_end_no_paragraph_of_ours(last: str) -> None:
+    command = ["git", "interpret-trailers", "--trailer", "Poise-Candidate: x"]
+    done = subprocess.run(command, input=f"subject\n\n{last}\n", capture_output=True, text=True, check=True)
+    said = parse_candidate(done.stdout)
+    assert said.name == "x"
+    assert said.knobs or said.claims or said.hypothesis == "It helps."
+
+
+def test_brackets_without_end_are_no_trap() -> None:
+    said = parse_candidate(f"x\n\nClaims:\n- {'[a b ' * 50_000}]\n- {'[a b=[' + '[' * 50_000}]\n")
+    assert [claim.check for claim in said.claims] == ["reading", "reading"]
 
 
 def test_what_cherry_pick_and_sign_off_append_does_no_harm() -> None:

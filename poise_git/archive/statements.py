@@ -1,0 +1,189 @@
+"""Knobs and claims as paragraphs of a commit message: for people to write, and to be read back exactly.
+
+    Knobs:
+    - scale.kappa = 0.5
+
+    Claims:
+    - At kappa = 0 it is the parent. [reduction function=scale argument=kappa value=0]
+    - Mean advantages rise with the outcome. [order levels=invalid,valid-wrong,correct]
+    - Utility rises against the parent. [effect figure=utility direction=up]
+    - It is robust to outliers.
+
+An entry begins with `-` or `*` and may go on over several lines. The brackets at the end of a claim name the check that
+decides it and the check's arguments: words, words joined by commas, or JSON. A claim without brackets is decided by
+reading. Knobs may also stand side by side, joined by commas, and `:` does for `=`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from poise_git.archive.entries import Claim
+
+KNOBS, CLAIMS = "Knobs:", "Claims:"
+# The check of a claim that names none: whoever reads the code decides.
+READING = "reading"
+
+LABEL = re.compile(r"(knobs?|claims?):(?!\S)[ ]*", re.IGNORECASE)
+_BULLET = re.compile(r"[-*] +|[-*]$")
+_CHECK = re.compile(r"[A-Za-z][\w-]*")
+_OUTSIDE_NAMES = re.compile(r"[^\w-]+|^[^A-Za-z]+")
+_WORD = r"[A-Za-z_][\w.-]*+"
+_KEY = re.compile(rf"{_WORD}")
+# Words joined by commas; a word with `=` behind it is the next argument.
+_WORDS = re.compile(rf"{_WORD}(?:[ ]*,[ ]*{_WORD}(?![ ]*=))*+")
+_GAP = re.compile(r"[ ,]*")
+_BLANKS = re.compile(r"[ ]*")
+_NUMBER = re.compile(r"[^\s,;]+")
+_AFTER_NUMBER = re.compile(r"[\s,;]*")
+# Messages may be a stranger's: at most so many brackets of one entry are looked at.
+_BRACKETS = 1000
+_JSON_WORDS = frozenset(("true", "false", "null", "NaN", "Infinity"))
+_DECODER = json.JSONDecoder()
+
+
+class _Unreadable(ValueError):
+    """What stands where something else was expected."""
+
+
+def format_knobs(knobs: Mapping[str, float]) -> str:
+    """One line a knob."""
+    return "\n".join(f"- {_format_key(name)} = {_format_number(value)}" for name, value in knobs.items())
+
+
+def format_claims(claims: Iterable[Claim]) -> str:
+    """One line a claim. Arguments are kept as JSON keeps them: a tuple is read back as a list."""
+    return "\n".join(f"- {_format_claim(claim)}" for claim in claims)
+
+
+def parse_knobs(text: str) -> tuple[dict[str, float], tuple[str, ...]]:
+    """The knobs that `text` states, and its entries that are none."""
+    knobs: dict[str, float] = {}
+    unreadable = []
+    for entry in _entries(text):
+        place = 0
+        try:
+            while place < len(entry):
+                name, place = _parse_key(entry, place)
+                place = _expect(entry, place, "=:")
+                found = _NUMBER.match(entry, place)
+                knobs[name] = float(found[0] if found else "")
+                place = _end(_AFTER_NUMBER, entry, found.end() if found else place)
+        except ValueError:
+            unreadable.append(entry)
+    return knobs, tuple(unreadable)
+
+
+def parse_claims(text: str) -> tuple[Claim, ...]:
+    """The claims that `text` states."""
+    return tuple(_parse_claim(entry) for entry in _entries(text) if entry)
+
+
+def _entries(text: str) -> Iterator[str]:
+    """Entries with their further lines; what stands before the first bullet is one too."""
+    entry: list[str] = []
+    for line in text.split("\n"):
+        stripped = line.strip(" \t")
+        if (bullet := _BULLET.match(stripped)) and entry:
+            yield " ".join(entry)
+            entry = []
+        entry += [part] if (part := stripped[bullet.end() :] if bullet else stripped) else []
+    if entry:
+        yield " ".join(entry)
+
+
+def _format_claim(claim: Claim) -> str:
+    check = _OUTSIDE_NAMES.sub("-", claim.check).strip("-")
+    plain: dict[str, Any] = json.loads(json.dumps(dict(claim.arguments), default=str))
+    arguments = "".join(f" {_format_key(name)}={_format_value(value)}" for name, value in plain.items())
+    statement = " ".join(claim.statement.split())
+    return f"{statement} [{check if _CHECK.fullmatch(check) else READING}{arguments}]".lstrip(" ")
+
+
+def _parse_claim(entry: str) -> Claim:
+    """The last brackets that are a check with arguments; nothing inside of them can be mistaken for a pair of its own,
+    because brackets and quotes of JSON would be left over."""
+    place = len(entry) if entry.endswith("]") else 0
+    for _ in range(_BRACKETS):
+        place = entry.rfind("[", 0, place)
+        if place < 0:
+            break
+        try:
+            check, arguments = _parse_check(entry[place + 1 : -1])
+        except (ValueError, RecursionError):
+            continue
+        return Claim(" ".join(entry[:place].split()), check, arguments)
+    return Claim(" ".join(entry.split()), READING)
+
+
+def _parse_check(text: str) -> tuple[str, dict[str, Any]]:
+    """`name key=value ...`."""
+    name = _CHECK.match(text.lstrip(" "))
+    if name is None:
+        raise _Unreadable
+    arguments: dict[str, Any] = {}
+    rest = text.lstrip(" ")[name.end() :].removeprefix(":")
+    if rest and not rest.startswith((" ", ",")):
+        raise _Unreadable
+    place = _end(_GAP, rest, 0)
+    while place < len(rest):
+        key, place = _parse_key(rest, place)
+        arguments[key], place = _parse_value(rest, _expect(rest, place, "="))
+        if place < len(rest) and rest[place] not in " ,":
+            raise _Unreadable
+        place = _end(_GAP, rest, place)
+    return name[0], arguments
+
+
+def _parse_key(text: str, place: int) -> tuple[str, int]:
+    if text.startswith('"', place):
+        key, place = _DECODER.raw_decode(text, place)
+        return str(key), place
+    found = _KEY.match(text, place)
+    if found is None:
+        raise _Unreadable
+    return found[0], found.end()
+
+
+def _parse_value(text: str, place: int) -> tuple[Any, int]:
+    if (found := _WORDS.match(text, place)) and found[0] not in _JSON_WORDS:
+        words = re.split(r" *, *", found[0])
+        return (words if len(words) > 1 else words[0]), found.end()
+    return _DECODER.raw_decode(text, place)
+
+
+def _expect(text: str, place: int, signs: str) -> int:
+    """The place behind one of the signs and the blanks around it."""
+    place = _end(_BLANKS, text, place)
+    if place >= len(text) or text[place] not in signs:
+        raise _Unreadable
+    return _end(_BLANKS, text, place + 1)
+
+
+def _end(pattern: re.Pattern[str], text: str, place: int) -> int:
+    """The place behind what the pattern matches at `place`."""
+    found = pattern.match(text, place)
+    return found.end() if found else place
+
+
+def _is_word(value: object) -> bool:
+    return isinstance(value, str) and value not in _JSON_WORDS and _KEY.fullmatch(value) is not None
+
+
+def _format_key(name: str) -> str:
+    return name if _KEY.fullmatch(name) else json.dumps(name, ensure_ascii=False)
+
+
+def _format_value(value: Any) -> str:
+    if _is_word(value):
+        return str(value)
+    if isinstance(value, list) and len(value) > 1 and all(map(_is_word, value)):
+        return ",".join(value)
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _format_number(value: float) -> str:
+    return repr(float(value)).removesuffix(".0")
