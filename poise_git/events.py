@@ -39,6 +39,26 @@ class CandidateAdded:
 
 
 @dataclass(frozen=True)
+class ProposalRejected:
+    """Screening refused a proposal at a gate."""
+
+    name: str
+    parent: str
+    gate: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class AllRejected:
+    """No proposal for a parent passed; `again`: it is asked once more, with the reasons."""
+
+    parent: str
+    proposals: int
+    attempt: int
+    again: bool
+
+
+@dataclass(frozen=True)
 class ProposalSkipped:
     name: str
     parent: str
@@ -93,6 +113,8 @@ Event = (
     | Preparing
     | RoundPlanned
     | CandidateAdded
+    | ProposalRejected
+    | AllRejected
     | ProposalSkipped
     | JobProgress
     | RunEnded

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from poise_git import events
@@ -26,19 +26,17 @@ from poise_git.archive.genealogy import Genealogy
 from poise_git.errors import CheckFailed, PoiseError, RunFailed
 from poise_git.executors.interface import Executor
 from poise_git.experiment import Experiment
-from poise_git.pipeline.checks import CheckReport, check_candidate, same_algorithm
+from poise_git.pipeline.checks import CheckReport, check_candidate
 from poise_git.pipeline.interface import Backend, Job, Progress
 from poise_git.pipeline.protocol import Protocol
 from poise_git.pipeline.sandbox import Sandbox
 from poise_git.plan import Plan, Slot, selection_data
+from poise_git.proposing import ALGORITHM, Proposing
 from poise_git.search.context import Context
-from poise_git.search.nodes import best, gains_over_parent, survey
+from poise_git.search.nodes import best, survey
 from poise_git.search.policies import policy_of
-from poise_git.search.policies.paper import utility_scale
-from poise_git.search.screening import Screened, screen
 from poise_git.search.utility import utility
 
-ALGORITHM = "algorithm.py"
 UNTRIED = frozenset({Status.PENDING})
 UNEVALUATED = frozenset({Status.PENDING, Status.FAILED})
 # A search whose last rounds brought nothing that could be evaluated has run dry: stop and say so.
@@ -142,44 +140,17 @@ class Search:
         count = min(settings.parents, remaining or settings.parents)
         selection = policy_of(settings).select(surveyed, count, seed)
 
-        earlier = [self.experiment.proposal(node) for node in genealogy]
-        gains, noise = gains_over_parent(genealogy, self.protocol.hash), utility_scale(surveyed)
-        slots = []
-        for place, choice in enumerate(selection.choices):
-            taken = frozenset(genealogy.by_name) | {proposal.name for proposal in earlier}
-            context = self.experiment.context(genealogy, choice.name, taken, seed + place)
-            proposals = self.agent.propose(context, settings.proposals, seed + place)
-            screened = self.screen_by_writing(screen(proposals, earlier, taken, gains, noise), context, genealogy)
-            earlier += [entry.proposal for entry in screened if not entry.rejected]
-            slots.append(Slot(choice.name, choice.reason, seed + place, tuple(screened)))
+        proposing = Proposing.begin(self.experiment, self.agent, self.observe)
+        slots = proposing.fill(selection, seed)
+        self.sources |= proposing.sources
 
         plan = Plan(
             number, self.protocol.hash, self.agent.name, self.experiment.directive, seed,
-            settings.policy, selection_data(selection), tuple(slots),
+            settings.policy, selection_data(selection), slots,
         )  # fmt: skip
         self.archive.write_round(number, plan.to_data(), plan.summary)
         self.observe(events.RoundPlanned(number, plan.parents, resumed=False))
         return plan
-
-    def screen_by_writing(
-        self, screened: Sequence[Screened], context: Context, genealogy: Genealogy
-    ) -> tuple[Screened, ...]:
-        """The last gate, feasibility: down to the first proposal that can be written and is not a duplicate."""
-        refused: list[Screened] = []
-        for place, entry in enumerate(screened):
-            if entry.rejected:
-                break
-            try:
-                source = self.agent.implement(entry.proposal, context)
-                reason = f"the same algorithm as {twin}" if (twin := self._twin(source, genealogy)) else ""
-            except CheckFailed as failure:
-                reason = f"cannot be written: {failure.reason}"
-            if not reason:
-                self.sources[entry.proposal.name] = source
-                return (*screened[place:], *refused)
-            self.observe(events.ProposalSkipped(entry.proposal.name, entry.proposal.parent, reason))
-            refused.append(replace(entry, score=0.0, rejected=reason))
-        return (*refused, *screened[len(refused) :])
 
     # Phase II: implement, verify, train, evaluate.
 
@@ -189,9 +160,9 @@ class Search:
 
     def realise(self, slot: Slot) -> str | None:
         """The slot's best proposal as a verified candidate on a branch; None where there is none."""
-        if not slot.accepted:
+        proposal, genealogy = slot.chosen, self.archive.genealogy()
+        if proposal is None:
             return None
-        proposal, genealogy = slot.accepted[0], self.archive.genealogy()
         if proposal.name in genealogy:
             pending = genealogy[proposal.name].status_under(self.protocol.hash) is Status.PENDING
             # A process that was killed may have archived it without a verdict of the checks.
@@ -315,15 +286,10 @@ class Search:
 
     def _is_done(self, slot: Slot, genealogy: Genealogy) -> bool:
         """Its proposal has an outcome, or it has none."""
-        if not slot.accepted:
+        if slot.chosen is None:
             return True
-        node = genealogy.by_name.get(slot.accepted[0].name)
+        node = genealogy.by_name.get(slot.chosen.name)
         return node is not None and node.status_under(self.protocol.hash) is not Status.PENDING
-
-    def _twin(self, source: str, genealogy: Genealogy) -> str | None:
-        """The candidate, or the proposal just written, that has the same algorithm already."""
-        archived = ((node.name, self.archive.recipe(node.name).get(ALGORITHM, "")) for node in genealogy)
-        return next((name for name, other in (*self.sources.items(), *archived) if same_algorithm(source, other)), None)
 
     def _run_missing(self, names: Iterable[str], seeds: Sequence[int]) -> Iterator[tuple[str, RunFailed | None]]:
         """Run what the notes do not hold yet; yields each candidate once, complete or with its failure."""

@@ -8,12 +8,15 @@ from typing import Any
 
 from poise_git.archive.entries import Proposal
 from poise_git.search.policies.interface import Selection
-from poise_git.search.screening import Screened
+from poise_git.search.screening import Screened, Verdict
 
 
 @dataclass(frozen=True)
 class Slot:
-    """One chosen parent with its screened proposals, the best first; exactly one of them becomes a candidate."""
+    """One chosen parent with the screened proposals of all attempts, the last one's first, each attempt's best first.
+
+    At most one of them becomes a candidate; none where all were rejected.
+    """
 
     parent: str
     reason: str
@@ -21,8 +24,16 @@ class Slot:
     proposals: tuple[Screened, ...]
 
     @property
-    def accepted(self) -> tuple[Proposal, ...]:
-        return tuple(entry.proposal for entry in self.proposals if not entry.rejected)
+    def chosen(self) -> Proposal | None:
+        """The proposal that is implemented. Older journals name none, and mean the best that was not rejected."""
+        verdicts = (Verdict.CHOSEN, Verdict.PASSED)
+        found = [entry.proposal for verdict in verdicts for entry in self.proposals if entry.verdict is verdict]
+        return found[0] if found else None
+
+    @property
+    def attempts(self) -> int:
+        """How often proposals were asked for."""
+        return 1 + max((entry.attempt for entry in self.proposals), default=0)
 
 
 @dataclass(frozen=True)
@@ -44,9 +55,10 @@ class Plan:
 
     @property
     def summary(self) -> str:
-        """One line: who is a parent, and how many proposals there were."""
-        proposals = sum(len(slot.proposals) for slot in self.slots)
-        return f"parents {', '.join(slot.parent for slot in self.slots)}; {proposals} proposals"
+        """One line: who is a parent, how many proposals there were, and how many of them were rejected."""
+        verdicts = [entry.verdict for slot in self.slots for entry in slot.proposals]
+        rejected = f", {count} rejected" if (count := verdicts.count(Verdict.REJECTED)) else ""
+        return f"parents {', '.join(slot.parent for slot in self.slots)}; {len(verdicts)} proposals{rejected}"
 
     def to_data(self) -> dict[str, Any]:
         return {
@@ -84,15 +96,7 @@ class Plan:
                     parent=str(slot["parent"]),
                     reason=str(slot["reason"]),
                     seed=int(slot["seed"]),
-                    proposals=tuple(
-                        Screened(
-                            proposal=Proposal.from_data(entry["proposal"]),
-                            scores=dict(entry["scores"]),
-                            score=float(entry["score"]),
-                            rejected=str(entry["rejected"]),
-                        )
-                        for entry in slot["proposals"]
-                    ),
+                    proposals=tuple(Screened.from_data(entry) for entry in slot["proposals"]),
                 )
                 for slot in data["slots"]
             ),

@@ -41,9 +41,26 @@ class AcquisitionWeights(StrictModel):
         return self
 
 
+class ScreeningWeights(StrictModel):
+    """Weights of the four scores of a proposal."""
+
+    consistency: Share = 0.3
+    feasibility: Share = 0.2
+    novelty: Share = 0.2
+    improvement: Share = 0.3
+
+    @model_validator(mode="after")
+    def _something_counts(self) -> ScreeningWeights:
+        if self.consistency + self.feasibility + self.novelty + self.improvement <= 0:
+            raise ValueError("at least one of consistency, feasibility, novelty, improvement must be positive")
+        return self
+
+
 class SearchSettings(StrictModel):
     parents: PositiveInt = 3
     proposals: PositiveInt = 4
+    screening: ScreeningWeights = ScreeningWeights()
+    resamples: Annotated[int, Field(ge=0)] = 2
     policy: Literal["tree", "paper"] = "tree"
     weights: AcquisitionWeights | None = None
     gamma: Annotated[float, Field(gt=0.0, le=1.0)] = 0.85

@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -24,13 +25,14 @@ import pytest
 from poise_git.agents import agent_named
 from poise_git.agents.interface import Agent
 from poise_git.archive import Archive
-from poise_git.archive.entries import ROOT, Proposal, Status
+from poise_git.archive.entries import ROOT, Direction, Proposal, Status
 from poise_git.cli.searching import open_search
 from poise_git.errors import PoiseError
 from poise_git.events import Event
 from poise_git.experiment import Experiment
 from poise_git.loop import Ended, Goal, Search
 from poise_git.search.context import Context
+from poise_git.search.screening import Opinion
 from tests.conftest import copy_of, edit_settings, git
 
 pytestmark = pytest.mark.slow
@@ -151,11 +153,14 @@ class BadAgent:
         self.left = dict(BAD)
         self.library = agent_named("library")
 
-    def propose(self, context: Context, count: int, seed: int) -> tuple[Proposal, ...]:
+    def propose(self, context: Context, directions: Sequence[Direction], seed: int) -> tuple[Proposal, ...]:
         if not self.left:
-            return self.library.propose(context, count, seed)
+            return self.library.propose(context, directions, seed)
         name, text = self.left.popitem()
         return (Proposal(name, ROOT, name, "it is broken", "broken", self.name, plan={"text": text}),)
+
+    def screen(self, context: Context, proposals: Sequence[Proposal]) -> tuple[Opinion, ...]:
+        return tuple(Opinion(1.0, 1.0, 0.5, True, "why not") for _ in proposals)
 
     def implement(self, proposal: Proposal, context: Context) -> str:
         if proposal.agent != self.name:
@@ -212,7 +217,7 @@ class Copyist(BadAgent):
         super().__init__()
         self.count = 0
 
-    def propose(self, context: Context, count: int, seed: int) -> tuple[Proposal, ...]:
+    def propose(self, context: Context, directions: Sequence[Direction], seed: int) -> tuple[Proposal, ...]:
         self.count += 1
         name = f"copy-{self.count}"
         return (Proposal(name, ROOT, name, "it is the same", "copy", self.name, plan={"n": self.count}),)
@@ -227,8 +232,11 @@ def test_duplicates_are_refused_in_the_journal_and_rounds_go_on(tiny_archive: Ar
     evolve(tiny_archive, Goal(rounds=1), agent=agent)
     rounds = tiny_archive.rounds()
     assert len(rounds) == 2
-    verdicts = [entry["rejected"] for data in rounds for slot in data["slots"] for entry in slot["proposals"]]
-    assert set(verdicts) == {"the same algorithm as grpo"}
+    entries = [entry for data in rounds for slot in data["slots"] for entry in slot["proposals"]]
+    assert {(entry["verdict"], entry["gate"], entry["reason"]) for entry in entries} == {
+        ("rejected", "twin", "the same algorithm as grpo")
+    }
+    assert [entry["attempt"] for entry in entries] == [2, 1, 0] * 2
     assert [candidate.name for candidate in tiny_archive.genealogy()] == [ROOT]
 
 

@@ -63,11 +63,35 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Direction:
+    """Where one of a parent's N proposals is sent, so that the N differ by construction.
+
+    `kind` says what `name` is a name of (the search knows the kinds), `reason` why it was chosen; `departure` is the
+    agent's reason for going elsewhere all the same, "" where the proposal keeps to it.
+    """
+
+    kind: str
+    name: str
+    reason: str = ""
+    departure: str = ""
+
+    def to_data(self) -> dict[str, Any]:
+        data = {"kind": str(self.kind), "name": self.name, "reason": self.reason}
+        return data | {"departure": self.departure} if self.departure else data
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Direction:
+        return cls(
+            str(data["kind"]), str(data["name"]), str(data.get("reason") or ""), str(data.get("departure") or "")
+        )
+
+
+@dataclass(frozen=True)
 class Proposal:
     """z: a change of mechanism, before anybody has written it.
 
     `plan` is what the proposing agent's own implement operator needs; nobody else reads it.
-    `second_parent` is set for a crossover only.
+    `second_parent` is set for a crossover only. `direction` is None where nobody sent it anywhere.
     """
 
     name: str
@@ -81,6 +105,7 @@ class Proposal:
     priors: tuple[str, ...] = ()
     plan: Mapping[str, Any] = field(default_factory=dict)
     second_parent: str | None = None
+    direction: Direction | None = None
 
     def to_data(self) -> dict[str, Any]:
         data: dict[str, Any] = {
@@ -98,6 +123,8 @@ class Proposal:
         }
         if self.second_parent is not None:
             data["second_parent"] = self.second_parent
+        if self.direction is not None:
+            data["direction"] = self.direction.to_data()
         return data
 
     @classmethod
@@ -114,6 +141,7 @@ class Proposal:
             priors=tuple(str(prior) for prior in data.get("priors") or ()),
             plan=dict(data.get("plan") or {}),
             second_parent=data.get("second_parent"),
+            direction=Direction.from_data(data["direction"]) if data.get("direction") else None,
         )
 
 

@@ -33,6 +33,12 @@ def line_of(event: events.Event) -> str | None:
         case events.CandidateAdded(name, parent, mechanism, passed, repairs):
             mended = f", {repairs} repairs" if repairs else ""
             return f"  {name} off {parent}: {mechanism} ({passed} checks passed{mended})"
+        case events.ProposalRejected(name, parent, _, reason):
+            return f"  {name} off {parent} rejected: {reason}"
+        case events.AllRejected(parent, proposals, attempt, again):
+            next_step = "asking again, with the reasons" if again else "on to the next parent"
+            what = f"all {proposals} proposals rejected" if proposals else "nothing proposed"
+            return f"  {parent}: {what} (attempt {attempt + 1}); {next_step}"
         case events.ProposalSkipped(name, parent, reason):
             return f"  {name} off {parent} skipped: {reason}"
         case events.CandidateEvaluated(name, metrics, _):

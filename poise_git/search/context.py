@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from poise_git.archive.entries import Candidate, Metrics, Proposal, Reflection
 from poise_git.search.literature import Card
+from poise_git.search.screening import Screened
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Context:
 
     `line` is the parent's ancestors, root first; `references` are grouped by why they are shown: "performance",
     "complementary", "exploratory", "failed" and "sibling". `source` is the parent's `recipe/algorithm.py`,
-    `root_source` the root candidate's.
+    `root_source` the root candidate's. `rejected` is what was refused for this parent in this round already, with
+    reasons. `effects`: prior -> the gains over their parents of all candidates that cite it, in units of the noise.
     """
 
     parent: Known
@@ -35,3 +38,5 @@ class Context:
     cards: tuple[Card, ...]
     directive: str
     taken_names: frozenset[str]
+    rejected: tuple[Screened, ...] = ()
+    effects: Mapping[str, tuple[float, ...]] = field(default_factory=dict)

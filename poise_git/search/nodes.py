@@ -119,3 +119,12 @@ def gains_over_parent(genealogy: Genealogy, protocol: str) -> Mapping[str, float
             best_parent = max(utility.value for parent in parents if (utility := found[parent][1].utility))
             gains[name] = metrics.utility.value - best_parent
     return gains
+
+
+def effects_of_priors(genealogy: Genealogy, protocol: str, noise: float) -> Mapping[str, tuple[float, ...]]:
+    """Prior -> the gains over their parents of all candidates that cite it, in units of `noise`; none without noise."""
+    effects: dict[str, list[float]] = {}
+    for name, gain in gains_over_parent(genealogy, protocol).items():
+        for prior in genealogy[name].priors if noise > 0 else ():
+            effects.setdefault(prior, []).append(gain / noise)
+    return {prior: tuple(gains) for prior, gains in effects.items()}

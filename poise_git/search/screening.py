@@ -1,107 +1,233 @@
-"""Which of a parent's N proposals is worth implementing: hard gates first, then three weighted scores.
+"""Which of a parent's N proposals is worth implementing: hard gates by code, four weighted scores, one verdict each.
 
-Gates: the name is free, the mechanism is stated, every knob is a finite number, the same change was not proposed for
-this parent before. (Feasibility is a gate too, and the last one, because it takes the agent: see `loop.py`.) Scores,
-each in [0, 1]: consistency (are the claims there to test it?), novelty (how unlike what the archive holds?), promise
-(did relatives of its mechanism help?).
+Novelty is told by code, from what the archive and the journal hold. Consistency, feasibility and expected improvement
+are the agent's opinion. What a proposal's code is a copy of shows only once it is written: that gate is the loop's.
+
+    score = Σ w_i s_i / Σ w_i,  s_i in [0, 1],  w in poise.yaml: search.screening
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
 
 from poise_git.archive.entries import Proposal
+from poise_git.settings import ScreeningWeights
 
-WEIGHTS = {"consistency": 0.35, "novelty": 0.25, "promise": 0.4}
+PLACES = 4
+
+
+class Verdict(StrEnum):
+    CHOSEN = "chosen"
+    PASSED = "passed"
+    REJECTED = "rejected"
+
+
+class Gate(StrEnum):
+    """Where a proposal was rejected.
+
+    form: its name is taken, no mechanism is stated, or a knob is not a finite number;
+    repeated: the same change of the same parent is archived, or was rejected before;
+    opinion: the agent advises against it; writing: it cannot be written on this parent;
+    twin: its code is a copy of another candidate's.
+    """
+
+    FORM = "form"
+    REPEATED = "repeated"
+    OPINION = "opinion"
+    WRITING = "writing"
+    TWIN = "twin"
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What an agent makes of a proposal; every score in [0, 1], larger is better.
+
+    consistency: does the mechanism follow from the hypothesis, and can the claims decide it? feasibility: can it be
+    written on this parent? improvement: is it expected to raise the objective (0.5: no effect)?
+    """
+
+    consistency: float
+    feasibility: float
+    improvement: float
+    accepted: bool
+    reason: str
+
+    def __post_init__(self) -> None:
+        for name, score in self.scores.items():
+            if not 0.0 <= score <= 1.0:
+                raise ValueError(f"{name} = {score:g} lies outside 0 to 1")
+
+    @property
+    def scores(self) -> dict[str, float]:
+        return {"consistency": self.consistency, "feasibility": self.feasibility, "improvement": self.improvement}
 
 
 @dataclass(frozen=True)
 class Screened:
-    """A proposal with its verdict: `rejected` says why it is out ("" if it is in); `score` is 0 where it is."""
+    """A proposal with its verdict and why; `score` is 0 and `gate` names what stopped it where it is rejected.
+
+    `attempt` counts from 0: how often the parent had been resampled when this was proposed.
+    """
 
     proposal: Proposal
+    verdict: Verdict
+    reason: str
     scores: Mapping[str, float]
     score: float
-    rejected: str
+    gate: Gate | None = None
+    attempt: int = 0
 
-    def to_data(self) -> dict[str, object]:
-        return {
+    def rejected_at(self, gate: Gate, reason: str) -> Screened:
+        return replace(self, verdict=Verdict.REJECTED, gate=gate, reason=reason, score=0.0)
+
+    def to_data(self) -> dict[str, Any]:
+        data: dict[str, Any] = {
             "proposal": self.proposal.to_data(),
-            "scores": {name: round(value, 4) for name, value in self.scores.items()},
-            "score": round(self.score, 4),
-            "rejected": self.rejected,
+            "verdict": str(self.verdict),
+            "reason": self.reason,
+            "scores": {name: round(value, PLACES) for name, value in self.scores.items()},
+            "score": round(self.score, PLACES),
         }
+        if self.gate:
+            data["gate"] = str(self.gate)
+        return data | {"attempt": self.attempt}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Screened:
+        """Journals before version 0.2 have `rejected`, a reason or "", in place of a verdict."""
+        refused = str(data.get("rejected") or "")
+        return cls(
+            proposal=Proposal.from_data(data["proposal"]),
+            verdict=Verdict(data.get("verdict") or (Verdict.REJECTED if refused else Verdict.PASSED)),
+            reason=str(data.get("reason") or refused),
+            scores={str(name): float(value) for name, value in data["scores"].items()},
+            score=float(data["score"]),
+            gate=Gate(data["gate"]) if data.get("gate") else None,
+            attempt=int(data.get("attempt") or 0),
+        )
+
+
+@dataclass(frozen=True)
+class Past:
+    """What proposals are compared with: every archived one, every one rejected by its content, every other one.
+
+    `passed` were in the journal as good ones that another proposal outdid: they are no news, but may be made.
+    """
+
+    archived: tuple[Proposal, ...] = ()
+    rejected: tuple[Proposal, ...] = ()
+    passed: tuple[Proposal, ...] = ()
+
+    @classmethod
+    def of(cls, archived: Iterable[Proposal], journalled: Iterable[Screened]) -> Past:
+        known, entries = tuple(archived), tuple(journalled)
+        names = {proposal.name for proposal in known}
+        return cls(
+            archived=known,
+            rejected=tuple(
+                entry.proposal for entry in entries if entry.verdict is Verdict.REJECTED and entry.gate is not Gate.FORM
+            ),
+            passed=tuple(
+                entry.proposal
+                for entry in entries
+                if entry.verdict is not Verdict.REJECTED and entry.proposal.name not in names
+            ),
+        )
+
+    def with_chosen(self, proposal: Proposal) -> Past:
+        """After one more proposal that will be archived."""
+        return replace(self, archived=(*self.archived, proposal))
+
+    def with_rejected(self, entries: Iterable[Screened]) -> Past:
+        """After an attempt at the same parent of which nothing passed."""
+        return replace(self, rejected=(*self.rejected, *Past.of((), entries).rejected))
+
+    @cached_property
+    def fingerprints(self) -> Mapping[str, str]:
+        """What was done already -> the name under which."""
+        return {fingerprint(proposal): proposal.name for proposal in (*self.rejected, *self.archived)}
+
+    @cached_property
+    def words(self) -> frozenset[frozenset[str]]:
+        """Every mechanism as its words; renderings that are alike stand here once."""
+        return frozenset(map(_words, (*self.archived, *self.rejected, *self.passed)))
+
+    def novelty(self, proposal: Proposal) -> float:
+        """1 - the largest Jaccard similarity with a mechanism of the past."""
+        own = _words(proposal)
+        return 1.0 - max((len(own & other) / len(own | other) for other in self.words if own | other), default=0.0)
 
 
 def screen(
     proposals: Sequence[Proposal],
-    earlier: Sequence[Proposal],
+    opinions: Sequence[Opinion],
+    past: Past,
     taken_names: frozenset[str],
-    gains: Mapping[str, float],
-    noise: float,
-) -> list[Screened]:
-    """All proposals with verdicts, the best first, the rejected last.
+    weights: ScreeningWeights,
+    attempt: int = 0,
+) -> tuple[Screened, ...]:
+    """All proposals with verdicts, the best first, the rejected last; none is chosen yet.
 
     Args:
         proposals: what the agent proposed for one parent.
-        earlier: every proposal already in the archive or chosen in this round.
+        opinions: what it makes of each.
+        past: what is archived and journalled.
         taken_names: names that are in use.
-        gains: mean gain over the parent of the archive's candidates, by name.
-        noise: the scale on which a gain counts as large (in units of U).
+        weights: of the four scores.
+        attempt: how often this parent has been resampled.
     """
-    fingerprints = {_fingerprint(proposal) for proposal in earlier}
-    names = set(taken_names)
+    fingerprints, names = dict(past.fingerprints), set(taken_names)
     screened = []
-    for proposal in proposals:
-        rejected = _gate(proposal, fingerprints, names)
-        fingerprints.add(_fingerprint(proposal))
+    for proposal, opinion in zip(proposals, opinions, strict=True):
+        scores = opinion.scores | {"novelty": past.novelty(proposal)}
+        entry = Screened(
+            proposal, Verdict.PASSED, opinion.reason, scores, weighted(scores, weights), attempt=attempt
+        )  # fmt: skip
+        own = fingerprint(proposal)
+        if fault := _fault(proposal, names):
+            entry = entry.rejected_at(Gate.FORM, fault)
+        elif own in fingerprints:
+            entry = entry.rejected_at(Gate.REPEATED, f"the same change of the same parent as {fingerprints[own]}")
+        elif not opinion.accepted:
+            entry = entry.rejected_at(Gate.OPINION, opinion.reason)
+        fingerprints.setdefault(own, proposal.name)
         names.add(proposal.name)
-        scores = {} if rejected else _scores(proposal, earlier, gains, noise)
-        score = sum(WEIGHTS[name] * value for name, value in scores.items())
-        screened.append(Screened(proposal, scores, score, rejected))
-    return sorted(screened, key=lambda entry: (bool(entry.rejected), -entry.score, entry.proposal.name))
+        screened.append(entry)
+    return best_first(screened)
 
 
-def _gate(proposal: Proposal, fingerprints: set[str], names: set[str]) -> str:
-    if proposal.name in names:
-        return f"the name {proposal.name} is taken"
-    if not proposal.mechanism.strip():
-        return "no mechanism is stated"
-    wrong = sorted(knob for knob, value in proposal.knobs.items() if not math.isfinite(value))
-    if wrong:
-        return f"knob {wrong[0]} is not a finite number"
-    if _fingerprint(proposal) in fingerprints:
-        return "the same change of the same parent was proposed before"
-    return ""
+def best_first(screened: Iterable[Screened]) -> tuple[Screened, ...]:
+    """The chosen one, then by score, the rejected last."""
+    order = {verdict: place for place, verdict in enumerate(Verdict)}
+    return tuple(sorted(screened, key=lambda entry: (order[entry.verdict], -entry.score, entry.proposal.name)))
 
 
-def _fingerprint(proposal: Proposal) -> str:
+def weighted(scores: Mapping[str, float], weights: ScreeningWeights) -> float:
+    """The weighted mean of the four scores, in [0, 1]."""
+    table = weights.model_dump()
+    return math.fsum(table[name] * value for name, value in scores.items()) / math.fsum(table.values())
+
+
+def fingerprint(proposal: Proposal) -> str:
     """What makes two proposals the same: parent, plan and knobs; where there is no plan, the words."""
     change = proposal.plan or {"mechanism": proposal.mechanism.strip().lower()}
     return json.dumps([proposal.parent, change, sorted(proposal.knobs.items())], sort_keys=True, default=str)
 
 
-def _scores(
-    proposal: Proposal, earlier: Sequence[Proposal], gains: Mapping[str, float], noise: float
-) -> dict[str, float]:
-    relatives = [
-        gains[other.name]
-        for other in earlier
-        if other.name in gains and set(other.priors) & set(proposal.priors) and proposal.priors
-    ]
-    # Shrunk to "no effect" by one pseudo-observation, so that one lucky relative does not decide.
-    expected = sum(relatives) / (len(relatives) + 1.0)
-    return {
-        "consistency": min(len(proposal.claims), 3) / 3.0,
-        "novelty": 1.0 - max((_similarity(proposal, other) for other in earlier), default=0.0),
-        "promise": 0.5 + 0.5 * math.tanh(expected / noise) if noise > 0 else 0.5,
-    }
+def _fault(proposal: Proposal, names: set[str]) -> str:
+    if proposal.name in names:
+        return f"the name {proposal.name} is taken"
+    if not proposal.mechanism.strip():
+        return "no mechanism is stated"
+    wrong = sorted(knob for knob, value in proposal.knobs.items() if not math.isfinite(value))
+    return f"knob {wrong[0]} is not a finite number" if wrong else ""
 
 
-def _similarity(left: Proposal, right: Proposal) -> float:
-    """Jaccard similarity of the words of two mechanisms and of the priors they cite."""
-    words = [set(f"{proposal.mechanism} {' '.join(proposal.priors)}".lower().split()) for proposal in (left, right)]
-    return len(words[0] & words[1]) / max(len(words[0] | words[1]), 1)
+def _words(proposal: Proposal) -> frozenset[str]:
+    return frozenset(f"{proposal.mechanism} {' '.join(proposal.priors)}".lower().split())

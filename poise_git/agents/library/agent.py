@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from poise_git.agents.library import implement, propose, reflect
+from collections.abc import Sequence
+
+from poise_git.agents.library import implement, propose, reflect, screen
 from poise_git.analysis.evidence import Evidence
-from poise_git.archive.entries import Proposal, Reflection
+from poise_git.archive.entries import Direction, Proposal, Reflection
 from poise_git.errors import CheckFailed
 from poise_git.search.context import Context
+from poise_git.search.screening import Opinion
 
 
 class LibraryAgent:
@@ -14,8 +17,11 @@ class LibraryAgent:
 
     name: str = propose.AGENT
 
-    def propose(self, context: Context, count: int, seed: int) -> tuple[Proposal, ...]:
-        return propose.propose(context, count, seed)
+    def propose(self, context: Context, directions: Sequence[Direction], seed: int) -> tuple[Proposal, ...]:
+        return propose.propose(context, directions, seed)
+
+    def screen(self, context: Context, proposals: Sequence[Proposal]) -> tuple[Opinion, ...]:
+        return tuple(screen.opinion(proposal, context) for proposal in proposals)
 
     def implement(self, proposal: Proposal, context: Context) -> str:
         return implement.implement(proposal, context)

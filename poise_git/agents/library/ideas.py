@@ -84,8 +84,9 @@ def idea_of(plan: Mapping[str, Any], cards: Iterable[Card]) -> Idea:
 
 
 def all_ideas(context: Context, present: tuple[Mechanism, ...], generator: random.Random) -> list[Idea]:
-    """Everything that can be tried on the parent, in a fixed order, without what its children tried already."""
+    """Everything that can be tried on the parent, in a fixed order, less what was tried or rejected already."""
     tried = {_key(sibling.proposal.plan) for sibling in context.references.get("sibling", ()) if sibling.proposal}
+    tried |= {_key(entry.proposal.plan) for entry in context.rejected}
     own_plan = context.parent.proposal.plan if context.parent.proposal else {}
     ideas: dict[tuple[Any, ...], Idea] = {}
     for idea in (*_borrow(context, present), *_install(context, present), *_tune(present, generator)):

@@ -1,20 +1,25 @@
-"""The proposal operator: weigh every idea, draw some without replacement, write each down as a falsifiable proposal."""
+"""The proposal operator: weigh every idea, draw one for each direction, write each down as a falsifiable
+proposal."""
 
 from __future__ import annotations
 
 import ast
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 from poise_git.agents.library import naming, surgery
+from poise_git.agents.library.fitting import fit
 from poise_git.agents.library.ideas import Idea, Operation, all_ideas, knob_table
 from poise_git.agents.library.mechanisms import Mechanism, mechanisms, uninstall
-from poise_git.agents.library.weighing import directive_words, experience, relevance, weights
-from poise_git.archive.entries import Claim, Proposal
+from poise_git.agents.library.weighing import experience, weights
+from poise_git.archive.entries import Claim, Direction, Proposal
 from poise_git.errors import CheckFailed
 from poise_git.search.context import Context
 from poise_git.search.literature import Card, CardClaim
+from poise_git.search.relevance import relevance, words_of
 
 AGENT = "library"
 ADVANTAGE_STAGES = frozenset(("reward_signal", "baseline", "scale", "shape_advantages"))
@@ -22,26 +27,55 @@ ADVANTAGE_STAGES = frozenset(("reward_signal", "baseline", "scale", "shape_advan
 PROPERTIES = frozenset(("order", "zero-mean"))
 
 
-def propose(context: Context, count: int, seed: int) -> tuple[Proposal, ...]:
-    """Up to `count` different proposals; the same context and seed give the same ones."""
+def propose(context: Context, directions: Sequence[Direction], seed: int) -> tuple[Proposal, ...]:
+    """A proposal for each direction while there are ideas; the same context, directions and seed give the same ones."""
     generator = random.Random(seed)
     present = mechanisms(context.source, context.cards)
     ideas = all_ideas(context, present, generator)
-    open_weights = weights(ideas, context)
-    taken = set(context.taken_names)
     explained = _is_explained(context, present)
+    drawing = _Drawing(context, ideas, weights(ideas, context), generator)
+    taken = set(context.taken_names)
     proposals: list[Proposal] = []
-    while open_weights and len(proposals) < count:
-        position = generator.choices(list(open_weights), list(open_weights.values()))[0]
-        del open_weights[position]
-        try:
-            child = ideas[position].apply(context.source, context.root_source)
-        except CheckFailed:
-            # A parent that people wrote may have no place for this card.
-            continue
-        proposals.append(_proposal(ideas[position], child, context, present, taken, explained))
-        taken.add(proposals[-1].name)
+    for direction in directions:
+        if drawn := drawing.draw(direction, directions):
+            idea, child, kept = drawn
+            proposals.append(replace(_proposal(idea, child, context, present, taken, explained), direction=kept))
+            taken.add(proposals[-1].name)
     return tuple(proposals)
+
+
+@dataclass
+class _Drawing:
+    """Ideas that are left, drawn by weight, each at most once."""
+
+    context: Context
+    ideas: Sequence[Idea]
+    weights: dict[int, float]
+    generator: random.Random
+
+    def draw(self, direction: Direction, others: Sequence[Direction]) -> tuple[Idea, str, Direction] | None:
+        """An idea with the child's text, and the direction it keeps to or departs from; None when no idea is left."""
+        if found := self._draw(lambda idea: fit(idea, direction, self.context)):
+            return *found, direction
+        # Elsewhere, but not where another proposal goes, if it can be.
+        found = self._draw(lambda idea: float(not any(fit(idea, other, self.context) for other in others)))
+        found = found or self._draw(lambda idea: 1.0)
+        departure = f"nothing that fits this parent and is not tried yet is left in {direction.kind} {direction.name}"
+        return (*found, replace(direction, departure=departure)) if found else None
+
+    def _draw(self, factor: Callable[[Idea], float]) -> tuple[Idea, str] | None:
+        open_weights = {
+            place: weight * share
+            for place, weight in self.weights.items()
+            if (share := factor(self.ideas[place])) > 0.0
+        }
+        while open_weights:
+            place = self.generator.choices(list(open_weights), list(open_weights.values()))[0]
+            del open_weights[place], self.weights[place]
+            # A parent that people wrote may have no place for this card.
+            with suppress(CheckFailed):
+                return self.ideas[place], self.ideas[place].apply(self.context.source, self.context.root_source)
+        return None
 
 
 def _proposal(
@@ -103,7 +137,7 @@ def _hypothesis(idea: Idea, context: Context) -> str:
     if known:
         tried = ", ".join(f"{entry.effect:+.1f} in {entry.candidate}" for entry in known)
         sentences.append(f"So far in this archive, in standard errors of utility: {tried}.")
-    if context.directive and relevance(card, directive_words(context.directive)) > 0:
+    if context.directive and relevance(card, words_of(context.directive)) > 0:
         sentences.append(f"It speaks to the directive “{context.directive.strip()}”.")
     return " ".join(sentences)
 

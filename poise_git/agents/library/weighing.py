@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from poise_git.agents.library.ideas import Idea, Operation
 from poise_git.archive.entries import Status
 from poise_git.search.context import Context, Known
-from poise_git.search.literature import Card
+from poise_git.search.relevance import relevance, words_of
 
 # The share of each operation among proposals; those with nothing to offer leave theirs to the others.
 SHARES: Mapping[Operation, float] = {
@@ -26,7 +25,6 @@ KNOWN_BAD_FACTOR = 0.25
 KNOWN_BAD = "known-bad"
 # A candidate that failed to run counts like a loss of this many standard errors.
 FAILURE_EFFECT = -1.0
-_SMALL_WORDS = frozenset(("and", "are", "but", "for", "from", "into", "more", "not", "that", "the", "than", "with"))
 
 
 @dataclass(frozen=True)
@@ -67,19 +65,6 @@ def experience(context: Context) -> dict[str, tuple[Experience, ...]]:
     return {card: tuple(by_candidate.values()) for card, by_candidate in found.items()}
 
 
-def relevance(card: Card, words: frozenset[str]) -> float:
-    """How much of `words` the card speaks of: 1 for a tag, less for words of its text; at most 1."""
-    tags = frozenset(part for tag in card.tags for part in (tag, *tag.split("-")))
-    text = _words(f"{card.title} {card.mechanism} {card.helps}")
-    hits = [1.0 if _akin(word, tags) else 0.3 if _akin(word, text) else 0.0 for word in words]
-    return min(sum(hits), 1.0)
-
-
-def directive_words(directive: str) -> frozenset[str]:
-    """The words of a directive that can select mechanisms."""
-    return _words(directive)
-
-
 def _weight(idea: Idea, context: Context, experiences: Mapping[str, tuple[Experience, ...]]) -> float:
     """2^(z/2), z the mean effect in standard errors shrunk by one pseudo-observation of 0, times what fits."""
     effects = [entry.effect for entry in experiences.get(idea.card.name, ())]
@@ -87,7 +72,7 @@ def _weight(idea: Idea, context: Context, experiences: Mapping[str, tuple[Experi
     weight = float(2.0 ** (max(-4.0, min(4.0, shrunk)) / 2.0))
     if idea.operation is Operation.REMOVE:
         return 1.0 / weight
-    weight *= 1.0 + (DIRECTIVE_FACTOR - 1.0) * relevance(idea.card, directive_words(context.directive))
+    weight *= 1.0 + (DIRECTIVE_FACTOR - 1.0) * relevance(idea.card, words_of(context.directive))
     weight *= 1.0 + (FOCUS_FACTOR - 1.0) * relevance(idea.card, _focus(context.parent))
     return weight * (KNOWN_BAD_FACTOR if KNOWN_BAD in idea.card.tags else 1.0)
 
@@ -124,12 +109,3 @@ def _everybody(context: Context) -> Iterator[Known]:
     yield from context.line
     for group in context.references.values():
         yield from group
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(word for word in re.findall(r"[a-z0-9@]+", text.lower()) if len(word) > 2) - _SMALL_WORDS
-
-
-def _akin(word: str, others: Iterable[str]) -> bool:
-    """The same word but for its ending."""
-    return any(word == other or (min(len(word), len(other)) >= 5 and word[:5] == other[:5]) for other in others)

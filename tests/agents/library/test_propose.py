@@ -19,10 +19,11 @@ from poise_git.pipeline.checks.claims import decide
 from poise_git.pipeline.checks.numeric import NUMERIC
 from poise_git.search.context import Context, Known
 from poise_git.search.literature import Card, Knob
+from poise_git.search.population import OPEN
 from tests.agents.library.support import card, cards, coded_cards, context, known, load, root_text
 
 AGENT = LibraryAgent()
-EVERYTHING = 1000
+EVERYTHING = (OPEN,) * 1000
 
 
 def child_of(parent: str, *names: str) -> Context:
@@ -35,7 +36,7 @@ def child_of(parent: str, *names: str) -> Context:
 
 def adding(name: str) -> Proposal:
     """The proposal that adds a card to the root."""
-    return next(proposal for proposal in AGENT.propose(context(of=(card(name),)), 1, 0))
+    return next(proposal for proposal in AGENT.propose(context(of=(card(name),)), (OPEN,), 0))
 
 
 def chances(of: Context) -> Counter[str]:
@@ -53,8 +54,8 @@ def test_agent_is_known_by_name() -> None:
 
 def test_same_seed_same_proposals_other_seed_others() -> None:
     of = child_of("av-grpo", "analytic-variance")
-    assert AGENT.propose(of, 4, 7) == AGENT.propose(of, 4, 7)
-    assert AGENT.propose(of, 4, 7) != AGENT.propose(of, 4, 8)
+    assert AGENT.propose(of, (OPEN,) * 4, 7) == AGENT.propose(of, (OPEN,) * 4, 7)
+    assert AGENT.propose(of, (OPEN,) * 4, 7) != AGENT.propose(of, (OPEN,) * 4, 8)
 
 
 def test_proposals_differ_and_keep_off_taken_names() -> None:
@@ -69,7 +70,7 @@ def test_proposals_differ_and_keep_off_taken_names() -> None:
 
 
 def test_proposals_survive_being_written_and_read() -> None:
-    for proposal in AGENT.propose(child_of("av-grpo", "analytic-variance"), 12, 0):
+    for proposal in AGENT.propose(child_of("av-grpo", "analytic-variance"), (OPEN,) * 12, 0):
         assert Proposal.from_data(proposal.to_data()) == proposal
 
 
@@ -82,7 +83,9 @@ def test_no_card_is_favoured_without_a_reason() -> None:
 
 
 def test_draws_follow_the_chances() -> None:
-    drawn = Counter(proposal.priors[0] for seed in range(50) for proposal in AGENT.propose(context(), 4, seed))
+    drawn = Counter(
+        proposal.priors[0] for seed in range(50) for proposal in AGENT.propose(context(), (OPEN,) * 4, seed)
+    )
     # 200 draws over 37 cards: between 5 and 6 each.
     assert len(drawn) > 30
     assert max(drawn.values()) < 20
@@ -233,7 +236,7 @@ def test_a_walk_of_proposals_passes_all_checks(seed: int) -> None:
     """A lineage six deep, as the loop would make it: every child is sound and claims nothing false."""
     of, parent = context(), load(root_text())
     for depth in range(6):
-        proposal = AGENT.propose(of, 1, seed * 100 + depth)[0]
+        proposal = AGENT.propose(of, (OPEN,), seed * 100 + depth)[0]
         child = AGENT.implement(proposal, of)
         trial = _assert_sound(proposal, child, of, parent)
         taken = of.taken_names | {proposal.name}
@@ -265,7 +268,7 @@ def _assert_sound(proposal: Proposal, child: str, of: Context, parent: object) -
 
 
 def test_a_plan_that_is_not_the_librarys_is_refused() -> None:
-    proposal = AGENT.propose(context(), 1, 0)[0]
+    proposal = AGENT.propose(context(), (OPEN,), 0)[0]
     for plan in ({}, {"operation": "add", "card": "no-such-card", "knobs": {}}, {"operation": "guess"}):
         with pytest.raises(CheckFailed, match="cannot be carried out"):
             AGENT.implement(replace(proposal, plan=plan), context())
@@ -280,7 +283,7 @@ def test_a_parent_without_the_stage_gets_what_fits_it() -> None:
 
 def test_repair_imports_what_is_missing_and_bounds_knobs() -> None:
     of = context()
-    proposal = AGENT.propose(of, 1, 0)[0]
+    proposal = AGENT.propose(of, (OPEN,), 0)[0]
     failure = CheckFailed("import", "NameError: response_mean")
     sound = install(root_text(), card("sequence-ratio"))
     assert AGENT.repair(proposal, sound.replace("masked_mean, response_mean,", "masked_mean,"), failure, of) == sound
@@ -327,4 +330,4 @@ def test_names(name: str, expected: str) -> None:
 def test_known_candidates_of_a_context_may_lack_everything() -> None:
     bare = Known(known().candidate, None, None, None)
     of = replace(context(), parent=bare, references={"performance": (bare,), "sibling": (bare,)}, line=(bare,))
-    assert len(AGENT.propose(of, 4, 0)) == 4
+    assert len(AGENT.propose(of, (OPEN,) * 4, 0)) == 4

@@ -7,6 +7,7 @@ import yaml
 from poise_git.agents.library import LibraryAgent
 from poise_git.analysis.evidence import ClaimVerdict, Difference, Direction, Evidence, Verdict
 from poise_git.archive.entries import Claim, Estimate, Proposal
+from poise_git.search.population import OPEN
 from tests.agents.library.support import context
 
 AGENT = LibraryAgent()
@@ -38,7 +39,7 @@ def evidence(utility: float = 0.03, direction: Direction = Direction.UP) -> Evid
 
 
 def proposal(operation: str = "add") -> Proposal:
-    (found,) = AGENT.propose(context(), 1, 0)
+    (found,) = AGENT.propose(context(), (OPEN,), 0)
     return replace(found, priors=("cispo",), mechanism="Clipped weights", plan={"operation": operation})
 
 

@@ -1,0 +1,53 @@
+"""Which ideas lie in a direction, and how well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from poise_git.agents.library.ideas import Idea
+from poise_git.archive.entries import Direction
+from poise_git.search.context import Context
+from poise_git.search.population import DirectionKind, stages_of
+from poise_git.search.relevance import relevance
+
+# What addresses a regime of the testbed's protocols, in words of cards; another regime is taken by its own name.
+REGIME_WORDS: Mapping[str, frozenset[str]] = {
+    "composite": frozenset(("validity", "hierarchy", "decoupled")),
+    "accuracy": frozenset(("variance", "unbiased", "difficulty")),
+    "reuse": frozenset(("ratio", "clip", "off-policy")),
+    "length": frozenset(("length", "concise")),
+    "sparse": frozenset(("all-fail", "rare-success", "failure", "pass-at-k")),
+}
+
+
+def fit(idea: Idea, direction: Direction, context: Context) -> float:
+    """How well an idea suits a direction, in [0, 1]; 0: not at all."""
+    match direction.kind:
+        case DirectionKind.STAGE:
+            return float(direction.name in stages_of(idea.card))
+        case DirectionKind.FAMILY:
+            return float(idea.card.family == direction.name)
+        case DirectionKind.REGIME:
+            return max(_speaks_to(idea, direction.name), _helped_in(idea, direction.name, context))
+        case _:
+            return 1.0
+
+
+def _speaks_to(idea: Idea, regime: str) -> float:
+    return relevance(idea.card, REGIME_WORDS.get(regime, frozenset((regime.lower(),))))
+
+
+def _helped_in(idea: Idea, regime: str, context: Context) -> float:
+    """Has a candidate with this card, among those shown, a better figure there than the root?"""
+    roots = [known for known in (*context.line, context.parent) if not known.candidate.parents]
+    root = next((known.metrics.values.get(regime) for known in roots if known.metrics), None)
+    shown = (known for group in context.references.values() for known in group)
+    return float(
+        root is not None
+        and any(
+            value.value > root.value + (value.se or 0.0)
+            for known in shown
+            if idea.card.name in known.candidate.priors and known.metrics
+            if (value := known.metrics.values.get(regime))
+        )
+    )

@@ -1,0 +1,75 @@
+"""The screening operator: what the library agent makes of a proposal, by stated rules.
+
+consistency    the mean of three: a claim that says which way the utility goes; a claim that code decides before
+               training; a claim about a figure of its own, by which "it helped, but for another reason" is seen.
+               Two effect claims that contradict each other: 0, and no.
+feasibility    1 where the plan can be carried out on the parent, less 0.25 for each mechanism it takes the place of;
+               0, and no, where it cannot.
+improvement    0.5 + 0.5 tanh(m), m the mean gain over their parents of all candidates that cite the same prior, in
+               units of the noise, shrunk by one pseudo-observation of 0, so that one lucky relative does not decide.
+"""
+
+from __future__ import annotations
+
+import math
+
+from poise_git.agents.library.ideas import Operation
+from poise_git.agents.library.implement import implement
+from poise_git.archive.entries import Proposal
+from poise_git.errors import CheckFailed
+from poise_git.search.context import Context
+from poise_git.search.screening import Opinion
+
+REPLACING = 0.25
+EFFECT, UTILITY = "effect", "utility"
+
+
+def opinion(proposal: Proposal, context: Context) -> Opinion:
+    """Scores, verdict and reason, in one line."""
+    consistency, about_claims = _consistency(proposal)
+    feasibility, about_writing = _feasibility(proposal, context)
+    improvement, about_relatives = _improvement(proposal, context)
+    accepted = consistency > 0.0 and feasibility > 0.0
+    reasons = (about_claims, about_writing, about_relatives) if accepted else (
+        *([about_claims] if consistency == 0.0 else []), *([about_writing] if feasibility == 0.0 else []),
+    )  # fmt: skip
+    return Opinion(consistency, feasibility, improvement, accepted, "; ".join(reasons))
+
+
+def _consistency(proposal: Proposal) -> tuple[float, str]:
+    effects = [claim.arguments for claim in proposal.claims if claim.check == EFFECT]
+    ways: dict[str, set[str]] = {}
+    for arguments in effects:
+        ways.setdefault(str(arguments.get("figure")), set()).add(str(arguments.get("direction")))
+    torn = sorted(figure for figure, directions in ways.items() if len(directions) > 1)
+    if torn:
+        return 0.0, f"its claims contradict each other on {torn[0]}"
+    lacking = {
+        "which way the utility goes": UTILITY not in ways,
+        "anything that code decides": len(effects) == len(proposal.claims),
+        "a figure of its own": not ways.keys() - {UTILITY},
+    }
+    missing = [what for what, is_missing in lacking.items() if is_missing]
+    if len(missing) == len(lacking):
+        return 0.0, "it claims nothing that could decide it"
+    score = 1.0 - len(missing) / len(lacking)
+    return score, f"no claim on {' or '.join(missing)}" if missing else "its claims can decide it"
+
+
+def _feasibility(proposal: Proposal, context: Context) -> tuple[float, str]:
+    try:
+        implement(proposal, context)
+    except CheckFailed as failure:
+        return 0.0, f"cannot be written: {failure.reason}"
+    replaced = len(proposal.plan.get("replaced", ()))
+    if replaced:
+        return max(1.0 - REPLACING * replaced, 0.25), f"takes the place of {' and '.join(proposal.plan['replaced'])}"
+    return 1.0, "fits the parent as it is"
+
+
+def _improvement(proposal: Proposal, context: Context) -> tuple[float, str]:
+    gains = [gain for prior in proposal.priors for gain in context.effects.get(prior, ())]
+    removed = proposal.plan.get("operation") == Operation.REMOVE
+    expected = (-1.0 if removed else 1.0) * math.fsum(gains) / (len(gains) + 1.0)
+    what = f"{len(gains)} relatives, expected {expected:+.1f} of the noise" if gains else "no relatives yet"
+    return 0.5 + 0.5 * math.tanh(expected), what
