@@ -76,7 +76,7 @@ class JobProgress:
 class RunEnded:
     candidate: str
     seed: int
-    utility: float
+    utility: float | None
     cpu_seconds: float
 
 

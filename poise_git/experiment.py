@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from poise_git.analysis.evidence import ClaimVerdict, Evidence
 from poise_git.analysis.gather import gather_evidence
 from poise_git.archive import Archive
-from poise_git.archive.entries import ROOT, Candidate, Estimate, Metrics, Proposal, Run
+from poise_git.archive.entries import ROOT, Candidate, Estimate, Metrics, Proposal, Run, Status, Violation
 from poise_git.archive.genealogy import Genealogy
 from poise_git.errors import NotAnArchive, UsageError
 from poise_git.pipeline.cache import cache_folder
@@ -19,11 +19,13 @@ from poise_git.pipeline.interface import Job
 from poise_git.pipeline.protocol import Protocol, load_protocol
 from poise_git.search.context import Context
 from poise_git.search.estimate import Noise, paired_difference
+from poise_git.search.figures import OVERALL, UTILITY, Figures, overall
 from poise_git.search.literature import Card, load_card
 from poise_git.search.nodes import evaluated
+from poise_git.search.objective import Objective
 from poise_git.search.references import assemble_context
-from poise_git.search.utility import objective_weights, summarise, utilities, utility
-from poise_git.settings import PoiseSettings, load_settings
+from poise_git.search.utility import MEASURING, summarise
+from poise_git.settings import PoiseSettings, field_error, load_settings
 
 SETTINGS_FILE = "poise.yaml"
 BRANCH = "main"
@@ -40,7 +42,7 @@ class Experiment:
     archive: Archive
     settings: PoiseSettings
     protocol: Protocol
-    weights: Mapping[str, float]
+    objective: Objective
     cards: tuple[Card, ...]
     directive: str
 
@@ -52,6 +54,8 @@ class Experiment:
             NotAnArchive: `main` holds no poise.yaml.
             SettingsError: a file is wrong (file, line, field).
             UsageError: an unknown protocol, or poise.yaml has changes that are not committed.
+
+        A metric of the objective that is no suite is known once the root has run: before that every name passes.
         """
         settings = load_poise_settings(archive)
         name = protocol or settings.protocol
@@ -62,11 +66,11 @@ class Experiment:
             raise UsageError(f"no protocol {name!r}: {BRANCH} has {', '.join(known) or 'none'} in protocols/")
         _refuse_uncommitted(archive, file, text)
         loaded = load_protocol(text, file)
-        return cls(
+        experiment = cls(
             archive=archive,
             settings=settings,
             protocol=loaded,
-            weights=objective_weights(loaded.suite_weights, settings.objective),
+            objective=Objective(loaded.suite_weights, settings.objective),
             cards=tuple(
                 load_card(card, f"literature/{path}")
                 for path, card in sorted(archive.list_texts(BRANCH, "literature").items())
@@ -74,12 +78,34 @@ class Experiment:
             ),
             directive=settings.directive if directive is None else directive,
         )
+        experiment.refuse_unknown_metrics()
+        return experiment
+
+    def refuse_unknown_metrics(self) -> None:
+        """See that the root's runs, as far as there are any, have every figure that the objective looks at.
+
+        Raises:
+            SettingsError: one is missing; with the names of those that exist.
+        """
+        told_by_suites = {*self.protocol.suites, OVERALL, UTILITY}
+        asked = {metric: place for metric, place in self.objective.metrics.items() if metric not in told_by_suites}
+        runs = self.runs(ROOT, self.protocol.seeds) if asked else []
+        table = self.objective.figures(runs)
+        known = [figure for figure, by_seed in table.items() if figure != UTILITY and len(by_seed) == len(runs)]
+        for metric, place in asked.items():
+            if runs and metric not in known:
+                raise field_error(
+                    self.archive.read_text(BRANCH, SETTINGS_FILE) or "",
+                    SETTINGS_FILE,
+                    ("objective", *place),
+                    f"the runs of {ROOT} have no figure {metric}; they have {', '.join(known)}",
+                )
 
     @property
     def noise(self) -> Noise | None:
         """What the protocol states of differences in U; nothing under another objective, where U is another."""
         stated = self.protocol.paired_deviation
-        return Noise(stated.value, stated.freedom) if stated and self.weights == self.protocol.suite_weights else None
+        return Noise(stated.value, stated.freedom) if stated and self.objective.is_overall else None
 
     def evaluated(self, genealogy: Genealogy | None = None) -> dict[str, tuple[Candidate, Metrics]]:
         """Candidates with metrics under this protocol, the root included."""
@@ -115,34 +141,57 @@ class Experiment:
         )
 
     def measure(self, name: str, runs: Sequence[Run]) -> Metrics:
-        """y and U(y) of a candidate, its gain paired with the root's runs of the same seeds."""
+        """y and U(y) of a candidate, its gain paired with the root's runs of the same seeds.
+
+        Raises:
+            SettingsError: the objective looks at a figure that the root's runs do not have.
+            RunFailed: it looks at one that the candidate's runs do not have.
+        """
+        if name == ROOT:
+            self.refuse_unknown_metrics()
         root_runs = None if name == ROOT else self.runs(ROOT, self.protocol.seeds)
-        return summarise(self.protocol.hash, runs, root_runs, self.weights, self.noise)
+        return summarise(self.protocol.hash, runs, root_runs, self.objective, self.noise)
 
     def confirmation(self, name: str) -> Estimate | None:
         """The gain over the root on the fresh seeds; None unless both have run on every one of them."""
+        tables = self._fresh_figures(name)
+        return None if tables is None else paired_difference(tables[0][UTILITY], tables[1][UTILITY], self.noise)
+
+    def confirmed_violations(self, name: str) -> tuple[Violation, ...]:
+        """The constraints that it breaks on the fresh seeds, as far as both have run there."""
+        tables = self._fresh_figures(name)
+        return () if tables is None else self.objective.violations(*tables)
+
+    def _fresh_figures(self, name: str) -> tuple[Figures, Figures] | None:
         seeds = self.protocol.confirmation_seeds
-        of, against = (utilities(self.runs(each, seeds), self.weights) for each in (name, ROOT))
-        if name == ROOT or not seeds or len(of) < len(seeds) or len(against) < len(seeds):
-            return None
-        return paired_difference(of, against, self.noise)
+        of, against = (self.objective.figures(self.runs(each, seeds)) for each in (name, ROOT))
+        complete = all(len(table[UTILITY]) == len(seeds) for table in (of, against))
+        return (of, against) if name != ROOT and seeds and complete else None
 
     def measured_otherwise(self) -> tuple[str, ...]:
-        """Evaluated candidates whose recorded utility is not that of the present objective."""
+        """Candidates whose recorded utility and violations are not those of the present objective.
+
+        So are those that failed because their runs lacked a figure that another objective looked at.
+        """
         return tuple(
-            name
-            for name, (_, metrics) in self.evaluated().items()
-            if metrics.utility
-            and math.isfinite(metrics.utility.value)
-            and not (
-                self.weights.keys() <= metrics.values.keys()
-                and math.isclose(
-                    utility({metric: found.value for metric, found in metrics.values.items()}, self.weights),
-                    metrics.utility.value,
-                    abs_tol=ROUNDED,
-                )
-            )
+            candidate.name
+            for candidate in self.archive.genealogy()
+            if (metrics := candidate.metrics_under(self.protocol.hash)) and self._is_of_another_objective(metrics)
         )
+
+    def _is_of_another_objective(self, metrics: Metrics) -> bool:
+        if metrics.status is Status.FAILED:
+            return metrics.stage == MEASURING and metrics.objective != self.objective.fingerprint
+        if metrics.utility is None or not math.isfinite(metrics.utility.value):
+            return False
+        if metrics.objective:
+            return metrics.objective != self.objective.fingerprint
+        # Nobody wrote down by which objective: the figures tell, where it looks at suites alone.
+        weights = self.objective.of_suites
+        if weights is None or self.objective.constraints or not weights.keys() <= metrics.values.keys():
+            return True
+        expected = overall({suite: estimate.value for suite, estimate in metrics.values.items()}, weights)
+        return not math.isclose(expected, metrics.utility.value, abs_tol=ROUNDED)
 
     def evidence(self, proposal: Proposal, checked: Sequence[ClaimVerdict]) -> Evidence:
         """The table a reflection is built on: the candidate against its parent and the root."""
@@ -153,7 +202,7 @@ class Experiment:
             ROOT,
             self.protocol.hash,
             {name: self.runs(name, self.protocol.seeds) for name in names},
-            self.weights,
+            self.objective,
             proposal.claims,
             checked,
             self.noise,

@@ -33,9 +33,9 @@ from poise_git.pipeline.sandbox import Sandbox
 from poise_git.plan import Plan, Slot, selection_data
 from poise_git.proposing import ALGORITHM, Proposing
 from poise_git.search.context import Context
+from poise_git.search.figures import UTILITY
 from poise_git.search.nodes import best, survey
 from poise_git.search.policies import policy_of
-from poise_git.search.utility import utility
 
 UNTRIED = frozenset({Status.PENDING})
 UNEVALUATED = frozenset({Status.PENDING, Status.FAILED})
@@ -136,7 +136,7 @@ class Search:
         number = len(self.archive.rounds()) + 1
         seed = round_seed(self.experiment.settings.seed, number)
         remaining = None if goal.candidates is None else max(1, goal.candidates - self.evaluated)
-        surveyed = survey(genealogy, self.protocol.hash, remaining)
+        surveyed = survey(genealogy, self.protocol.hash, self.experiment.objective, remaining)
         count = min(settings.parents, remaining or settings.parents)
         selection = policy_of(settings).select(surveyed, count, seed)
 
@@ -215,12 +215,23 @@ class Search:
             if failure:
                 self._fail(name, failure.stage, failure.reason)
             else:
-                self.reflect(name)
+                self.reflect_or_fail(name)
 
     # Phase III: reflect, archive; and confirm before anything is called a winner.
 
+    def reflect_or_fail(self, name: str) -> None:
+        """Reflect; a candidate whose runs lack what the objective looks at becomes a failed entry."""
+        try:
+            self.reflect(name)
+        except RunFailed as failure:
+            self._fail(name, failure.stage, failure.reason)
+
     def reflect(self, name: str) -> Metrics:
-        """Metrics and diagnosis of a candidate whose runs are complete, archived in one commit."""
+        """Metrics and diagnosis of a candidate whose runs are complete, archived in one commit.
+
+        Raises:
+            RunFailed: the objective looks at a figure that its runs do not have.
+        """
         metrics = self.experiment.measure(name, self.experiment.runs(name, self.protocol.seeds))
         proposal = self.experiment.proposal(self.archive.genealogy()[name])
         if name == ROOT:
@@ -236,7 +247,7 @@ class Search:
     def measure_anew(self) -> None:
         """Where the objective has changed since a candidate was measured, measure it again from its archived runs."""
         for name in self.experiment.measured_otherwise():
-            self.reflect(name)
+            self.reflect_or_fail(name)
 
     def confirm(self, name: str) -> Estimate | None:
         """The candidate against the root on seeds that selection has never seen: its gain there."""
@@ -307,7 +318,7 @@ class Search:
                     events.RunEnded(
                         name,
                         outcome.run.seed,
-                        utility(outcome.run.values, self.experiment.weights),
+                        self.experiment.objective.figures([outcome.run])[UTILITY].get(outcome.run.seed),
                         outcome.run.cpu_seconds,
                     )
                 )
@@ -320,7 +331,8 @@ class Search:
 
     def _fail(self, name: str, stage: str, reason: str) -> None:
         """A failed candidate keeps its branches, with the stage and the reason: negative evidence is evidence."""
-        metrics = Metrics(Status.FAILED, self.protocol.hash, stage=stage, reason=reason)
+        objective = self.experiment.objective.fingerprint
+        metrics = Metrics(Status.FAILED, self.protocol.hash, objective=objective, stage=stage, reason=reason)
         self.archive.add_evidence(name, metrics, None)
         self.observe(events.CandidateFailed(name, stage, reason))
 

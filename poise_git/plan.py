@@ -109,6 +109,7 @@ def selection_data(selection: Selection) -> dict[str, Any]:
         "candidates": [
             {
                 "name": entry.node.name,
+                "feasible": entry.node.feasible,
                 "score": _rounded(entry.score),
                 "terms": {name: _rounded(value) for name, value in asdict(entry.terms).items()},
                 "ingredients": {name: _rounded(value) for name, value in entry.ingredients.items()},

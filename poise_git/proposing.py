@@ -46,7 +46,7 @@ class Proposing:
         plans = map(Plan.from_data, experiment.archive.rounds())
         journalled = (entry for plan in plans for slot in plan.slots for entry in slot.proposals)
         past = Past.of(map(experiment.proposal, genealogy), journalled)
-        noise = utility_scale(survey(genealogy, protocol))
+        noise = utility_scale(survey(genealogy, protocol, experiment.objective))
         return cls(experiment, agent, observe, genealogy, past, effects_of_priors(genealogy, protocol, noise))
 
     def fill(self, selection: Selection, seed: int) -> tuple[Slot, ...]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator, field_validator, model_validator
 
 from poise_git.errors import SettingsError
 
@@ -17,13 +17,66 @@ Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 PositiveInt = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Amount = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-Weight = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class StrictModel(BaseModel):
     """Unknown fields are errors: an option that does nothing is worse than none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+def _number_or_root(value: Any, validate: Callable[[Any], Any]) -> Any:
+    try:
+        return validate(value)
+    except ValidationError as error:
+        raise ValueError("expected a finite number, or root") from error
+
+
+# What a figure is compared with: a number, or the root's figure on the same seeds.
+Bound = Annotated[
+    Annotated[float, Field(allow_inf_nan=False, strict=True)] | Literal["root"], WrapValidator(_number_or_root)
+]
+
+
+class Term(StrictModel):
+    """One metric of the objective; `scale` is what counts as one unit of it, in the metric's own units."""
+
+    weight: Amount = 1.0
+    direction: Literal["maximise", "minimise"] = "maximise"
+    scale: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] = 1.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_number_is_the_weight(cls, data: Any) -> Any:
+        return {"weight": data} if isinstance(data, int | float) else data
+
+
+class Constraint(StrictModel):
+    """A bound of one metric; `slack` is how far beyond it an estimate may be, in standard errors."""
+
+    metric: str
+    at_least: Bound | None = None
+    at_most: Bound | None = None
+    slack: Amount = 1.0
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Constraint:
+        if (self.at_least is None) == (self.at_most is None):
+            raise ValueError("needs one bound, at_least or at_most")
+        return self
+
+
+class ObjectiveSettings(StrictModel):
+    """What counts as better; no metrics: the protocol's mean of suites."""
+
+    metrics: dict[str, Term] = {}
+    constraints: tuple[Constraint, ...] = ()
+
+    @model_validator(mode="after")
+    def _something_counts(self) -> ObjectiveSettings:
+        if self.metrics and not any(term.weight for term in self.metrics.values()):
+            raise ValueError("metrics: at least one weight must be positive")
+        return self
 
 
 class AcquisitionWeights(StrictModel):
@@ -148,7 +201,7 @@ class PoiseSettings(StrictModel):
     directive: str = ""
     seed: int = 0
     workers: PositiveInt | None = None
-    objective: dict[str, Weight] = {}
+    objective: ObjectiveSettings = ObjectiveSettings()
     search: SearchSettings = SearchSettings()
     checks: CheckSettings = CheckSettings()
     sandbox: SandboxSettings = SandboxSettings()
@@ -179,8 +232,14 @@ def load_settings(text: str, model: type[Model], file: str) -> Model:
     except ValidationError as error:
         first = error.errors()[0]
         location = [part for part in first["loc"] if isinstance(part, str | int)]
-        message = "unknown field" if first["type"] == "extra_forbidden" else first["msg"]
+        message = "unknown field" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
         raise SettingsError(file, _line_of(tree, location), ".".join(map(str, location)), message) from error
+
+
+def field_error(text: str, file: str, location: Sequence[str | int], what: str) -> SettingsError:
+    """The error of a field that only the rest of the archive shows to be wrong; `text` is the content of `file`."""
+    line = _line_of(yaml.compose(text, Loader=Loader), location)
+    return SettingsError(file, line, ".".join(map(str, location)), what)
 
 
 def _line_of(tree: yaml.Node | None, location: Sequence[str | int]) -> int:

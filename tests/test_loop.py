@@ -93,7 +93,7 @@ def test_a_search_keeps_its_invariants(
     evolve(short_archive, Goal(candidates=4))
     assert git(folder, "for-each-ref") == refs
 
-    edit_settings(folder, "objective: {}", "objective: {reuse: 1}")  # L7
+    edit_settings(folder, "  metrics: {}", "  metrics: {reuse: 1}")  # L7
     evolve(short_archive, Goal(candidates=4))
     for candidate in short_archive.genealogy():
         metrics = candidate.metrics_under(protocol)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from poise_git.archive.entries import Claim, Estimate
+from poise_git.archive.entries import Claim, Estimate, Violation
 
 
 class Direction(StrEnum):
@@ -45,7 +45,8 @@ class Evidence:
 
     `differences` cover the utility ("utility"), every metric of y, and the dynamics (means and last values of the
     trajectory's series: "entropy", "valid_rate", ...), first against the parent, then against the root if that is
-    another candidate. `runs` is the number of paired seeds. `warnings` are conspicuous dynamics in words.
+    another candidate. `runs` is the number of paired seeds. `warnings` are conspicuous dynamics in words, `violations`
+    the constraints of the objective that it breaks.
     """
 
     candidate: str
@@ -57,6 +58,7 @@ class Evidence:
     claims: tuple[ClaimVerdict, ...]
     warnings: tuple[str, ...]
     dynamics: Mapping[str, tuple[float, float]]
+    violations: tuple[Violation, ...] = ()
 
     def against(self, name: str) -> tuple[Difference, ...]:
         return tuple(difference for difference in self.differences if difference.against == name)

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from poise_git.analysis.evidence import ClaimVerdict, Difference, Direction, Evidence, Verdict
 from poise_git.archive.entries import Claim, Estimate, Run
 from poise_git.search.estimate import Noise, beyond_noise, estimate, paired_difference
-from poise_git.search.utility import LATE, utility
+from poise_git.search.figures import OVERALL, UTILITY, by_regime, late, mean_of_means, of_all_regimes
+from poise_git.search.objective import Objective
 
 # The check whose claims are about what training shows, not about code.
 EFFECT = "effect"
-UTILITY = "utility"
 
 
 def gather_evidence(
@@ -21,7 +21,7 @@ def gather_evidence(
     root: str,
     protocol: str,
     runs: Mapping[str, Sequence[Run]],
-    weights: Mapping[str, float],
+    objective: Objective,
     claims: Sequence[Claim],
     checked: Sequence[ClaimVerdict],
     noise: Noise | None = None,
@@ -31,10 +31,14 @@ def gather_evidence(
     Claims about effects are decided here, against the parent and by 95% intervals; the verdicts on all others are
     taken from `checked`, made before training. `noise` is what is known beforehand of differences in U.
     """
-    own = figures(runs[candidate], weights)
+    figures = {name: objective.figures(rows) for name, rows in runs.items()}
+    if objective.is_overall:
+        for table in figures.values():
+            table.pop(OVERALL, None)
+    own = figures[candidate]
     differences = []
     for other in dict.fromkeys((parent, root)):
-        against = figures(runs[other], weights)
+        against = figures[other]
         for figure in own:
             if figure not in against:
                 continue
@@ -55,47 +59,9 @@ def gather_evidence(
             *(_effect(claim, parent, differences) for claim in claims if claim.check == EFFECT),
         ),
         warnings=(*_inert(parent, differences), *_warnings(runs[candidate])),
-        dynamics=_dynamics(_of_all_regimes(runs[candidate])),
+        dynamics=_dynamics(of_all_regimes(runs[candidate])),
+        violations=objective.violations(own, figures[root]),
     )
-
-
-def figures(runs: Sequence[Run], weights: Mapping[str, float]) -> dict[str, dict[int, float]]:
-    """Every figure of a set of runs, by seed: "utility", the metrics, final details and the series' means.
-
-    A detail is the mean over suites of the suite's figure ("pass@8", "mean_length"); a series is called by its name,
-    and is the mean over the regimes that it was recorded in. What a metric is called like is the metric.
-    """
-    table: dict[str, dict[int, float]] = {UTILITY: {run.seed: utility(run.values, weights) for run in runs}}
-    for run in runs:
-        for metric, value in run.values.items():
-            table.setdefault(metric, {})[run.seed] = value
-        names = dict.fromkeys(name for suite in run.details.values() for name in suite if name not in run.values)
-        for name in names:
-            values = [suite[name] for suite in run.details.values() if name in suite]
-            table.setdefault(name, {})[run.seed] = math.fsum(values) / len(values)
-        for name, rows in _of_all_regimes([run]).items():
-            if name not in names and name not in run.values:
-                table.setdefault(name, {})[run.seed] = _mean_of_means(rows)
-    return table
-
-
-def _by_regime(runs: Sequence[Run]) -> dict[str, dict[str, list[Sequence[float]]]]:
-    """Regime -> what was recorded -> a series of each run; a backend's series are called "name" or "regime/name"."""
-    table: dict[str, dict[str, list[Sequence[float]]]] = {}
-    for run in runs:
-        for name, series in run.series.items():
-            regime, _, figure = name.rpartition("/")
-            if series:
-                table.setdefault(regime, {}).setdefault(figure, []).append(series)
-    return table
-
-
-def _of_all_regimes(runs: Sequence[Run]) -> dict[str, list[Sequence[float]]]:
-    together: dict[str, list[Sequence[float]]] = {}
-    for recorded in _by_regime(runs).values():
-        for figure, rows in recorded.items():
-            together.setdefault(figure, []).extend(rows)
-    return together
 
 
 def _direction(difference: Estimate) -> Direction:
@@ -126,21 +92,14 @@ def _inert(parent: str, differences: Sequence[Difference]) -> tuple[str, ...]:
 
 def _dynamics(recorded: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, tuple[float, float]]:
     """Of each series the mean over training and over its last fifth, averaged over runs and regimes."""
-    return {
-        name: (_mean_of_means(rows), _mean_of_means([values[-max(1, int(len(values) * LATE)) :] for values in rows]))
-        for name, rows in recorded.items()
-    }
-
-
-def _mean_of_means(rows: Sequence[Sequence[float]]) -> float:
-    return math.fsum(math.fsum(row) / len(row) for row in rows) / len(rows)
+    return {name: (mean_of_means(rows), mean_of_means(map(late, rows))) for name, rows in recorded.items()}
 
 
 def _warnings(runs: Sequence[Run]) -> tuple[str, ...]:
     """Conspicuous dynamics, in words, regime by regime."""
     return tuple(
         f"{warning} (regime {regime})" if regime else warning
-        for regime, recorded in _by_regime(runs).items()
+        for regime, recorded in by_regime(runs).items()
         for warning in _warnings_of(recorded)
     )
 

@@ -234,12 +234,34 @@ class Call:
 
 
 @dataclass(frozen=True)
+class Violation:
+    """A constraint of the objective that a candidate breaks: what is bounded, how, and how far beyond that it is."""
+
+    metric: str
+    bound: str
+    excess: Estimate
+
+    @property
+    def constraint(self) -> str:
+        return f"{self.metric} {self.bound}"
+
+    def to_data(self) -> dict[str, Any]:
+        return {"metric": self.metric, "bound": self.bound, "excess": self.excess.to_data()}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Violation:
+        return cls(str(data["metric"]), str(data["bound"]), Estimate.from_data(data["excess"]))
+
+
+@dataclass(frozen=True)
 class Metrics:
     """y: what is known of a candidate's quality under one protocol, or why nothing is.
 
     `utility` is U(y); `gain` is the mean difference from the root, paired by seed (None for the root itself);
     `values` holds one estimate per metric, `details` the further figures per suite, `dynamics` what training was like
-    towards its end (series -> mean over seeds and regimes). `calls` is the ledger: what the agent's calls cost.
+    towards its end (series -> mean over seeds and regimes). `objective` is the fingerprint of what U was computed by
+    ("" where nobody wrote it down), `violations` the constraints it breaks. `calls` is the ledger: what the agent's
+    calls cost.
     For a failed candidate `stage` and `reason` say what happened, and the rest is empty.
     """
 
@@ -252,6 +274,8 @@ class Metrics:
     dynamics: Mapping[str, float] = field(default_factory=dict)
     seeds: tuple[int, ...] = ()
     cpu_seconds: float = 0.0
+    objective: str = ""
+    violations: tuple[Violation, ...] = ()
     stage: str = ""
     reason: str = ""
     calls: tuple[Call, ...] = ()
@@ -262,11 +286,14 @@ class Metrics:
 
     def _figures(self) -> dict[str, Any]:
         data: dict[str, Any] = {"version": SCHEMA_VERSION, "status": str(self.status), "protocol": self.protocol}
+        if self.objective:
+            data["objective"] = self.objective
         if self.status is Status.FAILED:
             return data | {"stage": self.stage, "reason": self.reason}
         return data | {
             "utility": self.utility and self.utility.to_data(),
             "gain": self.gain and self.gain.to_data(),
+            "violations": [violation.to_data() for violation in self.violations],
             "values": {name: estimate.to_data() for name, estimate in self.values.items()},
             "details": {
                 suite: {name: estimate.to_data() for name, estimate in figures.items()}
@@ -292,6 +319,8 @@ class Metrics:
             dynamics={name: float(value) for name, value in (data.get("dynamics") or {}).items()},
             seeds=tuple(data.get("seeds") or ()),
             cpu_seconds=float(data.get("cpu_seconds") or 0.0),
+            objective=str(data.get("objective") or ""),
+            violations=tuple(Violation.from_data(violation) for violation in data.get("violations") or ()),
             stage=str(data.get("stage") or ""),
             reason=str(data.get("reason") or ""),
             calls=tuple(Call.from_data(call) for call in data.get("calls") or ()),

@@ -184,13 +184,17 @@ def format_evidence(name: str, metrics: Metrics) -> str:
 
 
 def result_line(metrics: Metrics) -> str:
-    """The result in a few words: `U 0.752 ± 0.009, +0.021 vs grpo` or `failed at numeric: loss is NaN`."""
+    """The result in a few words: `U 0.752 ± 0.009, +0.021 vs grpo` or `failed at numeric: loss is NaN`.
+
+    What breaks a constraint says so: `U 0.752 ± 0.009, +0.021 vs grpo, violates mean_length at most 12`.
+    """
     if metrics.status is Status.FAILED:
         return f"failed at {one_line(metrics.stage)}: {shorten(one_line(metrics.reason), SUBJECT_LENGTH)}"
     if metrics.utility is None:
         return str(metrics.status)
     gain = f", {metrics.gain.value:+.3f} vs {ROOT}" if metrics.gain else ""
-    return f"U {_with_error(metrics.utility)}{gain}"
+    violated = "".join(f", violates {one_line(violation.constraint)}" for violation in metrics.violations)
+    return f"U {_with_error(metrics.utility)}{gain}{violated}"
 
 
 def _with_error(estimate: Estimate) -> str:

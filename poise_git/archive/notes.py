@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from poise_git.archive.entries import SCHEMA_VERSION, Estimate, Metrics, Reflection, Run, Status
+from poise_git.archive.entries import SCHEMA_VERSION, Estimate, Metrics, Reflection, Run, Status, Violation
 from poise_git.archive.messages import one_line, shorten
 
 DIGITS = 6
@@ -80,6 +80,10 @@ def metrics_line(metrics: Metrics, at: float) -> str:
         }
         if metrics.dynamics:
             data["dynamics"] = {name: _round(value) for name, value in metrics.dynamics.items()}
+        if metrics.violations:
+            data["violations"] = [[each.metric, each.bound, _numbers(each.excess)] for each in metrics.violations]
+    if metrics.objective:
+        data["objective"] = metrics.objective
     return _line(data, at)
 
 
@@ -104,6 +108,11 @@ def _metrics(data: Mapping[str, Any]) -> Metrics:
         seeds=tuple(data.get("seeds", ())),
         cpu_seconds=float(data.get("cpu", 0.0)),
         dynamics={name: float(value) for name, value in (data.get("dynamics") or {}).items()},
+        objective=str(data.get("objective", "")),
+        violations=tuple(
+            Violation(str(metric), str(bound), Estimate(*excess))
+            for metric, bound, excess in data.get("violations", ())
+        ),
         stage=str(data.get("stage", "")),
         reason=str(data.get("reason", "")),
     )

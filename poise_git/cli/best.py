@@ -32,7 +32,11 @@ def command(path: bool, protocol: str | None, as_json: bool) -> None:
     elif as_json:
         print_json(
             candidate_data(candidate, experiment.protocol.hash)
-            | {"path": [node.name for node in line], "confirmation": confirmation.to_data() if confirmation else None}
+            | {
+                "path": [node.name for node in line],
+                "confirmation": confirmation.to_data() if confirmation else None,
+                "violated": [violation.to_data() for violation in experiment.confirmed_violations(candidate.name)],
+            }
         )
     else:
         evaluated = len(experiment.evaluated(genealogy)) - 1

@@ -26,7 +26,7 @@ def command(
     Trains both on the protocol's confirmation seeds, which selection never sees.
     """
     from poise_git.archive.entries import ROOT, Status
-    from poise_git.cli.render import estimate_text, interval_text
+    from poise_git.cli.render import estimate_text, interval_text, violation_text
     from poise_git.cli.searching import open_step
     from poise_git.errors import PoiseError, UsageError
     from poise_git.experiment import Experiment
@@ -46,9 +46,11 @@ def command(
         gain = search.confirm(candidate.name)
     if gain is None:
         raise PoiseError(f"{candidate.name} or {ROOT} failed on a fresh seed, so nothing is confirmed; try again")
-    confirmed = gain.value > 0 and beyond_noise(gain)
+    violated = experiment.confirmed_violations(candidate.name)
+    confirmed = gain.value > 0 and beyond_noise(gain) and not violated
     if as_json:
-        print_json({"name": candidate.name, "gain": gain.to_data(), "confirmed": confirmed})
+        violations = [violation.to_data() for violation in violated]
+        print_json({"name": candidate.name, "gain": gain.to_data(), "confirmed": confirmed, "violated": violations})
     else:
-        verdict = "confirmed" if confirmed else "not confirmed"
+        verdict = ", ".join(["confirmed" if confirmed else "not confirmed", *map(violation_text, violated)])
         click.echo(f"{candidate.name}: {estimate_text(gain, signed=True)} vs {ROOT}{interval_text(gain)}: {verdict}")

@@ -17,9 +17,10 @@ from rich.table import Table
 from rich.text import Text
 
 from poise_git import events
-from poise_git.archive.entries import ROOT
+from poise_git.archive.entries import ROOT, Metrics
 from poise_git.cli.render import estimate_text, gain_text, sparkline
 from poise_git.experiment import Experiment
+from poise_git.search.nodes import standing
 
 
 def line_of(event: events.Event) -> str | None:
@@ -43,7 +44,8 @@ def line_of(event: events.Event) -> str | None:
             return f"  {name} off {parent} skipped: {reason}"
         case events.CandidateEvaluated(name, metrics, _):
             gain = gain_text(metrics)
-            return f"  {name}: U {estimate_text(metrics.utility)}" + (f", {gain} vs {ROOT}" if gain else "")
+            parts = [f"U {estimate_text(metrics.utility)}", *([f"{gain} vs {ROOT}"] if gain else [])]
+            return f"  {name}: " + ", ".join([*parts, *(f"violates {each.constraint}" for each in metrics.violations)])
         case events.CandidateFailed(name, stage, reason):
             return f"  {name}: failed at {stage}: {reason}"
         case events.Confirmed(name, gain):
@@ -71,24 +73,20 @@ class _Worker:
 @dataclass(frozen=True)
 class Start:
     """Where a search stands when its display begins: candidates to reach, seeds a candidate, runs of a confirmation,
-    evaluated so far, and the best of them as (name, U, gain in words)."""
+    evaluated so far, and the best of them with its metrics."""
 
     goal: int | None
     seeds: int
     confirmation_runs: int = 0
     evaluated: int = 0
-    best: tuple[str, float, str] | None = None
+    best: tuple[str, Metrics] | None = None
 
     @classmethod
     def of(cls, experiment: Experiment, goal: int | None) -> Start:
         found = experiment.evaluated()
         leader = max(
-            (
-                (name, metrics.utility.value, gain_text(metrics))
-                for name, (_, metrics) in found.items()
-                if metrics.utility
-            ),
-            key=lambda entry: entry[1],
+            ((name, metrics) for name, (_, metrics) in found.items()),
+            key=lambda entry: standing(entry[1]),
             default=None,
         )
         protocol = experiment.protocol
@@ -138,8 +136,8 @@ class Display:
                     self.confirmation_runs = max(self.confirmation_runs - 1, 0)
             case events.CandidateEvaluated(name, metrics, evaluated):
                 self.evaluated = evaluated
-                if metrics.utility and (self.best is None or metrics.utility.value > self.best[1]):
-                    self.best = (name, metrics.utility.value, gain_text(metrics))
+                if self.best is None or standing(metrics) > standing(self.best[1]):
+                    self.best = (name, metrics)
             case events.CandidateFailed(name, _, _):
                 self.failed.add(name)
                 for key in [key for key in self.workers if key[0] == name]:
@@ -163,7 +161,8 @@ class Display:
         elapsed = time.monotonic() - self.started
         parts = [self.round or "preparing", f"{self.evaluated}/{self.goal or '∞'} candidates"]
         if self.best:
-            name, value, gain = self.best
+            name, metrics = self.best
+            value, gain = standing(metrics)[1], gain_text(metrics)
             parts.append(f"best {name} U {value:.4f}" + (f" ({gain})" if gain else ""))
         parts.append(f"{_clock(elapsed)} elapsed")
         if self.goal and self.runs_ended:

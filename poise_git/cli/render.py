@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from poise_git.archive.entries import ROOT, Candidate, Estimate, Metrics, Status
+from poise_git.archive.entries import ROOT, Candidate, Estimate, Metrics, Status, Violation
 from poise_git.archive.genealogy import Genealogy
 from poise_git.search.estimate import beyond_noise, half_width
 
@@ -43,8 +43,18 @@ def score_text(candidate: Candidate, protocol: str) -> str:
         return f"not evaluated under this protocol (only {elsewhere})" if elsewhere else "pending"
     if metrics.status is Status.FAILED:
         return f"failed at {metrics.stage}: {metrics.reason}"
+    return "  ".join([result_text(metrics), *(f"violates {each.constraint}" for each in metrics.violations)])
+
+
+def result_text(metrics: Metrics) -> str:
+    """`U 0.1234 ± 0.0056  +0.0123 ± 0.0034 * vs grpo`."""
     gain = gain_text(metrics)
     return f"U {estimate_text(metrics.utility)}" + (f"  {gain} vs {ROOT}" if gain else "")
+
+
+def violation_text(violation: Violation) -> str:
+    """`violates mean_length at most 12, by 1.2000 ± 0.1000`."""
+    return f"violates {violation.constraint}, by {estimate_text(violation.excess)}"
 
 
 def tree_lines(genealogy: Genealogy, protocol: str, *, mark: str | None = None) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from poise_git.archive.entries import ROOT
-from poise_git.cli.render import candidate_data, estimate_text, interval_text, tree_lines
+from poise_git.cli.render import candidate_data, estimate_text, interval_text, tree_lines, violation_text
 from poise_git.experiment import Experiment
 from poise_git.loop import Ended
 from poise_git.search.estimate import beyond_noise
@@ -43,22 +43,28 @@ def program_name() -> str:
 
 def verdict_lines(experiment: Experiment, ended: Ended) -> list[str]:
     """What may be said of the winner: selection flatters it, so fresh seeds decide."""
-    if ended.best == ROOT:
-        return [f"no candidate is better than {ROOT} after {ended.evaluated} were evaluated"]
     metrics = experiment.evaluated()[ended.best][1]
+    violated = [f"  {violation_text(violation)}" for violation in metrics.violations]
+    if violated:
+        violated.append("  no candidate keeps every constraint of the objective")
+    if ended.best == ROOT:
+        return [f"no candidate is better than {ROOT} after {ended.evaluated} were evaluated", *violated]
     seeds = len(experiment.protocol.seeds)
     lines = [
         f"best: {ended.best}  U {estimate_text(metrics.utility)}",
         f"  on the search's {seeds} seeds: {estimate_text(metrics.gain, signed=True)} vs {ROOT}"
         f" (chosen among {ended.evaluated}, so this figure flatters it)",
+        *violated,
     ]
     gain = ended.confirmation
     if gain is None:
         if not experiment.protocol.confirmation_seeds:
             return [*lines, "  not confirmed: the protocol names no confirmation_seeds"]
         return [*lines, f"  not confirmed: it has not run on all fresh seeds; poise-git confirm {ended.best}"]
-    better = beyond_noise(gain) and gain.value > 0
     lines.append(f"  on {gain.n} fresh seeds: {estimate_text(gain, signed=True)} vs {ROOT}{interval_text(gain)}")
+    if fresh := experiment.confirmed_violations(ended.best):
+        return [*lines, *(f"  not confirmed: on fresh seeds it {violation_text(violation)}" for violation in fresh)]
+    better = beyond_noise(gain) and gain.value > 0
     return [
         *lines,
         f"  confirmed: better than {ROOT}" if better else f"  not confirmed: no better than {ROOT}, or noise",
@@ -68,10 +74,12 @@ def verdict_lines(experiment: Experiment, ended: Ended) -> list[str]:
 def result_document(experiment: Experiment, ended: Ended) -> dict[str, Any]:
     candidate = experiment.archive.genealogy().by_name[ended.best]
     gain = ended.confirmation
+    violated = experiment.confirmed_violations(ended.best)
     return {
         "best": candidate_data(candidate, experiment.protocol.hash),
         "confirmation": gain.to_data() if gain else None,
-        "confirmed": bool(gain and gain.value > 0 and beyond_noise(gain)),
+        "confirmed": bool(gain and gain.value > 0 and beyond_noise(gain) and not violated),
+        "violated": [violation.to_data() for violation in violated],
         "evaluated": ended.evaluated,
         "rounds": ended.rounds,
     }

@@ -30,7 +30,7 @@ def command(protocol: str | None, as_json: bool) -> None:
 
     experiment = open_experiment(protocol)
     genealogy, settings = experiment.archive.genealogy(), experiment.settings.search
-    surveyed = survey(genealogy, experiment.protocol.hash)
+    surveyed = survey(genealogy, experiment.protocol.hash, experiment.objective)
     if not surveyed.nodes:
         raise PoiseError("nothing is evaluated yet, so nothing can be a parent; run: poise-git evolve --rounds 1")
     number = len(experiment.archive.rounds()) + 1
@@ -72,6 +72,8 @@ def _choices(selection: Selection) -> list[str]:
 def _in_words(entry: Ranked) -> str:
     found = entry.ingredients
     words = [f"U {entry.node.utility:.4f} ± {entry.node.error:.4f}"]
+    if not entry.node.feasible:
+        words.append("breaks a constraint of the objective")
     if "expected_child" in found:
         words.append(
             f"believed to be {found['expected_utility']:.4f}, its next child {found['expected_child']:.4f} "

@@ -15,7 +15,7 @@ def command(candidate: str, protocol: str | None, regime: str | None, as_json: b
 
     Proposal, metrics with uncertainty, trajectory, reflection.
     """
-    from poise_git.cli.render import candidate_data, score_text, sparkline, table_lines
+    from poise_git.cli.render import candidate_data, score_text, sparkline, table_lines, violation_text
     from poise_git.cli.render import estimate_text as text
     from poise_git.errors import UsageError
 
@@ -60,6 +60,12 @@ def command(candidate: str, protocol: str | None, regime: str | None, as_json: b
             for suite, row in metrics.details.items()
         ]
         click.echo("\n" + "\n".join(table_lines(header, rows)))
+    if metrics:
+        for name, value in metrics.values.items():
+            if name not in metrics.details:
+                click.echo(f"{name} {text(value)}")
+        for violation in metrics.violations:
+            click.echo(violation_text(violation))
     if regimes:
         shown = regime or regimes[0]
         where = f" in regime {shown} (--regime: {', '.join(regimes)})" if shown else ""

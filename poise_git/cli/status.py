@@ -17,7 +17,7 @@ def command(protocol: str | None, as_json: bool) -> None:
     """Where the search stands; what differences it can detect."""
     from poise_git.analysis.resolution import resolution
     from poise_git.archive.entries import ROOT, Status
-    from poise_git.cli.render import estimate_text, gain_text
+    from poise_git.cli.render import score_text
     from poise_git.search.nodes import best
 
     experiment = open_experiment(protocol)
@@ -43,6 +43,7 @@ def command(protocol: str | None, as_json: bool) -> None:
                 "archive": str(experiment.archive.root),
                 "protocol": {"name": experiment.protocol.name, "hash": hash_, "seeds": list(experiment.protocol.seeds)},
                 "directive": experiment.directive,
+                "objective": experiment.objective.to_data(),
                 "rounds": rounds,
                 "candidates": {str(status): count for status, count in counts.items()},
                 "best": leader[0].name if leader else None,
@@ -57,14 +58,11 @@ def command(protocol: str | None, as_json: bool) -> None:
     )
     if experiment.directive:
         click.echo(f"directive   {experiment.directive}")
+    click.echo(f"objective   {experiment.objective.description}")
     click.echo(f"rounds      {rounds}")
     click.echo("candidates  " + ", ".join(f"{count} {status}" for status, count in counts.items()))
     if leader:
-        gain = gain_text(leader[1])
-        click.echo(
-            f"best        {leader[0].name}  U {estimate_text(leader[1].utility)}"
-            + (f"  {gain} vs {ROOT}" if gain else "")
-        )
+        click.echo(f"best        {leader[0].name}  {score_text(leader[0], hash_)}")
     if found:
         click.echo("resolution  " + "\n            ".join(_resolution_lines(found, experiment.protocol.name)))
     else:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from poise_git.search.figures import RESERVED
 from poise_git.settings import StrictModel, load_settings
 
 HASH_LENGTH = 12
@@ -54,6 +55,8 @@ class Protocol(StrictModel):
             raise ValueError("seeds and confirmation_seeds must all be different")
         if sum(self.suites.values()) <= 0:
             raise ValueError("the weights of the suites must sum to something positive")
+        if taken := RESERVED & self.suites.keys():
+            raise ValueError(f"suites: {min(taken)} is what is computed from the suites; choose another name")
         return self
 
     @property

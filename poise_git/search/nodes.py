@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from poise_git.archive.entries import Candidate, Metrics, Status
 from poise_git.archive.genealogy import Genealogy
 from poise_git.errors import ArchiveError
+from poise_git.search.objective import Objective
 from poise_git.search.policies.interface import Node, Survey
 
 # An interval of 95% reaches so many standard errors to either side.
@@ -24,8 +25,10 @@ def evaluated(genealogy: Genealogy, protocol: str) -> dict[str, tuple[Candidate,
     }
 
 
-def survey(genealogy: Genealogy, protocol: str, remaining: int | None = None) -> Survey:
+def survey(genealogy: Genealogy, protocol: str, objective: Objective, remaining: int | None = None) -> Survey:
     """Every evaluated candidate as a node; `remaining` is how many evaluations are left, where that is known.
+
+    The metrics are those of the root: the protocol's suites, and what else the objective counts.
 
     Raises:
         ArchiveError: a figure of a candidate is not finite, or it lacks a metric that the root has.
@@ -51,13 +54,14 @@ def survey(genealogy: Genealogy, protocol: str, remaining: int | None = None) ->
                 parents=candidate.parents,
                 utility=utility.value,
                 error=errors[name],
-                metrics=tuple(metrics.values[metric].value for metric in names),
+                metrics=tuple(objective.orientation(metric) * metrics.values[metric].value for metric in names),
                 metric_errors=tuple(metrics.values[metric].se or 0.0 for metric in names),
                 dynamics=tuple(metrics.dynamics.values()),
                 mechanisms=words[name],
                 text=f"{candidate.mechanism} {candidate.hypothesis}",
                 depth=depths[name],
                 seeds=utility.n,
+                feasible=not metrics.violations,
             )
         )
     children = {name: len(genealogy.children(name)) for name in found}
@@ -102,11 +106,13 @@ def mechanism_words(genealogy: Genealogy, candidate: Candidate) -> frozenset[str
 
 
 def best(genealogy: Genealogy, protocol: str) -> tuple[Candidate, Metrics] | None:
-    """The evaluated candidate with the largest utility; every candidate has run on the same seeds."""
-    found = evaluated(genealogy, protocol)
-    if not found:
-        return None
-    return max(found.values(), key=lambda pair: pair[1].utility.value if pair[1].utility else float("-inf"))
+    """The evaluated candidate that stands highest; every candidate has run on the same seeds."""
+    return max(evaluated(genealogy, protocol).values(), key=lambda pair: standing(pair[1]), default=None)
+
+
+def standing(metrics: Metrics) -> tuple[bool, float]:
+    """What candidates are ordered by: those that keep every constraint above all others, then by utility."""
+    return not metrics.violations, metrics.utility.value if metrics.utility else float("-inf")
 
 
 def gains_over_parent(genealogy: Genealogy, protocol: str) -> Mapping[str, float]:

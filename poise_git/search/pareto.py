@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 # Fronts are sorted among so many nodes with the best utility and the best of each metric; the rest stand behind them.
 SORTED = 1000
@@ -13,7 +14,7 @@ SORTED = 1000
 BEYOND_NOISE = 1.96
 
 
-def pareto_term(metrics: Vector, errors: Vector, utilities: Vector) -> tuple[Vector, Vector]:
+def pareto_term(metrics: Vector, errors: Vector, utilities: Vector, feasible: Mask) -> tuple[Vector, Vector]:
     """U_pareto in [0, 1] and the rank of each node's front, 0 the best; (n,) each.
 
     Rank r is worth 1 / (1 + r) for the least crowded node of its front, down to 1 / (2 + r) for the most crowded one
@@ -22,14 +23,15 @@ def pareto_term(metrics: Vector, errors: Vector, utilities: Vector) -> tuple[Vec
     Args:
         metrics, errors: (n, m), errors are standard errors.
         utilities: (n,), which decide whose fronts are sorted where there are many nodes.
+        feasible: (n,), who keeps the constraints.
     """
     n, width = metrics.shape
     candidates = np.arange(n)
     if n > SORTED:
-        leading = [np.argsort(-utilities, kind="stable")[: SORTED // 2]]
-        leading += [np.argsort(-metrics[:, column], kind="stable")[: SORTED // (2 * width)] for column in range(width)]
+        leading = [np.lexsort((-utilities, ~feasible))[: SORTED // 2]]
+        leading += [np.lexsort((-metrics[:, column], ~feasible))[: SORTED // (2 * width)] for column in range(width)]
         candidates = np.unique(np.concatenate(leading))
-    sorted_ranks = front_ranks(metrics[candidates], errors[candidates])
+    sorted_ranks = front_ranks(metrics[candidates], errors[candidates], feasible[candidates])
     ranks = np.full(n, float(sorted_ranks.max() + 1))
     ranks[candidates] = sorted_ranks
     value = 1.0 / (2.0 + ranks)
@@ -40,11 +42,12 @@ def pareto_term(metrics: Vector, errors: Vector, utilities: Vector) -> tuple[Vec
     return value, ranks
 
 
-def front_ranks(metrics: Vector, errors: Vector) -> NDArray[np.int64]:
+def front_ranks(metrics: Vector, errors: Vector, feasible: Mask) -> NDArray[np.int64]:
     """The front of each node (n,): 0 for those that nobody dominates, 1 for those that only rank 0 does, and so on.
 
     One dominates another where it is nowhere worse and somewhere better by more than noise, so that a difference that
-    the seeds may have made up puts nobody behind.
+    the seeds may have made up puts nobody behind. Who keeps the constraints dominates whoever does not (Deb et al.
+    2002, section VI; those that do not are compared by their metrics, because violations have no common unit).
     """
     n, width = metrics.shape
     no_worse = np.ones((n, n), dtype=bool)
@@ -54,7 +57,7 @@ def front_ranks(metrics: Vector, errors: Vector) -> NDArray[np.int64]:
         noise = BEYOND_NOISE * np.hypot(errors[:, None, column], errors[None, :, column])
         no_worse &= difference >= 0
         better |= difference > noise
-    dominates = no_worse & better
+    dominates = np.where(feasible[:, None] == feasible[None], no_worse & better, feasible[:, None])
     ranks = np.zeros(n, dtype=np.int64)
     left = np.ones(n, dtype=bool)
     rank = 0

@@ -8,10 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 # The share of nodes at the lower end that all count as 0: one that has diverged must not flatten the rest.
 FLOOR_SHARE = 0.1
 NEIGHBOURS = 5
+# U_perf of the worst that keeps the constraints of the objective, and of the best that does not, where there are both.
+FEASIBLE_FROM = 0.25
+INFEASIBLE_UP_TO = 0.2
 # Distances are taken to so many of the newest nodes, the node's own generation and those it competes with.
 COMPARED = 512
 
@@ -25,8 +29,21 @@ def scaled(values: Vector, low: float | None = None) -> Vector:
     return np.clip((values - least) / span, 0.0, 1.0)
 
 
-def performance_term(utilities: Vector) -> Vector:
-    """U_perf: utilities scaled from their lowest decile to their largest."""
+def performance_term(utilities: Vector, feasible: Mask | None = None) -> Vector:
+    """U_perf: utilities scaled from their lowest decile to their largest.
+
+    What breaks a constraint stands below whatever keeps them all (`feasible`; None: everybody does): each kind is
+    scaled on its own.
+    """
+    if feasible is None or not feasible.any() or feasible.all():
+        return _by_decile(utilities)
+    value = np.zeros(len(utilities))
+    value[feasible] = FEASIBLE_FROM + (1.0 - FEASIBLE_FROM) * _by_decile(utilities[feasible])
+    value[~feasible] = INFEASIBLE_UP_TO * _by_decile(utilities[~feasible])
+    return value
+
+
+def _by_decile(utilities: Vector) -> Vector:
     return scaled(utilities, float(np.quantile(utilities, FLOOR_SHARE)) if len(utilities) > NEIGHBOURS else None)
 
 

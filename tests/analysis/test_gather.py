@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 
 from poise_git.analysis.evidence import Direction, Evidence, Verdict
-from poise_git.analysis.gather import figures, gather_evidence
+from poise_git.analysis.gather import gather_evidence
 from poise_git.archive.entries import Claim, Run
+from poise_git.search.figures import figures
+from poise_git.search.objective import Objective
 
 CALM = (1.0, 1.0, 1.0, 1.0, 1.0)
 COLLAPSING = (1.0, 0.5, 0.2, 0.05, 0.01)
@@ -33,11 +35,11 @@ def run_in_regimes(
     return replace(run(seed, value), series=series)
 
 
-WEIGHTS = {"s1": 0.5, "s2": 0.5}
+SUITES = {"s1": 0.5, "s2": 0.5}
 
 
 def gather(own: list[Run], parent: list[Run], root: list[Run], *claims: Claim) -> Evidence:
-    return gather_evidence("c", "p", "grpo", "h", {"c": own, "p": parent, "grpo": root}, WEIGHTS, claims, ())
+    return gather_evidence("c", "p", "grpo", "h", {"c": own, "p": parent, "grpo": root}, Objective(SUITES), claims, ())
 
 
 def test_differences_are_paired_and_judged_against_parent_and_root() -> None:
@@ -90,7 +92,7 @@ def test_a_series_is_the_mean_over_regimes_and_claims_call_it_by_its_name() -> N
     calm = [run_in_regimes(seed, 0.1) for seed in range(2)]
     collapsed = [run_in_regimes(seed, 0.2, second=COLLAPSING) for seed in range(2)]
     mean = sum(COLLAPSING[:4]) / 4
-    assert figures(collapsed, WEIGHTS)["entropy"] == {seed: pytest.approx((1.0 + mean) / 2) for seed in range(2)}
+    assert figures(collapsed, SUITES)["entropy"] == {seed: pytest.approx((1.0 + mean) / 2) for seed in range(2)}
     down = Claim("entropy falls", "effect", {"figure": "entropy", "direction": "down"})
     evidence = gather(collapsed, calm, calm, down)
     assert evidence.claims[0].verdict is Verdict.HELD
@@ -107,14 +109,14 @@ def test_a_metric_is_not_overwritten_by_a_figure_of_the_same_name() -> None:
     )
     found = figures([named], {"entropy": 0.5, "chain-2": 0.5})
     assert {name: by_seed[0] for name, by_seed in found.items()} == {
-        "utility": 0.35, "entropy": 0.3, "chain-2": 0.4, "pass@8": 0.5, "valid_rate": 0.5,
+        "overall": 0.35, "entropy": 0.3, "chain-2": 0.4, "pass@8": 0.5, "valid_rate": 0.5,
     }  # fmt: skip
 
 
 def test_series_without_regimes_are_their_own_mean() -> None:
     plain = [run(seed, 0.2, entropy=COLLAPSING) for seed in range(2)]
     mean = sum(COLLAPSING) / 5
-    assert figures(plain, WEIGHTS)["entropy"] == {seed: pytest.approx(mean) for seed in range(2)}
+    assert figures(plain, SUITES)["entropy"] == {seed: pytest.approx(mean) for seed in range(2)}
     assert gather(plain, plain, plain).dynamics["entropy"] == pytest.approx((mean, 0.01))
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from poise_git.archive.entries import Claim, Estimate, Metrics, Status
+from poise_git.archive.entries import Claim, Estimate, Metrics, Status, Violation
 from poise_git.archive.messages import describe, format_candidate, format_evidence, parse_candidate, shorten, tidy
 
 from .conftest import make_metrics, make_proposal
@@ -157,6 +157,10 @@ def test_what_cherry_pick_and_sign_off_append_does_no_harm() -> None:
         (make_metrics(), "evidence(x): U 0.752 ± 0.009, +0.021 vs grpo"),
         (make_metrics(gain=Estimate(-0.5, None, 1)), "evidence(x): U 0.752 ± 0.009, -0.500 vs grpo"),
         (make_metrics(gain=None, utility=Estimate(0.7, None, 1)), "evidence(x): U 0.700 (n = 1)"),
+        (
+            make_metrics(gain=None, violations=(Violation("length", "at most 12", Estimate(1.0, None, 1)),)),
+            "evidence(x): U 0.752 ± 0.009, violates length at most 12",
+        ),
         (
             Metrics(Status.FAILED, "p", stage="numeric", reason="loss is\nNaN"),
             "evidence(x): failed at numeric: loss is NaN",

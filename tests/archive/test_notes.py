@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poise_git.archive import Archive
-from poise_git.archive.entries import Estimate, Metrics, Run, Status
+from poise_git.archive.entries import Estimate, Metrics, Run, Status, Violation
 from poise_git.archive.notes import (
     append,
     latest_metrics,
@@ -103,6 +103,26 @@ def test_a_note_is_found_at_any_depth_and_moves_to_ours_when_it_grows(archive: A
     assert archive.runs("x") == (make_run(0), make_run(1))
     assert git("ls-tree", "-r", "--name-only", TRAJECTORY_NOTES).split() == [note_paths(commit)[1]]
     assert len(git("notes", "--ref=poise/trajectory", "show", commit).splitlines()) == 2
+
+
+def test_the_objective_and_what_breaks_it_are_read_back() -> None:
+    broken = (
+        Violation("mean_length", "at most 12", Estimate(1.5, None, 1)),
+        Violation("overall", "at least grpo's", Estimate(0.25, 0.125, 4, 0.5)),
+    )
+    metrics = make_metrics(0.5, objective="0123456789ab", violations=broken, details={})
+    assert latest_metrics(metrics_line(metrics, 1.0)) == {PROTOCOL: metrics}
+    assert Metrics.from_data(metrics.to_data()) == metrics
+    failed = Metrics(Status.FAILED, PROTOCOL, objective="0123456789ab", stage="objective", reason="no length")
+    assert latest_metrics(metrics_line(failed, 1.0)) == {PROTOCOL: failed}
+    assert Metrics.from_data(failed.to_data()) == failed
+
+
+def test_entries_from_before_there_were_constraints_break_none() -> None:
+    line = '{"U":[0.5,0.01,4],"gain":null,"y":{},"status":"evaluated","protocol":"p","seeds":[0],"at":1.0,"v":1}'
+    found = latest_metrics(line)["p"]
+    assert (found.objective, found.violations) == ("", ())
+    assert Metrics.from_data({"status": "evaluated", "protocol": "p"}).violations == ()
 
 
 def test_notes_keep_figures_when_they_are_undefined() -> None:

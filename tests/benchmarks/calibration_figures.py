@@ -12,7 +12,7 @@ from calibration_runs import Record
 from resolution_statistics import Table, differences_from, fit_noise
 
 from poise_git.search.estimate import Noise
-from poise_git.search.utility import utility
+from poise_git.search.figures import overall
 
 UTILITY = "U"
 
@@ -104,7 +104,7 @@ class Calibration:
 
     def _combined(self, values: Mapping[str, float], figure: str) -> float:
         if figure == UTILITY:
-            return utility(values, self.weights)
+            return overall(values, self.weights)
         return values[figure]
 
     def _table(self, figure: Callable[[Record], float], names: Sequence[str] | None) -> Table:

@@ -156,8 +156,8 @@ def export(place: Path, file: Path = DATA) -> None:
     from poise_git.archive import Archive
     from poise_git.archive.entries import Status
     from poise_git.pipeline.protocol import load_protocol
+    from poise_git.search.figures import late_dynamics, overall
     from poise_git.search.nodes import evaluated, mechanism_words
-    from poise_git.search.utility import late_dynamics, utility
 
     archive = Archive.open(place)
     protocol = load_protocol(str(archive.read_text("main", "protocols/quick.yaml")), "protocols/quick.yaml")
@@ -179,7 +179,7 @@ def export(place: Path, file: Path = DATA) -> None:
             "depth": genealogy.depth(name),
             "mechanisms": sorted(mechanism_words(genealogy, candidate)),
             "text": candidate.mechanism,
-            "U": [round(utility(run.values, protocol.suite_weights), 5) for run in runs],
+            "U": [round(overall(run.values, protocol.suite_weights), 5) for run in runs],
             "y": [[round(run.values[metric], 5) for metric in names] for run in runs],
             "dynamics": [float(f"{value:.3g}") for value in late_dynamics(runs).values()],
         }

@@ -25,7 +25,7 @@ from poise_git.pipeline.backends.testbed.settings import parse_settings
 from poise_git.pipeline.interface import Progress
 from poise_git.pipeline.protocol import Protocol, load_protocol
 from poise_git.pipeline.sandbox import Sandbox
-from poise_git.search.utility import utility
+from poise_git.search.figures import overall
 from poise_git.settings import SandboxSettings
 
 
@@ -46,7 +46,7 @@ def train(protocol: Protocol, options: argparse.Namespace) -> None:
 
     def show(record: Record, done: int, of: int) -> None:
         seconds = record.training_seconds + record.evaluation_seconds
-        result = record.failure or f"U {utility(record.values, chosen.suite_weights):.4f}  {seconds:.1f} CPU s"
+        result = record.failure or f"U {overall(record.values, chosen.suite_weights):.4f}  {seconds:.1f} CPU s"
         print(f"{done}/{of} {time.monotonic() - began:.0f} s  {record.algorithm} {record.seed}  {result}", flush=True)
 
     with Sandbox(SandboxSettings()) as sandbox:

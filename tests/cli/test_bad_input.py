@@ -70,7 +70,7 @@ def test_a_directory_with_files(tmp_path: Path) -> None:
         ("  parents: 3", "  parent: 3", "search.parent"),
         ("version: 1", "version: [", "not YAML"),
         ('directive: ""', "directive: 2024-13-45", "not YAML"),
-        ("objective: {}", "objective: {composite: .inf}", "objective.composite"),
+        ("  metrics: {}", "  metrics: {composite: .inf}", "objective.metrics.composite"),
     ],
 )
 @pytest.mark.parametrize("committed", [True, False])
@@ -128,10 +128,22 @@ def test_unknown_names(tiny_archive: Archive) -> None:
         ("search: {gamma: .nan}", "search.gamma"),
         ("search: {policy: best}", "search.policy"),
         ("search: {reserve: 2}", "search.reserve"),
+        ("objective: {metrics: {overall: -1}}", "objective.metrics.overall.weight"),
+        ("objective: {metrics: {overall: 0, composite: {weight: 0}}}", "objective: metrics: at least one weight"),
+        ("objective: {metrics: {overall: {direction: shorter}}}", "objective.metrics.overall.direction"),
+        ("objective: {metrics: {overall: {scale: 0}}}", "objective.metrics.overall.scale"),
+        ("objective: {constraints: [{metric: overall}]}", "objective.constraints.0: needs one bound"),
+        (
+            "objective: {constraints: [{metric: overall, at_least: 0, at_most: 1}]}",
+            "objective.constraints.0: needs one bound",
+        ),
+        ("objective: {constraints: [{metric: overall, at_least: grpo}]}", "objective.constraints.0.at_least: expected"),
+        ("objective: {constraints: [{metric: overall, at_least: .nan}]}", "objective.constraints.0.at_least: expected"),
+        ("objective: {composite: 1}", "objective.composite: unknown field"),
     ],
 )
 @pytest.mark.parametrize("verb", ["select", "evolve"])
-def test_settings_of_selection_that_make_no_sense(verb: str, settings: str, field: str, tiny_archive: Archive) -> None:
+def test_settings_of_a_search_that_make_no_sense(verb: str, settings: str, field: str, tiny_archive: Archive) -> None:
     root = tiny_archive.root
     (root / "poise.yaml").write_text(f"protocol: tiny\n{settings}\n")
     git(root, "commit", "-qm", "settings", "poise.yaml")

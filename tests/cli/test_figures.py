@@ -161,5 +161,5 @@ def test_another_objective_is_not_what_the_protocol_speaks_of(tiny_archive: Arch
     edit_protocol(
         tiny_archive, "backend: testbed\n", "backend: testbed\npaired_deviation: {value: 0.02, freedom: 20}\n"
     )
-    edit_settings(tiny_archive.root, "objective: {}", "objective: {composite: 1}")
+    edit_settings(tiny_archive.root, "  metrics: {}", "  metrics: {composite: 1}")
     assert resolution(tiny_archive) is None

@@ -1,34 +1,30 @@
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 
 from poise_git.archive.entries import Run, Status
-from poise_git.errors import UsageError
-from poise_git.search.utility import objective_weights, summarise, utility
+from poise_git.errors import RunFailed
+from poise_git.search.objective import Objective
+from poise_git.search.utility import MEASURING, summarise
+
+SUITES = {"a": 0.5, "b": 0.5}
 
 
-def run(seed: int, a: float, b: float) -> Run:
-    return Run("h", seed, {"a": a, "b": b}, {"a": {"acc@1": a}, "b": {"acc@1": b}}, {}, (), 2.0)
+def run(seed: int, a: float, b: float, length: float = 10.0) -> Run:
+    details = {"a": {"acc@1": a, "mean_length": length}, "b": {"acc@1": b, "mean_length": length + 2.0}}
+    return Run("h", seed, {"a": a, "b": b}, details, {}, (), 2.0)
 
 
-def test_utility_is_the_weighted_sum() -> None:
-    assert utility({"a": 1.0, "b": 0.5}, {"a": 0.25, "b": 0.75}) == pytest.approx(0.625)
-
-
-def test_objective_replaces_the_suites_weights_and_is_normalised() -> None:
-    suites = {"a": 0.5, "b": 0.5}
-    assert objective_weights(suites, {}) == suites
-    assert objective_weights(suites, {"a": 3.0, "b": 1.0}) == {"a": 0.75, "b": 0.25}
-    with pytest.raises(UsageError, match=r"objective.c: .* it has a, b"):
-        objective_weights(suites, {"c": 1.0})
-    with pytest.raises(UsageError, match="positive"):
-        objective_weights(suites, {"a": 0.0})
+def objective(**data: Any) -> Objective:
+    return Objective.from_data(SUITES, data)
 
 
 def test_gain_is_paired_with_the_root_by_seed() -> None:
-    weights = {"a": 0.5, "b": 0.5}
     runs, root = [run(0, 0.2, 0.4), run(1, 0.6, 0.8)], [run(0, 0.1, 0.3), run(1, 0.5, 0.7)]
-    metrics = summarise("h", runs, root, weights)
+    metrics = summarise("h", runs, root, objective())
     assert metrics.status is Status.EVALUATED
     assert metrics.utility is not None
     assert metrics.utility.value == pytest.approx(0.5)
@@ -36,5 +32,46 @@ def test_gain_is_paired_with_the_root_by_seed() -> None:
     assert metrics.gain.value == pytest.approx(0.1)
     assert metrics.gain.se == pytest.approx(0.0, abs=1e-12)
     assert metrics.values["a"].value == pytest.approx(0.4)
+    assert metrics.values.keys() == {"a", "b"}
     assert metrics.cpu_seconds == 4.0
-    assert summarise("h", root, None, weights).gain is None
+    assert metrics.violations == ()
+    assert summarise("h", root, None, objective()).gain is None
+
+
+def test_what_the_objective_counts_beside_the_suites_is_a_metric_with_its_own_error() -> None:
+    runs, root = [run(0, 0.2, 0.4, 9.0), run(1, 0.6, 0.8, 5.0)], [run(0, 0.1, 0.3), run(1, 0.5, 0.7)]
+    shorter = objective(metrics={"overall": 1, "mean_length": {"weight": 1, "direction": "minimise", "scale": 10}})
+    metrics = summarise("h", runs, root, shorter)
+    assert metrics.values.keys() == {"a", "b", "mean_length"}
+    assert metrics.values["mean_length"].value == pytest.approx(8.0)
+    assert metrics.values["mean_length"].se == pytest.approx(2.0)
+    assert metrics.utility is not None
+    assert metrics.gain is not None
+    assert metrics.utility.value == pytest.approx(0.5 * 0.5 - 0.05 * 8.0)
+    # Seed by seed 0.5 * 0.1 + 0.05 * (1, 5).
+    assert metrics.gain.value == pytest.approx(0.05 + 0.05 * 3.0)
+    assert metrics.gain.se == pytest.approx(0.05 * 2.0)
+    assert metrics.objective == shorter.fingerprint
+
+
+def test_violations_are_part_of_the_metrics_and_the_root_meets_its_own_figures() -> None:
+    bounded = objective(
+        constraints=[{"metric": "overall", "at_least": "root"}, {"metric": "mean_length", "at_most": 5}]
+    )
+    worse = [run(0, 0.1, 0.2), run(1, 0.2, 0.31)]
+    root = [run(0, 0.2, 0.4), run(1, 0.3, 0.5)]
+    assert [each.constraint for each in summarise("h", worse, root, bounded).violations] == [
+        "overall at least grpo's",
+        "mean_length at most 5",
+    ]
+    assert [each.metric for each in summarise("h", root, None, bounded).violations] == ["mean_length"]
+
+
+@pytest.mark.parametrize(
+    "needed", [{"metrics": {"mean_length": 1}}, {"constraints": [{"metric": "mean_length", "at_most": 1}]}]
+)
+def test_a_run_without_a_finite_figure_that_is_needed_is_a_failure_that_names_it(needed: dict[str, Any]) -> None:
+    runs = [run(0, 0.2, 0.4), run(1, 0.2, 0.4, math.nan)]
+    assert summarise("h", runs, None, objective()).utility is not None
+    with pytest.raises(RunFailed, match=f"{MEASURING} failed: .*seed 1.* mean_length"):
+        summarise("h", runs, None, objective(**needed))

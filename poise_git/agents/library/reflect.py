@@ -30,7 +30,7 @@ def reflect(proposal: Proposal, evidence: Evidence) -> Reflection:
 
     `facts` holds `verdict` (better, worse, within noise: utility against the parent), `seeds`, `parent`,
     `against_parent` and `against_root` (figure -> difference, se, direction; the latter empty where the parent is the
-    root), `claims`, `warnings`, `focus` (tags of mechanisms that address the weak spots) and `next`.
+    root), `claims`, `violations`, `warnings`, `focus` (tags of mechanisms that address the weak spots) and `next`.
     """
     utility = _utility(evidence, evidence.parent)
     verdict = VERDICTS[utility.direction] if utility else VERDICTS[Direction.WITHIN_NOISE]
@@ -48,6 +48,7 @@ def reflect(proposal: Proposal, evidence: Evidence) -> Reflection:
             {"statement": entry.claim.statement, "verdict": str(entry.verdict), "because": entry.because}
             for entry in evidence.claims
         ],
+        "violations": [violation.constraint for violation in evidence.violations],
         "warnings": list(evidence.warnings),
         "focus": focus,
         "next": advice,

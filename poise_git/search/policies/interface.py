@@ -17,7 +17,8 @@ class Node:
 
     `error` is the standard error of `utility`; `metrics` are oriented (larger is better), with `metric_errors`;
     `dynamics` are summary figures of training, () where nothing is known; `mechanisms` are words for what the candidate
-    has in it, its ancestors' included; `text` is what its proposal says; `seeds` are the runs behind the estimates.
+    has in it, its ancestors' included; `text` is what its proposal says; `seeds` are the runs behind the estimates;
+    `feasible` is whether it keeps the constraints of the objective.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Node:
     text: str = ""
     depth: int = 0
     seeds: int = 1
+    feasible: bool = True
 
 
 @dataclass(frozen=True)

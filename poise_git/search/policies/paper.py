@@ -41,12 +41,16 @@ class PaperPolicy:
     def select(self, survey: Survey, count: int, seed: int) -> Selection:
         nodes, settings = survey.nodes, self.settings
         utilities = np.array([node.utility for node in nodes])
+        feasible = np.array([node.feasible for node in nodes])
         children = np.array([float(survey.children.get(node.name, 0)) for node in nodes])
         pareto, fronts = pareto_term(
-            np.array([node.metrics for node in nodes]), np.array([node.metric_errors for node in nodes]), utilities
+            np.array([node.metrics for node in nodes]),
+            np.array([node.metric_errors for node in nodes]),
+            utilities,
+            feasible,
         )
         apart = distances([node.mechanisms for node in nodes], [node.dynamics for node in nodes])
-        performance, diversity = performance_term(utilities), diversity_term(apart, children)
+        performance, diversity = performance_term(utilities, feasible), diversity_term(apart, children)
         beta = settings.beta or utility_scale(survey)
         labels = descendant_gain(survey, gamma=settings.gamma, beta=beta, top=settings.top_descendants)
         potential = foretell(survey, labels) if len(labels) >= settings.bayes_after else None

@@ -51,14 +51,18 @@ class TreePolicy:
     def select(self, survey: Survey, count: int, seed: int) -> Selection:
         nodes, settings = survey.nodes, self.settings
         utilities = np.array([node.utility for node in nodes])
+        feasible = np.array([node.feasible for node in nodes])
         children = np.array([float(survey.children.get(node.name, 0)) for node in nodes])
         model = TreeModel(tree_of(survey.first_parents, utilities, [node.error for node in nodes]))
         believed = model.posterior
         pareto, fronts = pareto_term(
-            np.array([node.metrics for node in nodes]), np.array([node.metric_errors for node in nodes]), utilities
+            np.array([node.metrics for node in nodes]),
+            np.array([node.metric_errors for node in nodes]),
+            utilities,
+            feasible,
         )
         apart = distances([node.mechanisms for node in nodes], [node.dynamics for node in nodes])
-        performance, diversity = performance_term(believed.utility), diversity_term(apart, children)
+        performance, diversity = performance_term(believed.utility, feasible), diversity_term(apart, children)
         weights = self.weights
         kappa = KAPPA if settings.kappa is None else settings.kappa
         total = weights.pareto + weights.perf + weights.div + weights.bayes

@@ -1,0 +1,84 @@
+"""Every figure of a run: the metrics of its suites, their mean, further final figures, and what training was like."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from poise_git.archive.entries import Run
+
+# A figure of a set of runs, by its name and the run's seed.
+Figures = Mapping[str, Mapping[int, float]]
+
+OVERALL = "overall"
+UTILITY = "utility"
+# What is computed from the suites: no suite is called so.
+RESERVED = frozenset({OVERALL, UTILITY})
+# The last part of training that late figures of a series are taken over.
+LATE = 0.2
+
+
+def overall(values: Mapping[str, float], suites: Mapping[str, float]) -> float:
+    """The protocol's mean of suites: sum over suites of weight * value; the weights sum to 1."""
+    return sum(weight * values[suite] for suite, weight in suites.items())
+
+
+def figures(runs: Iterable[Run], suites: Mapping[str, float]) -> dict[str, dict[int, float]]:
+    """The metrics, "overall", final details and the series' means, by seed; what is not finite is left out.
+
+    `suites` holds the protocol's weights. A detail is the mean over suites of the suite's figure ("pass@8",
+    "mean_length"); a series is called by its name, and is the mean over the regimes that it was recorded in and the
+    steps that have a value. What a metric is called like is the metric.
+    """
+    table: dict[str, dict[int, float]] = {}
+    for run in runs:
+        found = {**run.values, OVERALL: overall(run.values, suites)}
+        for name in dict.fromkeys(name for suite in run.details.values() for name in suite):
+            values = [suite[name] for suite in run.details.values() if name in suite]
+            found.setdefault(name, math.fsum(values) / len(values))
+        for name, rows in of_all_regimes([run]).items():
+            found.setdefault(name, mean_of_means(rows))
+        for name, value in found.items():
+            if math.isfinite(value):
+                table.setdefault(name, {})[run.seed] = value
+    return table
+
+
+def by_regime(runs: Iterable[Run]) -> dict[str, dict[str, list[Sequence[float]]]]:
+    """Regime -> what was recorded -> a series of each run; a backend's series are called "name" or "regime/name"."""
+    table: dict[str, dict[str, list[Sequence[float]]]] = {}
+    for run in runs:
+        for name, series in run.series.items():
+            regime, _, figure = name.rpartition("/")
+            if series:
+                table.setdefault(regime, {}).setdefault(figure, []).append(series)
+    return table
+
+
+def of_all_regimes(runs: Iterable[Run]) -> dict[str, list[Sequence[float]]]:
+    """What was recorded -> a series of each run and regime."""
+    together: dict[str, list[Sequence[float]]] = {}
+    for recorded in by_regime(runs).values():
+        for figure, rows in recorded.items():
+            together.setdefault(figure, []).extend(rows)
+    return together
+
+
+def late(series: Sequence[float]) -> Sequence[float]:
+    """The last fifth of a series."""
+    return series[-max(1, int(len(series) * LATE)) :]
+
+
+def mean_of_means(rows: Iterable[Sequence[float]]) -> float:
+    """The mean over series of each one's mean over the steps that have a value; NaN where none has."""
+    means = [math.fsum(known) / len(known) for row in rows if (known := [step for step in row if math.isfinite(step)])]
+    return math.fsum(means) / len(means) if means else math.nan
+
+
+def late_dynamics(runs: Iterable[Run]) -> dict[str, float]:
+    """Of each recorded series the mean over the last fifth of training, averaged over runs and regimes.
+
+    Figures that are not finite are left out.
+    """
+    ends = {name: mean_of_means([late(row) for row in rows]) for name, rows in sorted(of_all_regimes(runs).items())}
+    return {name: end for name, end in ends.items() if math.isfinite(end)}
