@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,18 +17,23 @@ from poise_git.errors import NotAnArchive, UsageError
 from poise_git.pipeline.cache import cache_folder
 from poise_git.pipeline.interface import Job
 from poise_git.pipeline.protocol import Protocol, load_protocol
-from poise_git.search.context import Context
+from poise_git.plan import rejected_proposals
+from poise_git.resources import read_prompt
+from poise_git.search.contexts import Brief, Contexts
 from poise_git.search.estimate import Noise, paired_difference
 from poise_git.search.figures import OVERALL, UTILITY, Figures, overall
-from poise_git.search.literature import Card, load_card
+from poise_git.search.items import objective_text
+from poise_git.search.literature import Card, load_cards
 from poise_git.search.nodes import evaluated
 from poise_git.search.objective import Objective
-from poise_git.search.references import assemble_context
+from poise_git.search.policies.interface import Survey
+from poise_git.search.rendering import Renderer
 from poise_git.search.utility import MEASURING, summarise
 from poise_git.settings import PoiseSettings, field_error, load_settings
 
 SETTINGS_FILE = "poise.yaml"
 BRANCH = "main"
+CONTEXT_PROMPT = "context.md.j2"
 # Metrics in notes are rounded to six digits.
 ROUNDED = 1e-5
 
@@ -71,10 +76,12 @@ class Experiment:
             settings=settings,
             protocol=loaded,
             objective=Objective(loaded.suite_weights, settings.objective),
-            cards=tuple(
-                load_card(card, f"literature/{path}")
-                for path, card in sorted(archive.list_texts(BRANCH, "literature").items())
-                if path.endswith(".yaml")
+            cards=load_cards(
+                {
+                    f"literature/{path}": card
+                    for path, card in archive.list_texts(BRANCH, "literature").items()
+                    if path.endswith(".yaml")
+                }
             ),
             directive=settings.directive if directive is None else directive,
         )
@@ -128,17 +135,18 @@ class Experiment:
         folder.mkdir(parents=True, exist_ok=True)
         return replace(job, scratch=folder)
 
-    def context(self, genealogy: Genealogy, parent: str, taken_names: Iterable[str], seed: int) -> Context:
-        return assemble_context(
-            self.archive,
-            genealogy,
-            parent,
+    def contexts(self, genealogy: Genealogy, surveyed: Survey, seed: int) -> Contexts:
+        """The contexts of this state of the archive; `seed` is the round's."""
+        brief = Brief(
             protocol=self.protocol.hash,
-            cards=self.cards,
+            seeds=self.protocol.seeds,
+            objective=objective_text(self.objective),
             directive=self.directive,
-            taken_names=taken_names,
-            seed=seed,
+            cards=self.cards,
+            budget=self.settings.search.context_tokens,
+            renderer=Renderer(read_prompt(CONTEXT_PROMPT)),
         )
+        return Contexts(self.archive, genealogy, surveyed, brief, rejected_proposals(self.archive), seed)
 
     def measure(self, name: str, runs: Sequence[Run]) -> Metrics:
         """y and U(y) of a candidate, its gain paired with the root's runs of the same seeds.

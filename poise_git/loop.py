@@ -140,7 +140,7 @@ class Search:
         count = min(settings.parents, remaining or settings.parents)
         selection = policy_of(settings).select(surveyed, count, seed)
 
-        proposing = Proposing.begin(self.experiment, self.agent, self.observe)
+        proposing = Proposing.begin(self.experiment, self.agent, self.observe, surveyed, seed)
         slots = proposing.fill(selection, seed)
         self.sources |= proposing.sources
 
@@ -167,7 +167,8 @@ class Search:
             pending = genealogy[proposal.name].status_under(self.protocol.hash) is Status.PENDING
             # A process that was killed may have archived it without a verdict of the checks.
             return proposal.name if pending and self.verify_by_name(proposal.name) else None
-        context = self.experiment.context(genealogy, slot.parent, genealogy.by_name, slot.seed)
+        surveyed = survey(genealogy, self.protocol.hash, self.experiment.objective)
+        context = self.experiment.contexts(genealogy, surveyed, slot.seed).of(slot.parent, genealogy.by_name)
         try:
             source = self.sources.pop(proposal.name, None) or self.agent.implement(proposal, context)
         except CheckFailed as failure:

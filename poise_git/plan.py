@@ -6,9 +6,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from poise_git.archive import Archive
 from poise_git.archive.entries import Proposal
 from poise_git.search.policies.interface import Selection
+from poise_git.search.references import Rejected
 from poise_git.search.screening import Screened, Verdict
+
+# Proposals rejected in so many of the newest rounds are context for the next ones.
+REMEMBERED_ROUNDS = 16
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,15 @@ class Slot:
     def attempts(self) -> int:
         """How often proposals were asked for."""
         return 1 + max((entry.attempt for entry in self.proposals), default=0)
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Slot:
+        return cls(
+            parent=str(data["parent"]),
+            reason=str(data["reason"]),
+            seed=int(data["seed"]),
+            proposals=tuple(map(Screened.from_data, data["proposals"])),
+        )
 
 
 @dataclass(frozen=True)
@@ -91,16 +105,19 @@ class Plan:
             seed=int(data["seed"]),
             policy=str(data["policy"]),
             acquisition=dict(data["acquisition"]),
-            slots=tuple(
-                Slot(
-                    parent=str(slot["parent"]),
-                    reason=str(slot["reason"]),
-                    seed=int(slot["seed"]),
-                    proposals=tuple(Screened.from_data(entry) for entry in slot["proposals"]),
-                )
-                for slot in data["slots"]
-            ),
+            slots=tuple(map(Slot.from_data, data["slots"])),
         )
+
+
+def rejected_proposals(archive: Archive) -> tuple[Rejected, ...]:
+    """What screening turned down in the newest rounds, the oldest first."""
+    return tuple(
+        Rejected(entry.proposal, entry.reason, number)
+        for number, slots in archive.newest_rounds(REMEMBERED_ROUNDS, "slots")
+        for slot in map(Slot.from_data, slots)
+        for entry in slot.proposals
+        if entry.verdict is Verdict.REJECTED
+    )
 
 
 def selection_data(selection: Selection) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Nothing here writes to the archive: the plan that comes of it is journalled by t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from poise_git import events
@@ -16,9 +16,8 @@ from poise_git.experiment import Experiment
 from poise_git.pipeline.checks import same_algorithm
 from poise_git.plan import Plan, Slot
 from poise_git.search.context import Context
-from poise_git.search.nodes import effects_of_priors, survey
-from poise_git.search.policies.interface import Choice, Selection
-from poise_git.search.policies.paper import utility_scale
+from poise_git.search.contexts import Contexts
+from poise_git.search.policies.interface import Choice, Selection, Survey
 from poise_git.search.population import assign_directions
 from poise_git.search.screening import Gate, Past, Screened, Verdict, best_first, screen
 
@@ -36,18 +35,20 @@ class Proposing:
     observe: events.Observer
     genealogy: Genealogy
     past: Past
-    effects: Mapping[str, tuple[float, ...]]
+    contexts: Contexts
     sources: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def begin(cls, experiment: Experiment, agent: Agent, observe: events.Observer) -> Proposing:
-        """With everything that the archive and the journal know by now."""
-        genealogy, protocol = experiment.archive.genealogy(), experiment.protocol.hash
+    def begin(
+        cls, experiment: Experiment, agent: Agent, observe: events.Observer, surveyed: Survey, seed: int
+    ) -> Proposing:
+        """With everything that the archive and the journal know by now; `seed` is the round's."""
+        genealogy = experiment.archive.genealogy()
         plans = map(Plan.from_data, experiment.archive.rounds())
         journalled = (entry for plan in plans for slot in plan.slots for entry in slot.proposals)
         past = Past.of(map(experiment.proposal, genealogy), journalled)
-        noise = utility_scale(survey(genealogy, protocol, experiment.objective))
-        return cls(experiment, agent, observe, genealogy, past, effects_of_priors(genealogy, protocol, noise))
+        contexts = experiment.contexts(genealogy, surveyed, seed)
+        return cls(experiment, agent, observe, genealogy, past, contexts)
 
     def fill(self, selection: Selection, seed: int) -> tuple[Slot, ...]:
         """A slot for each choice.
@@ -84,8 +85,7 @@ class Proposing:
         """N proposals for a parent with verdicts, the best first; `rejected` is what was refused for it already."""
         settings, seed = self.experiment.settings.search, seed + attempt * RESAMPLE_SEEDS
         taken = frozenset(self.genealogy.by_name) | {proposal.name for proposal in self.past.archived}
-        context = self.experiment.context(self.genealogy, parent, taken, seed)
-        context = replace(context, rejected=rejected, effects=self.effects)
+        context = self.contexts.of(parent, taken, rejected)
         proposals = self.agent.propose(context, assign_directions(context, settings.proposals, seed), seed)
         opinions = self.agent.screen(context, proposals)
         past = self.past.with_rejected(rejected)

@@ -122,6 +122,7 @@ class SearchSettings(StrictModel):
     kappa: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | None = None
     bayes_after: PositiveInt = 6
     reserve: Share = 0.333
+    context_tokens: PositiveInt = 24_000
 
 
 class CheckSettings(StrictModel):

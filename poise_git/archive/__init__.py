@@ -4,7 +4,7 @@
 
     refs, entries, messages, notes, documents    what is kept, and in which form
     git, stream                                  how git is run, and how commits are made
-    reader, genealogy                            from git to values
+    reader, genealogy, evidence                  from git to values
     writer, journal, lock, stale                 from values to git, one writer at a time
     initialize, configure, doctor                making an archive, and keeping it whole
 
@@ -21,6 +21,7 @@ from typing import Any, Literal
 from poise_git.archive import configure, doctor, journal, reader, writer
 from poise_git.archive.documents import load_reflection, load_yaml
 from poise_git.archive.entries import ROOT, Candidate, Metrics, Proposal, Reflection, Run
+from poise_git.archive.evidence import EvidenceReader
 from poise_git.archive.genealogy import Genealogy
 from poise_git.archive.git import DURABLE, Repository
 from poise_git.archive.initialize import initialize
@@ -45,6 +46,7 @@ class Archive:
 
     def __init__(self, repository: Repository) -> None:
         self.repository = repository
+        self._evidence = EvidenceReader(repository)
 
     @classmethod
     def open(cls, path: str | Path = ".") -> Archive:
@@ -172,6 +174,25 @@ class Archive:
         text = self.read_text(evidence_ref(name), path)
         return None if text is None else load_reflection(text, path)
 
+    def algorithm_of(self, candidate: Candidate) -> str:
+        """`recipe/algorithm.py` of a candidate as the genealogy has it; what was read once is not read again.
+
+        Raises:
+            ArchiveError: it has none.
+        """
+        return self._evidence.algorithm(candidate)
+
+    def proposal_of(self, candidate: Candidate) -> Proposal | None:
+        """`proposal`, of a candidate as the genealogy has it; what was read once is not read again."""
+        return self._evidence.proposal(candidate)
+
+    def reflection_of(self, candidate: Candidate) -> Reflection | None:
+        return self._evidence.reflection(candidate)
+
+    def prose_of(self, candidate: Candidate) -> str:
+        """A reflection's prose without its facts, which take long to read; "" if there is none."""
+        return self._evidence.prose(candidate)
+
     def runs(self, name: str) -> tuple[Run, ...]:
         """The latest run of every protocol and seed, sorted by both."""
         commit = self.repository.object_id(candidate_ref(name))
@@ -196,6 +217,13 @@ class Archive:
     def rounds(self) -> tuple[dict[str, Any], ...]:
         """Every round's data, newest last."""
         return journal.read_rounds(self.repository)
+
+    def count_rounds(self) -> int:
+        return journal.count_rounds(self.repository)
+
+    def newest_rounds(self, count: int, field: str) -> tuple[tuple[int, Any], ...]:
+        """Number and one field of each of the newest rounds, newest last; the rest of them is not read."""
+        return journal.read_newest(self.repository, count, field)
 
     def write_principles(self, data: Mapping[str, Any]) -> None:
         journal.write_principles(self.repository, data)

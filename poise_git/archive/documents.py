@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,6 +59,17 @@ def load_yaml(text: str, file: str) -> dict[str, Any]:
     return data
 
 
+def load_field(text: str, field: str, file: str) -> Any:
+    """One top-level field of a document that `dump_yaml` wrote, without reading the rest; None if there is none.
+
+    Raises:
+        ArchiveError: it is not YAML.
+    """
+    # Only the name of a field stands at the start of a line: what is inside of one is indented, or begins with `-`.
+    found = re.search(rf"^{re.escape(field)}:.*?(?=^[^\s#-]|\Z)", text, flags=re.MULTILINE | re.DOTALL)
+    return load_yaml(found[0], file)[field] if found else None
+
+
 def dump_reflection(reflection: Reflection) -> str:
     """Front matter with the facts, then the prose."""
     return f"{_FENCE}{dump_yaml(reflection.facts)}{_FENCE}\n{reflection.prose}\n"
@@ -69,11 +81,17 @@ def load_reflection(text: str, file: str) -> Reflection:
     Raises:
         ArchiveError: the front matter is missing or broken.
     """
-    head, fence, prose = text.removeprefix(_FENCE).partition(f"\n{_FENCE}")
+    head, fence, _ = text.removeprefix(_FENCE).partition(f"\n{_FENCE}")
     if not text.startswith(_FENCE) or not fence:
         raise ArchiveError(f"{file}: expected front matter between two lines `---`")
     # The last value may be a block, to which its line end belongs.
-    return Reflection(load_yaml(f"{head}\n", file), prose.removeprefix("\n").removesuffix("\n"))
+    return Reflection(load_yaml(f"{head}\n", file), prose_of(text))
+
+
+def prose_of(text: str) -> str:
+    """The prose of a reflection, without reading its front matter; "" where that is missing."""
+    _, _, prose = text.removeprefix(_FENCE).partition(f"\n{_FENCE}")
+    return prose.removeprefix("\n").removesuffix("\n")
 
 
 def _one_line(error: Exception) -> str:

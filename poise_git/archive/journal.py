@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from poise_git.archive.documents import dump_yaml, load_yaml
+from poise_git.archive.documents import dump_yaml, load_field, load_yaml
 from poise_git.archive.git import Repository
-from poise_git.archive.reader import list_texts, read_text
+from poise_git.archive.reader import list_files, list_texts, read_text
 from poise_git.archive.refs import JOURNAL
 from poise_git.archive.writer import Change, publish
 from poise_git.errors import ArchiveError
@@ -50,6 +50,25 @@ def read_rounds(repository: Repository) -> tuple[dict[str, Any], ...]:
     """
     texts = list_texts(repository, JOURNAL, ROUNDS)
     return tuple(load_yaml(texts[file], f"{JOURNAL}:{ROUNDS}/{file}") for file in sorted(texts))
+
+
+def count_rounds(repository: Repository) -> int:
+    return len(list_files(repository, JOURNAL, ROUNDS))
+
+
+def read_newest(repository: Repository, count: int, field: str) -> tuple[tuple[int, Any], ...]:
+    """Number and one field of each of the newest `count` rounds that have it, newest last; nothing else is read.
+
+    Raises:
+        ArchiveError: one is not YAML.
+    """
+    found = []
+    for file in sorted(list_files(repository, JOURNAL, ROUNDS))[-count:]:
+        text = read_text(repository, JOURNAL, f"{ROUNDS}/{file}") or ""
+        value = load_field(text, field, f"{JOURNAL}:{ROUNDS}/{file}")
+        if value is not None:
+            found.append((int(file.removesuffix(".yaml")), value))
+    return tuple(found)
 
 
 def write_principles(repository: Repository, data: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ VERBS = (
     "diff",
     "best",
     "select",
+    "context",
     "check",
     "evaluate",
     "reflect",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from poise_git.errors import SettingsError
 from poise_git.settings import StrictModel, load_settings
 
 
@@ -23,6 +25,22 @@ class Knob(StrictModel):
     high: float
 
 
+# Where a mechanism can act: the stages of `recipe/algorithm.py`, in their order, and what lies outside of it.
+Stage = Literal[
+    "reward_signal",
+    "baseline",
+    "scale",
+    "shape_advantages",
+    "shape_token_advantages",
+    "importance_log_ratio",
+    "token_objective",
+    "loss_aggregation",
+    "regularizer",
+    "sampling",
+]
+DERIVED = "derived"
+
+
 class Edit(StrictModel):
     """One change of a stage function, exactly one of:
 
@@ -31,7 +49,7 @@ class Edit(StrictModel):
     set: new keyword defaults of `stage`.
     """
 
-    stage: str
+    stage: Stage
     replace: str | None = None
     add: str | None = None
     set: dict[str, float] | None = None
@@ -52,26 +70,73 @@ class CardClaim(StrictModel):
 class Card(StrictModel):
     """One published mechanism.
 
-    A card without `edits` is a prior for reading only. `conflicts` names cards that cannot be combined with it
-    (same stage is a conflict already, where both replace it).
+    `arxiv` is where it was published, or "derived" where it was put together here. A card without `edits` is a prior
+    for reading only, and says itself which `stages` it touches; otherwise its edits do. `conflicts` names cards that
+    cannot be combined with it (same stage is a conflict already, where both replace it).
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
     short: Annotated[str, Field(pattern=r"^[a-z0-9]+$", max_length=10)]
     title: str
-    arxiv: str | None
+    arxiv: Annotated[str, Field(pattern=rf"^(\d{{4}}\.\d{{4,5}}|{DERIVED})$")]
     family: str
     mechanism: str
     formula: str
     helps: str
     risks: str
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     tags: tuple[str, ...] = ()
     knobs: dict[str, Knob] = {}
     edits: tuple[Edit, ...] = ()
     claims: tuple[CardClaim, ...] = ()
     conflicts: tuple[str, ...] = ()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _stages_of_edits(cls, data: Any) -> Any:
+        edits = data.get("edits") if isinstance(data, dict) else None
+        if not isinstance(edits, list) or not edits:
+            return data
+        if "stages" in data:
+            raise ValueError("stages are those of the edits: leave the field out")
+        named = [edit.get("stage") for edit in edits if isinstance(edit, dict)]
+        return {**data, "stages": list(dict.fromkeys(named))}
+
+    @property
+    def source(self) -> str:
+        """`arXiv:2503.20783`, or "derived"."""
+        return DERIVED if self.arxiv == DERIVED else f"arXiv:{self.arxiv}"
+
 
 def load_card(text: str, file: str) -> Card:
     """Raises SettingsError with line and field."""
     return load_settings(text, Card, file)
+
+
+def load_cards(texts: Mapping[str, str]) -> tuple[Card, ...]:
+    """The cards of a literature, by path.
+
+    Raises:
+        SettingsError: one is malformed, two share a name or a short, or one conflicts with a card that there is not.
+    """
+    loaded = {file: load_card(text, file) for file, text in sorted(texts.items())}
+    for field in ("name", "short"):
+        seen: dict[str, str] = {}
+        for file, card in loaded.items():
+            value = getattr(card, field)
+            if value in seen:
+                raise SettingsError(
+                    file, _line(texts[file], field), field, f"{value} is the {field} of {seen[value]} too"
+                )
+            seen[value] = file
+    names = {card.name for card in loaded.values()}
+    for file, card in loaded.items():
+        if unknown := sorted(set(card.conflicts) - names):
+            line = _line(texts[file], "conflicts")
+            raise SettingsError(file, line, "conflicts", f"there is no card {unknown[0]}")
+    return tuple(loaded.values())
+
+
+def _line(text: str, field: str) -> int:
+    """The line (from 1) on which a top-level field stands."""
+    return next((number for number, line in enumerate(text.splitlines(), 1) if line.startswith(f"{field}:")), 1)

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from poise_git.archive.entries import Candidate, Metrics, Status
+from poise_git.archive.entries import Candidate, Metrics, Proposal, Status
 from poise_git.archive.genealogy import Genealogy
 from poise_git.errors import ArchiveError
 from poise_git.search.objective import Objective
@@ -35,12 +35,9 @@ def survey(genealogy: Genealogy, protocol: str, objective: Objective, remaining:
     """
     found = evaluated(genealogy, protocol)
     names = sorted(next(iter(found.values()))[1].values) if found else []
-    words: dict[str, frozenset[str]] = {}
+    words = mechanism_words(genealogy)
     depths: dict[str, int] = {}
     for candidate in genealogy:
-        inherited = (words[parent] for parent in candidate.parents if parent in words)
-        own = (*candidate.priors, f"family:{candidate.family}")
-        words[candidate.name] = frozenset(own).union(*inherited)
         depths[candidate.name] = 1 + max((depths.get(parent, -1) for parent in candidate.parents[:1]), default=-1)
     errors = _errors(found)
     nodes = []
@@ -99,10 +96,17 @@ def _refuse_unusable(candidate: Candidate, metrics: Metrics, names: Sequence[str
         raise ArchiveError(f"{place}: its metrics lack {lacking}; measure it anew: poise-git reflect {candidate.name}")
 
 
-def mechanism_words(genealogy: Genealogy, candidate: Candidate) -> frozenset[str]:
+def own_words(of: Candidate | Proposal) -> frozenset[str]:
+    """The priors that a change of mechanism cites, and its family."""
+    return frozenset((*of.priors, f"family:{of.family}"))
+
+
+def mechanism_words(genealogy: Genealogy) -> dict[str, frozenset[str]]:
     """Priors and families along the whole line of descent: a candidate has the mechanisms of its ancestors too."""
-    line = (*genealogy.ancestors(candidate.name), candidate)
-    return frozenset(word for node in line for word in (*node.priors, f"family:{node.family}"))
+    words: dict[str, frozenset[str]] = {}
+    for candidate in genealogy:
+        words[candidate.name] = own_words(candidate).union(*(words.get(parent, ()) for parent in candidate.parents))
+    return words
 
 
 def best(genealogy: Genealogy, protocol: str) -> tuple[Candidate, Metrics] | None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from poise_git.archive.entries import Direction, Estimate
-from poise_git.search.context import Context, Known
+from poise_git.search.context import Context, Kind, Known
 from poise_git.search.literature import Card
 from poise_git.search.relevance import relevance, words_of
 
@@ -87,7 +87,7 @@ def weakest_first(context: Context) -> list[Direction]:
     own = _values(context.parent)
     if len(own) < 2:
         return []
-    shown = [*context.line, *(known for group in context.references.values() for known in group)]
+    shown = list(context.known())
     found = []
     for name, value in own.items():
         rivals = [(known.candidate.name, other[name]) for known in shown if name in (other := _values(known))]
@@ -108,7 +108,7 @@ def weakest_first(context: Context) -> list[Direction]:
 
 def stages_of(card: Card) -> frozenset[str]:
     """The stage functions that a card changes."""
-    return frozenset(edit.stage for edit in card.edits)
+    return frozenset(card.stages)
 
 
 def _families_of(card: Card) -> frozenset[str]:
@@ -142,7 +142,7 @@ def _touches(context: Context, names_of: Callable[[Card], Iterable[str]], kind: 
     """How many candidates of the parent's line, itself included, have touched each stage or family."""
     by_name = {card.name: card for card in context.cards}
     touches: Counter[str] = Counter()
-    for known in (*context.line, context.parent):
+    for known in (*context.known(Kind.LINEAGE), context.parent):
         cards = [by_name[prior] for prior in known.candidate.priors if prior in by_name]
         names = {name for card in cards for name in names_of(card)}
         touches.update(names | ({known.candidate.family} if kind is DirectionKind.FAMILY else set()))

@@ -1,80 +1,179 @@
-"""Assembling an agent's context from the archive: the parent, its line, and references of several kinds."""
+"""Which other candidates an agent is shown besides a parent's own line: references of three tiers, and failures."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
-from poise_git.archive import Archive
-from poise_git.archive.entries import ROOT, Candidate, Status
+import numpy as np
+
+from poise_git.archive.entries import Candidate, Proposal, Status
 from poise_git.archive.genealogy import Genealogy
-from poise_git.search.context import Context, Known
+from poise_git.search.context import Kind
 from poise_git.search.literature import Card
-from poise_git.search.nodes import evaluated, mechanism_words
+from poise_git.search.nodes import mechanism_words, own_words
+from poise_git.search.pareto import pareto_term
+from poise_git.search.policies.interface import Survey
 
-# How many candidates of each kind the context shows.
-REFERENCES: Mapping[str, int] = {"performance": 2, "complementary": 2, "exploratory": 1, "failed": 3, "sibling": 8}
+# How many of each tier are shown.
+TIERS: Mapping[Kind, int] = {Kind.PARETO: 2, Kind.COMPLEMENTARY: 2, Kind.EXPLORATORY: 2}
+FAILURES = 8
 
 
-def assemble_context(
-    archive: Archive,
-    genealogy: Genealogy,
-    parent: str,
-    *,
-    protocol: str,
-    cards: tuple[Card, ...],
-    directive: str,
-    taken_names: Iterable[str],
-    seed: int,
-) -> Context:
-    """Everything a proposal for a child of `parent` may depend on."""
+@dataclass(frozen=True)
+class Chosen:
+    """The name of a candidate, and why it is shown."""
 
-    def known(candidate: Candidate) -> Known:
-        return Known(
-            candidate=candidate,
-            proposal=archive.proposal(candidate.name),
-            reflection=archive.reflection(candidate.name),
-            metrics=candidate.metrics_under(protocol),
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A proposal that screening turned down in a round."""
+
+    proposal: Proposal
+    reason: str
+    round: int
+
+
+@dataclass(frozen=True)
+class Field:
+    """What references are chosen from: every candidate of one state of the archive."""
+
+    genealogy: Genealogy
+    survey: Survey
+    protocol: str
+    stages: Mapping[str, frozenset[str]]
+    """Stages that each card touches, by the card's name."""
+
+    @classmethod
+    def of(cls, genealogy: Genealogy, survey: Survey, protocol: str, cards: Iterable[Card]) -> Field:
+        return cls(genealogy, survey, protocol, {card.name: frozenset(card.stages) for card in cards})
+
+    def words(self, name: str) -> frozenset[str]:
+        """Mechanisms of a candidate and all its ancestors: the cards they cite and their families."""
+        return self._words[name]
+
+    def stages_of(self, words: Iterable[str]) -> frozenset[str]:
+        """The stages that mechanisms touch, as far as they are cards'."""
+        return frozenset().union(*(self.stages.get(word, frozenset()) for word in words))
+
+    def contrast(self, parent: str, other: str) -> float:
+        """How unlike two candidates are in structure, in [0, 1]: Jaccard distance of mechanisms and of stages, mean."""
+        own, others = self.words(parent), self.words(other)
+        return 0.5 * (_distance(own, others) + _distance(self.stages_of(own), self.stages_of(others)))
+
+    def tiers(self, parent: str, seed: int) -> dict[Kind, tuple[Chosen, ...]]:
+        """References of each tier; none of them twice, and neither the parent's ancestors nor its children."""
+        taken = {parent, *(each.name for each in self.genealogy.ancestors(parent))}
+        taken |= {child.name for child in self.genealogy.children(parent)}
+        found: dict[Kind, tuple[Chosen, ...]] = {}
+        for kind, choose in (
+            (Kind.PARETO, self._leading),
+            (Kind.COMPLEMENTARY, self._complementary),
+            (Kind.EXPLORATORY, self._exploratory),
+        ):
+            found[kind] = choose(parent, taken, seed)
+            taken |= {chosen.name for chosen in found[kind]}
+        return found
+
+    def failures(self, parent: str, rejected: Sequence[Rejected]) -> tuple[tuple[Candidate | Rejected, str], ...]:
+        """The failed candidates and rejected proposals nearest to the parent, by kinship and mechanism, and why."""
+        own = self.words(parent)
+        line = {parent, *(ancestor.name for ancestor in self.genealogy.ancestors(parent))}
+        failed = (each for each in self.genealogy if each.status_under(self.protocol) is Status.FAILED)
+        found: list[tuple[int, float, Candidate | Rejected]] = []
+        entries: list[Candidate | Rejected] = [*failed, *rejected]
+        for entry in entries:
+            of, words = self._origin(entry)
+            kinship = 2 if of == parent else 1 if of in line else 0
+            found.append((kinship, 1.0 - _distance(words, own), entry))
+        found.reverse()
+        nearest = sorted(found, key=lambda each: -each[0] - each[1])[:FAILURES]
+        where = ("another line", "an ancestor of the parent", "this parent")
+        return tuple(
+            (entry, f"{_what(entry)} on top of {where[kinship]}; likeness of mechanisms {likeness:.2f}")
+            for kinship, likeness, entry in nearest
         )
 
-    references = choose_references(genealogy, parent, protocol, seed)
-    return Context(
-        parent=known(genealogy.by_name[parent]),
-        source=archive.recipe(parent)["algorithm.py"],
-        root_source=archive.recipe(ROOT)["algorithm.py"],
-        line=tuple(known(ancestor) for ancestor in genealogy.ancestors(parent)),
-        references={kind: tuple(known(candidate) for candidate in chosen) for kind, chosen in references.items()},
-        cards=cards,
-        directive=directive,
-        taken_names=frozenset(taken_names),
-    )
+    def _origin(self, entry: Candidate | Rejected) -> tuple[str, frozenset[str]]:
+        """The parent, and the mechanisms of the whole line."""
+        if isinstance(entry, Candidate):
+            return (*entry.parents, "")[0], self.words(entry.name)
+        proposal = entry.proposal
+        return proposal.parent, own_words(proposal) | self._words.get(proposal.parent, frozenset())
+
+    def _leading(self, parent: str, taken: Collection[str], seed: int) -> tuple[Chosen, ...]:
+        """The best of the first front by utility, then its least crowded."""
+        front = [place for place, rank in enumerate(self._fronts[1]) if rank == 0 and self._name(place) not in taken]
+        if not front:
+            return ()
+        best = max(front, key=self._standing)
+        rest = sorted((place for place in front if place != best), key=lambda place: -self._fronts[0][place])
+        return (
+            Chosen(self._name(best), "on the Pareto front, with the highest utility there"),
+            *(
+                Chosen(self._name(place), "on the Pareto front, where few others stand near it")
+                for place in rest[: TIERS[Kind.PARETO] - 1]
+            ),
+        )
+
+    def _complementary(self, parent: str, taken: Collection[str], seed: int) -> tuple[Chosen, ...]:
+        """Among the upper half by utility, those least like the parent in mechanisms and stages."""
+        order = sorted(range(len(self.survey.nodes)), key=self._standing, reverse=True)
+        half = [place for place in order[: (len(order) + 1) // 2] if self._name(place) not in taken]
+        contrasts = {place: self.contrast(parent, self._name(place)) for place in half}
+        unlike = sorted(half, key=lambda place: -contrasts[place])[: TIERS[Kind.COMPLEMENTARY]]
+        return tuple(
+            Chosen(
+                self._name(place),
+                f"of the better half by utility, unlike the parent in mechanisms and stages ({contrasts[place]:.2f})",
+            )
+            for place in unlike
+            if contrasts[place] > 0
+        )
+
+    def _exploratory(self, parent: str, taken: Collection[str], seed: int) -> tuple[Chosen, ...]:
+        """By lot, outside the direct line of descent."""
+        kin = {each.name for each in self.genealogy.descendants(parent)}
+        names = [node.name for node in self.survey.nodes if node.name not in kin and node.name not in taken]
+        lot = random.Random(f"{seed} {parent}").sample(names, min(len(names), TIERS[Kind.EXPLORATORY]))
+        return tuple(Chosen(name, "outside the parent's line, drawn by lot") for name in lot)
+
+    def _standing(self, place: int) -> tuple[bool, float]:
+        node = self.survey.nodes[place]
+        return node.feasible, node.utility
+
+    def _name(self, place: int) -> str:
+        return self.survey.nodes[place].name
+
+    @cached_property
+    def _fronts(self) -> tuple[list[float], list[float]]:
+        """U_pareto and the rank of its front of each node of the survey."""
+        nodes = self.survey.nodes
+        if not nodes:
+            return [], []
+        value, ranks = pareto_term(
+            np.array([node.metrics for node in nodes]),
+            np.array([node.metric_errors for node in nodes]),
+            np.array([node.utility for node in nodes]),
+            np.array([node.feasible for node in nodes]),
+        )
+        return value.tolist(), ranks.tolist()
+
+    @cached_property
+    def _words(self) -> dict[str, frozenset[str]]:
+        return mechanism_words(self.genealogy)
 
 
-def choose_references(genealogy: Genealogy, parent: str, protocol: str, seed: int) -> dict[str, tuple[Candidate, ...]]:
-    """The best others, good ones with unlike mechanisms, one by lot, the newest failures, and the parent's children."""
-    found = evaluated(genealogy, protocol)
-    own = mechanism_words(genealogy, genealogy.by_name[parent])
+def _what(entry: Candidate | Rejected) -> str:
+    return "a candidate that failed" if isinstance(entry, Candidate) else f"a proposal rejected in round {entry.round}"
 
-    def value(candidate: Candidate) -> float:
-        utility = found[candidate.name][1].utility
-        return utility.value if utility else float("-inf")
 
-    def unlikeness(candidate: Candidate) -> float:
-        words = mechanism_words(genealogy, candidate)
-        return 1.0 - len(words & own) / max(len(words | own), 1)
-
-    others = [candidate for name, (candidate, _) in found.items() if name != parent]
-    by_value = sorted(others, key=lambda candidate: -value(candidate))
-    performance = by_value[: REFERENCES["performance"]]
-    good_half = [candidate for candidate in by_value[: (len(by_value) + 1) // 2] if candidate not in performance]
-    complementary = sorted(good_half, key=lambda candidate: -unlikeness(candidate))[: REFERENCES["complementary"]]
-    rest = [candidate for candidate in others if candidate not in performance and candidate not in complementary]
-    exploratory = random.Random(seed).sample(rest, min(len(rest), REFERENCES["exploratory"]))
-    failed = [candidate for candidate in genealogy if candidate.status_under(protocol) is Status.FAILED]
-    return {
-        "performance": tuple(performance),
-        "complementary": tuple(complementary),
-        "exploratory": tuple(exploratory),
-        "failed": tuple(failed[-REFERENCES["failed"] :]),
-        "sibling": tuple(genealogy.children(parent)[-REFERENCES["sibling"] :]),
-    }
+def _distance(left: frozenset[str], right: frozenset[str]) -> float:
+    """Jaccard's; 0 for two empty sets."""
+    union = len(left | right)
+    return 1.0 - len(left & right) / union if union else 0.0

@@ -169,6 +169,7 @@ def export(place: Path, file: Path = DATA) -> None:
         for entry in slot["proposals"]
     }
     lines = []
+    words = mechanism_words(genealogy)
     for name, (candidate, _) in evaluated(genealogy, protocol.hash).items():
         runs = sorted((run for run in archive.runs(name) if run.protocol == protocol.hash), key=lambda run: run.seed)
         names = sorted(runs[0].values)
@@ -177,7 +178,7 @@ def export(place: Path, file: Path = DATA) -> None:
             "parents": list(candidate.parents),
             "round": number.get(name, 0),
             "depth": genealogy.depth(name),
-            "mechanisms": sorted(mechanism_words(genealogy, candidate)),
+            "mechanisms": sorted(words[name]),
             "text": candidate.mechanism,
             "U": [round(overall(run.values, protocol.suite_weights), 5) for run in runs],
             "y": [[round(run.values[metric], 5) for metric in names] for run in runs],

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from poise_git.archive.entries import Direction, Estimate, Proposal
-from poise_git.search.context import Context, Known
+from poise_git.search.context import Context, Kind, Known
 from poise_git.search.population import OPEN, DirectionKind, assign_directions, stages_of, weakest_first
-from tests.agents.library.support import card, coded_cards, context, known
+from tests.agents.library.support import card, coded_cards, context, known, told
 
 EVERY = {edit.stage for each in coded_cards() for edit in each.edits}
 
@@ -57,7 +57,9 @@ def test_names_are_stages_and_families_of_cards() -> None:
 
 def test_what_the_line_has_not_touched_is_asked_for_most() -> None:
     line = (known(), citing("av-grpo", "analytic-variance"), citing("ms-av-grpo", "multi-scale"))
-    of = replace(context(), line=line, parent=citing("floor-ms-av-grpo", "scale-floor"))
+    of = replace(
+        context(items=[told(Kind.LINEAGE, each) for each in line]), parent=citing("floor-ms-av-grpo", "scale-floor")
+    )
     drawn = Counter(each.name for seed in range(200) for each in assign_directions(of, 2, seed))
     assert drawn["scale"] < drawn["regularizer"] / 3
     assert drawn["normalization"] < drawn["failure"] / 3
@@ -85,7 +87,7 @@ def test_the_regime_is_the_one_furthest_below_the_best_shown() -> None:
     parent = with_figures(known("mine"), composite=0.20, reuse=0.30, length=0.10)
     near = with_figures(known("near"), composite=0.21, reuse=0.29, length=0.09)
     far = with_figures(known("far"), composite=0.19, reuse=0.36, length=0.09)
-    of = replace(context(references={"performance": (near, far)}), parent=parent)
+    of = replace(context(items=[told(Kind.PARETO, each) for each in (near, far)]), parent=parent)
     assert [each.name for each in weakest_first(of)] == ["reuse", "composite", "length"]
     assert weakest_first(of)[0].reason == "furthest below the best shown: 0.3, far has 0.36"
 

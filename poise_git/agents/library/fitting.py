@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from poise_git.agents.library.ideas import Idea
 from poise_git.archive.entries import Direction
-from poise_git.search.context import Context
+from poise_git.search.context import Context, Kind
 from poise_git.search.population import DirectionKind, stages_of
 from poise_git.search.relevance import relevance
 
@@ -39,14 +39,13 @@ def _speaks_to(idea: Idea, regime: str) -> float:
 
 def _helped_in(idea: Idea, regime: str, context: Context) -> float:
     """Has a candidate with this card, among those shown, a better figure there than the root?"""
-    roots = [known for known in (*context.line, context.parent) if not known.candidate.parents]
+    roots = [known for known in (*context.known(Kind.LINEAGE), context.parent) if not known.candidate.parents]
     root = next((known.metrics.values.get(regime) for known in roots if known.metrics), None)
-    shown = (known for group in context.references.values() for known in group)
     return float(
         root is not None
         and any(
             value.value > root.value + (value.se or 0.0)
-            for known in shown
+            for known in context.known()
             if idea.card.name in known.candidate.priors and known.metrics
             if (value := known.metrics.values.get(regime))
         )

@@ -11,7 +11,7 @@ from typing import Any
 
 from poise_git.agents.library import mechanisms
 from poise_git.agents.library.mechanisms import Mechanism
-from poise_git.search.context import Context, Known
+from poise_git.search.context import REFERENCES, Context, Kind, Known
 from poise_git.search.literature import Card, Knob
 
 # Knobs whose range spans this factor or more move on a logarithmic scale.
@@ -85,7 +85,9 @@ def idea_of(plan: Mapping[str, Any], cards: Iterable[Card]) -> Idea:
 
 def all_ideas(context: Context, present: tuple[Mechanism, ...], generator: random.Random) -> list[Idea]:
     """Everything that can be tried on the parent, in a fixed order, less what was tried or rejected already."""
-    tried = {_key(sibling.proposal.plan) for sibling in context.references.get("sibling", ()) if sibling.proposal}
+    name = context.parent.candidate.name
+    children = (known for known in context.known(Kind.SIBLING, Kind.FAILURE) if name in known.candidate.parents)
+    tried = {_key(child.proposal.plan) for child in children if child.proposal}
     tried |= {_key(entry.proposal.plan) for entry in context.rejected}
     own_plan = context.parent.proposal.plan if context.parent.proposal else {}
     ideas: dict[tuple[Any, ...], Idea] = {}
@@ -115,22 +117,21 @@ def _install(context: Context, present: tuple[Mechanism, ...]) -> Iterator[Idea]
 def _borrow(context: Context, present: tuple[Mechanism, ...]) -> Iterator[Idea]:
     """Mechanisms that candidates better than the root have and the parent lacks, with their knobs."""
     by_name = {card.name: card for card in context.cards if card.edits}
-    for kind in ("performance", "complementary", "exploratory"):
-        for known in context.references.get(kind, ()):
-            if known.proposal is None or known.metrics is None or known.metrics.gain is None:
-                continue
-            if known.metrics.gain.value <= 0:
-                continue
-            plan = known.proposal.plan
-            card = by_name.get(str(plan.get("card")))
-            if card is None or plan.get("operation") == Operation.REMOVE:
-                continue
-            if any(mechanism.card.name == card.name for mechanism in present):
-                continue
-            lent = {name: known.proposal.knobs.get(_knob_name(knob), knob.default) for name, knob in card.knobs.items()}
-            idea = _installing(card, lent, present)
-            if idea:
-                yield Idea(Operation.BORROW, card, idea.knobs, idea.replaced, known)
+    for known in context.known(*REFERENCES):
+        if known.proposal is None or known.metrics is None or known.metrics.gain is None:
+            continue
+        if known.metrics.gain.value <= 0:
+            continue
+        plan = known.proposal.plan
+        card = by_name.get(str(plan.get("card")))
+        if card is None or plan.get("operation") == Operation.REMOVE:
+            continue
+        if any(mechanism.card.name == card.name for mechanism in present):
+            continue
+        lent = {name: known.proposal.knobs.get(_knob_name(knob), knob.default) for name, knob in card.knobs.items()}
+        idea = _installing(card, lent, present)
+        if idea:
+            yield Idea(Operation.BORROW, card, idea.knobs, idea.replaced, known)
 
 
 def _installing(card: Card, knobs: Mapping[str, float], present: tuple[Mechanism, ...]) -> Idea | None:

@@ -121,8 +121,7 @@ def _mechanism(idea: Idea, present: tuple[Mechanism, ...]) -> str:
 def _hypothesis(idea: Idea, context: Context) -> str:
     """Prose: the mechanism, why here, what is known of it, what speaks against it."""
     card, parent = idea.card, context.parent
-    source = f" (arXiv:{card.arxiv})" if card.arxiv else ""
-    sentences = [f"{card.mechanism} In formula: {card.formula}{source}."]
+    sentences = [f"{card.mechanism} In formula: {card.formula} ({card.source})."]
     if idea.operation is Operation.MUTATE:
         sentences.append("A knob is moved to learn how much the mechanism depends on it.")
     elif idea.operation is Operation.REMOVE:

@@ -106,6 +106,4 @@ def _effect(known: Known) -> float | None:
 
 def _everybody(context: Context) -> Iterator[Known]:
     yield context.parent
-    yield from context.line
-    for group in context.references.values():
-        yield from group
+    yield from context.known()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from poise_git.archive.entries import ROOT, Candidate, Estimate, Metrics, Proposal, Reflection, Status
 from poise_git.pipeline.checks.trial import Trial, load_algorithm
 from poise_git.resources import template_files
-from poise_git.search.context import Context, Known
+from poise_git.search.context import Context, Item, Kind, Known
 from poise_git.search.literature import Card, load_card
 
 _NUMBERS = count()
@@ -63,12 +64,16 @@ def known(
     return Known(candidate, proposal, reflection, metrics)
 
 
+def told(kind: Kind, of: Known) -> Item:
+    return Item(kind, of.candidate.name, "a test", "", of)
+
+
 def context(
     source: str | None = None,
     *,
     parent: Known | None = None,
     directive: str = "",
-    references: dict[str, tuple[Known, ...]] | None = None,
+    items: Sequence[Item] = (),
     taken: frozenset[str] = frozenset({ROOT}),
     of: tuple[Card, ...] | None = None,
 ) -> Context:
@@ -76,8 +81,9 @@ def context(
         parent=parent or known(),
         source=root_text() if source is None else source,
         root_source=root_text(),
-        line=(),
-        references=references or {},
+        items=tuple(items),
+        dropped=(),
+        budget=24_000,
         cards=cards() if of is None else of,
         directive=directive,
         taken_names=taken,

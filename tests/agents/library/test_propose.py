@@ -17,10 +17,10 @@ from poise_git.errors import CheckFailed
 from poise_git.pipeline.checks import same_algorithm
 from poise_git.pipeline.checks.claims import decide
 from poise_git.pipeline.checks.numeric import NUMERIC
-from poise_git.search.context import Context, Known
+from poise_git.search.context import Context, Kind, Known
 from poise_git.search.literature import Card, Knob
 from poise_git.search.population import OPEN
-from tests.agents.library.support import card, cards, coded_cards, context, known, load, root_text
+from tests.agents.library.support import card, cards, coded_cards, context, known, load, root_text, told
 
 AGENT = LibraryAgent()
 EVERYTHING = (OPEN,) * 1000
@@ -108,7 +108,7 @@ def test_evidence_moves_a_cards_chance(difference: float, status: Status, factor
     row = {"difference": difference, "se": 0.01}
     reflection = None if status is Status.FAILED else Reflection({"against_parent": {"utility": row}}, "")
     tried = known("cispo-grpo", proposal=adding("cispo"), reflection=reflection, status=status)
-    informed = chances(context(references={"exploratory": (tried,)}))
+    informed = chances(context(items=[told(Kind.EXPLORATORY, tried)]))
     assert informed["cispo"] / informed["soft-gate"] == pytest.approx(factor)
 
 
@@ -116,13 +116,13 @@ def test_losing_by_a_removal_speaks_for_the_mechanism() -> None:
     removal = replace(adding("cispo"), plan={"operation": "remove", "card": "cispo", "knobs": {}})
     row = {"difference": -0.05, "se": 0.01}
     ablated = known("grpo-2", proposal=removal, reflection=Reflection({"against_parent": {"utility": row}}, ""))
-    informed = chances(context(references={"exploratory": (ablated,)}))
+    informed = chances(context(items=[told(Kind.EXPLORATORY, ablated)]))
     assert informed["cispo"] / informed["soft-gate"] == pytest.approx(2.0)
 
 
 def test_gain_over_the_root_counts_where_no_reflection_says_more() -> None:
     harmful = known("cispo-grpo", proposal=adding("cispo"), gain=Estimate(-0.02, 0.01, 4))
-    informed = chances(context(references={"failed": (harmful,)}))
+    informed = chances(context(items=[told(Kind.COMPLEMENTARY, harmful)]))
     assert informed["cispo"] / informed["soft-gate"] == pytest.approx(2**-0.5)
 
 
@@ -134,7 +134,7 @@ def test_parents_weak_spot_draws_mechanisms_that_address_it() -> None:
 def test_what_a_sibling_tried_is_not_tried_again() -> None:
     proposals = AGENT.propose(context(), EVERYTHING, 0)
     sibling = known(proposals[0].name, proposal=proposals[0])
-    again = AGENT.propose(context(references={"sibling": (sibling,)}), EVERYTHING, 0)
+    again = AGENT.propose(context(items=[told(Kind.SIBLING, sibling)]), EVERYTHING, 0)
     assert proposals[0].priors not in [proposal.priors for proposal in again]
     assert len(again) == len(proposals) - 1
 
@@ -196,12 +196,12 @@ def test_a_mechanism_is_borrowed_from_a_better_candidate_with_its_knobs() -> Non
     added = adding("difficulty-weighting")
     tuned = replace(added, knobs={"weigh_by_difficulty.gamma": 0.7})
     lender = known(tuned.name, proposal=tuned, gain=Estimate(0.03, 0.01, 4))
-    of = replace(child_of("av-grpo", "analytic-variance"), references={"performance": (lender,)})
+    of = replace(child_of("av-grpo", "analytic-variance"), items=(told(Kind.PARETO, lender),))
     borrowed = next(p for p in AGENT.propose(of, EVERYTHING, 0) if p.plan["operation"] == "borrow")
     assert borrowed.plan["lender"] == "focal-grpo"
     assert knob_values(AGENT.implement(borrowed, of), card("difficulty-weighting")) == {"gamma": 0.7}
     worse = replace(lender, metrics=replace(lender.metrics, gain=Estimate(-0.03, 0.01, 4)))  # type: ignore[type-var]
-    of = replace(of, references={"performance": (worse,)})
+    of = replace(of, items=(told(Kind.PARETO, worse),))
     assert not [p for p in AGENT.propose(of, EVERYTHING, 0) if p.plan["operation"] == "borrow"]
 
 
@@ -210,7 +210,7 @@ def test_proposal_says_why() -> None:
     added = adding("length-gate")
     tried = known("dace-grpo", proposal=added, reflection=reflection)
     of = context(install(root_text(), card("cispo")), parent=known("cispo-grpo", utility=0.25), directive="concise",
-                 references={"exploratory": (tried,)})  # fmt: skip
+                 items=[told(Kind.EXPLORATORY, tried)])  # fmt: skip
     proposal = next(p for p in AGENT.propose(of, EVERYTHING, 0) if p.priors == ("length-gate",))
     for words in ("arXiv:2603.23951", "cispo-grpo stands at U = 0.250 ± 0.010", "+2.0 in dace-grpo", "“concise”"):
         assert words in proposal.hypothesis
@@ -329,5 +329,7 @@ def test_names(name: str, expected: str) -> None:
 
 def test_known_candidates_of_a_context_may_lack_everything() -> None:
     bare = Known(known().candidate, None, None, None)
-    of = replace(context(), parent=bare, references={"performance": (bare,), "sibling": (bare,)}, line=(bare,))
+    of = replace(
+        context(), parent=bare, items=tuple(told(kind, bare) for kind in (Kind.PARETO, Kind.SIBLING, Kind.LINEAGE))
+    )
     assert len(AGENT.propose(of, (OPEN,) * 4, 0)) == 4

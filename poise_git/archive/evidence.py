@@ -1,0 +1,57 @@
+"""Texts of candidates, each commit read once: a commit never changes, and YAML takes long to read."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from poise_git.archive.documents import load_reflection, load_yaml, prose_of
+from poise_git.archive.entries import Candidate, Proposal, Reflection
+from poise_git.archive.git import Repository
+from poise_git.archive.reader import read_text
+from poise_git.archive.writer import ALGORITHM, proposal_path, reflection_path
+from poise_git.errors import ArchiveError
+
+# So many candidates' documents are kept, those used last.
+KEPT = 2048
+
+
+class EvidenceReader:
+    """Algorithms, proposals and reflections of candidates, at the commits that a genealogy has of them."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._proposal = lru_cache(KEPT)(self._read_proposal)
+        self._reflection = lru_cache(KEPT)(self._read_reflection)
+        self._algorithm = lru_cache(KEPT)(self._read_algorithm)
+        self._text = lru_cache(KEPT)(self._read_reflection_text)
+
+    def proposal(self, candidate: Candidate) -> Proposal | None:
+        return self._proposal(candidate.evidence, candidate.name) if candidate.evidence else None
+
+    def reflection(self, candidate: Candidate) -> Reflection | None:
+        return self._reflection(candidate.evidence, candidate.name) if candidate.evidence else None
+
+    def prose(self, candidate: Candidate) -> str:
+        text = self._text(candidate.evidence, candidate.name) if candidate.evidence else None
+        return prose_of(text) if text is not None else ""
+
+    def algorithm(self, candidate: Candidate) -> str:
+        return self._algorithm(candidate.commit, candidate.name)
+
+    def _read_algorithm(self, commit: str, name: str) -> str:
+        text = read_text(self._repository, commit, ALGORITHM)
+        if text is None:
+            raise ArchiveError(f"candidate {name} (commit {commit[:10]}): it has no {ALGORITHM}")
+        return text
+
+    def _read_proposal(self, commit: str, name: str) -> Proposal | None:
+        path = proposal_path(name)
+        text = read_text(self._repository, commit, path)
+        return None if text is None else Proposal.from_data(load_yaml(text, path))
+
+    def _read_reflection(self, commit: str, name: str) -> Reflection | None:
+        text = self._text(commit, name)
+        return None if text is None else load_reflection(text, reflection_path(name))
+
+    def _read_reflection_text(self, commit: str, name: str) -> str | None:
+        return read_text(self._repository, commit, reflection_path(name))

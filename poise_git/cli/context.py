@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import click
+
+from poise_git.cli.common import candidate_argument, json_option, open_experiment, print_json, protocol_option
+
+
+@click.command(name="context", epilog="Example: poise-git -C my-search context av-grpo | less")
+@candidate_argument()
+@protocol_option
+@json_option
+def command(candidate: str, protocol: str | None, as_json: bool) -> None:
+    """What an agent is told before it proposes a child of C.
+
+    Exactly the text of the next round: the parent's code and evidence, its line, other candidates, failures, principles
+    and literature. Every item says why it is there, and what the token budget left out is listed. Nothing is written.
+    """
+    from poise_git.archive.entries import Status
+    from poise_git.errors import UsageError
+    from poise_git.loop import round_seed
+    from poise_git.search.nodes import survey
+    from poise_git.search.rendering import tokens
+
+    experiment = open_experiment(protocol)
+    archive, hash_of_protocol = experiment.archive, experiment.protocol.hash
+    parent = archive.resolve(candidate)
+    if parent.status_under(hash_of_protocol) is Status.FAILED:
+        raise UsageError(f"{parent.name} failed, so it is never a parent; `poise-git show {parent.name}` says why")
+    genealogy = archive.genealogy()
+    seed = round_seed(experiment.settings.seed, archive.count_rounds() + 1)
+    contexts = experiment.contexts(genealogy, survey(genealogy, hash_of_protocol, experiment.objective), seed)
+    context = contexts.of(parent.name, genealogy.by_name)
+    text = contexts.brief.renderer.render(context)
+    if as_json:
+        print_json(
+            {
+                "parent": parent.name,
+                "tokens": tokens(text),
+                "budget": context.budget,
+                "items": [
+                    {"kind": item.kind, "name": item.name, "reason": item.reason, "text": item.text}
+                    for item in context.items
+                ],
+                "dropped": [
+                    {"kind": item.kind, "name": item.name, "tokens": tokens(item.text)} for item in context.dropped
+                ],
+            }
+        )
+        return
+    click.echo(text, nl=False)
+    if tokens(text) > context.budget:
+        click.echo(
+            f"poise-git: {tokens(text)} tokens, above the budget of {context.budget} even without all that may be left "
+            "out; raise search.context_tokens in poise.yaml",
+            err=True,
+        )

@@ -1,0 +1,119 @@
+"""From a context to the text that a prompt holds, and what that text costs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import groupby
+
+from jinja2 import StrictUndefined, Template
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from poise_git.search.context import Context, Item, Kind
+
+# A token is about four characters of English and of code; nothing here needs to know a model's tokenizer.
+CHARACTERS_PER_TOKEN = 4
+# Characters that a terminal obeys, that some readers take for the end of a line, or that nobody sees.
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e0fff]"
+)
+
+# What a budget drops: each kind, the least important item first, down to so many; then the next line.
+# The directive, the objective, what was refused in this round, and the parent's code, proposal and metrics always stay.
+DROP_ORDER: tuple[tuple[Kind, int], ...] = (
+    (Kind.CARD, 8),
+    (Kind.EXPLORATORY, 0),
+    (Kind.SIBLING, 8),
+    (Kind.FAILURE, 2),
+    (Kind.RELATED, 0),
+    (Kind.COMPLEMENTARY, 0),
+    (Kind.LINEAGE, 2),
+    (Kind.PRINCIPLE, 0),
+    (Kind.CARD, 0),
+    (Kind.SIBLING, 0),
+    (Kind.FAILURE, 0),
+    (Kind.PARETO, 0),
+    (Kind.LINEAGE, 0),
+    (Kind.TRAJECTORY, 0),
+    (Kind.REFLECTION, 0),
+)
+
+
+def quoted(text: str) -> str:
+    """The text as data: between fences of more backticks than any run of them inside, control characters made visible.
+
+    However hostile the text, no line of it can close the fence.
+    """
+    plain = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n")).strip("\n")
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", plain)), default=0))
+    return f"{fence}\n{plain}\n{fence}"
+
+
+def tokens(text: str) -> int:
+    """An estimate: a token for every four characters."""
+    return -(-len(text) // CHARACTERS_PER_TOKEN)
+
+
+@dataclass(frozen=True)
+class Renderer:
+    """The one way from a context to text: a Jinja2 template, which cannot reach anything but the context."""
+
+    source: str
+
+    def render(self, context: Context) -> str:
+        return self._template.render(context=context)
+
+    def within_budget(self, context: Context) -> Context:
+        """The context with as many items dropped, in `DROP_ORDER`, as it takes to keep its text to its budget.
+
+        All that may be dropped is, where that does not suffice.
+        """
+        order = _droppable(context.items)
+        few, many = 0, len(order)
+        while few < many:
+            middle = (few + many) // 2
+            if tokens(self.render(_without(context, order[:middle]))) <= context.budget:
+                many = middle
+            else:
+                few = middle + 1
+        return _without(context, order[:few])
+
+    @cached_property
+    def _template(self) -> Template:
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+            undefined=StrictUndefined,
+            autoescape=False,
+        )
+        environment.filters |= {"quoted": quoted, "groupby_kind": _groupby_kind}
+        return environment.from_string(self.source)
+
+
+def _groupby_kind(items: Iterable[Item]) -> list[tuple[str, list[Item]]]:
+    return [(str(kind), list(group)) for kind, group in groupby(items, key=lambda item: item.kind)]
+
+
+def _droppable(items: tuple[Item, ...]) -> list[int]:
+    """Places of items in the order in which they go."""
+    order: list[int] = []
+    for kind, kept in DROP_ORDER:
+        left = [place for place, item in enumerate(items) if item.kind is kind and place not in order]
+        if kind is Kind.LINEAGE:
+            # The root and the parent's own parent say most; the middle goes first.
+            ends = (*left[:1], *left[-1:])
+            left = sorted(left, key=lambda place: min(abs(place - end) for end in ends))
+        order += reversed(left[kept:])
+    return order
+
+
+def _without(context: Context, places: list[int]) -> Context:
+    gone = frozenset(places)
+    return replace(
+        context,
+        items=tuple(item for place, item in enumerate(context.items) if place not in gone),
+        dropped=tuple(item for place, item in enumerate(context.items) if place in gone),
+    )
