@@ -15,8 +15,10 @@ from poise_git.search.literature import Card
 from poise_git.search.nodes import effects_of_priors
 from poise_git.search.policies.interface import Survey
 from poise_git.search.policies.paper import utility_scale
+from poise_git.search.ranking import Ranking
 from poise_git.search.references import Field, Rejected
 from poise_git.search.rendering import Renderer
+from poise_git.search.retrieval import Corpus
 from poise_git.search.screening import Screened
 
 # The newest children of a parent that are shown.
@@ -74,7 +76,8 @@ class Contexts:
         yield Item(Kind.OBJECTIVE, "", "by this candidates are compared, and parents chosen", self.brief.objective)
         yield from self._of_parent(parent)
         yield from self._lineage(parent)
-        for kind, chosen in self._field.tiers(parent.name, self.seed).items():
+        tiers = self._field.tiers(parent.name, self.seed)
+        for kind, chosen in tiers.items():
             for reference in chosen:
                 known = self._known(self.genealogy[reference.name])
                 text = items.reference_text(known, self._change(known.candidate))
@@ -88,10 +91,14 @@ class Contexts:
             text = items.rejected_text(entry.proposal, entry.reason)
             yield Item(Kind.REJECTED, entry.proposal.name, "proposed for this parent in this round, and refused", text)
         yield from self._failures(parent)
+        shown = [reference.name for chosen in tiers.values() for reference in chosen]
+        for reference in self._ranking.reflections(self._known(parent), shown):
+            prose = self.archive.prose_of(self.genealogy[reference.name])
+            yield Item(Kind.RELATED, reference.name, reference.reason, prose)
         for number, text in enumerate(items.principle_texts(self.archive.principles()), 1):
             yield Item(Kind.PRINCIPLE, f"principle {number}", "distilled from what this search has seen", text)
-        for card in self.brief.cards:
-            yield Item(Kind.CARD, card.name, "a published mechanism", items.card_text(card))
+        for card, reason in self._ranking.literature(self._known(parent)):
+            yield Item(Kind.CARD, card.name, reason, items.card_text(card, self._effects.get(card.name, ())))
 
     def _of_parent(self, parent: Candidate) -> Iterator[Item]:
         name, known = parent.name, self._known(parent)
@@ -156,3 +163,7 @@ class Contexts:
     @cached_property
     def _field(self) -> Field:
         return Field.of(self.genealogy, self.survey, self.brief.protocol, self.brief.cards)
+
+    @cached_property
+    def _ranking(self) -> Ranking:
+        return Ranking(self.archive, self._field, self.brief.cards, self.brief.directive, Corpus())

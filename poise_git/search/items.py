@@ -123,8 +123,8 @@ def change_text(before: str, after: str) -> str:
     return "\n".join(line for line in lines if not line.startswith(("---", "+++")))
 
 
-def card_text(card: Card) -> str:
-    """A literature card without its code."""
+def card_text(card: Card, effects: Sequence[float]) -> str:
+    """A literature card without its code; `effects` are gains where it was tried, in units of the archive's noise."""
     lines = [
         f"{card.title} ({card.source})",
         f"family: {card.family}; stages: {', '.join(card.stages)}",
@@ -138,6 +138,9 @@ def card_text(card: Card) -> str:
         + ("" if knob.neutral is None else f", does nothing at {knob.neutral:g}")
         for knob in card.knobs.values()
     ]
+    if effects:
+        tried = ", ".join(f"{effect:+.1f}" for effect in effects)
+        lines.append(f"tried in this archive, gains over the parent in units of the noise: {tried}")
     return "\n".join(lines)
 
 

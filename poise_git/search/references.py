@@ -61,10 +61,14 @@ class Field:
         """The stages that mechanisms touch, as far as they are cards'."""
         return frozenset().union(*(self.stages.get(word, frozenset()) for word in words))
 
+    def distance(self, left: str, right: str) -> float:
+        """Jaccard's, of the mechanisms of two candidates."""
+        return _distance(self.words(left), self.words(right))
+
     def contrast(self, parent: str, other: str) -> float:
         """How unlike two candidates are in structure, in [0, 1]: Jaccard distance of mechanisms and of stages, mean."""
-        own, others = self.words(parent), self.words(other)
-        return 0.5 * (_distance(own, others) + _distance(self.stages_of(own), self.stages_of(others)))
+        stages = _distance(self.stages_of(self.words(parent)), self.stages_of(self.words(other)))
+        return 0.5 * (self.distance(parent, other) + stages)
 
     def tiers(self, parent: str, seed: int) -> dict[Kind, tuple[Chosen, ...]]:
         """References of each tier; none of them twice, and neither the parent's ancestors nor its children."""
