@@ -111,18 +111,20 @@ class Field:
         return proposal.parent, own_words(proposal) | self._words.get(proposal.parent, frozenset())
 
     def _leading(self, parent: str, taken: Collection[str], seed: int) -> tuple[Chosen, ...]:
-        """The best of the first front by utility, then its least crowded."""
-        front = [place for place, rank in enumerate(self._fronts[1]) if rank == 0 and self._name(place) not in taken]
-        if not front:
+        """The best by utility of the first front that is not taken whole, then the least crowded, front by front."""
+        values, ranks = self._fronts
+        free = [place for place in range(len(ranks)) if self._name(place) not in taken]
+        if not free:
             return ()
-        best = max(front, key=self._standing)
-        rest = sorted((place for place in front if place != best), key=lambda place: -self._fronts[0][place])
-        return (
-            Chosen(self._name(best), "on the Pareto front, with the highest utility there"),
-            *(
-                Chosen(self._name(place), "on the Pareto front, where few others stand near it")
-                for place in rest[: TIERS[Kind.PARETO] - 1]
-            ),
+        first = min(ranks[place] for place in free)
+        best = max((place for place in free if ranks[place] == first), key=self._standing)
+        rest = sorted((place for place in free if place != best), key=lambda place: -values[place])
+        return tuple(
+            Chosen(self._name(place), f"{_front(ranks[place])}, {why}")
+            for place, why in (
+                (best, "with the highest utility there"),
+                *((place, "where few others stand near it") for place in rest[: TIERS[Kind.PARETO] - 1]),
+            )
         )
 
     def _complementary(self, parent: str, taken: Collection[str], seed: int) -> tuple[Chosen, ...]:
@@ -171,6 +173,10 @@ class Field:
     @cached_property
     def _words(self) -> dict[str, frozenset[str]]:
         return mechanism_words(self.genealogy)
+
+
+def _front(rank: float) -> str:
+    return "on the Pareto front" if rank == 0 else f"on front {rank + 1:.0f}, the Pareto front being 1"
 
 
 def _what(entry: Candidate | Rejected) -> str:
