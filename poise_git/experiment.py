@@ -88,18 +88,21 @@ class Experiment:
         experiment.refuse_unknown_metrics()
         return experiment
 
+    @property
+    def unproven_metrics(self) -> tuple[str, ...]:
+        """What the objective looks at of which only the root's runs will tell whether there is such a figure."""
+        return () if self.runs(ROOT, self.protocol.seeds) else tuple(self._figures_asked)
+
     def refuse_unknown_metrics(self) -> None:
         """See that the root's runs, as far as there are any, have every figure that the objective looks at.
 
         Raises:
             SettingsError: one is missing; with the names of those that exist.
         """
-        told_by_suites = {*self.protocol.suites, OVERALL, UTILITY}
-        asked = {metric: place for metric, place in self.objective.metrics.items() if metric not in told_by_suites}
-        runs = self.runs(ROOT, self.protocol.seeds) if asked else []
+        runs = self.runs(ROOT, self.protocol.seeds) if self._figures_asked else []
         table = self.objective.figures(runs)
         known = [figure for figure, by_seed in table.items() if figure != UTILITY and len(by_seed) == len(runs)]
-        for metric, place in asked.items():
+        for metric, place in self._figures_asked.items():
             if runs and metric not in known:
                 raise field_error(
                     self.archive.read_text(BRANCH, SETTINGS_FILE) or "",
@@ -107,6 +110,12 @@ class Experiment:
                     ("objective", *place),
                     f"the runs of {ROOT} have no figure {metric}; they have {', '.join(known)}",
                 )
+
+    @property
+    def _figures_asked(self) -> dict[str, tuple[str | int, ...]]:
+        """What the objective looks at beside the protocol's suites, with its place in the settings."""
+        told_by_suites = {*self.protocol.suites, OVERALL}
+        return {metric: place for metric, place in self.objective.metrics.items() if metric not in told_by_suites}
 
     @property
     def noise(self) -> Noise | None:

@@ -100,6 +100,23 @@ def test_a_search_keeps_its_invariants(
         assert metrics is not None
         assert metrics.utility == metrics.values["reuse"]
 
+    shorter = "  metrics: {reuse: 1, mean_length: {direction: minimise, scale: 10}}"
+    edit_settings(folder, "  metrics: {reuse: 1}", shorter)
+    edit_settings(folder, "  constraints: []", "  constraints: [{metric: mean_length, at_most: 0}]")
+    runs = git(folder, "rev-parse", "refs/notes/poise/trajectory")
+    ended, _ = evolve(short_archive, Goal(candidates=4))
+    # The new winner may meet the root on fresh seeds, which adds runs; the search's own are there.
+    fresh = git(folder, "diff", "--name-only", runs.strip(), "refs/notes/poise/trajectory").split()
+    notes = {git(folder, "rev-parse", f"poise/{name}").strip() for name in (ended.best, ROOT)}
+    assert {path.replace("/", "") for path in fresh} <= notes
+    for candidate in short_archive.genealogy():
+        metrics = candidate.metrics_under(protocol)
+        assert metrics is not None
+        assert metrics.utility is not None
+        length = metrics.values["mean_length"].value
+        assert metrics.utility.value == pytest.approx(0.5 * metrics.values["reuse"].value - 0.05 * length, abs=1e-5)
+        assert [violation.excess.value for violation in metrics.violations] == [pytest.approx(length)]
+
 
 def test_killed_at_any_moment_it_ends_the_same(
     short_archive: Archive, archive_templates: dict[str, Path], tmp_path: Path

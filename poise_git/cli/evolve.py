@@ -61,7 +61,7 @@ def command(
     from poise_git.archive import Archive
     from poise_git.cli.common import directory
     from poise_git.cli.progress import Start, show_progress
-    from poise_git.cli.report import result_document, result_text
+    from poise_git.cli.report import result_document, result_text, unproven_text
     from poise_git.cli.searching import on_executor, open_search
     from poise_git.creation import create_archive, refuse_other_device
     from poise_git.errors import BudgetReached, NotAnArchive, UsageError
@@ -94,6 +94,8 @@ def command(
     experiment = replace(experiment, settings=on_executor(settings, executor, ray_address))
     if candidates is None and rounds is None and budget_hours is None:
         candidates = 10
+    if unproven := unproven_text(experiment):
+        click.echo(f"poise-git: objective: {unproven}", err=True)
     goal = Goal(candidates, rounds, budget_hours)
     with (
         show_progress(Start.of(experiment, candidates), as_json=as_json) as observe,

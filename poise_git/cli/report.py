@@ -41,6 +41,12 @@ def program_name() -> str:
     return "poise-git" if on_path else shlex.quote(called)
 
 
+def unproven_text(experiment: Experiment) -> str:
+    """What of the objective may not exist; nothing once the root has run."""
+    names = ", ".join(experiment.unproven_metrics)
+    return f"{names}: no suite; whether there is such a figure the runs of {ROOT} will tell" if names else ""
+
+
 def verdict_lines(experiment: Experiment, ended: Ended) -> list[str]:
     """What may be said of the winner: selection flatters it, so fresh seeds decide."""
     metrics = experiment.evaluated()[ended.best][1]

@@ -18,6 +18,7 @@ def command(protocol: str | None, as_json: bool) -> None:
     from poise_git.analysis.resolution import resolution
     from poise_git.archive.entries import ROOT, Status
     from poise_git.cli.render import score_text
+    from poise_git.cli.report import unproven_text
     from poise_git.search.nodes import best
 
     experiment = open_experiment(protocol)
@@ -32,7 +33,8 @@ def command(protocol: str | None, as_json: bool) -> None:
     root_utility = evaluated[ROOT][1].utility if ROOT in evaluated else None
     found = resolution(
         [metrics.gain for _, metrics in evaluated.values() if metrics.gain],
-        root_utility.value if root_utility else None,
+        # A share of what may be negative says nothing.
+        root_utility.value if root_utility and experiment.objective.is_overall else None,
         len(experiment.protocol.seeds),
         experiment.noise,
     )
@@ -59,6 +61,8 @@ def command(protocol: str | None, as_json: bool) -> None:
     if experiment.directive:
         click.echo(f"directive   {experiment.directive}")
     click.echo(f"objective   {experiment.objective.description}")
+    if unproven := unproven_text(experiment):
+        click.echo(f"            ({unproven})")
     click.echo(f"rounds      {rounds}")
     click.echo("candidates  " + ", ".join(f"{count} {status}" for status, count in counts.items()))
     if leader:

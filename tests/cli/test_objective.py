@@ -139,6 +139,7 @@ def test_an_unknown_metric_is_refused_as_soon_as_the_root_has_told_the_names(
     text = Path(tiny_archive.root, "poise.yaml").read_text().splitlines()
     line = next(number for number, words in enumerate(text, start=1) if "lenght" in words)
     experiment = Experiment.load(tiny_archive)
+    assert "(lenght: no suite; whether there is such a figure" in run("-C", tiny_archive.root, "status")
     archive_runs(tiny_archive, ROOT, 0.2, 11.0)
     known = "they have composite, accuracy, overall, mean_length, entropy"
     message = rf"poise.yaml:{line}: {field}: the runs of grpo have no figure lenght; {known}"
@@ -165,3 +166,24 @@ def test_a_candidate_without_a_needed_figure_fails_until_the_objective_needs_it_
     edit_settings(four.root, "  metrics: {overall: 1, entropy: 0.1}", "  metrics: {overall: 1}")
     run("-C", four.root, "reflect", "short")
     assert "mute" in Experiment.load(four).evaluated()
+
+
+def test_a_winner_that_breaks_a_constraint_on_fresh_seeds_is_not_confirmed(four: Archive) -> None:
+    file = Path(four.root, "protocols/tiny.yaml")
+    file.write_text(file.read_text().replace("seeds: [0, 1]\n", "seeds: [0, 1]\nconfirmation_seeds: [8, 9]\n"))
+    git(four.root, "commit", "-qam", "confirmation seeds")
+    protocol = Experiment.load(four).protocol
+    for name, value, length in ((ROOT, 0.2, 11.0), ("long", 0.4, 14.0)):
+        for seed in protocol.confirmation_seeds:
+            values = dict.fromkeys(protocol.suites, value + 0.01 * seed)
+            details = {suite: {"mean_length": length} for suite in values}
+            four.add_run(name, Run(protocol.hash, seed, values, details, {}, (), 1.0))
+    assert "confirmed: better than grpo" in run("-C", four.root, "best").splitlines()[-2]
+    # On the search's seeds it is .15 ± .05 beyond, on the fresh ones .1 on each.
+    bound = "[{metric: mean_length, at_most: 13.9, slack: 3.5}]"
+    edit_settings(four.root, "  constraints: []", f"  constraints: {bound}")
+    run("-C", four.root, "reflect", "long")
+    assert "violates" not in run("-C", four.root, "log")
+    text = run("-C", four.root, "best")
+    assert "not confirmed: on fresh seeds it violates mean_length at most 13.9, by 0.1000" in text
+    assert json.loads(run("-C", four.root, "best", "--json"))["violated"][0]["metric"] == "mean_length"

@@ -75,6 +75,13 @@ def test_shards_hold_every_suite_once() -> None:
     assert sorted(suite for suites in paper.values() for suite in suites) == sorted(shipped("paper").suites)
 
 
+def test_the_papers_overall_has_the_papers_weights() -> None:
+    weights = shipped("paper").suite_weights
+    assert weights == {
+        "aime24": 0.2, "aime25": 0.2, "amc": 0.15, "math500": 0.15, "minerva": 0.15, "olympiadbench": 0.15
+    }  # fmt: skip
+
+
 def test_every_setting_is_in_the_hash() -> None:
     protocol = shipped("one-gpu")
     assert changed(protocol, "settings.hardware.micro_batch_tokens", 24576).hash != protocol.hash
