@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from poise_git import events
@@ -31,12 +32,13 @@ from poise_git.pipeline.interface import Backend, Job, Progress
 from poise_git.pipeline.protocol import Protocol
 from poise_git.pipeline.sandbox import Sandbox
 from poise_git.plan import Plan, Slot, selection_data
-from poise_git.proposing import ALGORITHM, Proposing
+from poise_git.proposing import Proposing
 from poise_git.search.context import Context
 from poise_git.search.figures import UTILITY
 from poise_git.search.nodes import best, survey
 from poise_git.search.policies import policy_of
 
+ALGORITHM = "algorithm.py"
 UNTRIED = frozenset({Status.PENDING})
 UNEVALUATED = frozenset({Status.PENDING, Status.FAILED})
 # A search whose last rounds brought nothing that could be evaluated has run dry: stop and say so.
@@ -80,8 +82,6 @@ class Search:
     observe: events.Observer
     verdicts: dict[str, tuple[ClaimVerdict, ...]] = field(default_factory=dict)
     """Verdicts on claims about code, of the candidates verified by this process."""
-    sources: dict[str, str] = field(default_factory=dict)
-    """What this process has implemented already, by proposal."""
 
     def evolve(self, goal: Goal) -> Ended:
         """Run rounds until the goal is reached; goes on where an earlier call stopped, or was stopped.
@@ -133,16 +133,14 @@ class Search:
     def plan_round(self, goal: Goal) -> Plan:
         """Choose parents and proposals, and journal them before anything is built on them."""
         settings, genealogy = self.experiment.settings.search, self.archive.genealogy()
-        number = len(self.archive.rounds()) + 1
+        number = self.archive.count_rounds() + 1
         seed = round_seed(self.experiment.settings.seed, number)
         remaining = None if goal.candidates is None else max(1, goal.candidates - self.evaluated)
         surveyed = survey(genealogy, self.protocol.hash, self.experiment.objective, remaining)
         count = min(settings.parents, remaining or settings.parents)
         selection = policy_of(settings).select(surveyed, count, seed)
-
-        proposing = Proposing.begin(self.experiment, self.agent, self.observe, surveyed, seed)
-        slots = proposing.fill(selection, seed)
-        self.sources |= proposing.sources
+        self.proposing.begin(genealogy, surveyed, seed)
+        slots = self.proposing.fill(selection, seed)
 
         plan = Plan(
             number, self.protocol.hash, self.agent.name, self.experiment.directive, seed,
@@ -170,7 +168,7 @@ class Search:
         surveyed = survey(genealogy, self.protocol.hash, self.experiment.objective)
         context = self.experiment.contexts(genealogy, surveyed, slot.seed).of(slot.parent, genealogy.by_name)
         try:
-            source = self.sources.pop(proposal.name, None) or self.agent.implement(proposal, context)
+            source = self.proposing.sources.pop(proposal.name, None) or self.agent.implement(proposal, context)
         except CheckFailed as failure:
             self.observe(events.ProposalSkipped(proposal.name, slot.parent, failure.reason))
             return None
@@ -273,6 +271,10 @@ class Search:
     def prepare(self) -> None:
         """What all runs share, made once on every machine that runs them."""
         self.executor.prepare(self.protocol, lambda progress: self.observe(events.Preparing(progress)))
+
+    @cached_property
+    def proposing(self) -> Proposing:
+        return Proposing(self.experiment, self.agent, self.observe)
 
     @property
     def archive(self) -> Archive:

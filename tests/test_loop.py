@@ -253,7 +253,7 @@ def test_duplicates_are_refused_in_the_journal_and_rounds_go_on(tiny_archive: Ar
     assert {(entry["verdict"], entry["gate"], entry["reason"]) for entry in entries} == {
         ("rejected", "twin", "the same algorithm as grpo")
     }
-    assert [entry["attempt"] for entry in entries] == [2, 1, 0] * 2
+    assert [entry["attempt"] for entry in entries] == [2, 1, 0] * 6
     assert [candidate.name for candidate in tiny_archive.genealogy()] == [ROOT]
 
 

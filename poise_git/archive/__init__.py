@@ -135,6 +135,15 @@ class Archive:
                 return files
         raise self.genealogy().unknown(candidate)
 
+    def algorithm_id(self, revision: str) -> str | None:
+        """Git's id of the text of `recipe/algorithm.py` at a revision: equal texts have equal ones. None: no text."""
+        return self.repository.object_id(f"{revision}:{writer.ALGORITHM}")
+
+    def text_of(self, object_id: str) -> str:
+        """The text that git keeps under an id."""
+        found = self.repository.read(object_id)
+        return found[1].decode(errors="replace") if found else ""
+
     def diff(self, of: str, to: str) -> str:
         """The patch that turns one revision into another, as git prints it."""
         return self.repository.run("diff", "--no-ext-diff", of, to).decode(errors="replace")
@@ -214,9 +223,9 @@ class Archive:
     def write_round(self, number: int, data: Mapping[str, Any], summary: str = "") -> None:
         journal.write_round(self.repository, number, data, summary)
 
-    def rounds(self) -> tuple[dict[str, Any], ...]:
-        """Every round's data, newest last."""
-        return journal.read_rounds(self.repository)
+    def rounds(self, after: int = 0) -> tuple[dict[str, Any], ...]:
+        """The data of every round, or of those after round number `after`, newest last."""
+        return journal.read_rounds(self.repository, after)
 
     def count_rounds(self) -> int:
         return journal.count_rounds(self.repository)

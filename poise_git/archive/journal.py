@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from poise_git.archive.documents import dump_yaml, load_field, load_yaml
 from poise_git.archive.git import Repository
-from poise_git.archive.reader import list_files, list_texts, read_text
+from poise_git.archive.reader import list_files, read_text
 from poise_git.archive.refs import JOURNAL
 from poise_git.archive.writer import Change, publish
 from poise_git.errors import ArchiveError
@@ -42,14 +43,15 @@ def write_round(repository: Repository, number: int, data: Mapping[str, Any], su
     publish(repository, [JOURNAL], build)
 
 
-def read_rounds(repository: Repository) -> tuple[dict[str, Any], ...]:
-    """Every round's data, newest last.
+def read_rounds(repository: Repository, after: int = 0) -> tuple[dict[str, Any], ...]:
+    """The data of every round with a number above `after`, newest last; no other is read.
 
     Raises:
         ArchiveError: one is not YAML.
     """
-    texts = list_texts(repository, JOURNAL, ROUNDS)
-    return tuple(load_yaml(texts[file], f"{JOURNAL}:{ROUNDS}/{file}") for file in sorted(texts))
+    files = sorted(name for name in list_files(repository, JOURNAL, ROUNDS) if name > Path(round_path(after)).name)
+    texts = ((f"{ROUNDS}/{name}", read_text(repository, JOURNAL, f"{ROUNDS}/{name}")) for name in files)
+    return tuple(load_yaml(text or "", f"{JOURNAL}:{path}") for path, text in texts)
 
 
 def count_rounds(repository: Repository) -> int:

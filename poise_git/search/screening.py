@@ -8,12 +8,13 @@ are the agent's opinion. What a proposal's code is a copy of shows only once it 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import cached_property
 from typing import Any
 
 from poise_git.archive.entries import Proposal
@@ -115,53 +116,36 @@ class Screened:
 
 @dataclass(frozen=True)
 class Past:
-    """What proposals are compared with: every archived one, every one rejected by its content, every other one.
+    """What proposals are compared with.
 
-    `passed` were in the journal as good ones that another proposal outdid: they are no news, but may be made.
+    `done`: the fingerprint of every change that is archived, or was rejected for what it is -> the name under which.
+    `words`: every mechanism that was ever proposed, as its words; what other proposals outdid is no news, but may come
+    again.
     """
 
-    archived: tuple[Proposal, ...] = ()
-    rejected: tuple[Proposal, ...] = ()
-    passed: tuple[Proposal, ...] = ()
+    done: Mapping[str, str] = field(default_factory=dict)
+    words: frozenset[frozenset[str]] = frozenset()
 
-    @classmethod
-    def of(cls, archived: Iterable[Proposal], journalled: Iterable[Screened]) -> Past:
-        known, entries = tuple(archived), tuple(journalled)
-        names = {proposal.name for proposal in known}
-        return cls(
-            archived=known,
-            rejected=tuple(
-                entry.proposal for entry in entries if entry.verdict is Verdict.REJECTED and entry.gate is not Gate.FORM
-            ),
-            passed=tuple(
-                entry.proposal
-                for entry in entries
-                if entry.verdict is not Verdict.REJECTED and entry.proposal.name not in names
-            ),
-        )
+    def with_archived(self, proposals: Iterable[Proposal]) -> Past:
+        """With proposals that are archived, or will be."""
+        known = tuple(proposals)
+        done = {fingerprint(proposal): proposal.name for proposal in known}
+        return Past({**self.done, **done}, self.words | set(map(_words, known)))
 
-    def with_chosen(self, proposal: Proposal) -> Past:
-        """After one more proposal that will be archived."""
-        return replace(self, archived=(*self.archived, proposal))
-
-    def with_rejected(self, entries: Iterable[Screened]) -> Past:
-        """After an attempt at the same parent of which nothing passed."""
-        return replace(self, rejected=(*self.rejected, *Past.of((), entries).rejected))
-
-    @cached_property
-    def fingerprints(self) -> Mapping[str, str]:
-        """What was done already -> the name under which."""
-        return {fingerprint(proposal): proposal.name for proposal in (*self.rejected, *self.archived)}
-
-    @cached_property
-    def words(self) -> frozenset[frozenset[str]]:
-        """Every mechanism as its words; renderings that are alike stand here once."""
-        return frozenset(map(_words, (*self.archived, *self.rejected, *self.passed)))
+    def with_screened(self, entries: Iterable[Screened]) -> Past:
+        """With proposals that have a verdict."""
+        known = tuple(entries)
+        done = {
+            fingerprint(entry.proposal): entry.proposal.name
+            for entry in known
+            if entry.verdict is Verdict.REJECTED and entry.gate is not Gate.FORM
+        }
+        return Past({**done, **self.done}, self.words | {_words(entry.proposal) for entry in known})
 
     def novelty(self, proposal: Proposal) -> float:
-        """1 - the largest Jaccard similarity with a mechanism of the past."""
+        """1 - the largest Jaccard similarity of its words with those of another mechanism."""
         own = _words(proposal)
-        return 1.0 - max((len(own & other) / len(own | other) for other in self.words if own | other), default=0.0)
+        return 1.0 - max((len(own & other) / len(own | other) for other in self.words if own or other), default=0.0)
 
 
 def screen(
@@ -182,7 +166,7 @@ def screen(
         weights: of the four scores.
         attempt: how often this parent has been resampled.
     """
-    fingerprints, names = dict(past.fingerprints), set(taken_names)
+    done, names = dict(past.done), set(taken_names)
     screened = []
     for proposal, opinion in zip(proposals, opinions, strict=True):
         scores = opinion.scores | {"novelty": past.novelty(proposal)}
@@ -192,11 +176,11 @@ def screen(
         own = fingerprint(proposal)
         if fault := _fault(proposal, names):
             entry = entry.rejected_at(Gate.FORM, fault)
-        elif own in fingerprints:
-            entry = entry.rejected_at(Gate.REPEATED, f"the same change of the same parent as {fingerprints[own]}")
+        elif own in done:
+            entry = entry.rejected_at(Gate.REPEATED, f"the same change of the same parent as {done[own]}")
         elif not opinion.accepted:
             entry = entry.rejected_at(Gate.OPINION, opinion.reason)
-        fingerprints.setdefault(own, proposal.name)
+        done.setdefault(own, proposal.name)
         names.add(proposal.name)
         screened.append(entry)
     return best_first(screened)
@@ -217,7 +201,8 @@ def weighted(scores: Mapping[str, float], weights: ScreeningWeights) -> float:
 def fingerprint(proposal: Proposal) -> str:
     """What makes two proposals the same: parent, plan and knobs; where there is no plan, the words."""
     change = proposal.plan or {"mechanism": proposal.mechanism.strip().lower()}
-    return json.dumps([proposal.parent, change, sorted(proposal.knobs.items())], sort_keys=True, default=str)
+    text = json.dumps([proposal.parent, change, sorted(proposal.knobs.items())], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _fault(proposal: Proposal, names: set[str]) -> str:
@@ -230,4 +215,4 @@ def _fault(proposal: Proposal, names: set[str]) -> str:
 
 
 def _words(proposal: Proposal) -> frozenset[str]:
-    return frozenset(f"{proposal.mechanism} {' '.join(proposal.priors)}".lower().split())
+    return frozenset(map(sys.intern, f"{proposal.mechanism} {' '.join(proposal.priors)}".lower().split()))

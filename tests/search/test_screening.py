@@ -21,6 +21,7 @@ BASE = Proposal(
     priors=("leave-one-out",),
     plan={"operation": "add", "card": "leave-one-out"},
 )
+ARCHIVED = Past().with_archived([BASE])
 GOOD = Opinion(1.0, 1.0, 0.5, True, "sound")
 
 
@@ -40,7 +41,7 @@ def screened(
 def test_the_same_change_of_the_same_parent_is_rejected_whatever_its_name() -> None:
     again = replace(BASE, name="other-name")
     elsewhere = replace(BASE, name="third-name", parent="rloo-grpo")
-    verdicts = screened([again, elsewhere], past=Past(archived=(BASE,)))
+    verdicts = screened([again, elsewhere], past=ARCHIVED)
     assert verdicts["other-name"].gate is Gate.REPEATED
     assert verdicts["other-name"].reason == "the same change of the same parent as rloo-grpo"
     assert verdicts["third-name"].verdict is Verdict.PASSED
@@ -50,7 +51,7 @@ def test_what_was_rejected_once_is_rejected_again_but_what_was_outdone_may_come_
     again = replace(BASE, name="again")
 
     def of(earlier: Screened) -> Screened:
-        return screened([again], past=Past.of((), [earlier]))["again"]
+        return screened([again], past=Past().with_screened([earlier]))["again"]
 
     entry = screened([BASE])["rloo-grpo"]
     for gate in (Gate.OPINION, Gate.WRITING, Gate.TWIN, Gate.REPEATED):
@@ -81,7 +82,9 @@ def test_gates_name_what_is_wrong() -> None:
 def test_novelty_is_told_from_everything_that_was_archived_rejected_or_outdone() -> None:
     near = replace(BASE, name="near", mechanism="leave-one-out baseline with a floor", parent="x")
     far = replace(BASE, name="far", mechanism="entropy bonus", priors=("entropy",), parent="x")
-    for past in (Past(archived=(BASE,)), Past(rejected=(BASE,)), Past(passed=(BASE,))):
+    passed = screened([BASE])["rloo-grpo"]
+    rejected = passed.rejected_at(Gate.WRITING, "no")
+    for past in (ARCHIVED, Past().with_screened([rejected]), Past().with_screened([passed])):
         scores = {name: entry.scores["novelty"] for name, entry in screened([near, far], past=past).items()}
         assert 0.0 < scores["near"] < scores["far"] == 1.0
 
@@ -91,10 +94,10 @@ def test_weights_decide_and_rejected_come_last() -> None:
     sure = replace(BASE, name="sure", plan={"n": 2})
     worse = replace(BASE, name="worse", plan={"n": 3})
     opinions = [Opinion(0.2, 0.5, 0.9, True, ""), Opinion(1.0, 1.0, 0.5, True, ""), replace(GOOD, accepted=False)]
-    names = list(screened([bold, sure, worse], opinions, past=Past(archived=(BASE,))))
+    names = list(screened([bold, sure, worse], opinions, past=ARCHIVED))
     assert names == ["sure", "bold", "worse"]
     daring = ScreeningWeights(consistency=0.0, feasibility=0.0, novelty=1.0, improvement=1.0)
-    assert next(iter(screened([bold, sure, worse], opinions, past=Past(archived=(BASE,)), weights=daring))) == "bold"
+    assert next(iter(screened([bold, sure, worse], opinions, past=ARCHIVED, weights=daring))) == "bold"
 
 
 def test_the_score_is_a_weighted_mean() -> None:

@@ -74,23 +74,6 @@ class Sources:
         return {node.name: node for node in self.tree.body if isinstance(node, ast.FunctionDef)}
 
 
-def same_algorithm(one: str, other: str) -> bool:
-    """Do two texts differ in nothing but layout, comments and docstrings?"""
-    if one == other:
-        return True
-    try:
-        return ast.dump(_without_docstrings(ast.parse(one))) == ast.dump(_without_docstrings(ast.parse(other)))
-    except (SyntaxError, ValueError, RecursionError):
-        return False
-
-
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            del node.body[0]
-    return tree
-
-
 def _files(sources: Sources) -> str | None:
     if _ALGORITHM not in sources.recipe:
         return f"there is no {_ALGORITHM}"
