@@ -40,6 +40,14 @@ class Slot:
         """How often proposals were asked for."""
         return 1 + max((entry.attempt for entry in self.proposals), default=0)
 
+    def to_data(self) -> dict[str, Any]:
+        return {
+            "parent": self.parent,
+            "reason": self.reason,
+            "seed": self.seed,
+            "proposals": [entry.to_data() for entry in self.proposals],
+        }
+
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Slot:
         return cls(
@@ -84,15 +92,7 @@ class Plan:
             "seed": self.seed,
             "policy": self.policy,
             "acquisition": dict(self.acquisition),
-            "slots": [
-                {
-                    "parent": slot.parent,
-                    "reason": slot.reason,
-                    "seed": slot.seed,
-                    "proposals": [entry.to_data() for entry in slot.proposals],
-                }
-                for slot in self.slots
-            ],
+            "slots": [slot.to_data() for slot in self.slots],
         }
 
     @classmethod
@@ -118,6 +118,15 @@ def rejected_proposals(archive: Archive) -> tuple[Rejected, ...]:
         for entry in slot.proposals
         if entry.verdict is Verdict.REJECTED
     )
+
+
+def screening_of(archive: Archive, name: str) -> tuple[int, Slot] | None:
+    """The round in which a candidate was chosen, and the slot with its rivals; None for one that was made by hand."""
+    for number, slots in archive.rounds_with(name, "slots"):
+        for slot in map(Slot.from_data, slots):
+            if slot.chosen and slot.chosen.name == name:
+                return number, slot
+    return None
 
 
 def selection_data(selection: Selection) -> dict[str, Any]:

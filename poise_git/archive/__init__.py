@@ -13,7 +13,7 @@ Nothing here knows of reinforcement learning.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
@@ -233,6 +233,10 @@ class Archive:
     def newest_rounds(self, count: int, field: str) -> tuple[tuple[int, Any], ...]:
         """Number and one field of each of the newest rounds, newest last; the rest of them is not read."""
         return journal.read_newest(self.repository, count, field)
+
+    def rounds_with(self, text: str, field: str) -> Iterator[tuple[int, Any]]:
+        """Number and one field of each round in which a text stands, oldest first; no further than is asked for."""
+        return journal.read_with(self.repository, text, field)
 
     def write_principles(self, data: Mapping[str, Any]) -> None:
         journal.write_principles(self.repository, data)

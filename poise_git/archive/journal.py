@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +64,24 @@ def read_newest(repository: Repository, count: int, field: str) -> tuple[tuple[i
     Raises:
         ArchiveError: one is not YAML.
     """
-    found = []
-    for file in sorted(list_files(repository, JOURNAL, ROUNDS))[-count:]:
+    return tuple(_fields(repository, sorted(list_files(repository, JOURNAL, ROUNDS))[-count:], field))
+
+
+def read_with(repository: Repository, text: str, field: str) -> Iterator[tuple[int, Any]]:
+    """Number and one field of each round in which `text` stands, oldest first; no further than is asked for.
+
+    Raises:
+        ArchiveError: one is not YAML.
+    """
+    return _fields(repository, sorted(list_files(repository, JOURNAL, ROUNDS)), field, text)
+
+
+def _fields(repository: Repository, files: Sequence[str], field: str, within: str = "") -> Iterator[tuple[int, Any]]:
+    for file in files:
         text = read_text(repository, JOURNAL, f"{ROUNDS}/{file}") or ""
-        value = load_field(text, field, f"{JOURNAL}:{ROUNDS}/{file}")
+        value = load_field(text, field, f"{JOURNAL}:{ROUNDS}/{file}") if within in text else None
         if value is not None:
-            found.append((int(file.removesuffix(".yaml")), value))
-    return tuple(found)
+            yield int(file.removesuffix(".yaml")), value
 
 
 def write_principles(repository: Repository, data: Mapping[str, Any]) -> None:

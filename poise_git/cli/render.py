@@ -7,6 +7,7 @@ from typing import Any
 
 from poise_git.archive.entries import ROOT, Candidate, Estimate, Metrics, Status, Violation
 from poise_git.archive.genealogy import Genealogy
+from poise_git.plan import Slot
 from poise_git.search.estimate import beyond_noise, half_width
 
 SPARKS = "▁▂▃▄▅▆▇█"
@@ -104,6 +105,25 @@ def table_lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[st
         ).rstrip()
         for row in cells
     ]
+
+
+def screening_lines(number: int, slot: Slot) -> list[str]:
+    """The proposals among which a candidate was chosen: where each was sent, its scores, its verdict and why."""
+    asked = "" if slot.attempts == 1 else f", asked {slot.attempts} times"
+    scores = ("consistency", "feasibility", "novelty", "improvement")
+    header = [f"round {number}, off {slot.parent}{asked}", "score", *scores]
+    rows = []
+    for entry in slot.proposals:
+        figures = {"score": entry.score, **entry.scores}
+        cells = (f"{figures[name]:.2f}" if name in figures else "–" for name in ("score", *scores))
+        rows.append([entry.proposal.name, *cells])
+    said = ["verdict"]
+    for entry in slot.proposals:
+        sent = entry.proposal.direction
+        where = f"; sent to {sent.kind} {sent.name}" if sent else ""
+        departed = f", but {sent.departure}" if sent and sent.departure else ""
+        said.append(f"{entry.verdict}: {entry.reason}{where}{departed}")
+    return [f"{line}  {why}" for line, why in zip(table_lines(header, rows), said, strict=True)]
 
 
 def sparkline(values: Sequence[float], width: int = 24) -> str:

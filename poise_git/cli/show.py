@@ -13,11 +13,12 @@ from poise_git.cli.common import candidate_argument, json_option, open_experimen
 def command(candidate: str, protocol: str | None, regime: str | None, as_json: bool) -> None:
     """One candidate and all of its evidence.
 
-    Proposal, metrics with uncertainty, trajectory, reflection.
+    Proposal and how it was screened, metrics with uncertainty, trajectory, reflection.
     """
-    from poise_git.cli.render import candidate_data, score_text, sparkline, table_lines, violation_text
+    from poise_git.cli.render import candidate_data, score_text, screening_lines, sparkline, table_lines, violation_text
     from poise_git.cli.render import estimate_text as text
     from poise_git.errors import UsageError
+    from poise_git.plan import screening_of
 
     experiment = open_experiment(protocol)
     archive = experiment.archive
@@ -27,6 +28,7 @@ def command(candidate: str, protocol: str | None, regime: str | None, as_json: b
     if metrics is None or metrics.protocol != experiment.protocol.hash:
         # The files are those of the protocol that was measured last, and figures of two are never mixed.
         metrics, reflection = found.metrics_under(experiment.protocol.hash), None
+    screening = screening_of(archive, found.name)
     runs = experiment.runs(found.name, experiment.protocol.seeds)
     regimes = list(dict.fromkeys(name.rpartition("/")[0] for run in runs for name in run.series))
     if regime is not None and regime not in regimes:
@@ -37,6 +39,7 @@ def command(candidate: str, protocol: str | None, regime: str | None, as_json: b
             candidate_data(found, experiment.protocol.hash)
             | {
                 "proposal": proposal.to_data() if proposal else None,
+                "screening": {"round": screening[0], **screening[1].to_data()} if screening else None,
                 "reflection": {"facts": dict(reflection.facts), "prose": reflection.prose} if reflection else None,
                 "metrics": metrics.to_data() if metrics else None,
                 "runs": [run.to_data() for run in runs],
@@ -52,6 +55,8 @@ def command(candidate: str, protocol: str | None, regime: str | None, as_json: b
         click.echo("\nknobs: " + ", ".join(f"{knob} = {value:g}" for knob, value in proposal.knobs.items()))
     if found.priors:
         click.echo("priors: " + ", ".join(found.priors))
+    if screening:
+        click.echo("\n" + "\n".join(screening_lines(*screening)))
     if metrics and metrics.details:
         figures = list(dict.fromkeys(figure for row in metrics.details.values() for figure in row))
         header = ["suite", "y", *figures]

@@ -24,6 +24,8 @@ from poise_git.search.literature import Card
 from poise_git.search.relevance import relevance, words_of
 
 DIRECTIVE_FACTOR = 8.0
+# From this relevance on a reason says that a direction speaks to the directive: a tag of a card does.
+TOLD = 1.0
 
 
 class DirectionKind(StrEnum):
@@ -54,9 +56,11 @@ class _Part:
 
     @property
     def direction(self) -> Direction:
-        times = {0: "not", 1: "once"}.get(self.touches, f"{self.touches} times")
-        reason = f"the line to this parent has touched it {times}"
-        return Direction(self.kind, self.name, f"{reason}; it speaks to the directive" if self.relevance else reason)
+        times = {0: "never touched it", 1: "touched it once"}.get(self.touches, f"touched it {self.touches} times")
+        reason = f"the line to this parent has {times}"
+        return Direction(
+            self.kind, self.name, f"{reason}; it speaks to the directive" if self.relevance >= TOLD else reason
+        )
 
 
 def assign_directions(context: Context, count: int, seed: int) -> tuple[Direction, ...]:

@@ -74,7 +74,14 @@ def test_show_has_proposal_metrics_trajectory_and_reflection(archive: Path) -> N
     recorded = document["runs"][0]["series"]
     assert {f"{regime}/{figure}" for regime in ("composite", "reuse") for figure in figures} <= set(recorded)
     assert set(document["metrics"]["values"]) == {"composite", "reuse"}
+    screening = document["screening"]
+    assert screening["round"] >= 1
+    assert [entry["verdict"] for entry in screening["proposals"]].count("chosen") == 1
+    chosen = next(entry for entry in screening["proposals"] if entry["verdict"] == "chosen")
+    assert chosen["proposal"] == document["proposal"]
     text = run("-C", archive, "show", f"poise/{name}").stdout
+    for entry in screening["proposals"]:
+        assert f"{entry['verdict']}: {entry['reason']}; sent to {entry['proposal']['direction']['kind']}" in text
     assert "entropy" in text
     assert document["reflection"]["prose"].strip().splitlines()[0] in text
     assert run("-C", archive, "show", document["commit"][:10]).stdout == text

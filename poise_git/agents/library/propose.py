@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ast
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +19,7 @@ from poise_git.archive.entries import Claim, Direction, Proposal
 from poise_git.errors import CheckFailed
 from poise_git.search.context import Context
 from poise_git.search.literature import Card, CardClaim
+from poise_git.search.population import DirectionKind
 from poise_git.search.relevance import relevance, words_of
 
 AGENT = "library"
@@ -39,7 +40,9 @@ def propose(context: Context, directions: Sequence[Direction], seed: int) -> tup
     for direction in directions:
         if drawn := drawing.draw(direction, directions):
             idea, child, kept = drawn
-            proposals.append(replace(_proposal(idea, child, context, present, taken, explained), direction=kept))
+            proposal = _proposal(idea, child, context, present, taken, explained)
+            claims = (*_raised(kept), *proposal.claims)
+            proposals.append(replace(proposal, direction=kept, claims=claims))
             taken.add(proposals[-1].name)
     return tuple(proposals)
 
@@ -193,6 +196,13 @@ def _fill(value: Any, knobs: Mapping[str, float]) -> Any:
     if isinstance(value, str) and value.startswith("{") and value.endswith("}"):
         return knobs[value[1:-1]]
     return value
+
+
+def _raised(direction: Direction) -> Iterator[Claim]:
+    """Who was sent to a regime, and went, says so in a way that can be refuted."""
+    if direction.kind == DirectionKind.REGIME and not direction.departure:
+        arguments = {"figure": direction.name, "direction": "up"}
+        yield Claim(f"The figure of {direction.name} rises against the parent.", "effect", arguments)
 
 
 def _rises() -> Claim:

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from poise_git.agents.library import LibraryAgent
+from poise_git.agents.library.mechanisms import install
+from poise_git.archive.entries import Claim, Direction, Proposal
+from poise_git.search.context import Context
+from poise_git.search.population import OPEN, DirectionKind, assign_directions, stages_of
+from poise_git.search.screening import Opinion, Past, screen
+from poise_git.settings import ScreeningWeights
+from tests.agents.library.support import card, coded_cards, context, known, root_text
+
+AGENT = LibraryAgent()
+UP = Claim("Utility rises.", "effect", {"figure": "utility", "direction": "up"})
+DOWN = Claim("Utility falls.", "effect", {"figure": "utility", "direction": "down"})
+LENGTH = Claim("Shorter.", "effect", {"figure": "response_length", "direction": "down"})
+REDUCTION = Claim("At 0 it is the parent.", "reduction", {"function": "f", "argument": "k", "value": 0})
+
+
+def proposed(of: Context, name: str) -> Proposal:
+    return next(each for each in AGENT.propose(of, (OPEN,) * 100, 0) if each.priors == (name,))
+
+
+def opinion(proposal: Proposal, of: Context) -> Opinion:
+    (found,) = AGENT.screen(of, [proposal])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("claims", "consistency", "reason"),
+    [
+        ((REDUCTION, LENGTH, UP), 1.0, "its claims can decide it"),
+        ((LENGTH, UP), 2 / 3, "no claim on anything that code decides"),
+        ((UP,), 1 / 3, "no claim on anything that code decides or a figure of its own"),
+        ((), 0.0, "it claims nothing that could decide it"),
+        ((REDUCTION, UP, DOWN), 0.0, "its claims contradict each other on utility"),
+    ],
+)
+def test_consistency_is_what_the_claims_can_decide(claims: tuple[Claim, ...], consistency: float, reason: str) -> None:
+    of = context()
+    found = opinion(replace(proposed(of, "length-gate"), claims=claims), of)
+    assert found.consistency == pytest.approx(consistency)
+    assert found.accepted == (consistency > 0)
+    assert found.reason.startswith(reason)
+
+
+def test_feasibility_is_whether_it_can_be_written_here() -> None:
+    of = context(install(root_text(), card("analytic-variance")), parent=known("av-grpo"))
+    assert opinion(proposed(of, "length-gate"), of).feasibility == 1.0
+    replacing = opinion(proposed(of, "no-std"), of)
+    assert replacing.feasibility == 0.75
+    assert "takes the place of analytic-variance" in replacing.reason
+    plan = {"operation": "add", "card": "no-such-card", "knobs": {}}
+    alien = opinion(replace(proposed(of, "length-gate"), plan=plan), of)
+    assert (alien.feasibility, alien.accepted) == (0.0, False)
+    assert alien.reason.startswith("cannot be written: ")
+
+
+def test_expected_improvement_is_what_relatives_gained_shrunk_to_nothing() -> None:
+    of = context()
+    proposal = proposed(of, "length-gate")
+
+    def improvement(*gains: float) -> float:
+        return opinion(proposal, replace(of, effects={"length-gate": gains, "cispo": (9.0,)})).improvement
+
+    assert improvement() == 0.5
+    assert improvement(1.0) == pytest.approx(0.5 + 0.5 * math.tanh(0.5))
+    assert improvement(1.0, 1.0, 1.0) > improvement(1.0) > 0.5 > improvement(-1.0)
+    several = context(install(install(root_text(), card("cispo")), card("length-gate")), parent=known("x"))
+    proposals = AGENT.propose(several, (OPEN,) * 100, 0)
+    removal = next(each for each in proposals if each.plan["operation"] == "remove" and each.priors == ("cispo",))
+    assert opinion(removal, replace(several, effects={"cispo": (1.0,)})).improvement < 0.5
+
+
+def test_every_proposal_of_its_own_is_accepted() -> None:
+    for source in ("analytic-variance", "soft-gate", "length-gate"):
+        of = context(install(root_text(), card(source)), parent=known("parent"))
+        proposals = AGENT.propose(of, (OPEN,) * 100, 0)
+        assert len(proposals) > 30
+        assert all(each.accepted for each in AGENT.screen(of, proposals))
+
+
+def test_each_direction_is_filled_by_what_lies_in_it() -> None:
+    by_name = {each.name: each for each in coded_cards()}
+    of = context(install(root_text(), card("analytic-variance")), parent=known("av-grpo"))
+    for seed in range(20):
+        directions = assign_directions(of, 6, seed)
+        proposals = AGENT.propose(of, directions, seed)
+        assert [(each.direction.kind, each.direction.name) for each in proposals if each.direction] == [
+            (each.kind, each.name) for each in directions
+        ]
+        assert len({str(each.plan) for each in proposals}) == 6
+        for proposal in proposals:
+            direction, found = proposal.direction, by_name[proposal.priors[0]]
+            assert direction is not None
+            if not direction.departure:
+                inside = stages_of(found) if direction.kind == DirectionKind.STAGE else {found.family}
+                assert direction.name in inside
+
+
+def test_a_regime_is_answered_by_mechanisms_for_it_and_with_a_claim_about_it() -> None:
+    of, sent = context(), Direction(DirectionKind.REGIME, "length", "weak")
+    for seed in range(10):
+        (proposal,) = AGENT.propose(of, [sent], seed)
+        assert "length" in {part for tag in card(proposal.priors[0]).tags for part in tag.split("-")}
+        raised = {"figure": "length", "direction": "up"}
+        assert Claim("The figure of length rises against the parent.", "effect", raised) in proposal.claims
+
+
+def test_where_a_direction_has_nothing_left_the_proposal_says_so_and_goes_where_nobody_else_goes() -> None:
+    few = (card("leave-one-out"), card("cispo"), card("soft-gate"))
+    directions = [
+        Direction(DirectionKind.FAMILY, "regularization", "why not"),
+        Direction(DirectionKind.STAGE, "token_objective", "why not"),
+    ]
+    for seed in range(5):
+        astray, kept = AGENT.propose(context(of=few), directions, seed)
+        assert astray.direction is not None
+        assert astray.direction.departure == (
+            "nothing that fits this parent and is not tried yet is left in family regularization"
+        )
+        assert astray.priors == ("leave-one-out",)
+        assert kept.direction == directions[1]
+
+
+def test_what_was_rejected_is_not_proposed_again() -> None:
+    of = context()
+    proposals = AGENT.propose(of, (OPEN,) * 4, 3)
+    rejected = screen(proposals, AGENT.screen(of, proposals), Past(), frozenset(), ScreeningWeights())
+    again = AGENT.propose(replace(of, rejected=rejected), (OPEN,) * 100, 3)
+    assert not {each.priors for each in proposals} & {each.priors for each in again}
