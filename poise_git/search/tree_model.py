@@ -91,16 +91,15 @@ class TreeModel:
     @cached_property
     def posterior(self) -> Posterior:
         _, center, scale = self._standardised
-        weights = self._weights
-        utility, utility_variance = _mixed(weights, [(fit.utility, fit.utility_variance) for fit in self._fits])
-        child, child_variance = _mixed(weights, [(fit.child, fit.child_variance) for fit in self._fits])
-        foretold = sum((weight * fit.foretold for weight, fit in zip(weights, self._fits, strict=True)), np.zeros(()))
+        fit, weights = self._fit, self._weights
+        utility, utility_variance = _mixed(weights, fit.utility, fit.utility_variance)
+        child, child_variance = _mixed(weights, fit.child, fit.child_variance)
         return Posterior(
             utility=center + scale * utility,
             utility_deviation=scale * np.sqrt(utility_variance),
             child=center + scale * child,
             child_deviation=scale * np.sqrt(child_variance),
-            foretold=center + scale * foretold,
+            foretold=center + scale * (fit.foretold @ weights),
             scale=scale,
         )
 
@@ -108,20 +107,17 @@ class TreeModel:
         """`Posterior.child_deviation` once another child of each place in `expected` is measured, whatever it shows."""
         value, precision, scale = self._measured
         children = np.bincount(np.array(expected, dtype=np.int64), minlength=len(value)).astype(np.float64)
-        variances = [_smooth(self.tree, value, precision, luck, children).child_variance for luck in LUCK_VARIANCES]
-        means = [fit.child for fit in self._fits]
-        return np.asarray(scale * np.sqrt(_mixed(self._weights, list(zip(means, variances, strict=True)))[1]))
+        narrowed = _smooth(self.tree, value, precision, children).child_variance
+        return np.asarray(scale * np.sqrt(_mixed(self._weights, self._fit.child, narrowed)[1]))
 
     @cached_property
-    def _fits(self) -> tuple[_Fit, ...]:
+    def _fit(self) -> _Fit:
         value, precision, _ = self._measured
-        none = np.zeros(len(value))
-        return tuple(_smooth(self.tree, value, precision, luck, none) for luck in LUCK_VARIANCES)
+        return _smooth(self.tree, value, precision, np.zeros(len(value)))
 
     @cached_property
     def _weights(self) -> Vector:
-        evidence = np.array([fit.evidence for fit in self._fits])
-        weights = np.exp(evidence - evidence.max())
+        weights = np.exp(self._fit.evidence - self._fit.evidence.max())
         return np.asarray(weights / weights.sum())
 
     @cached_property
@@ -145,9 +141,9 @@ class TreeModel:
 
 @dataclass(frozen=True)
 class _Fit:
-    """Log evidence (up to a constant) and moments of every node (n,) for one variance of luck, standardised."""
+    """Log evidence (L,), up to a constant, and moments of every node (n, L), for L variances of luck, standardised."""
 
-    evidence: float
+    evidence: Vector
     utility: Vector
     utility_variance: Vector
     child: Vector
@@ -155,69 +151,77 @@ class _Fit:
     foretold: Vector
 
 
-def _smooth(tree: Tree, value: Vector, precision: Vector, luck: float, expected_children: Vector) -> _Fit:
-    """Both passes over the tree, level by level.
+def _smooth(tree: Tree, value: Vector, precision: Vector, expected_children: Vector) -> _Fit:
+    """Both passes over the tree, level by level, for all `LUCK_VARIANCES` at once.
 
     `expected_children` (n,) are to be measured, each with the median precision: they narrow variances and move nothing.
     """
-    n, levels, parents = len(value), tree.levels, tree.parents
-    inherited = luck * INHERITED_SHARE
-    spread = np.diag([luck, (1.0 - RHO**2) * inherited, 0.0])
-    information, vector = np.zeros((n, 3, 3)), np.zeros((n, 3))
-    information[:, _U, _U] = precision
-    vector[:, _U] = precision * value
-    evidence = 0.5 * float((np.log(precision) - precision * value**2).sum())
+    n, levels, parents, width = len(value), tree.levels, tree.parents, len(LUCK_VARIANCES)
+    spread, prior = np.zeros((width, 3, 3)), np.zeros((width, 3, 3))
+    for place, luck in enumerate(LUCK_VARIANCES):
+        inherited = luck * INHERITED_SHARE
+        spread[place] = np.diag([luck, (1.0 - RHO**2) * inherited, 0.0])
+        prior[place] = np.diag([ROOT_VARIANCE, inherited, MEAN_GAIN_DEVIATION**2])
+    prior_mean = np.array([0.0, 0.0, MEAN_GAIN])
+    information, vector = np.zeros((n, width, 3, 3)), np.zeros((n, width, 3))
+    information[:, :, _U, _U] = precision[:, None]
+    vector[:, :, _U] = (precision * value)[:, None]
+    evidence = np.full(width, 0.5 * float((np.log(precision) - precision * value**2).sum()))
     if expected_children.any():
         measured = np.diag([float(np.median(precision)), 0.0, 0.0])
         one = _FORWARD.T @ measured @ np.linalg.inv(np.eye(3) + spread @ measured) @ _FORWARD
-        information += expected_children[:, None, None] * one
+        information += expected_children[:, None, None, None] * one
     # Up: what each node's subtree says of it, handed on to its parent.
-    gain, rest = np.empty((n, 3, 3)), np.empty((n, 3, 3))
+    gain, rest = np.empty((n, width, 3, 3)), np.empty((n, width, 3, 3))
     for level in reversed(levels[1:]):
         own, own_vector = information[level], vector[level]
         inverse = np.linalg.inv(np.eye(3) + spread @ own)
         gain[level] = inverse @ _FORWARD
         rest[level] = inverse @ spread
         np.add.at(information, parents[level], _FORWARD.T @ own @ gain[level])
-        np.add.at(vector, parents[level], np.einsum("nij,ni->nj", gain[level], own_vector))
-        evidence += 0.5 * float(np.einsum("ni,nij,nj->", own_vector, rest[level], own_vector))
-        evidence += 0.5 * float(np.linalg.slogdet(inverse)[1].sum())
+        np.add.at(vector, parents[level], _times(own_vector, gain[level]))
+        evidence += 0.5 * np.einsum("nli,nlij,nlj->l", own_vector, rest[level], own_vector)
+        evidence += 0.5 * np.linalg.slogdet(inverse)[1].sum(0)
     roots = levels[0]
-    prior = np.diag([ROOT_VARIANCE, inherited, MEAN_GAIN_DEVIATION**2])
-    prior_mean = np.array([0.0, 0.0, MEAN_GAIN])
-    covariance, mean = np.empty((n, 3, 3)), np.empty((n, 3))
-    covariance[roots] = np.linalg.inv(np.linalg.inv(prior) + information[roots])
-    total = np.linalg.inv(prior) @ prior_mean + vector[roots]
-    mean[roots] = np.einsum("nij,nj->ni", covariance[roots], total)
-    evidence += 0.5 * float(np.einsum("ni,ni->", mean[roots], total) + np.linalg.slogdet(covariance[roots])[1].sum())
-    evidence -= 0.5 * len(roots) * float(prior_mean @ np.linalg.solve(prior, prior_mean) + np.log(np.diag(prior)).sum())
+    before = np.linalg.inv(prior)
+    covariance, mean = np.empty((n, width, 3, 3)), np.empty((n, width, 3))
+    covariance[roots] = np.linalg.inv(before + information[roots])
+    total = before @ prior_mean + vector[roots]
+    mean[roots] = _times(covariance[roots], total)
+    evidence += 0.5 * np.einsum("nli,nli->l", mean[roots], total) + 0.5 * np.linalg.slogdet(covariance[roots])[1].sum(0)
+    evidence -= 0.5 * len(roots) * (before @ prior_mean @ prior_mean + np.linalg.slogdet(prior)[1])
     # Down: what everybody else says.
     for level in levels[1:]:
         above = parents[level]
-        mean[level] = np.einsum("nij,nj->ni", gain[level], mean[above])
-        mean[level] += np.einsum("nij,nj->ni", rest[level], vector[level])
-        covariance[level] = gain[level] @ covariance[above] @ gain[level].transpose(0, 2, 1) + rest[level]
+        mean[level] = _times(gain[level], mean[above]) + _times(rest[level], vector[level])
+        covariance[level] = gain[level] @ covariance[above] @ gain[level].swapaxes(-1, -2) + rest[level]
     # Without its descendants a node is its posterior divided by what they say of it.
     believed = np.linalg.inv(covariance)
     remaining = believed - information
-    remaining[:, _U, _U] += precision
-    remaining_vector = np.einsum("nij,nj->ni", believed, mean) - vector
-    remaining_vector[:, _U] += precision * value
+    remaining[:, :, _U, _U] += precision[:, None]
+    remaining_vector = _times(believed, mean) - vector
+    remaining_vector[:, :, _U] += (precision * value)[:, None]
     return _Fit(
         evidence=evidence,
-        utility=mean[:, _U],
-        utility_variance=covariance[:, _U, _U],
+        utility=mean[:, :, _U],
+        utility_variance=covariance[:, :, _U, _U],
         child=mean @ _CHILD,
-        child_variance=np.einsum("i,nij,j->n", _CHILD, covariance, _CHILD),
+        child_variance=covariance @ _CHILD @ _CHILD,
         foretold=np.linalg.solve(remaining, remaining_vector[..., None])[..., 0] @ _CHILD,
     )
 
 
-def _mixed(weights: Vector, moments: Sequence[tuple[Vector, Vector]]) -> tuple[Vector, Vector]:
-    """Mean and variance (n,) of a mixture whose components have these."""
-    mean = sum((weight * m for weight, (m, _) in zip(weights, moments, strict=True)), np.zeros(()))
-    square = sum((weight * (m**2 + v) for weight, (m, v) in zip(weights, moments, strict=True)), np.zeros(()))
-    return np.asarray(mean), np.asarray(np.maximum(square - mean**2, 1e-12))
+def _times(left: Vector, right: Vector) -> Vector:
+    """The products of vectors (..., 3) and matrices (..., 3, 3), whichever stands first."""
+    if left.ndim < right.ndim:
+        return np.asarray((left[..., None, :] @ right)[..., 0, :])
+    return np.asarray((left @ right[..., None])[..., 0])
+
+
+def _mixed(weights: Vector, mean: Vector, variance: Vector) -> tuple[Vector, Vector]:
+    """Mean and variance (n,) of mixtures whose components have these, (n, L) each."""
+    mixed = mean @ weights
+    return np.asarray(mixed), np.asarray(np.maximum((mean**2 + variance) @ weights - mixed**2, 1e-12))
 
 
 def tree_of(parents: Sequence[int], utilities: ArrayLike, errors: ArrayLike) -> Tree:
