@@ -88,6 +88,13 @@ class CandidateEvaluated:
 
 
 @dataclass(frozen=True)
+class MeasuredAgain:
+    """`again` are candidates of which further seeds are run, so that luck does not decide who is best."""
+
+    again: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class CandidateFailed:
     name: str
     stage: str
@@ -119,6 +126,7 @@ Event = (
     | JobProgress
     | RunEnded
     | CandidateEvaluated
+    | MeasuredAgain
     | CandidateFailed
     | Confirmed
     | ConfirmationFailed

@@ -166,8 +166,10 @@ class Experiment:
         """
         if name == ROOT:
             self.refuse_unknown_metrics()
-        root_runs = None if name == ROOT else self.runs(ROOT, self.protocol.seeds)
-        return summarise(self.protocol.hash, runs, root_runs, self.objective, self.noise)
+            return summarise(self.protocol.hash, runs, None, self.objective, self.noise)
+        root_runs = self.runs(ROOT, self.protocol.seeds)
+        again = tuple(self.runs(each, self.protocol.further_seeds) for each in (name, ROOT))
+        return summarise(self.protocol.hash, runs, root_runs, self.objective, self.noise, (again[0], again[1]))
 
     def confirmation(self, name: str) -> Estimate | None:
         """The gain over the root on the fresh seeds; None unless both have run on every one of them."""

@@ -105,10 +105,12 @@ class Search:
                 evaluated = self.evaluated
                 # Only what an earlier call left can be unfinished: this one carries out what it plans.
                 left = self.unfinished_round() if rounds == 0 else None
-                names = self.realise_all(left) if left else []
-                self.train(names or self.realise_all(self.plan_round(goal)))
+                plan = left or self.plan_round(goal)
+                # First: once the goal is reached, nobody asks what else the round was to do.
+                self.measure_again(plan.again)
+                self.train(self.realise_all(plan))
                 rounds += 1
-                barren = 0 if self.evaluated > evaluated else barren + 1
+                barren = 0 if self.evaluated > evaluated or plan.again else barren + 1
                 if barren == BARREN_ROUNDS:
                     raise PoiseError(
                         f"{barren} rounds brought no candidate that could be evaluated; `poise-git log` says why"
@@ -125,7 +127,9 @@ class Search:
         plans = (Plan.from_data(data) for data in reversed(self.archive.rounds()))
         plan = next((plan for plan in plans if plan.protocol == self.protocol.hash), None)
         genealogy = self.archive.genealogy()
-        if plan is None or all(self._is_done(slot, genealogy) for slot in plan.slots):
+        if plan is None:
+            return None
+        if all(self._is_done(slot, genealogy) for slot in plan.slots) and not any(map(self._lacks_again, plan.again)):
             return None
         self.observe(events.RoundPlanned(plan.number, plan.parents, resumed=True))
         return plan
@@ -144,7 +148,7 @@ class Search:
 
         plan = Plan(
             number, self.protocol.hash, self.agent.name, self.experiment.directive, seed,
-            settings.policy, selection_data(selection), slots,
+            settings.policy, selection_data(selection), slots, selection.again,
         )  # fmt: skip
         self.archive.write_round(number, plan.to_data(), plan.summary)
         self.observe(events.RoundPlanned(number, plan.parents, resumed=False))
@@ -214,6 +218,18 @@ class Search:
             if failure:
                 self._fail(name, failure.stage, failure.reason)
             else:
+                self.reflect_or_fail(name)
+
+    def measure_again(self, names: Sequence[str]) -> None:
+        """Further seeds of candidates that may be the best, and of the root: luck shall not decide between them."""
+        if not names:
+            return
+        self.observe(events.MeasuredAgain(tuple(names)))
+        for name, failure in self._run_missing([*names, ROOT], self.protocol.further_seeds):
+            if failure and name != ROOT:
+                self._fail(name, failure.stage, failure.reason)
+        for name in names:
+            if name in self.experiment.evaluated():
                 self.reflect_or_fail(name)
 
     # Phase III: reflect, archive; and confirm before anything is called a winner.
@@ -297,6 +313,11 @@ class Search:
     def _reached(self, goal: Goal, rounds: int) -> bool:
         enough_candidates = goal.candidates is not None and self.evaluated >= goal.candidates
         return enough_candidates or (goal.rounds is not None and rounds >= goal.rounds)
+
+    def _lacks_again(self, name: str) -> bool:
+        """Whether further seeds of an evaluated candidate are still to be run, or to be counted."""
+        metrics = self.archive.genealogy()[name].metrics_under(self.protocol.hash)
+        return bool(metrics and metrics.gain and metrics.gain.n <= len(self.protocol.seeds))
 
     def _is_done(self, slot: Slot, genealogy: Genealogy) -> bool:
         """Its proposal has an outcome, or it has none."""

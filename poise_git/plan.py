@@ -60,7 +60,10 @@ class Slot:
 
 @dataclass(frozen=True)
 class Plan:
-    """A round before anything is built on it; `acquisition` is what selection looked at and chose, as plain data."""
+    """A round before anything is built on it.
+
+    `acquisition` is what selection looked at and chose, as plain data; `again` are the candidates to measure again.
+    """
 
     number: int
     protocol: str
@@ -70,6 +73,7 @@ class Plan:
     policy: str
     acquisition: Mapping[str, Any]
     slots: tuple[Slot, ...]
+    again: tuple[str, ...] = ()
 
     @property
     def parents(self) -> tuple[tuple[str, str], ...]:
@@ -80,7 +84,9 @@ class Plan:
         """One line: who is a parent, how many proposals there were, and how many of them were rejected."""
         verdicts = [entry.verdict for slot in self.slots for entry in slot.proposals]
         rejected = f", {count} rejected" if (count := verdicts.count(Verdict.REJECTED)) else ""
-        return f"parents {', '.join(slot.parent for slot in self.slots)}; {len(verdicts)} proposals{rejected}"
+        again = f"; {', '.join(self.again)} measured again" if self.again else ""
+        parents = f"parents {', '.join(slot.parent for slot in self.slots)}; " if self.slots else ""
+        return f"{parents}{len(verdicts)} proposals{rejected}{again}"
 
     def to_data(self) -> dict[str, Any]:
         return {
@@ -93,6 +99,7 @@ class Plan:
             "policy": self.policy,
             "acquisition": dict(self.acquisition),
             "slots": [slot.to_data() for slot in self.slots],
+            "again": list(self.again),
         }
 
     @classmethod
@@ -106,6 +113,7 @@ class Plan:
             policy=str(data["policy"]),
             acquisition=dict(data["acquisition"]),
             slots=tuple(map(Slot.from_data, data["slots"])),
+            again=tuple(map(str, data.get("again") or ())),
         )
 
 
@@ -143,6 +151,7 @@ def selection_data(selection: Selection) -> dict[str, Any]:
             for entry in selection.ranked
         ],
         "knowledge": asdict(selection.knowledge),
+        "remarks": list(selection.remarks),
         "choices": [
             {"name": choice.name, "action": str(choice.action), "reason": choice.reason} for choice in selection.choices
         ],

@@ -64,17 +64,17 @@ class Proposing:
         self.rounds += len(plans)
 
     def fill(self, selection: Selection, seed: int) -> tuple[Slot, ...]:
-        """A slot for each choice.
+        """A slot for each chosen parent.
 
         Where all proposals for a parent were rejected, the next in the ranking that is not taken gets a slot too; but
         no round asks more than twice as many parents as it was to have.
         """
-        chosen = {choice.name for choice in selection.choices}
+        chosen = {choice.name for choice in selection.parents}
         spare = (ranked.node.name for ranked in selection.ranked if ranked.node.name not in chosen)
-        queue, slots = list(selection.choices), list[Slot]()
+        queue, slots = list(selection.parents), list[Slot]()
         while queue:
             slots.append(self.slot(queue.pop(0), seed + len(slots)))
-            if slots[-1].chosen is None and len(slots) + len(queue) < 2 * len(selection.choices):
+            if slots[-1].chosen is None and len(slots) + len(queue) < 2 * len(chosen):
                 reason = f"in the place of {slots[-1].parent}, all of whose proposals were rejected"
                 queue += [Choice(name, reason) for name in [next(spare, None)] if name]
         return tuple(slots)

@@ -121,7 +121,7 @@ class SearchSettings(StrictModel):
     top_descendants: PositiveInt = 3
     kappa: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | None = None
     bayes_after: PositiveInt = 6
-    reserve: Share = 0.333
+    reserve: Share | None = None
     context_tokens: PositiveInt = 24_000
 
 

@@ -46,6 +46,8 @@ def line_of(event: events.Event) -> str | None:
             gain = gain_text(metrics)
             parts = [f"U {estimate_text(metrics.utility)}", *([f"{gain} vs {ROOT}"] if gain else [])]
             return f"  {name}: " + ", ".join([*parts, *(f"violates {each.constraint}" for each in metrics.violations)])
+        case events.MeasuredAgain(again):
+            return f"  measured again on further seeds: {', '.join(again)}"
         case events.CandidateFailed(name, stage, reason):
             return f"  {name}: failed at {stage}: {reason}"
         case events.Confirmed(name, gain):

@@ -58,6 +58,8 @@ def command(protocol: str | None, as_json: bool) -> None:
         f"+ {weights.bayes:g} bayes, over the sum of the weights"
     )
     click.echo(f"the model: {selection.knowledge.statement}")
+    for remark in selection.remarks:
+        click.echo(remark)
     click.echo(f"\nround {number} would take")
     for line in _choices(selection):
         click.echo(f"  {line}")

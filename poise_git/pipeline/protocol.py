@@ -12,6 +12,8 @@ from poise_git.search.figures import RESERVED
 from poise_git.settings import StrictModel, load_settings
 
 HASH_LENGTH = 12
+# How far the seeds of a second measurement lie from the first ones: a multiple of any likely number of worlds.
+FURTHER = 10_080
 
 
 class PairedDeviation(StrictModel):
@@ -64,6 +66,15 @@ class Protocol(StrictModel):
         """First 12 hex digits of the SHA-256 of everything that can change the figures of a run."""
         data = self.model_dump(mode="json", exclude={"description", "confirmation_seeds", "paired_deviation"})
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:HASH_LENGTH]
+
+    @property
+    def further_seeds(self) -> tuple[int, ...]:
+        """As many fresh seeds again, on which a promising candidate is measured a second time."""
+        used = {*self.seeds, *self.confirmation_seeds}
+        step = FURTHER
+        while not used.isdisjoint(seed + step for seed in self.seeds):
+            step += FURTHER
+        return tuple(seed + step for seed in self.seeds)
 
     @property
     def suite_weights(self) -> dict[str, float]:

@@ -196,7 +196,7 @@ def _smooth(tree: Tree, value: Vector, precision: Vector, expected_children: Vec
         mean[level] = _times(gain[level], mean[above]) + _times(rest[level], vector[level])
         covariance[level] = gain[level] @ covariance[above] @ gain[level].swapaxes(-1, -2) + rest[level]
     # Without its descendants a node is its posterior divided by what they say of it.
-    believed = np.linalg.inv(covariance)
+    believed: Vector = np.asarray(np.linalg.inv(covariance), dtype=np.float64)
     remaining = believed - information
     remaining[:, :, _U, _U] += precision[:, None]
     remaining_vector = _times(believed, mean) - vector

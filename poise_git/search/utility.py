@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from poise_git.archive.entries import Metrics, Run, Status
+from poise_git.archive.entries import Estimate, Metrics, Run, Status
 from poise_git.errors import RunFailed
 from poise_git.search.estimate import Noise, estimate, paired_difference
 from poise_git.search.figures import UTILITY, late_dynamics
@@ -20,10 +20,13 @@ def summarise(
     root_runs: Sequence[Run] | None,
     objective: Objective,
     noise: Noise | None = None,
+    again: tuple[Sequence[Run], Sequence[Run]] = ((), ()),
 ) -> Metrics:
     """y with uncertainty from a candidate's runs; `root_runs` is None for the root itself.
 
-    `noise` is what is known beforehand of differences in U.
+    `noise` is what is known beforehand of differences in U. `again` are the runs of candidate and root on further
+    seeds, where it was measured again: they make its gain, and with it its utility, more certain. Other seeds are
+    other worlds, so that its utility then is the root's plus the gain.
 
     Raises:
         RunFailed: a run has no finite figure of a metric that the objective looks at.
@@ -37,19 +40,26 @@ def summarise(
                 MEASURING, f"the run of seed {lacking[0]} has no finite {metric}, which the objective needs"
             )
     further = {metric: estimate(list(own[metric].values())) for metric in objective.further}
+    utility, gain = estimate(list(own[UTILITY].values())), None
+    if root is not None:
+        of, against = (objective.figures(more)[UTILITY] for more in again)
+        gain = paired_difference(own[UTILITY] | of, root[UTILITY] | against, noise)
+        if gain is not None and of.keys() & against.keys():
+            base = estimate(list(root[UTILITY].values())).value
+            utility = Estimate(base + gain.value, gain.se, gain.n)
     return Metrics(
         status=Status.EVALUATED,
         protocol=protocol,
-        utility=estimate(list(own[UTILITY].values())),
-        gain=None if root is None else paired_difference(own[UTILITY], root[UTILITY], noise),
+        utility=utility,
+        gain=gain,
         values={metric: estimate([run.values[metric] for run in runs]) for metric in runs[0].values} | further,
         details={
             suite: {figure: estimate([run.details[suite][figure] for run in runs]) for figure in figures}
             for suite, figures in runs[0].details.items()
         },
         dynamics=late_dynamics(runs),
-        seeds=tuple(run.seed for run in runs),
-        cpu_seconds=sum(run.cpu_seconds for run in runs),
+        seeds=tuple(run.seed for run in (*runs, *again[0])),
+        cpu_seconds=sum(run.cpu_seconds for run in (*runs, *again[0])),
         objective=objective.fingerprint,
         violations=objective.violations(own, root),
     )

@@ -288,8 +288,9 @@ def test_the_verb_tells_what_the_agent_is_told_and_writes_nothing(archive: Archi
     assert everything() == before
 
     seed = round_seed(experiment.settings.seed, 2)
-    proposing = Proposing.begin(experiment, Listener(), lambda event: None, surveyed(experiment), seed)
-    proposing.attempt("clip-vm", (), seed, 0)
+    proposing = Proposing(experiment, Listener(), lambda event: None)
+    proposing.begin(experiment.archive.genealogy(), surveyed(experiment), seed)
+    proposing.attempt("clip-vm", seed, 0)
     (context,) = told
     assert done.stdout == proposing.contexts.brief.renderer.render(context)
     assert document["items"] == [

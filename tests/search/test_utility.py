@@ -75,3 +75,22 @@ def test_a_run_without_a_finite_figure_that_is_needed_is_a_failure_that_names_it
     assert summarise("h", runs, None, objective()).utility is not None
     with pytest.raises(RunFailed, match=f"{MEASURING} failed: .*seed 1.* mean_length"):
         summarise("h", runs, None, objective(**needed))
+
+
+def test_measured_again_a_candidate_has_a_more_certain_gain_and_the_utility_that_follows_from_it() -> None:
+    runs, root = [run(0, 0.3, 0.3), run(1, 0.6, 0.6)], [run(0, 0.2, 0.2), run(1, 0.4, 0.4)]
+    # In the worlds of the further seeds everything is better, and the candidate no better than the root.
+    again = [run(10, 0.9, 0.9), run(11, 0.9, 0.9)], [run(10, 0.9, 0.9), run(11, 0.9, 0.9)]
+    metrics = summarise("h", runs, root, objective(), again=again)
+    assert metrics.gain is not None
+    assert metrics.gain.n == 4
+    assert metrics.gain.value == pytest.approx((0.1 + 0.2 + 0.0 + 0.0) / 4)
+    assert metrics.utility is not None
+    assert metrics.utility.value == pytest.approx(0.3 + metrics.gain.value)
+    assert metrics.values["a"].value == pytest.approx(0.45)
+    assert metrics.seeds == (0, 1, 10, 11)
+    # Without the root's runs there nothing can be compared.
+    assert (
+        summarise("h", runs, root, objective(), again=(again[0], [])).utility
+        == summarise("h", runs, root, objective()).utility
+    )

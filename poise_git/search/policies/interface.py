@@ -114,18 +114,32 @@ class Knowledge:
 
 @dataclass(frozen=True)
 class Selection:
-    """`ranked` holds every eligible node, the best score first; `choices` what to do this round, in order."""
+    """`ranked` holds every eligible node, the best score first; `choices` what to do this round, in order.
+
+    `remarks` say in words what else decided.
+    """
 
     ranked: tuple[Ranked, ...]
     choices: tuple[Choice, ...]
     knowledge: Knowledge
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def parents(self) -> tuple[Choice, ...]:
+        """The choices that get a child."""
+        return tuple(choice for choice in self.choices if choice.action is Action.EXPAND)
+
+    @property
+    def again(self) -> tuple[str, ...]:
+        """The candidates to measure again."""
+        return tuple(choice.name for choice in self.choices if choice.action is Action.REEVALUATE)
 
 
 class Policy(Protocol):
     """Chooses parents.
 
     For every survey with at least one node:
-    S1  exactly `count` choices, each of a node of the survey;
+    S1  exactly `count` choices, each of a node of the survey; measuring again is one too, in a search's last round;
     S2  the same survey, count and seed give the same selection;
     S3  no node is chosen twice while there is a choice;
     S4  `ranked` holds every node once, and all its terms lie in [0, 1].

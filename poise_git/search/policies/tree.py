@@ -4,23 +4,25 @@
     α(d) = E[u_d + m + a_d] + κ sd(u_d + m + a_d)
 
 in place of measured utilities and of gains over them (see `search/tree_model.py` and docs/selection.md). A share of
-the slots is reserved for nodes that were expanded least, because stepping stones score below their parents and no model
-of scores can tell them from duds.
+the slots, which the archive itself speaks for (`search/reserve.py`), is drawn by lot among nodes that fell and were
+expanded seldom, because stepping stones score below their parents and no model of scores can tell them from duds. In
+the last round what may be the best is measured again where luck could decide.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from poise_git.search.foresight import judge
 from poise_git.search.pareto import pareto_term
-from poise_git.search.policies.interface import Choice, Knowledge, Ranked, Selection, Survey, Terms
+from poise_git.search.policies.interface import Action, Choice, Knowledge, Ranked, Selection, Survey, Terms
 from poise_git.search.policies.picking import pick_best
+from poise_git.search.reserve import Reserve, best_of_line, learn_reserve
 from poise_git.search.terms import distances, diversity_term, performance_term, scaled
 from poise_git.search.tree_model import Posterior, TreeModel, tree_of
 from poise_git.settings import AcquisitionWeights, SearchSettings
@@ -31,9 +33,13 @@ Vector = NDArray[np.float64]
 WEIGHTS = AcquisitionWeights(pareto=0.10, perf=0.15, div=0.05, bayes=0.70)
 KAPPA = 2.0
 # The last rounds all go by score: what is opened then has no time to yield.
-LAST_ROUNDS = 2
+LAST_ROUNDS = 3
+# In the last round a utility known no better than this, in spreads of utility, is worth measuring again.
+UNCERTAIN = 0.3
 # Of two nodes that differ in promise by this share of the spread of utilities one is drawn e times as often.
 TEMPERATURE = 0.3
+# One child more makes a node e^FATIGUE times as seldom drawn, and more where utilities are known badly.
+FATIGUE = 1.5
 # What a node's fall below the best of its line counts against how good that line is.
 FALL_SHARE = 0.7
 # A fall deeper than this, in units of the spread of utilities, is a wreck like any other.
@@ -79,9 +85,15 @@ class TreePolicy:
         standing = {place: number for number, place in enumerate(order, start=1)}
 
         lot = random.Random(seed)
-        reserved = 0 if len(nodes) == 1 else self._reserved(survey, count, lot)
-        taken: list[int] = []
-        choices: list[Choice] = []
+        lines = best_of_line(survey.first_parents, believed.utility)
+        fall = np.minimum(lines - believed.utility, DEEPEST_FALL * believed.scale)
+        reserve, reliability = self._reserve(survey, believed)
+        promise = (FALL_SHARE * fall + (1.0 - FALL_SHARE) * lines) / (TEMPERATURE * believed.scale)
+        promise -= FATIGUE / reliability * children
+        again = contenders(survey, believed, count)
+        choices = [Choice(nodes[place].name, reason, Action.REEVALUATE) for place, reason in again.items()]
+        reserved = min(_whole(reserve.share * count, lot), count - len(choices))
+        taken = list(again)
         deviation = believed.child_deviation
         while len(choices) < count - reserved:
             place = pick_best(scores(deviation), taken)
@@ -90,15 +102,12 @@ class TreePolicy:
                 Choice(nodes[place].name, f"score {own[place]:.3f}, place {standing[place]} of {len(nodes)}")
             )
             deviation = model.child_deviation(taken)
-        lines = line_best(survey.first_parents, believed.utility)
         while len(choices) < count:
-            fall = np.minimum(lines - believed.utility, DEEPEST_FALL * believed.scale)
-            promise = FALL_SHARE * fall + (1.0 - FALL_SHARE) * lines
-            place = draw_least_expanded(children, taken, promise / (TEMPERATURE * believed.scale), lot)
+            place = draw(promise, taken, lot)
             taken.append(place)
             reason = (
-                f"reserved slot: drawn among those with {children[place]:.0f} children, {fall[place]:.4f} below the "
-                f"best of its line"
+                f"reserved slot: drawn by lot; {children[place]:.0f} children, {fall[place]:.4f} below the best of its "
+                f"line"
             )
             choices.append(Choice(nodes[place].name, reason))
 
@@ -121,33 +130,63 @@ class TreePolicy:
             )
             for place, node in enumerate(nodes)
         ]
-        return Selection(tuple(ranked[place] for place in order), tuple(choices), _foresight(survey, believed))
+        return Selection(
+            tuple(ranked[place] for place in order), tuple(choices), _foresight(survey, believed), (reserve.statement,)
+        )
 
-    def _reserved(self, survey: Survey, count: int, lot: random.Random) -> int:
-        """How many of this round's slots are reserved: the share, its fraction by lot."""
-        if survey.remaining is not None and survey.remaining <= LAST_ROUNDS * count:
-            return 0
-        slots = self.settings.reserve * count
-        whole = int(slots + 1e-9)
-        return whole + (lot.random() < slots - whole - 1e-9)
+    def _reserve(self, survey: Survey, believed: Posterior) -> tuple[Reserve, float]:
+        """The share that the settings fix, else the one that the archive speaks for; none where nothing can yield.
 
-
-def line_best(parents: Sequence[int], utilities: Vector) -> Vector:
-    """The best utility on the way from the root to each node, itself included (n,)."""
-    found = utilities.copy()
-    for place, parent in enumerate(parents):
-        if parent >= 0:
-            found[place] = max(found[place], found[parent])
-    return found
+        And the reliability of a measured utility: spread² / (spread² + error²).
+        """
+        error = float(np.median([node.error for node in survey.nodes]))
+        learnt = learn_reserve(survey.first_parents, believed.utility, believed.scale, error)
+        share = learnt.share if self.settings.reserve is None else self.settings.reserve
+        ends = survey.remaining is not None and survey.remaining <= LAST_ROUNDS * self.settings.parents
+        if ends or len(survey.nodes) == 1:
+            share = 0.0
+        return replace(learnt, share=share), believed.scale**2 / (believed.scale**2 + error**2)
 
 
-def draw_least_expanded(children: Vector, taken: Sequence[int], log_weights: Vector, lot: random.Random) -> int:
-    """One of the nodes with the fewest children that are not taken, by lot with the given log weights (n,)."""
-    free = np.ones(len(children), dtype=bool)
-    free[list(taken)] = False
-    if not free.any():
-        free[:] = True
-    places = np.flatnonzero(free & (children == children[free].min()))
+def contenders(survey: Survey, believed: Posterior, count: int) -> dict[int, str]:
+    """The places worth measuring again before a search ends, at most `count` in all, each with the reason.
+
+    In the last round, a child more or less changes little, but who is best may hang on luck: a node contends where it
+    may be the best (its expected utility and one deviation reach the best expected one), is known badly, and was
+    measured once. One contender alone has nobody to be mistaken for.
+    """
+    once = min(node.seeds for node in survey.nodes)
+    left = count - sum(node.seeds > once for node in survey.nodes)
+    if survey.remaining is None or survey.remaining > count or left <= 0:
+        return {}
+    leading = float(believed.utility.max())
+    found = [
+        int(place)
+        for place in np.argsort(-believed.utility, kind="stable")
+        if believed.utility[place] + believed.utility_deviation[place] >= leading
+        and believed.utility_deviation[place] > UNCERTAIN * believed.scale
+        and survey.nodes[place].seeds == once
+        and survey.nodes[place].parents
+    ]
+    if len(found) < 2:
+        return {}
+    return {
+        place: f"measured again: {believed.utility[place]:.4f} ± {believed.utility_deviation[place]:.4f}, one of "
+        f"{len(found)} that may be the best"
+        for place in found[:left]
+    }
+
+
+def _whole(slots: float, lot: random.Random) -> int:
+    """A number of slots, its fraction by lot."""
+    whole = int(slots + 1e-9)
+    return whole + (lot.random() < slots - whole - 1e-9)
+
+
+def draw(log_weights: Vector, taken: Sequence[int], lot: random.Random) -> int:
+    """A place that is not taken, by lot with the given log weights (n,); any where every place is taken."""
+    free = np.setdiff1d(np.arange(len(log_weights)), taken)
+    places = free if len(free) else np.arange(len(log_weights))
     weights = np.exp(log_weights[places] - log_weights[places].max())
     return int(lot.choices(list(places), list(weights))[0])
 

@@ -1,0 +1,83 @@
+"""How deceptive is the landscape? The archive says, and so sets the share of parents that are not taken by score.
+
+On a deceptive landscape the way up leads down first: stepping stones score below their parents, and no model of scores
+can tell them from duds. Two things in an archive speak of it. Where climbing still raises the best, nobody needs a
+detour; where it has stalled, what the scores say is used up. And children of nodes far below the best of their line
+either rise far above it, now and then, or they never do. So
+
+    share = least + (most - least) exp(-progress / STALLED) min(1, (1 + paid) / (1 + PAYING r detours))
+
+with `progress` what the newest evaluations have raised the best by, in spreads of utility; `detours` the children of
+nodes that had fallen, `paid` those of them that rose; PAYING the share of detours that pay on a landscape worth
+them, and r = spread² / (spread² + error²), since what is measured badly has refuted little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float64]
+
+# All chosen on the tuning worlds of tests/benchmarks/search_efficiency.py.
+LEAST, MOST = 0.2, 0.8
+NEWEST = 12
+STALLED = 0.15
+PAYING = 0.1
+# What counts as fallen, and as risen, in spreads of utility.
+FALLEN, RISEN = 0.4, 0.3
+# With fewer nodes than this nothing has had the time to stall.
+YOUNG = 6
+
+
+@dataclass(frozen=True)
+class Reserve:
+    """The share of reserved slots and what it was learnt from; see the module."""
+
+    share: float
+    progress: float
+    detours: int
+    paid: int
+
+    @property
+    def statement(self) -> str:
+        return (
+            f"{self.share:.0%} of the slots are reserved: the newest evaluations raised the best by "
+            f"{self.progress:.2f} spreads of utility, and {self.paid} of {self.detours} detours paid"
+        )
+
+
+def learn_reserve(parents: Sequence[int], utilities: Vector, spread: float, error: float) -> Reserve:
+    """The reserve that an archive speaks for.
+
+    Args:
+        parents: the place of each node's parent, -1 for none; parents stand before children.
+        utilities: believed true utilities (n,), in the order of evaluation.
+        spread: the standard deviation of true utilities; `error` that of a measurement.
+    """
+    above = np.array(parents)
+    children = np.flatnonzero(above >= 0)
+    lines = best_of_line(parents, utilities)[above[children]]
+    fallen = lines - utilities[above[children]] > FALLEN * spread
+    risen = utilities[children] - lines > RISEN * spread
+    detours, paid = int(fallen.sum()), int((fallen & risen).sum())
+    if len(utilities) < YOUNG:
+        return Reserve(LEAST, 0.0, detours, paid)
+    best = np.maximum.accumulate(utilities)
+    newest = min(NEWEST, len(best) - 2)
+    progress = float(best[-1] - best[-1 - newest]) / spread * NEWEST / newest
+    reliability = spread**2 / (spread**2 + error**2)
+    paying = min(1.0, (1.0 + paid) / (1.0 + PAYING * reliability * detours))
+    return Reserve(LEAST + (MOST - LEAST) * float(np.exp(-progress / STALLED)) * paying, progress, detours, paid)
+
+
+def best_of_line(parents: Sequence[int], utilities: Vector) -> Vector:
+    """The best utility on the way from the root to each node, itself included (n,)."""
+    found = utilities.copy()
+    for place, parent in enumerate(parents):
+        if parent >= 0:
+            found[place] = max(found[place], found[parent])
+    return found
