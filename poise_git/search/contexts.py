@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from poise_git.archive import Archive
@@ -18,7 +18,6 @@ from poise_git.search.policies.paper import utility_scale
 from poise_git.search.ranking import Ranking
 from poise_git.search.references import Field, Rejected
 from poise_git.search.rendering import Renderer
-from poise_git.search.retrieval import Corpus
 from poise_git.search.screening import Screened
 
 # The newest children of a parent that are shown.
@@ -51,6 +50,7 @@ class Contexts:
     brief: Brief
     rejected: Sequence[Rejected]
     seed: int
+    _changes: dict[str, str] = field(default_factory=dict)
 
     def of(self, parent: str, taken_names: Collection[str], refused: Sequence[Screened] = ()) -> Context:
         """Everything a proposal for a child of `parent` may depend on; `refused` is what this round has refused it."""
@@ -144,10 +144,11 @@ class Contexts:
 
     def _change(self, candidate: Candidate) -> str:
         """The candidate's diff from its first parent."""
-        parent = self.genealogy.by_name.get((*candidate.parents, "")[0])
-        return (
-            items.change_text(self.archive.algorithm_of(parent), self.archive.algorithm_of(candidate)) if parent else ""
-        )
+        if candidate.name not in self._changes:
+            parent = self.genealogy.by_name.get((*candidate.parents, "")[0])
+            texts = [self.archive.algorithm_of(each) for each in (parent, candidate) if each]
+            self._changes[candidate.name] = items.change_text(*texts) if len(texts) == 2 else ""
+        return self._changes[candidate.name]
 
     def _gain(self, candidate: Candidate, over: Candidate) -> float | None:
         """The difference of their utilities, where both have one."""
@@ -166,4 +167,4 @@ class Contexts:
 
     @cached_property
     def _ranking(self) -> Ranking:
-        return Ranking(self.archive, self._field, self.brief.cards, self.brief.directive, Corpus())
+        return Ranking(self.archive, self._field, self.brief.cards, self.brief.directive)

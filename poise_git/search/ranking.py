@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from poise_git.archive import Archive
-from poise_git.archive.entries import ROOT, Status
+from poise_git.archive.entries import ROOT
 from poise_git.search.context import Known
 from poise_git.search.literature import Card
 from poise_git.search.references import Chosen, Field
@@ -20,13 +21,13 @@ CONTRAST_WEIGHT = 0.5
 
 @dataclass(frozen=True)
 class Ranking:
-    """Relevance to parents of one state of the archive; the words of every text are counted once."""
+    """Relevance to parents of one state of the archive."""
 
     archive: Archive
-    field: Field
+    among: Field
     cards: Sequence[Card]
     directive: str
-    corpus: Corpus
+    _corpora: dict[frozenset[str], Corpus] = field(default_factory=dict)
 
     def literature(self, parent: Known) -> tuple[tuple[Card, str], ...]:
         """Every card with why it stands where it stands, the most relevant first.
@@ -36,16 +37,15 @@ class Ranking:
           directive    similarity to the directive, likewise
           contrast     the share of the card's stages that no mechanism of the parent's line touches; of its own cards 0
         """
-        words = self.field.words(parent.candidate.name)
-        touched = self.field.stages_of(words)
-        texts = {f"card {card.name}": searched(card) for card in self.cards}
+        words = self.among.words(parent.candidate.name)
+        touched = self.among.stages_of(words)
         criteria = {
-            name: _scaled(self.corpus.similarities(texts, query).values())
+            name: _scaled(self._literature.similarities(query))
             for name, query in (("weak spots", weak_spots(parent)), ("directive", self.directive))
         }
         found = []
-        for place, card in enumerate(self.cards):
-            marks = {name: values[place] for name, values in criteria.items() if values}
+        for card in self.cards:
+            marks = {name: values.get(card.name, 0.0) for name, values in criteria.items() if values}
             own = card.name in words
             contrast = 0.0 if own else len(set(card.stages) - touched) / len(card.stages)
             relevance = (sum(marks.values()) + CONTRAST_WEIGHT * contrast) / (len(marks) + CONTRAST_WEIGHT)
@@ -58,25 +58,36 @@ class Ranking:
     def reflections(self, parent: Known, shown: Collection[str]) -> tuple[Chosen, ...]:
         """The candidates, other than those `shown`, whose reflections bear most on the parent."""
         name = parent.candidate.name
-        others = [
-            candidate
-            for candidate in self.field.genealogy
-            if candidate.name not in (name, ROOT, *shown)
-            and candidate.status_under(self.field.protocol) is Status.EVALUATED
-        ]
-        near = sorted(others, key=lambda candidate: self.field.distance(name, candidate.name))[:NEAREST]
-        texts = {candidate.commit: self.archive.prose_of(candidate) for candidate in near}
+        near = sorted(self._reflecting, key=lambda candidate: self.among.distance(name, candidate.name))[:NEAREST]
         query = f"{parent.candidate.mechanism} {weak_spots(parent)} {self.directive}"
-        found = self.corpus.similarities({commit: text for commit, text in texts.items() if text}, query)
-        best = sorted((each for each in near if found.get(each.commit)), key=lambda each: -found[each.commit])
+        found = self._corpus_of(frozenset(each.name for each in near)).similarities(query)
+        others = [each for each in near if each.name not in (name, *shown) and found.get(each.name)]
+        best = sorted(others, key=lambda each: -found[each.name])
         return tuple(
             Chosen(
                 each.name,
-                f"its reflection is near the parent's mechanism and weak spots (similarity {found[each.commit]:.2f}, "
+                f"its reflection is near the parent's mechanism and weak spots (similarity {found[each.name]:.2f}, "
                 f"read of the {NEAREST} with the nearest mechanisms)",
             )
             for each in best[:RELATED]
         )
+
+    @cached_property
+    def _reflecting(self) -> list[Candidate]:
+        """Evaluated candidates but the root, whose reflection compares it with nothing."""
+        evaluated = {node.name for node in self.among.survey.nodes} - {ROOT}
+        return [candidate for candidate in self.among.genealogy if candidate.name in evaluated]
+
+    @cached_property
+    def _literature(self) -> Corpus:
+        return Corpus({card.name: searched(card) for card in self.cards})
+
+    def _corpus_of(self, names: frozenset[str]) -> Corpus:
+        """Of a small archive it is the same for every parent."""
+        if names not in self._corpora:
+            prose = {name: self.archive.prose_of(self.among.genealogy[name]) for name in sorted(names)}
+            self._corpora[names] = Corpus(prose)
+        return self._corpora[names]
 
 
 def weak_spots(parent: Known) -> str:
@@ -94,8 +105,7 @@ def searched(card: Card) -> str:
     return " ".join((card.title, card.family, card.mechanism, card.helps, *card.tags))
 
 
-def _scaled(similarities: Iterable[float]) -> list[float]:
+def _scaled(similarities: Mapping[str, float]) -> dict[str, float]:
     """Over the largest; nothing where all are 0."""
-    values = list(similarities)
-    largest = max(values, default=0.0)
-    return [value / largest for value in values] if largest > 0 else []
+    largest = max(similarities.values(), default=0.0)
+    return {name: value / largest for name, value in similarities.items()} if largest > 0 else {}

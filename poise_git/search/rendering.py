@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import groupby
+from itertools import accumulate, groupby
 
 from jinja2 import StrictUndefined, Template
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -58,27 +59,54 @@ def tokens(text: str) -> int:
 
 @dataclass(frozen=True)
 class Renderer:
-    """The one way from a context to text: a Jinja2 template, which cannot reach anything but the context."""
+    """The one way from a context to text: a Jinja2 template.
+
+    It is given `parent`, a name; `groups`, a list of (kind, [(name, reason, text), ...]), every text quoted already;
+    `dropped`, a list of (kind, names); and the `budget`. It reaches nothing else.
+    """
 
     source: str
 
     def render(self, context: Context) -> str:
-        return self._template.render(context=context)
+        return self._fill(context, {item.text: quoted(item.text) for item in context.items})
 
     def within_budget(self, context: Context) -> Context:
         """The context with as many items dropped, in `DROP_ORDER`, as it takes to keep its text to its budget.
 
         All that may be dropped is, where that does not suffice.
         """
+        texts = {item.text: quoted(item.text) for item in context.items}
         order = _droppable(context.items)
-        few, many = 0, len(order)
-        while few < many:
-            middle = (few + many) // 2
-            if tokens(self.render(_without(context, order[:middle]))) <= context.budget:
-                many = middle
-            else:
-                few = middle + 1
-        return _without(context, order[:few])
+        sizes = [len(texts[context.items[place].text]) + len(context.items[place].reason) for place in order]
+        length = len(self._fill(context, texts))
+
+        def fits(count: int) -> bool:
+            return tokens(self._fill(_without(context, order[:count]), texts)) <= context.budget
+
+        if length <= context.budget * CHARACTERS_PER_TOKEN:
+            return context
+        # What goes shortens the text by about its size: begin there, and take the exact number that does it.
+        excess = length - context.budget * CHARACTERS_PER_TOKEN
+        gone = list(accumulate(sizes))
+        count = bisect_left(gone, excess)
+        while count < len(order) and not fits(count):
+            count += 1
+        while count > 1 and fits(count - 1):
+            count -= 1
+        return _without(context, order[:count])
+
+    def _fill(self, context: Context, texts: Mapping[str, str]) -> str:
+        groups = [
+            (str(kind), [(item.name, item.reason, texts[item.text]) for item in items])
+            for kind, items in groupby(context.items, key=lambda item: item.kind)
+        ]
+        dropped = [
+            (str(kind), [item.name for item in items])
+            for kind, items in groupby(context.dropped, key=lambda item: item.kind)
+        ]
+        return self._template.render(
+            parent=context.parent.candidate.name, groups=groups, dropped=dropped, budget=context.budget
+        )
 
     @cached_property
     def _template(self) -> Template:
@@ -89,12 +117,7 @@ class Renderer:
             undefined=StrictUndefined,
             autoescape=False,
         )
-        environment.filters |= {"quoted": quoted, "groupby_kind": _groupby_kind}
         return environment.from_string(self.source)
-
-
-def _groupby_kind(items: Iterable[Item]) -> list[tuple[str, list[Item]]]:
-    return [(str(kind), list(group)) for kind, group in groupby(items, key=lambda item: item.kind)]
 
 
 def _droppable(items: tuple[Item, ...]) -> list[int]:
