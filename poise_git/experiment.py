@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from poise_git.analysis.evidence import ClaimVerdict, Evidence
@@ -153,9 +154,14 @@ class Experiment:
             directive=self.directive,
             cards=self.cards,
             budget=self.settings.search.context_tokens,
-            renderer=Renderer(read_prompt(CONTEXT_PROMPT)),
+            renderer=self.renderer,
         )
         return Contexts(self.archive, genealogy, surveyed, brief, rejected_proposals(self.archive), seed)
+
+    @cached_property
+    def renderer(self) -> Renderer:
+        """The one that makes a context the text of a prompt."""
+        return Renderer(read_prompt(CONTEXT_PROMPT))
 
     def measure(self, name: str, runs: Sequence[Run]) -> Metrics:
         """y and U(y) of a candidate, its gain paired with the root's runs of the same seeds.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from poise_git.archive.entries import Candidate, Estimate, Metrics, Proposal, Run, Status
@@ -118,9 +119,19 @@ def sibling_text(known: Known, gain: float | None) -> str:
 
 
 def change_text(before: str, after: str) -> str:
-    """The change of one text into another as a diff without its file names, with one line of context."""
-    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=1, lineterm="")
-    return "\n".join(line for line in lines if not line.startswith(("---", "+++")))
+    """The change of one text into another: a diff with one line of context, without file names and line numbers."""
+    old, new = before.splitlines(), after.splitlines()
+    # What both begin and end with is most of two algorithms, and nothing that a diff has to compare.
+    head = _alike(zip(old, new, strict=False))
+    tail = _alike(zip(reversed(old[head:]), reversed(new[head:]), strict=False))
+    first = max(head - 1, 0)
+    lines = difflib.unified_diff(old[first : len(old) - tail + 1], new[first : len(new) - tail + 1], n=1, lineterm="")
+    return "\n".join("@@" if line.startswith("@@") else line for line in lines if not line.startswith(("---", "+++")))
+
+
+def _alike(pairs: Iterable[tuple[str, str]]) -> int:
+    """How many pairs are equal before the first that is not."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def card_text(card: Card, effects: Sequence[float]) -> str:

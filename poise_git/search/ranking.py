@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from poise_git.archive import Archive
-from poise_git.archive.entries import ROOT
+from poise_git.archive.entries import ROOT, Candidate
 from poise_git.search.context import Known
 from poise_git.search.literature import Card
 from poise_git.search.references import Chosen, Field

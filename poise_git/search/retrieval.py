@@ -21,15 +21,19 @@ class Corpus:
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         self._names = [name for name, text in texts.items() if stems(text)]
+        self._answers: dict[str, dict[str, float]] = {}
         self._vectorizer = TfidfVectorizer(analyzer=stems, sublinear_tf=True)
         self._rows = self._vectorizer.fit_transform([texts[name] for name in self._names]) if self._names else None
 
-    def similarities(self, query: str) -> dict[str, float]:
+    def similarities(self, query: str) -> Mapping[str, float]:
         """The cosine, in [0, 1], of the query and each text that has words."""
         if self._rows is None:
             return {}
+        if query in self._answers:
+            return self._answers[query]
         found = (self._rows @ self._vectorizer.transform([query]).T).toarray()[:, 0]
-        return {name: min(float(value), 1.0) for name, value in zip(self._names, found, strict=True)}
+        self._answers[query] = {name: min(float(value), 1.0) for name, value in zip(self._names, found, strict=True)}
+        return self._answers[query]
 
 
 def stems(text: str) -> Sequence[str]:
