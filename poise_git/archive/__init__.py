@@ -47,6 +47,7 @@ class Archive:
     def __init__(self, repository: Repository) -> None:
         self.repository = repository
         self._evidence = EvidenceReader(repository)
+        self._rounds = journal.FieldReader(repository)
 
     @classmethod
     def open(cls, path: str | Path = ".") -> Archive:
@@ -232,7 +233,7 @@ class Archive:
 
     def newest_rounds(self, count: int, field: str) -> tuple[tuple[int, Any], ...]:
         """Number and one field of each of the newest rounds, newest last; the rest of them is not read."""
-        return journal.read_newest(self.repository, count, field)
+        return self._rounds.newest(count, field)
 
     def rounds_with(self, text: str, field: str) -> Iterator[tuple[int, Any]]:
         """Number and one field of each round in which a text stands, oldest first; no further than is asked for."""

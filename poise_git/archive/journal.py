@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from poise_git.errors import ArchiveError
 
 ROUNDS = "rounds"
 PRINCIPLES = "principles.yaml"
+FIELDS_KEPT = 64
 
 
 def round_path(number: int) -> str:
@@ -58,13 +60,27 @@ def count_rounds(repository: Repository) -> int:
     return len(list_files(repository, JOURNAL, ROUNDS))
 
 
-def read_newest(repository: Repository, count: int, field: str) -> tuple[tuple[int, Any], ...]:
-    """Number and one field of each of the newest `count` rounds that have it, newest last; nothing else is read.
+class FieldReader:
+    """Single fields of the newest rounds; of a round that is the same as before nothing is read again."""
 
-    Raises:
-        ArchiveError: one is not YAML.
-    """
-    return tuple(_fields(repository, sorted(list_files(repository, JOURNAL, ROUNDS))[-count:], field))
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._field = lru_cache(FIELDS_KEPT)(self._read)
+
+    def newest(self, count: int, field: str) -> tuple[tuple[int, Any], ...]:
+        """Number and field of each of the newest `count` rounds that have it, newest last.
+
+        Raises:
+            ArchiveError: one is not YAML.
+        """
+        files = sorted(list_files(self._repository, JOURNAL, ROUNDS).items())[-count:]
+        found = ((file, self._field(file, object_id, field)) for file, object_id in files)
+        return tuple((int(file.removesuffix(".yaml")), value) for file, value in found if value is not None)
+
+    def _read(self, file: str, object_id: str, field: str) -> Any:
+        entry = self._repository.read(object_id)
+        text = entry[1].decode(errors="replace") if entry else ""
+        return load_field(text, field, f"{JOURNAL}:{ROUNDS}/{file}")
 
 
 def read_with(repository: Repository, text: str, field: str) -> Iterator[tuple[int, Any]]:
@@ -73,13 +89,9 @@ def read_with(repository: Repository, text: str, field: str) -> Iterator[tuple[i
     Raises:
         ArchiveError: one is not YAML.
     """
-    return _fields(repository, sorted(list_files(repository, JOURNAL, ROUNDS)), field, text)
-
-
-def _fields(repository: Repository, files: Sequence[str], field: str, within: str = "") -> Iterator[tuple[int, Any]]:
-    for file in files:
-        text = read_text(repository, JOURNAL, f"{ROUNDS}/{file}") or ""
-        value = load_field(text, field, f"{JOURNAL}:{ROUNDS}/{file}") if within in text else None
+    for file in sorted(list_files(repository, JOURNAL, ROUNDS)):
+        content = read_text(repository, JOURNAL, f"{ROUNDS}/{file}") or ""
+        value = load_field(content, field, f"{JOURNAL}:{ROUNDS}/{file}") if text in content else None
         if value is not None:
             yield int(file.removesuffix(".yaml")), value
 

@@ -144,10 +144,10 @@ def list_texts(repository: Repository, revision: str, folder: str) -> dict[str, 
     return dict(sorted(found.items()))
 
 
-def list_files(repository: Repository, revision: str, folder: str) -> tuple[str, ...]:
-    """The names in `folder` at `revision`, unread; empty if there is no such folder."""
+def list_files(repository: Repository, revision: str, folder: str) -> dict[str, str]:
+    """The object of each name in `folder` at `revision`, unread; empty if there is no such folder."""
     entry = repository.read(f"{revision}:{folder}")
-    return tuple(name for name, _ in _tree_entries(entry[1])) if entry and entry[0] == _TREE else ()
+    return dict(_tree_entries(entry[1])) if entry and entry[0] == _TREE else {}
 
 
 def _tree_entries(content: bytes) -> list[tuple[str, str]]:

@@ -44,3 +44,16 @@ def test_principles_are_replaced_and_rounds_stay(archive: Archive) -> None:
     archive.write_principles({"principles": ["mask invalid", "no std"]})
     assert archive.principles() == {"principles": ["mask invalid", "no std"]}
     assert len(archive.rounds()) == 1
+
+
+def test_the_newest_rounds_are_read_field_by_field(archive: Archive, git: Git) -> None:
+    assert archive.newest_rounds(3, "slots") == ()
+    assert archive.count_rounds() == 0
+    for number in range(1, 6):
+        text = f"slots: none of round {number}\n# acquisition:\n\n  more"
+        archive.write_round(number, {"note": text, "acquisition": [{"slots": 1}], "slots": [{"parent": f"p{number}"}]})
+    archive.write_round(6, {"note": "nothing was planned"})
+    assert archive.count_rounds() == 6
+    assert archive.newest_rounds(3, "slots") == ((4, [{"parent": "p4"}]), (5, [{"parent": "p5"}]))
+    assert archive.newest_rounds(1, "note") == ((6, "nothing was planned"),)
+    assert archive.newest_rounds(3, "slots") == Archive.open(archive.root).newest_rounds(3, "slots")

@@ -292,7 +292,7 @@ def test_the_verb_tells_what_the_agent_is_told_and_writes_nothing(archive: Archi
     proposing.begin(experiment.archive.genealogy(), surveyed(experiment), seed)
     proposing.attempt("clip-vm", seed, 0)
     (context,) = told
-    assert done.stdout == proposing.contexts.brief.renderer.render(context)
+    assert done.stdout == experiment.renderer.render(context)
     assert document["items"] == [
         {"kind": item.kind, "name": item.name, "reason": item.reason, "text": item.text} for item in context.items
     ]
