@@ -113,7 +113,7 @@ def test_a_search_keeps_its_invariants(
         metrics = candidate.metrics_under(protocol)
         assert metrics is not None
         assert metrics.utility is not None
-        length = metrics.values["mean_length"].value
+        length = metrics.further["mean_length"].value
         assert metrics.utility.value == pytest.approx(0.5 * metrics.values["reuse"].value - 0.05 * length, abs=1e-5)
         assert [violation.excess.value for violation in metrics.violations] == [pytest.approx(length)]
 

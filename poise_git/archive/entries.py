@@ -258,10 +258,10 @@ class Metrics:
     """y: what is known of a candidate's quality under one protocol, or why nothing is.
 
     `utility` is U(y); `gain` is the mean difference from the root, paired by seed (None for the root itself);
-    `values` holds one estimate per metric, `details` the further figures per suite, `dynamics` what training was like
-    towards its end (series -> mean over seeds and regimes). `objective` is the fingerprint of what U was computed by
-    ("" where nobody wrote it down), `violations` the constraints it breaks. `calls` is the ledger: what the agent's
-    calls cost.
+    `values` holds one estimate per suite, `further` one of each other metric that the objective counts, `details` the
+    suites' other figures, `dynamics` what training was like towards its end (series -> mean over seeds and regimes).
+    `objective` is the fingerprint of what U was computed by ("" where nobody wrote it down), `violations` the
+    constraints it breaks. `calls` is the ledger: what the agent's calls cost.
     For a failed candidate `stage` and `reason` say what happened, and the rest is empty.
     """
 
@@ -270,6 +270,7 @@ class Metrics:
     utility: Estimate | None = None
     gain: Estimate | None = None
     values: Mapping[str, Estimate] = field(default_factory=dict)
+    further: Mapping[str, Estimate] = field(default_factory=dict)
     details: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
     dynamics: Mapping[str, float] = field(default_factory=dict)
     seeds: tuple[int, ...] = ()
@@ -295,6 +296,7 @@ class Metrics:
             "gain": self.gain and self.gain.to_data(),
             "violations": [violation.to_data() for violation in self.violations],
             "values": {name: estimate.to_data() for name, estimate in self.values.items()},
+            "further": {name: estimate.to_data() for name, estimate in self.further.items()},
             "details": {
                 suite: {name: estimate.to_data() for name, estimate in figures.items()}
                 for suite, figures in self.details.items()
@@ -312,6 +314,7 @@ class Metrics:
             utility=Estimate.from_data(data["utility"]) if data.get("utility") else None,
             gain=Estimate.from_data(data["gain"]) if data.get("gain") else None,
             values={name: Estimate.from_data(value) for name, value in (data.get("values") or {}).items()},
+            further={name: Estimate.from_data(value) for name, value in (data.get("further") or {}).items()},
             details={
                 suite: {name: Estimate.from_data(value) for name, value in figures.items()}
                 for suite, figures in (data.get("details") or {}).items()

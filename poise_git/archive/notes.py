@@ -78,6 +78,8 @@ def metrics_line(metrics: Metrics, at: float) -> str:
             "seeds": list(metrics.seeds),
             "cpu": _round(metrics.cpu_seconds),
         }
+        if metrics.further:
+            data["further"] = {name: _numbers(estimate) for name, estimate in metrics.further.items()}
         if metrics.dynamics:
             data["dynamics"] = {name: _round(value) for name, value in metrics.dynamics.items()}
         if metrics.violations:
@@ -105,6 +107,7 @@ def _metrics(data: Mapping[str, Any]) -> Metrics:
         utility=_estimate(data.get("U")),
         gain=_estimate(data.get("gain")),
         values={name: Estimate(*numbers) for name, numbers in data.get("y", {}).items()},
+        further={name: Estimate(*numbers) for name, numbers in data.get("further", {}).items()},
         seeds=tuple(data.get("seeds", ())),
         cpu_seconds=float(data.get("cpu", 0.0)),
         dynamics={name: float(value) for name, value in (data.get("dynamics") or {}).items()},

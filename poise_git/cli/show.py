@@ -66,9 +66,8 @@ def command(candidate: str, protocol: str | None, regime: str | None, as_json: b
         ]
         click.echo("\n" + "\n".join(table_lines(header, rows)))
     if metrics:
-        for name, value in metrics.values.items():
-            if name not in metrics.details:
-                click.echo(f"{name} {text(value)}")
+        for name, value in metrics.further.items():
+            click.echo(f"{name} {text(value)}")
         for violation in metrics.violations:
             click.echo(violation_text(violation))
     if regimes:

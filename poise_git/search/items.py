@@ -63,7 +63,7 @@ def metrics_text(metrics: Metrics | None) -> str:
     if metrics.gain:
         lines.append(f"gain over the root: {_gain(metrics.gain)}")
     lines += [f"violates {each.constraint}, by {figure(each.excess)}" for each in metrics.violations]
-    lines += [f"{name}: {figure(estimate)}" for name, estimate in metrics.values.items()]
+    lines += [f"{name}: {figure(estimate)}" for name, estimate in (*metrics.values.items(), *metrics.further.items())]
     lines += [f"{name} late in training: {value:.4g}" for name, value in metrics.dynamics.items()]
     return "\n".join(lines)
 

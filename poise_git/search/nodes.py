@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from poise_git.archive.entries import Candidate, Metrics, Proposal, Status
+from poise_git.archive.entries import Candidate, Estimate, Metrics, Proposal, Status
 from poise_git.archive.genealogy import Genealogy
 from poise_git.errors import ArchiveError
 from poise_git.search.objective import Objective
@@ -34,7 +34,7 @@ def survey(genealogy: Genealogy, protocol: str, objective: Objective, remaining:
         ArchiveError: a figure of a candidate is not finite, or it lacks a metric that the root has.
     """
     found = evaluated(genealogy, protocol)
-    names = sorted(next(iter(found.values()))[1].values) if found else []
+    names = sorted(_vector(next(iter(found.values()))[1])) if found else []
     words = mechanism_words(genealogy)
     depths: dict[str, int] = {}
     for candidate in genealogy:
@@ -45,14 +45,15 @@ def survey(genealogy: Genealogy, protocol: str, objective: Objective, remaining:
         utility = metrics.utility
         assert utility is not None
         _refuse_unusable(candidate, metrics, names)
+        vector = _vector(metrics)
         nodes.append(
             Node(
                 name=name,
                 parents=candidate.parents,
                 utility=utility.value,
                 error=errors[name],
-                metrics=tuple(objective.orientation(metric) * metrics.values[metric].value for metric in names),
-                metric_errors=tuple(metrics.values[metric].se or 0.0 for metric in names),
+                metrics=tuple(objective.orientation(metric) * vector[metric].value for metric in names),
+                metric_errors=tuple(vector[metric].se or 0.0 for metric in names),
                 dynamics=tuple(metrics.dynamics.values()),
                 mechanisms=words[name],
                 text=f"{candidate.mechanism} {candidate.hypothesis}",
@@ -63,6 +64,10 @@ def survey(genealogy: Genealogy, protocol: str, objective: Objective, remaining:
         )
     children = {name: len(genealogy.children(name)) for name in found}
     return Survey(tuple(nodes), children, remaining)
+
+
+def _vector(metrics: Metrics) -> dict[str, Estimate]:
+    return {**metrics.values, **metrics.further}
 
 
 def _errors(found: Mapping[str, tuple[Candidate, Metrics]]) -> dict[str, float]:
@@ -85,13 +90,14 @@ def _errors(found: Mapping[str, tuple[Candidate, Metrics]]) -> dict[str, float]:
 
 def _refuse_unusable(candidate: Candidate, metrics: Metrics, names: Sequence[str]) -> None:
     place = f"candidate {candidate.name} (commit {candidate.commit[:10]})"
-    figures = {"U": metrics.utility, **metrics.values}
+    vector = _vector(metrics)
+    figures = {"U": metrics.utility, **vector}
     broken = next((name for name, figure in figures.items() if figure and not math.isfinite(figure.value)), None)
     if broken:
         raise ArchiveError(
             f"{place}: its {broken} is not a finite number; measure it anew: poise-git reflect {candidate.name}"
         )
-    lacking = next((name for name in names if name not in metrics.values), None)
+    lacking = next((name for name in names if name not in vector), None)
     if lacking:
         raise ArchiveError(f"{place}: its metrics lack {lacking}; measure it anew: poise-git reflect {candidate.name}")
 

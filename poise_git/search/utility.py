@@ -39,7 +39,6 @@ def summarise(
             raise RunFailed(
                 MEASURING, f"the run of seed {lacking[0]} has no finite {metric}, which the objective needs"
             )
-    further = {metric: estimate(list(own[metric].values())) for metric in objective.further}
     utility, gain = estimate(list(own[UTILITY].values())), None
     if root is not None:
         of, against = (objective.figures(more)[UTILITY] for more in again)
@@ -52,7 +51,8 @@ def summarise(
         protocol=protocol,
         utility=utility,
         gain=gain,
-        values={metric: estimate([run.values[metric] for run in runs]) for metric in runs[0].values} | further,
+        values={metric: estimate([run.values[metric] for run in runs]) for metric in runs[0].values},
+        further={metric: estimate(list(own[metric].values())) for metric in objective.further},
         details={
             suite: {figure: estimate([run.details[suite][figure] for run in runs]) for figure in figures}
             for suite, figures in runs[0].details.items()

@@ -110,7 +110,8 @@ def test_the_objective_and_what_breaks_it_are_read_back() -> None:
         Violation("mean_length", "at most 12", Estimate(1.5, None, 1)),
         Violation("overall", "at least grpo's", Estimate(0.25, 0.125, 4, 0.5)),
     )
-    metrics = make_metrics(0.5, objective="0123456789ab", violations=broken, details={})
+    further = {"mean_length": Estimate(13.5, 0.25, 4)}
+    metrics = make_metrics(0.5, objective="0123456789ab", further=further, violations=broken, details={})
     assert latest_metrics(metrics_line(metrics, 1.0)) == {PROTOCOL: metrics}
     assert Metrics.from_data(metrics.to_data()) == metrics
     failed = Metrics(Status.FAILED, PROTOCOL, objective="0123456789ab", stage="objective", reason="no length")

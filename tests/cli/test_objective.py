@@ -70,7 +70,7 @@ def test_selection_and_best_follow_another_objective_without_training(four: Arch
     found = json.loads(run("-C", four.root, "best", "--json"))
     assert found["name"] == "short"
     assert found["metrics"]["violations"] == []
-    assert found["metrics"]["values"]["mean_length"]["value"] == pytest.approx(9.05)
+    assert found["metrics"]["further"]["mean_length"]["value"] == pytest.approx(9.05)
     evaluated = Experiment.load(four).evaluated()
     violations = {name: [each.metric for each in metrics.violations] for name, (_, metrics) in evaluated.items()}
     assert violations == {ROOT: [], "long": ["mean_length"], "short": [], "silent": ["overall"]}

@@ -42,9 +42,10 @@ def test_what_the_objective_counts_beside_the_suites_is_a_metric_with_its_own_er
     runs, root = [run(0, 0.2, 0.4, 9.0), run(1, 0.6, 0.8, 5.0)], [run(0, 0.1, 0.3), run(1, 0.5, 0.7)]
     shorter = objective(metrics={"overall": 1, "mean_length": {"weight": 1, "direction": "minimise", "scale": 10}})
     metrics = summarise("h", runs, root, shorter)
-    assert metrics.values.keys() == {"a", "b", "mean_length"}
-    assert metrics.values["mean_length"].value == pytest.approx(8.0)
-    assert metrics.values["mean_length"].se == pytest.approx(2.0)
+    assert metrics.values.keys() == {"a", "b"}
+    assert metrics.further.keys() == {"mean_length"}
+    assert metrics.further["mean_length"].value == pytest.approx(8.0)
+    assert metrics.further["mean_length"].se == pytest.approx(2.0)
     assert metrics.utility is not None
     assert metrics.gain is not None
     assert metrics.utility.value == pytest.approx(0.5 * 0.5 - 0.05 * 8.0)
