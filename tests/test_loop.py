@@ -28,7 +28,7 @@ from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Direction, Proposal, Status
 from poise_git.cli.searching import open_search
 from poise_git.errors import PoiseError
-from poise_git.events import Event
+from poise_git.events import Event, RunEnded
 from poise_git.experiment import Experiment
 from poise_git.loop import Ended, Goal, Search
 from poise_git.search.context import Context
@@ -144,6 +144,35 @@ def test_killed_at_any_moment_it_ends_the_same(
         pytest.fail("never came to an end")
     assert kills >= 3
     assert result(Archive.open(killed.root)) == result(short_archive)
+
+
+def test_uncertain_leaders_are_measured_again_once_also_after_an_interruption(
+    short_archive: Archive, archive_templates: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Measuring again costs runs of further seeds alone, makes the gain more certain, and is resumed like all else."""
+    monkeypatch.setattr("poise_git.search.policies.tree.UNCERTAIN", 0.0)
+    evolve(short_archive, Goal(candidates=5))
+    experiment = Experiment.load(short_archive)
+    again = [name for data in short_archive.rounds() for name in data["again"]]
+    assert again
+    assert len(set(again)) == len(again)
+    further = experiment.protocol.further_seeds
+    assert {run.seed for run in experiment.runs(ROOT, further)} == set(further)
+    for name, (_, metrics) in experiment.evaluated().items():
+        assert metrics.utility is not None
+        assert metrics.utility.n == (4 if name in again else 2)
+
+    stopped = copy_of(archive_templates["short"], tmp_path / "stopped")
+
+    def stop(event: Event) -> None:
+        if isinstance(event, RunEnded) and event.seed in further:
+            raise KeyboardInterrupt
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt), open_search(Experiment.load(stopped), stop, workers=2) as search:
+            search.evolve(Goal(candidates=5))
+    evolve(stopped, Goal(candidates=5))
+    assert result(stopped) == result(short_archive)
 
 
 BAD = {
