@@ -343,7 +343,8 @@ class Candidate:
     """One algorithm as the archive's refs, commits and metric notes tell it; nothing here is read from YAML.
 
     `parents` are candidate names (none for the root, two for a crossover); `evidence` is the tip of
-    `evidence/<name>`; `metrics` is the latest of every protocol seen, by protocol hash.
+    `evidence/<name>`; `metrics` is the latest of every protocol seen, by protocol hash. `claimed` are the
+    parents that the commit's trailers name; what counts is the commit graph.
     """
 
     name: str
@@ -356,6 +357,7 @@ class Candidate:
     agent: str
     evidence: str | None
     metrics: Mapping[str, Metrics]
+    claimed: tuple[str, ...] = ()
 
     def metrics_under(self, protocol: str) -> Metrics | None:
         return self.metrics.get(protocol)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from poise_git.archive.entries import ROOT, Candidate
-from poise_git.errors import UnknownCandidate
+from poise_git.errors import ArchiveError, UnknownCandidate
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,27 @@ class Genealogy:
                 found.add(child.name)
                 waiting += self._children.get(child.name, ())
         return tuple(candidate for candidate in self.candidates if candidate.name in found)
+
+    def refuse_false_claims(self) -> None:
+        """See that what trailers claim can be true: every named parent is there, and does not descend from its child.
+
+        Raises:
+            ArchiveError: one cannot; it names the commit.
+        """
+        seen: set[str] = set()
+        for candidate in self:
+            for parent in candidate.claimed:
+                if parent not in self:
+                    false = "which is no candidate here"
+                elif parent not in seen and (parent == candidate.name or candidate in self.ancestors(parent)):
+                    false = "which descends from it"
+                else:
+                    continue
+                raise ArchiveError(
+                    f"candidate {candidate.name} (commit {candidate.commit[:10]}): its trailer Poise-Parent names "
+                    f"{parent}, {false}; mend it: git switch poise/{candidate.name} && git commit --amend"
+                )
+            seen.add(candidate.name)
 
     def path(self, name: str) -> tuple[Candidate, ...]:
         """The line from the root to `name`, both included, by first parents."""

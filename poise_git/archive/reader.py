@@ -52,6 +52,7 @@ def read_genealogy(repository: Repository) -> Genealogy:
                 agent=found.said.agent,
                 evidence=refs.get(EVIDENCE + names[commit]),
                 metrics=latest_metrics(found.note),
+                claimed=found.said.parents,
             )
             for commit, found in sorted(commits.items(), key=lambda entry: (entry[1].place, names.get(entry[0], "")))
             if commit in names

@@ -137,6 +137,7 @@ def add_candidate(repository: Repository, proposal: Proposal, algorithm: str) ->
         agent=said.agent,
         evidence=moved[evidence],
         metrics={},
+        claimed=said.parents,
     )
 
 

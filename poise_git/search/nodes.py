@@ -31,8 +31,10 @@ def survey(genealogy: Genealogy, protocol: str, objective: Objective, remaining:
     The metrics are those of the root: the protocol's suites, and what else the objective counts.
 
     Raises:
-        ArchiveError: a figure of a candidate is not finite, or it lacks a metric that the root has.
+        ArchiveError: a figure of a candidate is not finite, or it lacks a metric that the root has; or a trailer claims
+            a parent that is not there, or that descends from its child.
     """
+    genealogy.refuse_false_claims()
     found = evaluated(genealogy, protocol)
     names = sorted(_vector(next(iter(found.values()))[1])) if found else []
     words = mechanism_words(genealogy)

@@ -166,6 +166,18 @@ def test_a_figure_that_is_no_number_in_an_old_entry(tiny_archive: Archive) -> No
     assert git(root, "for-each-ref") == before
 
 
+@pytest.mark.parametrize(("parent", "why"), [("nobody", "no candidate"), ("mine", "descends from it")])
+def test_a_parent_that_cannot_be_one(tiny_archive: Archive, parent: str, why: str) -> None:
+    root = tiny_archive.root
+    message = f"algorithm(mine): an idea\n\nPoise-Candidate: mine\nPoise-Parent: {parent}\n"
+    tree = git(root, "rev-parse", "poise/grpo^{tree}").strip()
+    commit = git(root, "commit-tree", "-p", "poise/grpo", "-m", message, tree).strip()
+    git(root, "branch", "poise/mine", commit)
+    before = git(root, "for-each-ref", "refs/heads")
+    assert_one_clear_line(poise_git("-C", root, "select"), 1, "mine", commit[:10], "Poise-Parent", parent, why)
+    assert git(root, "for-each-ref", "refs/heads") == before
+
+
 def test_a_file_that_does_not_parse(tiny_archive: Archive, tmp_path: Path) -> None:
     file = tmp_path / "algorithm.py"
     file.write_text("def broken(:\n")
