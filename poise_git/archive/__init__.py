@@ -6,7 +6,8 @@
     git, stream                                  how git is run, and how commits are made
     reader, genealogy, evidence                  from git to values
     writer, journal, lock, stale                 from values to git, one writer at a time
-    initialize, configure, doctor                making an archive, and keeping it whole
+    initialize, configure                        making an archive
+    conformity, rewriting, doctor                keeping it whole, whatever people do to it by plain git
 
 Nothing here knows of reinforcement learning.
 """
@@ -18,7 +19,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
 
-from poise_git.archive import configure, doctor, journal, reader, writer
+from poise_git.archive import configure, conformity, doctor, journal, reader, rewriting, writer
+from poise_git.archive.conformity import Finding
 from poise_git.archive.documents import load_reflection, load_yaml
 from poise_git.archive.entries import ROOT, Candidate, Metrics, Proposal, Reflection, Run
 from poise_git.archive.evidence import EvidenceReader
@@ -26,8 +28,9 @@ from poise_git.archive.genealogy import Genealogy
 from poise_git.archive.git import DURABLE, Repository
 from poise_git.archive.initialize import initialize
 from poise_git.archive.lock import Lock, hold
+from poise_git.archive.messages import Description
 from poise_git.archive.notes import latest_runs
-from poise_git.archive.refs import TRAJECTORY_NOTES, candidate_name, candidate_ref, evidence_ref
+from poise_git.archive.refs import CANDIDATES, TRAJECTORY_NOTES, candidate_name, candidate_ref, evidence_ref
 from poise_git.errors import NotAnArchive
 
 __all__ = ["Archive"]
@@ -59,13 +62,26 @@ class Archive:
         repository = Repository.discover(Path(path))
         if repository.object_id(candidate_ref(ROOT)):
             return cls(repository)
-        for remote in configure.remotes(repository):
-            if repository.object_id(f"refs/remotes/{remote}/poise/{ROOT}"):
-                wanted = " ".join(f"'{refspec}'" for refspec in configure.archive_refspecs())
-                raise NotAnArchive(
-                    f"{path}: a clone without its candidates yet; fetch them: git fetch {remote} {wanted}"
-                )
+        if remote := configure.origin(repository):
+            wanted = " ".join(f"'{refspec}'" for refspec in configure.archive_refspecs())
+            raise NotAnArchive(
+                f"{path}: a clone without its candidates yet; fetch them: poise-git doctor --repair, or by plain git: "
+                f"git fetch {remote} {wanted}"
+            )
         raise NotAnArchive(f"{path}: a git repository, but no archive; make one elsewhere: poise-git init DIR")
+
+    @classmethod
+    def complete(cls, path: str | Path = ".") -> Archive:
+        """`open`, after what a plain `git clone` leaves out has been fetched: candidates, evidence, journal, notes.
+
+        Raises:
+            NotAnArchive: it is neither an archive nor a clone of one.
+            ArchiveError: git cannot fetch.
+        """
+        repository = Repository.discover(Path(path))
+        if not repository.object_id(candidate_ref(ROOT)) and (remote := configure.origin(repository)):
+            repository.run("fetch", "--quiet", remote, *configure.archive_refspecs())
+        return cls.open(path)
 
     @classmethod
     def create(cls, directory: str | Path, template: Mapping[str, str | bytes], hooks: Mapping[str, str]) -> Archive:
@@ -117,6 +133,10 @@ class Archive:
         """Every file under `folder` at `revision`, by path relative to it."""
         return reader.list_texts(self.repository, revision, folder)
 
+    def staged_text(self, path: str) -> str | None:
+        """The file `path` as it is about to be committed; None if it is not."""
+        return self.repository.staged(path)
+
     def work_tree_text(self, branch: str, path: str) -> str | None:
         """The file `path` as it stands in the work tree; None if there is none, or `branch` is not checked out."""
         if self.repository.work_tree is None or self.repository.head() != f"refs/heads/{branch}":
@@ -157,9 +177,13 @@ class Archive:
         text = self.read_text(evidence_ref(name), path)
         return None if text is None else Proposal.from_data(load_yaml(text, path))
 
+    def description(self, candidate: Candidate) -> Description:
+        """All that a candidate's commit message says."""
+        return reader.read_description(self.repository, candidate.commit)
+
     def stated_proposal(self, candidate: Candidate) -> Proposal:
         """The proposal that a candidate's commit message is."""
-        said = reader.read_description(self.repository, candidate.commit)
+        said = self.description(candidate)
         return Proposal(
             name=candidate.name,
             parent=candidate.parents[0] if candidate.parents else "",
@@ -206,12 +230,18 @@ class Archive:
     def runs(self, name: str) -> tuple[Run, ...]:
         """The latest run of every protocol and seed, sorted by both."""
         commit = self.repository.object_id(candidate_ref(name))
-        return latest_runs(reader.read_note(self.repository, TRAJECTORY_NOTES, commit)) if commit else ()
+        if commit is None:
+            return ()
+        note = reader.read_note(self.repository, TRAJECTORY_NOTES, commit)
+        return latest_runs(note, writer.algorithm_of(self.repository, commit))
 
     # Writing.
 
     def add_candidate(self, proposal: Proposal, algorithm: str) -> Candidate:
         return writer.add_candidate(self.repository, proposal, algorithm)
+
+    def add_proposal(self, proposal: Proposal) -> None:
+        writer.add_proposal(self.repository, proposal)
 
     def add_run(self, name: str, run: Run) -> None:
         writer.add_run(self.repository, name, run)
@@ -270,7 +300,28 @@ class Archive:
         """Let `git fetch REMOTE` bring the notes too, beside the branches."""
         configure.add_refspecs(self.repository, remote)
 
-    def examine(self, hooks: Mapping[str, str]) -> tuple[doctor.Finding, ...]:
+    def head_candidate(self) -> str | None:
+        """The name of the candidate whose branch is checked out, whether it has a commit yet or not."""
+        head = self.repository.head()
+        return candidate_name(head) if head and head.startswith(CANDIDATES) else None
+
+    def conformity(self) -> tuple[Finding, ...]:
+        """Candidates that are not what candidates are: around the hooks, plain git makes anything."""
+        return conformity.findings(self.repository)
+
+    def follow(self, rewritten: Mapping[str, str]) -> tuple[str, ...]:
+        """Let notes and evidence follow rewritten commits (old -> new); the names of the candidates among them."""
+        return rewriting.follow(self.repository, rewritten)
+
+    def refuse_push(self, pushed: Mapping[str, str]) -> tuple[Finding, ...]:
+        """What is wrong with the branches (ref -> commit) that are about to be pushed."""
+        return conformity.pushed_findings(self.repository, pushed)
+
+    def local_hooks(self) -> tuple[str, ...]:
+        """Names of the hooks of a person's that ours call first."""
+        return configure.local_hooks(self.repository)
+
+    def examine(self, hooks: Mapping[str, str]) -> tuple[Finding, ...]:
         return doctor.examine(self.repository, hooks)
 
     def repair(self, hooks: Mapping[str, str]) -> None:

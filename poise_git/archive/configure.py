@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+from poise_git.archive.entries import ROOT
 from poise_git.archive.git import GitFailed, Repository
 from poise_git.archive.refs import (
     CANDIDATES,
@@ -19,7 +21,8 @@ from poise_git.archive.refs import (
 
 LINEAGE = "log --graph --oneline --decorate --branches='poise/*' --notes='poise/metrics'"
 # What stands in a hook of ours, so that it may be replaced by a newer one, and a person's may not.
-HOOK_MARK = "poise-git hook"
+HOOK_MARK = "# poise-git hook:"
+KEPT = ".local"
 
 
 def settings() -> dict[str, str]:
@@ -63,6 +66,12 @@ def remotes(repository: Repository) -> list[str]:
     return repository.text("remote").splitlines()
 
 
+def origin(repository: Repository) -> str | None:
+    """The remote that this clone of an archive has its candidates at."""
+    found = (remote for remote in remotes(repository) if repository.object_id(f"refs/remotes/{remote}/poise/{ROOT}"))
+    return next(found, None)
+
+
 def fetches_notes(repository: Repository, remote: str) -> bool:
     return not {NOTES_REFSPEC, f"+{NOTES_REFSPEC}"}.isdisjoint(_values(repository, f"remote.{remote}.fetch"))
 
@@ -73,32 +82,67 @@ def add_refspecs(repository: Repository, remote: str) -> None:
         repository.run("config", "--add", f"remote.{remote}.fetch", NOTES_REFSPEC)
 
 
+@dataclass(frozen=True)
+class HookFolder:
+    """Where git looks for hooks; `own` says whether it lies within the repository, where it is ours to write to."""
+
+    path: Path
+    own: bool
+
+
+def hook_folder(repository: Repository) -> HookFolder:
+    """The folder that `core.hooksPath` names, or else the repository's."""
+    # Relative to where git runs hooks: the top of the work tree, or the bare repository.
+    base = repository.work_tree or repository.git_dir
+    path = (base / repository.text("rev-parse", "--git-path", "hooks")).resolve()
+    homes = [repository.common_dir.resolve(), *([repository.work_tree.resolve()] if repository.work_tree else [])]
+    return HookFolder(path, any(path.is_relative_to(home) for home in homes))
+
+
 def install_hooks(repository: Repository, hooks: Mapping[str, str]) -> None:
-    """Put hooks (name -> script) into the repository, except where a person has one of that name."""
-    folder = _hooks_folder(repository)
-    folder.mkdir(parents=True, exist_ok=True)
+    """Put hooks (name -> script) where git looks for them, if that is within the repository.
+
+    A person's hook of that name is kept beside it as NAME.local, and called by ours.
+    """
+    folder = hook_folder(repository)
+    if not folder.own:
+        return
+    folder.path.mkdir(parents=True, exist_ok=True)
     for name, script in hooks.items():
-        path = folder / name
-        if not path.exists() or HOOK_MARK in path.read_text(errors="replace"):
-            path.write_text(script, encoding="utf-8")
-            path.chmod(0o755)
+        path, kept = folder.path / name, folder.path / f"{name}{KEPT}"
+        if not _is_ours(path) and path.exists():
+            if kept.exists() and kept.read_bytes() != path.read_bytes():
+                continue
+            path.replace(kept)
+        path.write_text(script, encoding="utf-8")
+        path.chmod(0o755)
 
 
-def missing_hooks(repository: Repository, hooks: Mapping[str, str]) -> list[str]:
-    """Names of the hooks that are not installed, or are older ones of ours."""
-    folder = _hooks_folder(repository)
-    return [name for name, script in hooks.items() if not _is_installed(folder / name, script)]
+def local_hooks(repository: Repository) -> tuple[str, ...]:
+    """Names of the hooks of a person's that ours call."""
+    return tuple(sorted(path.name.removesuffix(KEPT) for path in hook_folder(repository).path.glob(f"*{KEPT}")))
 
 
-def _is_installed(path: Path, script: str) -> bool:
-    if not path.exists():
-        return False
-    text = path.read_text(errors="replace")
-    return text == script or HOOK_MARK not in text
+@dataclass(frozen=True)
+class MissingHook:
+    """A hook that does not run: it is not there, or an older one, or (`kept`) two others are in its place."""
+
+    name: str
+    kept: bool
 
 
-def _hooks_folder(repository: Repository) -> Path:
-    return repository.common_dir / "hooks"
+def missing_hooks(repository: Repository, hooks: Mapping[str, str]) -> list[MissingHook]:
+    """The hooks that are not installed, or are older ones of ours."""
+    folder = hook_folder(repository).path
+    return [
+        MissingHook(name, kept=(folder / f"{name}{KEPT}").exists() and not _is_ours(folder / name))
+        for name, script in hooks.items()
+        if not (folder / name).exists() or (folder / name).read_text(errors="replace") != script
+    ]
+
+
+def _is_ours(path: Path) -> bool:
+    return path.exists() and HOOK_MARK in path.read_text(errors="replace")
 
 
 def _values(repository: Repository, key: str) -> list[str]:

@@ -262,6 +262,7 @@ class Metrics:
     suites' other figures, `dynamics` what training was like towards its end (series -> mean over seeds and regimes).
     `objective` is the fingerprint of what U was computed by ("" where nobody wrote it down), `violations` the
     constraints it breaks. `calls` is the ledger: what the agent's calls cost.
+    `algorithm` is the git blob of the `recipe/algorithm.py` that all this is of (12 digits); the archive fills it in.
     For a failed candidate `stage` and `reason` say what happened, and the rest is empty.
     """
 
@@ -280,6 +281,7 @@ class Metrics:
     stage: str = ""
     reason: str = ""
     calls: tuple[Call, ...] = ()
+    algorithm: str = ""
 
     def to_data(self) -> dict[str, Any]:
         data = self._figures()
@@ -289,6 +291,8 @@ class Metrics:
         data: dict[str, Any] = {"version": SCHEMA_VERSION, "status": str(self.status), "protocol": self.protocol}
         if self.objective:
             data["objective"] = self.objective
+        if self.algorithm:
+            data["algorithm"] = self.algorithm
         if self.status is Status.FAILED:
             return data | {"stage": self.stage, "reason": self.reason}
         return data | {
@@ -327,6 +331,7 @@ class Metrics:
             stage=str(data.get("stage") or ""),
             reason=str(data.get("reason") or ""),
             calls=tuple(Call.from_data(call) for call in data.get("calls") or ()),
+            algorithm=str(data.get("algorithm") or ""),
         )
 
 

@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -106,8 +106,14 @@ class Repository:
 
     # Commands.
 
-    def run(self, *arguments: str, stdin: bytes = b"", options: Sequence[str] = ()) -> bytes:
-        """Run one git command to its end and return what it printed.
+    def run(
+        self,
+        *arguments: str,
+        stdin: bytes = b"",
+        options: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """Run one git command to its end and return what it printed; `environment` is over the pinned one.
 
         It runs in a session of its own: an interrupt from the terminal is for this process to handle, between
         two commands, not for git in the middle of one.
@@ -122,6 +128,7 @@ class Repository:
                 istream=subprocess.PIPE,
                 as_process=True,
                 start_new_session=True,
+                env=dict(environment or {}),
             )
         except GitCommandNotFound as error:
             raise ArchiveError("git is not installed or not on PATH: install git 2.36 or newer") from error
@@ -140,6 +147,17 @@ class Repository:
         return self.run(*arguments, stdin=stdin).decode(errors="replace").removesuffix("\n")
 
     # Reading.
+
+    def staged(self, path: str) -> str | None:
+        """The file `path` in the index as text; None if there is none.
+
+        This once the caller's index counts: a hook of `git commit -a` finds what is to be committed in GIT_INDEX_FILE.
+        """
+        index = os.environ.get("GIT_INDEX_FILE")
+        place = str((self.work_tree or self.git_dir) / index) if index else str(self.git_dir / "index")
+        with suppress(GitFailed):
+            return self.run("show", f":{path}", environment={"GIT_INDEX_FILE": place}).decode(errors="replace")
+        return None
 
     def object_id(self, name: str) -> str | None:
         """The object that a revision, ref or `revision:path` names; None if there is none. No process is started."""

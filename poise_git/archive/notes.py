@@ -50,6 +50,11 @@ def unreadable_lines(text: str) -> list[str]:
     return [line for line in text.split("\n") if line.startswith("{") and not any(parse_lines(line))]
 
 
+def algorithm_in(line: str) -> str:
+    """The blob of the algorithm that a line is about; empty where it does not say."""
+    return next((str(data.get("algorithm", "")) for data in parse_lines(line)), "")
+
+
 def append(text: str, lines: Iterable[str]) -> str:
     """A note's text with further lines."""
     return "".join(f"{line}\n" for line in [*filter(None, text.split("\n")), *lines])
@@ -86,6 +91,8 @@ def metrics_line(metrics: Metrics, at: float) -> str:
             data["violations"] = [[each.metric, each.bound, _numbers(each.excess)] for each in metrics.violations]
     if metrics.objective:
         data["objective"] = metrics.objective
+    if metrics.algorithm:
+        data["algorithm"] = metrics.algorithm
     return _line(data, at)
 
 
@@ -118,20 +125,24 @@ def _metrics(data: Mapping[str, Any]) -> Metrics:
         ),
         stage=str(data.get("stage", "")),
         reason=str(data.get("reason", "")),
+        algorithm=str(data.get("algorithm", "")),
     )
 
 
 # Trajectories: one line per run, the whole of it.
 
 
-def run_line(run: Run, at: float) -> str:
-    return _line(run.to_data(), at)
+def run_line(run: Run, at: float, algorithm: str) -> str:
+    """`algorithm` is the blob that was trained: notes follow a commit that is rewritten, its code may not."""
+    return _line(run.to_data() | {"algorithm": algorithm}, at)
 
 
-def latest_runs(text: str) -> tuple[Run, ...]:
-    """The latest run of every protocol and seed, in that order."""
+def latest_runs(text: str, algorithm: str) -> tuple[Run, ...]:
+    """The latest run of every protocol and seed, in that order, without those of another algorithm than this blob."""
     found: dict[tuple[str, int], Run] = {}
     for data in parse_lines(text):
+        if data.get("algorithm", algorithm) != algorithm:
+            continue
         try:
             run = Run.from_data(data)
         except (KeyError, TypeError, ValueError, AttributeError):

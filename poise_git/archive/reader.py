@@ -122,6 +122,14 @@ class _Kinship:
         return None
 
 
+def evidence_base(repository: Repository, name: str, evidence: str) -> str | None:
+    """The commit that the evidence of `name`, with its tip at `evidence`, is about: the first below that has none."""
+    commit: str | None = evidence
+    while commit and repository.object_id(f"{commit}:evidence/{name}"):
+        commit = repository.object_id(f"{commit}^")
+    return commit
+
+
 def read_text(repository: Repository, revision: str, path: str) -> str | None:
     """The file `path` at `revision` as text; None if there is none."""
     found = repository.read(f"{revision}:{path}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from poise_git.archive.documents import dump_reflection, dump_yaml
 from poise_git.archive.entries import Candidate, Metrics, Proposal, Reflection, Run
@@ -18,7 +18,7 @@ from poise_git.archive.git import Move, RefLocked, Repository
 from poise_git.archive.lock import Lock, hold
 from poise_git.archive.messages import describe, format_candidate, format_evidence, format_proposal_added
 from poise_git.archive.notes import append, metrics_line, note_path, note_paths, reflection_line, run_line
-from poise_git.archive.reader import read_note
+from poise_git.archive.reader import evidence_base, read_note, read_text
 from poise_git.archive.refs import (
     METRICS_NOTES,
     REFLECTION_NOTES,
@@ -31,6 +31,7 @@ from poise_git.archive.stream import CommitStream
 from poise_git.errors import NameTaken, RefMoved, UnknownCandidate
 
 ALGORITHM = "recipe/algorithm.py"
+BLOB_DIGITS = 12
 ATTEMPTS = 100
 RETRY_SECONDS = 0.2
 
@@ -151,7 +152,8 @@ def add_run(repository: Repository, name: str, run: Run) -> None:
 
     def build(change: Change) -> None:
         commit = _existing(change, candidate, name)
-        _grow_note(repository, change, TRAJECTORY_NOTES, commit, run_line(run, time.time()))
+        line = run_line(run, time.time(), algorithm_of(repository, commit))
+        _grow_note(repository, change, TRAJECTORY_NOTES, commit, line)
 
     publish(repository, [candidate, TRAJECTORY_NOTES], build)
 
@@ -164,21 +166,60 @@ def add_evidence(repository: Repository, name: str, metrics: Metrics, reflection
         ArchiveError: a text cannot be stored.
     """
     candidate, evidence = candidate_ref(name), evidence_ref(name)
-    files = {metrics_path(name): dump_yaml(metrics.to_data())}
-    if reflection is not None:
-        files[reflection_path(name)] = dump_reflection(reflection)
 
     def build(change: Change) -> None:
         commit, now = _existing(change, candidate, name), time.time()
-        _grow_note(repository, change, METRICS_NOTES, commit, metrics_line(metrics, now))
+        measured = replace(metrics, algorithm=algorithm_of(repository, commit))
+        _grow_note(repository, change, METRICS_NOTES, commit, metrics_line(measured, now))
+        files = {metrics_path(name): dump_yaml(measured.to_data())}
         if reflection is not None:
+            files[reflection_path(name)] = dump_reflection(reflection)
             line = reflection_line(reflection, metrics.protocol, now)
             _grow_note(repository, change, REFLECTION_NOTES, commit, line)
-        # A candidate that somebody made by plain git has no evidence branch before its first result.
-        below = change.old[evidence] or commit
-        change.move(evidence, change.stream.commit(format_evidence(name, metrics), [below], files))
+        grow_evidence(repository, change, name, commit, format_evidence(name, metrics), files)
 
     publish(repository, [candidate, METRICS_NOTES, REFLECTION_NOTES, evidence], build)
+
+
+def add_proposal(repository: Repository, proposal: Proposal) -> None:
+    """Give a candidate that people committed by plain git the proposal its evidence branch begins with.
+
+    Raises:
+        UnknownCandidate: no candidate has that name.
+    """
+    name = proposal.name
+    candidate, evidence = candidate_ref(name), evidence_ref(name)
+
+    def build(change: Change) -> None:
+        commit = _existing(change, candidate, name)
+        files = {proposal_path(name): dump_yaml(proposal.to_data())}
+        grow_evidence(repository, change, name, commit, format_proposal_added(name), files)
+
+    publish(repository, [candidate, evidence], build)
+
+
+def algorithm_of(repository: Repository, commit: str) -> str:
+    """Which algorithm a commit has: the first digits of its blob's id; empty if it has none."""
+    return (repository.object_id(f"{commit}:{ALGORITHM}") or "")[:BLOB_DIGITS]
+
+
+def grow_evidence(
+    repository: Repository, change: Change, name: str, commit: str, message: str, files: Mapping[str, str | bytes]
+) -> None:
+    """Put a commit with `files` on top of the evidence, which begins on the candidate's `commit`.
+
+    Evidence that is on an earlier commit of a candidate rewritten since is not lost: it becomes a second parent, and of
+    its files only the proposal counts on.
+    """
+    before = change.old[evidence_ref(name)]
+    if before and evidence_base(repository, name, before) != commit:
+        kept = read_text(repository, before, proposal_path(name))
+        files = {**({} if kept is None else {proposal_path(name): kept}), **files}
+        parents = [commit, before]
+    else:
+        # A candidate that somebody made by plain git has no evidence branch before its first result.
+        parents = [before or commit]
+    change.move(evidence_ref(name), change.stream.commit(message, parents, files))
 
 
 def _existing(change: Change, candidate: str, name: str) -> str:

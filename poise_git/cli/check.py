@@ -15,21 +15,36 @@ Examples:
   poise-git check av-grpo                 a candidate
   poise-git check HEAD                    whatever is committed there as recipe/algorithm.py
   poise-git check --file algorithm.py     a file that is not committed yet
+  poise-git check --staged                what `git add` took up, by its text alone (the pre-commit hook)
+  poise-git check --all                   every candidate: what came in around the hooks
 """,
 )
 @candidate_argument("ref", required=False)
 @click.option("--file", "file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Check this file.")
+@click.option("--staged", is_flag=True, help="Only the static checks, of the staged recipe.")
+@click.option("--all", "everything", is_flag=True, help="Commits, messages, code and evidence of every candidate.")
 @json_option
-def command(ref: str | None, file: Path | None, as_json: bool) -> None:
+def command(ref: str | None, file: Path | None, staged: bool, everything: bool, as_json: bool) -> None:
     """Run all checks that come before training."""
+    from poise_git.errors import UsageError
+
+    if [ref is not None, file is not None, staged, everything].count(True) != 1:
+        raise UsageError("name one: a candidate (or revision), --file, --staged or --all: poise-git check HEAD")
+    if staged:
+        _check_staged(as_json=as_json)
+    elif everything:
+        _check_all(as_json=as_json)
+    else:
+        _check(ref, file, as_json=as_json)
+
+
+def _check(ref: str | None, file: Path | None, *, as_json: bool) -> None:
     from poise_git.archive.entries import ROOT, Claim
-    from poise_git.errors import CheckFailed, UsageError
+    from poise_git.errors import CheckFailed
     from poise_git.experiment import load_poise_settings
     from poise_git.pipeline.checks import check_candidate
     from poise_git.pipeline.sandbox import Sandbox
 
-    if (ref is None) == (file is None):
-        raise UsageError("name either a candidate (or revision) or --file: poise-git check HEAD")
     archive = open_archive()
     root = archive.recipe(ROOT)
     parent = root
@@ -40,8 +55,8 @@ def command(ref: str | None, file: Path | None, as_json: bool) -> None:
         assert ref is not None
         recipe = archive.recipe(ref)
         known = archive.genealogy().by_name.get(ref.removeprefix("poise/"))
-        proposal = archive.proposal(known.name) if known else None
-        if known and proposal and known.parents:
+        if known and known.parents:
+            proposal = archive.proposal(known.name) or archive.stated_proposal(known)
             parent, claims = archive.recipe(known.parents[0]), proposal.claims
     with (
         Sandbox(load_poise_settings(archive).sandbox) as sandbox,
@@ -70,3 +85,45 @@ def command(ref: str | None, file: Path | None, as_json: bool) -> None:
     if report.failure:
         raise report.failure
     click.echo(f"{len(report.passed)} checks passed")
+
+
+def _check_staged(*, as_json: bool) -> None:
+    """In a hook, between typing `git commit` and its editor: nothing here loads torch."""
+    from poise_git.archive.writer import ALGORITHM
+    from poise_git.errors import CheckFailed, UsageError
+    from poise_git.pipeline.checks.runner import check_text
+
+    text = open_archive().staged_text(ALGORITHM)
+    if text is None:
+        raise UsageError(f"{ALGORITHM} is not in the index; git add {ALGORITHM}")
+    failure = check_text({"algorithm.py": text}, {})
+    if as_json:
+        print_json({"failure": {"check": failure.check, "reason": failure.reason} if failure else None})
+        if failure:
+            click.get_current_context().exit(CheckFailed.exit_code)
+    elif failure:
+        raise failure
+    else:
+        click.echo("the static checks passed")
+
+
+def _check_all(*, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from poise_git.errors import PoiseError
+    from poise_git.experiment import load_poise_settings
+    from poise_git.inspection import inspect
+    from poise_git.pipeline.sandbox import Sandbox
+
+    archive, findings = open_archive(), []
+    with Sandbox(load_poise_settings(archive).sandbox) as sandbox:
+        for finding in inspect(archive, sandbox):
+            findings.append(finding)
+            if not as_json:
+                click.echo(f"{finding.where.removeprefix('refs/heads/')}: {finding.what}; {finding.advice}")
+    if as_json:
+        print_json({"findings": [asdict(finding) for finding in findings]})
+    elif not findings:
+        click.echo("every candidate is as it should be")
+    if findings:
+        click.get_current_context().exit(PoiseError.exit_code)

@@ -2,21 +2,26 @@ from __future__ import annotations
 
 import click
 
-from poise_git.cli.common import json_option, open_archive, print_json
+from poise_git.cli.common import directory, json_option, open_archive, print_json
 
 
 @click.command(name="doctor", epilog="Example: poise-git -C my-search doctor --repair")
-@click.option("--repair", is_flag=True, help="Mend what can be mended without losing anything.")
+@click.option("--repair", is_flag=True, help="Mend what can be mended without loss; complete a clone.")
 @json_option
 def command(repair: bool, as_json: bool) -> None:
-    """Verify the archive and this machine's sandbox."""
+    """Verify the archive and this machine's sandbox.
+
+    With --repair a plain `git clone` becomes an archive like the one it was cloned from: it fetches what clone leaves
+    out, and installs the hooks.
+    """
     from dataclasses import asdict
 
+    from poise_git.archive import Archive
     from poise_git.errors import PoiseError
     from poise_git.pipeline.sandbox import isolation
     from poise_git.resources import hook_files
 
-    archive = open_archive()
+    archive = Archive.complete(directory()) if repair else open_archive()
     if repair:
         archive.repair(hook_files())
     findings, layers = archive.examine(hook_files()), isolation()
@@ -30,6 +35,8 @@ def command(repair: bool, as_json: bool) -> None:
     else:
         for finding in findings:
             click.echo(f"found   {finding.where}: {finding.what}; {finding.advice}")
+        for name in archive.local_hooks():
+            click.echo(f"hook    {name}: calls your own first, which is kept as {name}.local")
         click.echo(f"archive {'has problems' if findings else 'is whole'}: {archive.root}")
         for layer in layers:
             click.echo(

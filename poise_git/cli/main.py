@@ -29,6 +29,8 @@ VERBS = (
     "doctor",
     "gpu-check",
 )
+# Verbs that only git calls.
+INTERNAL = ("hook",)
 INTERRUPTED = 130
 
 
@@ -39,7 +41,7 @@ class Verbs(click.Group):
         return list(VERBS)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if name not in VERBS:
+        if name not in VERBS + INTERNAL:
             return None
         command = importlib.import_module(f"poise_git.cli.{name.replace('-', '_')}").command
         assert isinstance(command, click.Command)

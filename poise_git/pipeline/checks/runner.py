@@ -56,6 +56,15 @@ def check_candidate(
     return CheckReport((*passed, ("claim", 0.0)), None, verdicts)
 
 
+def check_text(recipe: Mapping[str, str], parent: Mapping[str, str]) -> CheckFailed | None:
+    """The first failure of the static checks, which read the text and execute nothing."""
+    try:
+        _read(Sources(recipe, parent), [])
+    except CheckFailed as failure:
+        return failure
+    return None
+
+
 def _read(sources: Sources, passed: list[tuple[str, float]]) -> None:
     for name, check in STATIC:
         began = time.perf_counter()

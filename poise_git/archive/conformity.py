@@ -1,0 +1,182 @@
+"""Is every candidate what a candidate has to be? What plain git lets through is found here, a line each.
+
+One commit on top of its parent's, which changes the algorithm and nothing else, says whose it is, and has the evidence
+that belongs to its code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from poise_git.archive.entries import ROOT
+from poise_git.archive.genealogy import Genealogy
+from poise_git.archive.git import Repository
+from poise_git.archive.reader import evidence_base, read_description, read_genealogy, read_text
+from poise_git.archive.refs import CANDIDATES, EVIDENCE, candidate_name
+from poise_git.archive.writer import ALGORITHM, algorithm_of, metrics_path
+
+_MEASURED = re.compile(r"^algorithm: ['\"]?([0-9a-f]+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it should be: where, what, and what to do; `repairable` by `repair`."""
+
+    where: str
+    what: str
+    advice: str
+    repairable: bool = False
+
+
+def findings(repository: Repository) -> tuple[Finding, ...]:
+    """Everything, in the order of how much it breaks."""
+    genealogy = read_genealogy(repository)
+    return (
+        *branch_findings(repository, genealogy),
+        *descent_findings(repository, genealogy),
+        *change_findings(repository, genealogy),
+        *trailer_findings(repository, genealogy),
+        *evidence_findings(repository, genealogy),
+    )
+
+
+def pushed_findings(repository: Repository, pushed: Mapping[str, str]) -> tuple[Finding, ...]:
+    """Of branches about to be pushed (ref -> commit), evidence that does not match the code.
+
+    What is not pushed with them counts as it is here.
+    """
+    names = {name: None for ref in pushed if ref.startswith((CANDIDATES, EVIDENCE)) and (name := candidate_name(ref))}
+    found = []
+    for name in names:
+        candidate, evidence = (
+            pushed.get(ref) or repository.object_id(ref) for ref in (CANDIDATES + name, EVIDENCE + name)
+        )
+        if candidate and evidence and (finding := mismatch(repository, name, candidate, evidence)):
+            found.append(finding)
+    return tuple(found)
+
+
+def branch_findings(repository: Repository, genealogy: Genealogy) -> Iterator[Finding]:
+    """Branches that are no candidates, candidates that descend from none, and evidence of nobody's."""
+    refs = repository.refs(CANDIDATES, EVIDENCE)
+    for ref in refs:
+        name = candidate_name(ref)
+        if name is None:
+            yield Finding(
+                ref, "its name is not one of a candidate (kebab-case)", f"git branch -m {_short(ref)} NEW-NAME"
+            )
+        elif ref.startswith(EVIDENCE) and CANDIDATES + name not in refs:
+            yield Finding(
+                ref,
+                f"evidence without branch poise/{name} (a writer was killed while adding it)",
+                f"go on with the search, or delete it: git branch -D evidence/{name}",
+            )
+        elif ref.startswith(CANDIDATES) and name not in genealogy:
+            yield Finding(ref, "points at another candidate's commit", "commit a change of recipe/algorithm.py on it")
+    for candidate in genealogy:
+        if candidate.name != ROOT and not candidate.parents:
+            yield Finding(
+                CANDIDATES + candidate.name, "descends from no candidate", "rebase it onto one: git rebase --onto"
+            )
+
+
+def change_findings(repository: Repository, genealogy: Genealogy) -> Iterator[Finding]:
+    """Candidate commits that change more than the algorithm, against their first parent."""
+    commits = "".join(f"{candidate.commit}\n" for candidate in genealogy).encode()
+    output = repository.text(
+        "log", "--stdin", "--no-walk=unsorted", "--diff-merges=first-parent", "--name-only", "--no-renames",
+        "--no-show-signature", "-z", "--format=format:%x01%H%x00",
+        stdin=commits,
+    )  # fmt: skip
+    for record in output.split("\x01")[1:]:
+        commit, _, files = record.partition("\0")
+        others = sorted({file.strip("\n") for file in files.split("\0")} - {"", ALGORITHM})
+        if others:
+            name = genealogy.by_commit[commit].name
+            yield Finding(CANDIDATES + name, f"its commit changes {', '.join(others)}", f"keep it to {ALGORITHM}")
+
+
+def descent_findings(repository: Repository, genealogy: Genealogy) -> Iterator[Finding]:
+    """Candidates that are not one commit on top of their parents' as those are now."""
+    for candidate in genealogy:
+        if candidate.name == ROOT or not candidate.parents:
+            continue
+        below = repository.object_id(f"{candidate.commit}^")
+        if below is None or below in genealogy.by_commit:
+            continue
+        parent, own = candidate.parents[0], read_description(repository, below).name
+        if own == parent:
+            yield Finding(
+                CANDIDATES + candidate.name,
+                f"stands on an earlier commit of poise/{parent} ({below[:10]})",
+                f"git rebase --onto poise/{parent} {below[:10]} poise/{candidate.name}",
+            )
+        else:
+            yield Finding(
+                CANDIDATES + candidate.name,
+                f"more than one commit on top of poise/{parent}",
+                f"make it one: git switch {_short(CANDIDATES + candidate.name)} && git reset --soft poise/{parent} "
+                "&& git commit",
+            )
+
+
+def trailer_findings(repository: Repository, genealogy: Genealogy) -> Iterator[Finding]:
+    """Candidates whose commit does not name itself and its parents."""
+    for candidate in genealogy:
+        said = read_description(repository, candidate.commit)
+        amend = f"git switch poise/{candidate.name} && git commit --amend --no-edit"
+        where = CANDIDATES + candidate.name
+        if said.name != candidate.name:
+            what = f"its trailer says Poise-Candidate: {said.name}" if said.name else "no trailer Poise-Candidate"
+            yield Finding(where, what, amend)
+        elif said.parents != candidate.parents:
+            named = ", ".join(said.parents) or "no parent"
+            yield Finding(where, f"its trailers name {named}, but it is off {', '.join(candidate.parents)}", amend)
+
+
+def evidence_findings(repository: Repository, genealogy: Genealogy) -> Iterator[Finding]:
+    """Evidence and notes that are of other code than the candidate's."""
+    for candidate in genealogy:
+        found = candidate.evidence and mismatch(repository, candidate.name, candidate.commit, candidate.evidence)
+        if found:
+            yield found
+            continue
+        own = algorithm_of(repository, candidate.commit)
+        for metrics in candidate.metrics.values():
+            if metrics.algorithm and metrics.algorithm != own:
+                yield Finding(
+                    CANDIDATES + candidate.name,
+                    f"a note has metrics of other code (blob {metrics.algorithm}, not {own})",
+                    f"poise-git doctor --repair && poise-git evaluate {candidate.name}",
+                    repairable=True,
+                )
+
+
+def mismatch(repository: Repository, name: str, commit: str, evidence: str) -> Finding | None:
+    """What keeps the evidence at `evidence` from being that of the candidate at `commit`; None if nothing does."""
+    where, base, own = EVIDENCE + name, evidence_base(repository, name, evidence), algorithm_of(repository, commit)
+    if base != commit:
+        about = base[:10] if base else "no commit"
+        return Finding(
+            where,
+            f"it is about {about}, but poise/{name} is at {commit[:10]}",
+            f"poise-git doctor --repair && poise-git evaluate {name}",
+            repairable=True,
+        )
+    if algorithm_of(repository, evidence) != own:
+        undo = f"git switch evidence/{name} && git checkout poise/{name} -- {ALGORITHM} && git commit"
+        return Finding(where, f"it changes {ALGORITHM}", undo)
+    measured = _MEASURED.search(read_text(repository, evidence, metrics_path(name)) or "")
+    if measured and measured[1] != own:
+        return Finding(
+            where,
+            f"its metrics are of other code (blob {measured[1]}, not {own})",
+            f"measure it from its own runs: poise-git reflect {name}",
+        )
+    return None
+
+
+def _short(ref: str) -> str:
+    return ref.removeprefix("refs/heads/")

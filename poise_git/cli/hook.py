@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import sys
+
+import click
+
+from poise_git.cli.common import open_archive
+
+
+@click.command(name="hook", epilog="Example: git stripspace --strip-comments < message | poise-git hook commit-msg")
+@click.argument("name", type=click.Choice(["commit-msg", "post-rewrite", "pre-push"]))
+def command(name: str) -> None:
+    """What the git hooks of an archive ask of poise-git; stdin is what git gives the hook."""
+    {"commit-msg": _commit_message, "post-rewrite": _post_rewrite, "pre-push": _pre_push}[name]()
+
+
+def _commit_message() -> None:
+    """The message of a candidate's commit, on stdin, against the staged algorithm."""
+    from poise_git.archive.messages import parse_candidate
+    from poise_git.archive.writer import ALGORITHM
+    from poise_git.pipeline.checks.message import message_problems
+
+    said = parse_candidate(sys.stdin.read())
+    _refuse(message_problems(said, open_archive().staged_text(ALGORITHM)))
+
+
+def _post_rewrite() -> None:
+    """`OLD NEW` a line: notes and evidence follow."""
+    pairs = [line.split()[:2] for line in sys.stdin if line.strip()]
+    for name in open_archive().follow(dict(pairs)):
+        click.echo(f"{name}: its notes and evidence have followed, as far as its code is the same")
+
+
+def _pre_push() -> None:
+    """`LOCAL-REF COMMIT REMOTE-REF COMMIT` a line; a deleted branch has a commit of zeros."""
+    lines = [line.split() for line in sys.stdin if line.strip()]
+    pushed = {there: commit for _, commit, there, _ in lines if commit.strip("0")}
+    findings = open_archive().refuse_push(pushed)
+    _refuse(tuple(f"{finding.where}: {finding.what}; {finding.advice}" for finding in findings))
+
+
+def _refuse(problems: tuple[str, ...]) -> None:
+    from poise_git.errors import PoiseError
+
+    for problem in problems:
+        click.echo(problem, err=True)
+    if problems:
+        click.get_current_context().exit(PoiseError.exit_code)
