@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from poise_git.agents.library.mechanisms import conflict, install, knob_values, mechanisms, uninstall
+from poise_git.errors import SettingsError
 from poise_git.pipeline.checks.claims import decide
 from poise_git.pipeline.checks.numeric import NUMERIC
 from poise_git.pipeline.checks.static import STATIC, Sources
 from poise_git.pipeline.checks.trial import Trial
-from poise_git.search.literature import Card
+from poise_git.search.literature import Card, load_cards
 from tests.agents.library.formulas import ADVANTAGES, GRADIENTS, TOKEN_WEIGHTS, Response, grpo
 from tests.agents.library.support import cards, coded_cards, load, recipe, root_text
 
@@ -61,11 +62,82 @@ def tensors_of(responses: list[Response]) -> tuple[Tensor, Tensor, list[int]]:
 
 def test_every_coded_card_has_an_independent_formula() -> None:
     assert {card.name for card in coded_cards()} == ADVANTAGES.keys() | GRADIENTS.keys()
-    assert len(coded_cards()) >= 22
+    assert len(coded_cards()) >= 50
 
 
 def test_cards_have_names_and_shorts_of_their_own() -> None:
     assert len({card.name for card in cards()}) == len({card.short for card in cards()}) == len(cards())
+
+
+def test_published_algorithms_have_cards() -> None:
+    """GRPO and what followed it; POISE's own mechanisms are 2603.23951, of which there are more than a dozen."""
+    published = (
+        "2402.03300 2503.20783 2503.14476 2507.18071 2507.20673 2511.20347 2510.06062 2506.13585 2402.14740 2501.03262 "
+        "2505.23585 2504.02546 2505.22617 2505.15201 2503.19595 2508.10751 2506.14758 2508.08221 2601.05242 2506.02864 "
+        "2509.18851 2509.21880 2506.01347 2602.02099 2506.05256 2501.12599 2502.04463 2602.06717 2509.22611 2601.08521 "
+        "2605.21125 2509.20712 2509.07558 2602.04879 2405.19107 2310.10505"
+    )
+    assert set(published.split()) <= {card.arxiv for card in cards()}
+    assert sum(card.arxiv == "2603.23951" for card in cards()) > 12
+
+
+MINIMAL = """name: mine
+short: mine
+title: Mine
+arxiv: derived
+family: baseline
+mechanism: Nothing.
+formula: A
+helps: Never.
+risks: None.
+stages: [baseline]
+"""
+
+
+def test_a_card_is_a_file() -> None:
+    (card,) = load_cards({"literature/mine.yaml": MINIMAL})
+    assert (card.source, card.stages) == ("derived", ("baseline",))
+    assert {card.name: card.stages for card in cards()}["decoupled-streams"] == ("reward_signal", "shape_advantages")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error"),
+    [
+        ("arxiv: derived", "arxiv: null", "literature/mine.yaml:4: arxiv: "),
+        ("arxiv: derived", "arxiv: unknown", "literature/mine.yaml:4: arxiv: "),
+        ("stages: [baseline]", "", "stages: Field required"),
+        ("stages: [baseline]", "stages: []", "literature/mine.yaml:10: stages: "),
+        (
+            "stages: [baseline]",
+            "stages: [bassline]",
+            "literature/mine.yaml:10: stages.0: Input should be",
+        ),
+        ("name: mine", "name: Not Kebab", "literature/mine.yaml:1: name: "),
+        ("risks: None.", "risks: None.\nmore: 1", "literature/mine.yaml:10: more: unknown field"),
+        (
+            "risks: None.",
+            "risks: None.\nconflicts: [nobody]",
+            "literature/mine.yaml:10: conflicts: there is no card nobody",
+        ),
+        (
+            "stages: [baseline]",
+            "stages: [baseline]\nedits: [{stage: baseline, set: {a: 1}}]",
+            "stages are those of the edits: leave the field out",
+        ),
+    ],
+)
+def test_a_malformed_card_is_refused_with_file_line_and_reason(old: str, new: str, error: str) -> None:
+    with pytest.raises(SettingsError) as failure:
+        load_cards({"literature/mine.yaml": MINIMAL.replace(old, new)})
+    assert error in str(failure.value)
+
+
+@pytest.mark.parametrize(("field", "line"), [("name", 1), ("short", 2)])
+def test_two_cards_of_one_name_are_refused(field: str, line: int) -> None:
+    other = MINIMAL.replace("mine", "other").replace(f"{field}: other", f"{field}: mine")
+    with pytest.raises(SettingsError) as failure:
+        load_cards({"literature/b.yaml": other, "literature/a.yaml": MINIMAL})
+    assert str(failure.value) == f"literature/b.yaml:{line}: {field}: mine is the {field} of literature/a.yaml too"
 
 
 @pytest.mark.parametrize("card", cards(), ids=lambda card: card.name)

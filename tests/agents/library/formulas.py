@@ -249,6 +249,108 @@ def active_group_scaling(group: Group, batch: Sequence[Group]) -> Advantages:
     return [value * responses / max(active, 1) for value in grpo(group, batch)]
 
 
+def pass_at_k_credit(group: Group, batch: Sequence[Group]) -> Advantages:
+    size, right = len(group), int(sum(response.correct for response in group))
+    k = min(4, size)
+    credit = k / size * math.comb(size - right, k - 1) / math.comb(size - 1, k - 1)
+    return [credit if response.correct else 0.0 for response in group]
+
+
+def best_of_group(group: Group, batch: Sequence[Group]) -> Advantages:
+    if len(group) == 1:
+        return [0.0]
+    best, second = sorted(scores(group), reverse=True)[:2]
+    return [best - second if response.score == best else 0.0 for response in group]
+
+
+def quantile_baseline(group: Group, batch: Sequence[Group]) -> Advantages:
+    if len(group) == 1:
+        return grpo(group, batch)
+    quantile = sorted(scores(group))[math.ceil(0.4 * len(group) - EPSILON) - 1]
+    return [(score - quantile) / (deviation(scores(group)) + EPSILON) for score in scores(group)]
+
+
+def adaptive_length_penalty(group: Group, batch: Sequence[Group]) -> Advantages:
+    usual, ease = fmean(response.length for response in group), max(rate(group), 1 / len(group))
+    return normalised([response.score - 0.1 * ease * response.length / usual for response in group])
+
+
+def length_range_reward(group: Group, batch: Sequence[Group]) -> Advantages:
+    shortest, longest = (extreme(response.length for response in group) for extreme in (min, max))
+    signal = []
+    for response in group:
+        place = 0.0 if longest == shortest else 0.5 - (response.length - shortest) / (longest - shortest)
+        signal.append(response.score + 0.2 * (place if response.correct else min(0.0, place)))
+    return normalised(signal)
+
+
+def length_discount(group: Group, batch: Sequence[Group]) -> Advantages:
+    lengths, signal = lengths_of_correct(group), []
+    for response in group:
+        discount = 0.0
+        if response.correct:
+            discount = 1 / (1 + math.exp(-(response.length - fmean(lengths)) / (deviation(lengths) + EPSILON)))
+        signal.append(response.score - 0.2 * discount)
+    return normalised(signal)
+
+
+def difficulty_rescaled_length(group: Group, batch: Sequence[Group]) -> Advantages:
+    longest = max(response.length for response in group)
+    return normalised(
+        [response.score + 0.2 * rate(group) * response.correct * (1 - response.length / longest) for response in group]
+    )
+
+
+def rank_length(group: Group, batch: Sequence[Group]) -> Advantages:
+    lengths = sorted(lengths_of_correct(group))
+    found = []
+    for response, value in zip(group, grpo(group, batch), strict=True):
+        if response.correct and len(lengths) > 1:
+            rank = fmean(place for place, length in enumerate(lengths) if length == response.length)
+            value += 0.2 * rate(group) ** 2 * (0.5 - rank / (len(lengths) - 1))
+        found.append(value)
+    return found
+
+
+def batch_anchor(group: Group, batch: Sequence[Group]) -> Advantages:
+    anchor = fmean(score for each in batch for score in scores(each))
+    extended = [*scores(group), anchor]
+    return [(score - fmean(extended)) / (stdev(extended) + 1e-3) for score in scores(group)]
+
+
+def dual_anchors(group: Group, batch: Sequence[Group]) -> Advantages:
+    return [(score - fmean([*scores(group), 0.0, 1.0])) / 0.5 for score in scores(group)]
+
+
+def standardised(values: Sequence[float]) -> list[float]:
+    return [(value - fmean(values)) / (deviation(values) + EPSILON) for value in values]
+
+
+def regime_routing(group: Group, batch: Sequence[Group]) -> Advantages:
+    correct = normalised([response.correct for response in group])
+    if rate(group) == 1:
+        lengths = standardised([response.length for response in group])
+        return [a - 0.2 * z for a, z in zip(correct, lengths, strict=True)]
+    valid = standardised([response.valid for response in group])
+    return [a + 0.4 * f for a, f in zip(correct, valid, strict=True)]
+
+
+def conditional_streams(group: Group, batch: Sequence[Group]) -> Advantages:
+    lengths, found = lengths_of_correct(group), []
+    valid = standardised([response.valid for response in group])
+    for response, a, f in zip(group, normalised([each.correct for each in group]), valid, strict=True):
+        streams = [0.4 * f]
+        if response.correct:
+            streams.append(0.2 * (fmean(lengths) - response.length) / (deviation(lengths) + EPSILON))
+        limit = 0.4 * abs(a) if 0 < rate(group) < 1 else math.inf
+        found.append(a + sum(min(max(stream, -limit), limit) for stream in streams))
+    return found
+
+
+def negative_only(group: Group, batch: Sequence[Group]) -> Advantages:
+    return [min(value, 0.0) for value in grpo(group, batch)]
+
+
 ADVANTAGES: dict[str, Formula] = {
     "no-std": no_std,
     "leave-one-out": leave_one_out,
@@ -276,6 +378,19 @@ ADVANTAGES: dict[str, Formula] = {
     "positive-only": positive_only,
     "batch-whitening": batch_whitening,
     "active-group-scaling": active_group_scaling,
+    "pass-at-k-credit": pass_at_k_credit,
+    "best-of-group": best_of_group,
+    "quantile-baseline": quantile_baseline,
+    "adaptive-length-penalty": adaptive_length_penalty,
+    "length-range-reward": length_range_reward,
+    "length-discount": length_discount,
+    "difficulty-rescaled-length": difficulty_rescaled_length,
+    "rank-length": rank_length,
+    "batch-anchor": batch_anchor,
+    "dual-anchors": dual_anchors,
+    "regime-routing": regime_routing,
+    "conditional-streams": conditional_streams,
+    "negative-only": negative_only,
 }
 
 
@@ -354,6 +469,40 @@ def entropy_advantage(advantage: float, old: Sequence[float], new: Sequence[floa
     ]
 
 
+def low_variance_kl(advantage: float, old: Sequence[float], new: Sequence[float]) -> list[float]:
+    plain = ppo(advantage, old, new)
+    return [g - 0.1 * (1 - math.exp(o - n)) for g, o, n in zip(plain, old, new, strict=True)]
+
+
+def probability_trust_region(advantage: float, old: Sequence[float], new: Sequence[float]) -> list[float]:
+    found = []
+    for o, n in zip(old, new, strict=True):
+        moved = math.exp(n) - math.exp(o)
+        held = abs(moved) > 0.1 and moved * advantage > 0
+        found.append(0.0 if held else advantage * math.exp(n - o))
+    return found
+
+
+def quadratic_ratio_penalty(advantage: float, old: Sequence[float], new: Sequence[float]) -> list[float]:
+    return [advantage - 0.5 * (n - o) for o, n in zip(old, new, strict=True)]
+
+
+def gradient_preserving_clip(advantage: float, old: Sequence[float], new: Sequence[float]) -> list[float]:
+    found = []
+    for plain, ratio in zip(ppo(advantage, old, new), ratios(old, new), strict=True):
+        if advantage > 0 and ratio > 1.2:
+            plain = 0.5 * 1.2 * advantage
+        elif advantage < 0 and ratio < 0.8:
+            plain = 0.5 * 0.8 * advantage
+        found.append(plain)
+    return found
+
+
+def ratio_filter(advantage: float, old: Sequence[float], new: Sequence[float]) -> list[float]:
+    plain = ppo(advantage, old, new)
+    return [g if abs(n - o) <= math.log(1.5) else 0.0 for g, o, n in zip(plain, old, new, strict=True)]
+
+
 GRADIENTS: dict[str, Gradient] = {
     "clip-higher": clip_higher,
     "sequence-ratio": sequence_ratio,
@@ -364,6 +513,11 @@ GRADIENTS: dict[str, Gradient] = {
     "behaviour-penalty": behaviour_penalty,
     "surprisal-shaped-failures": surprisal_shaped_failures,
     "entropy-advantage": entropy_advantage,
+    "low-variance-kl": low_variance_kl,
+    "probability-trust-region": probability_trust_region,
+    "quadratic-ratio-penalty": quadratic_ratio_penalty,
+    "gradient-preserving-clip": gradient_preserving_clip,
+    "ratio-filter": ratio_filter,
     "sequence-mean-loss": ppo,
     "constant-norm-loss": ppo,
 }
