@@ -160,8 +160,8 @@ class Experiment:
 
     @cached_property
     def renderer(self) -> Renderer:
-        """The one that makes a context the text of a prompt."""
-        return Renderer(read_prompt(CONTEXT_PROMPT))
+        """What makes a context the text of a prompt: the archive's own template, where it has one."""
+        return Renderer(self.archive.read_text(BRANCH, f"prompts/{CONTEXT_PROMPT}") or read_prompt(CONTEXT_PROMPT))
 
     def measure(self, name: str, runs: Sequence[Run]) -> Metrics:
         """y and U(y) of a candidate, its gain paired with the root's runs of the same seeds.

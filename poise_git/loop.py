@@ -19,14 +19,16 @@ from functools import cached_property
 from pathlib import Path
 
 from poise_git import events
+from poise_git.accounts import ledger_of
 from poise_git.agents.interface import Agent
 from poise_git.analysis.evidence import ClaimVerdict
 from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Estimate, Metrics, Proposal, Reflection, Status
 from poise_git.archive.genealogy import Genealogy
-from poise_git.errors import CheckFailed, PoiseError, RunFailed
+from poise_git.errors import AgentError, BudgetReached, CheckFailed, PoiseError, RunFailed
 from poise_git.executors.interface import Executor
 from poise_git.experiment import Experiment
+from poise_git.learning import distil_principles
 from poise_git.pipeline.checks import CheckReport, check_candidate
 from poise_git.pipeline.interface import Backend, Job, Progress
 from poise_git.pipeline.protocol import Protocol
@@ -35,8 +37,10 @@ from poise_git.plan import Plan, Slot, selection_data
 from poise_git.proposing import Proposing
 from poise_git.search.context import Context
 from poise_git.search.figures import UTILITY
+from poise_git.search.items import change_text
 from poise_git.search.nodes import best, survey
 from poise_git.search.policies import policy_of
+from poise_git.verification import with_reading
 
 ALGORITHM = "algorithm.py"
 UNTRIED = frozenset({Status.PENDING})
@@ -56,13 +60,16 @@ class Goal:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a search ended: the best candidate, and its gain over the root on fresh seeds (None: not measured)."""
+    """How a search ended: the best candidate, and its gain over the root on fresh seeds (None: not measured).
+
+    `out_of_budget` says which budget was reached, "" where none was.
+    """
 
     best: str
     confirmation: Estimate | None
     evaluated: int
     rounds: int
-    out_of_budget: bool = False
+    out_of_budget: str = ""
 
 
 def round_seed(seed: int, number: int) -> int:
@@ -100,15 +107,18 @@ class Search:
             self.measure_anew()
             while not self._reached(goal, rounds):
                 if goal.hours is not None and time.monotonic() - started > goal.hours * 3600:
-                    gain = self.experiment.confirmation(self.best)
-                    return Ended(self.best, gain, self.evaluated, rounds, out_of_budget=True)
+                    used = f"the budget of {goal.hours:g} hours is used up; the same command goes on from here"
+                    return self._out_of_budget(used, rounds)
                 evaluated = self.evaluated
                 # Only what an earlier call left can be unfinished: this one carries out what it plans.
                 left = self.unfinished_round() if rounds == 0 else None
-                plan = left or self.plan_round(goal)
-                # First: once the goal is reached, nobody asks what else the round was to do.
-                self.measure_again(plan.again)
-                self.train(self.realise_all(plan))
+                try:
+                    plan = left or self.plan_round(goal)
+                    # First: once the goal is reached, nobody asks what else the round was to do.
+                    self.measure_again(plan.again)
+                    self.train(self.realise_all(plan))
+                except BudgetReached as reached:
+                    return self._out_of_budget(str(reached), rounds)
                 rounds += 1
                 barren = 0 if self.evaluated > evaluated or plan.again else barren + 1
                 if barren == BARREN_ROUNDS:
@@ -137,7 +147,9 @@ class Search:
     def plan_round(self, goal: Goal) -> Plan:
         """Choose parents and proposals, and journal them before anything is built on them."""
         settings, genealogy = self.experiment.settings.search, self.archive.genealogy()
-        number = self.archive.count_rounds() + 1
+        number, paid = self.archive.count_rounds() + 1, len(self.agent.calls)
+        if number > 1 and (number - 1) % settings.distil_every == 0:
+            distil_principles(self.experiment, self.agent, number)
         seed = round_seed(self.experiment.settings.seed, number)
         remaining = None if goal.candidates is None else max(1, goal.candidates - self.evaluated)
         surveyed = survey(genealogy, self.protocol.hash, self.experiment.objective, remaining)
@@ -148,7 +160,7 @@ class Search:
 
         plan = Plan(
             number, self.protocol.hash, self.agent.name, self.experiment.directive, seed,
-            settings.policy, selection_data(selection), slots, selection.again,
+            settings.policy, selection_data(selection), slots, selection.again, self.agent.calls[paid:],
         )  # fmt: skip
         self.archive.write_round(number, plan.to_data(), plan.summary)
         self.observe(events.RoundPlanned(number, plan.parents, resumed=False))
@@ -214,11 +226,18 @@ class Search:
         """
         genealogy, seeds = self.archive.genealogy(), self.protocol.seeds
         pending = [name for name in names if genealogy[name].status_under(self.protocol.hash) in statuses]
+        stopped: AgentError | BudgetReached | None = None
         for name, failure in self._run_missing(pending, seeds):
             if failure:
                 self._fail(name, failure.stage, failure.reason)
-            else:
+                continue
+            try:
                 self.reflect_or_fail(name)
+            except (AgentError, BudgetReached) as reason:
+                # Runs under way are paid for too: they end before the search does.
+                stopped = reason
+        if stopped:
+            raise stopped
 
     def measure_again(self, names: Sequence[str]) -> None:
         """Further seeds of candidates that may be the best, and of the root: luck shall not decide between them."""
@@ -254,7 +273,9 @@ class Search:
         else:
             if name not in self.verdicts:
                 self.verdicts[name] = self.check(proposal, self.archive.recipe(name)).claims
-            reflection = self.agent.reflect(proposal, self.experiment.evidence(proposal, self.verdicts[name]))
+            evidence = self.experiment.evidence(proposal, self.verdicts[name])
+            reflection = self.agent.reflect(proposal, evidence, self._change(proposal, self.archive.recipe(name)))
+        metrics = metrics.with_calls(ledger_of(self.archive, name, self.agent.calls))
         self.archive.add_evidence(name, metrics, reflection)
         self.observe(events.CandidateEvaluated(name, metrics, self.evaluated))
         return metrics
@@ -279,10 +300,16 @@ class Search:
     # What the steps share.
 
     def check(self, proposal: Proposal, recipe: Mapping[str, str]) -> CheckReport:
-        """All checks before training, of a child of the proposal's parent, in the sandbox."""
+        """All checks before training, of a child of the proposal's parent: in the sandbox, then by a reader."""
         parent = self.archive.recipe(proposal.parent or ROOT)
         with tempfile.TemporaryDirectory(prefix="poise-") as scratch:
-            return check_candidate(recipe, proposal.claims, parent, self.sandbox, Path(scratch))
+            report = check_candidate(recipe, proposal.claims, parent, self.sandbox, Path(scratch))
+        if report.failure:
+            return report
+        began = time.perf_counter()
+        return with_reading(
+            report, self.agent.verify(proposal, recipe[ALGORITHM], self._change(proposal, recipe)), began
+        )
 
     def prepare(self) -> None:
         """What all runs share, made once on every machine that runs them."""
@@ -309,6 +336,13 @@ class Search:
     def best(self) -> str:
         leader = best(self.archive.genealogy(), self.protocol.hash)
         return leader[0].name if leader else ROOT
+
+    def _change(self, proposal: Proposal, recipe: Mapping[str, str]) -> str:
+        """The diff from the proposal's parent."""
+        return change_text(self.archive.recipe(proposal.parent or ROOT)[ALGORITHM], recipe[ALGORITHM])
+
+    def _out_of_budget(self, which: str, rounds: int) -> Ended:
+        return Ended(self.best, self.experiment.confirmation(self.best), self.evaluated, rounds, which)
 
     def _reached(self, goal: Goal, rounds: int) -> bool:
         enough_candidates = goal.candidates is not None and self.evaluated >= goal.candidates
@@ -356,7 +390,8 @@ class Search:
     def _fail(self, name: str, stage: str, reason: str) -> None:
         """A failed candidate keeps its branches, with the stage and the reason: negative evidence is evidence."""
         objective = self.experiment.objective.fingerprint
-        metrics = Metrics(Status.FAILED, self.protocol.hash, objective=objective, stage=stage, reason=reason)
+        failed = Metrics(Status.FAILED, self.protocol.hash, objective=objective, stage=stage, reason=reason)
+        metrics = failed.with_calls(ledger_of(self.archive, name, self.agent.calls))
         self.archive.add_evidence(name, metrics, None)
         self.observe(events.CandidateFailed(name, stage, reason))
 

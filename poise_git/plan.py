@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from poise_git.archive import Archive
-from poise_git.archive.entries import Proposal
+from poise_git.archive.entries import Call, Proposal
 from poise_git.search.policies.interface import Selection
 from poise_git.search.references import Rejected
 from poise_git.search.screening import Screened, Verdict
@@ -62,7 +62,8 @@ class Slot:
 class Plan:
     """A round before anything is built on it.
 
-    `acquisition` is what selection looked at and chose, as plain data; `again` are the candidates to measure again.
+    `acquisition` is what selection looked at and chose, as plain data; `again` are the candidates to measure again;
+    `calls` is what making the plan cost, the rejected proposals included.
     """
 
     number: int
@@ -74,6 +75,7 @@ class Plan:
     acquisition: Mapping[str, Any]
     slots: tuple[Slot, ...]
     again: tuple[str, ...] = ()
+    calls: tuple[Call, ...] = ()
 
     @property
     def parents(self) -> tuple[tuple[str, str], ...]:
@@ -89,7 +91,7 @@ class Plan:
         return f"{parents}{len(verdicts)} proposals{rejected}{again}"
 
     def to_data(self) -> dict[str, Any]:
-        return {
+        data = {
             "version": 1,
             "round": self.number,
             "protocol": self.protocol,
@@ -101,6 +103,7 @@ class Plan:
             "slots": [slot.to_data() for slot in self.slots],
             "again": list(self.again),
         }
+        return data | {"calls": [call.to_data() for call in self.calls]} if self.calls else data
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Plan:
@@ -114,6 +117,7 @@ class Plan:
             acquisition=dict(data["acquisition"]),
             slots=tuple(map(Slot.from_data, data["slots"])),
             again=tuple(map(str, data.get("again") or ())),
+            calls=tuple(Call.from_data(call) for call in data.get("calls") or ()),
         )
 
 

@@ -115,6 +115,7 @@ class SearchSettings(StrictModel):
     screening: ScreeningWeights = ScreeningWeights()
     resamples: Annotated[int, Field(ge=0)] = 2
     policy: Literal["tree", "paper"] = "tree"
+    distil_every: PositiveInt = 2
     weights: AcquisitionWeights | None = None
     gamma: Annotated[float, Field(gt=0.0, le=1.0)] = 0.85
     beta: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None

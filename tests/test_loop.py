@@ -22,8 +22,8 @@ from pathlib import Path
 
 import pytest
 
-from poise_git.agents import agent_named
 from poise_git.agents.interface import Agent
+from poise_git.agents.library import LibraryAgent
 from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Direction, Proposal, Status
 from poise_git.cli.searching import open_search
@@ -197,7 +197,7 @@ class BadAgent:
 
     def __init__(self) -> None:
         self.left = dict(BAD)
-        self.library = agent_named("library")
+        self.library = LibraryAgent()
 
     def propose(self, context: Context, directions: Sequence[Direction], seed: int) -> tuple[Proposal, ...]:
         if not self.left:

@@ -2,24 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 from typing import Protocol as Interface
 
 from poise_git.analysis.evidence import Evidence
-from poise_git.archive.entries import Direction, Proposal, Reflection
+from poise_git.analysis.lessons import Lesson
+from poise_git.archive import Archive
+from poise_git.archive.entries import Call, Direction, Proposal, Reflection
 from poise_git.errors import CheckFailed
 from poise_git.search.context import Context
 from poise_git.search.screening import Opinion
+from poise_git.settings import PoiseSettings
+
+
+@dataclass(frozen=True)
+class Means:
+    """What an agent may need: the archive may have paid `budget_usd` for calls in all, and has paid `spent_usd`."""
+
+    archive: Archive
+    settings: PoiseSettings
+    directive: str = ""
+    budget_usd: float | None = None
+    spent_usd: float = 0.0
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a search will ask of its agent: `candidates` in `rounds`, and the settings that multiply calls."""
+
+    rounds: int
+    candidates: int
+    proposals: int
+    resamples: int
+    repairs: int
+    distil_every: int
+    context_tokens: int
+
+
+@dataclass(frozen=True)
+class ExpectedCalls:
+    """Calls of one operator, from `low` to `high`, and US dollars (None: the model has no price)."""
+
+    operator: str
+    low: int
+    high: int
+    usd_low: float | None
+    usd_high: float | None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a reader makes of code: does it do what the proposal says, if not why not; and which of the proposal's
+    claims (by their statements) it does not bear out."""
+
+    implements: bool
+    reason: str
+    unproven: tuple[str, ...]
 
 
 class Agent(Interface):
-    """Proposes, screens, implements, repairs and reflects.
+    """Proposes, screens, implements, verifies, repairs, reflects and distils.
 
     Contract: operators never write to the archive, never run a candidate's code in this process, and are
     deterministic where the agent is (the library agent is; a language model is not).
     """
 
     name: str
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """Every paid call of this process so far, in order; empty for an agent that makes none."""
+        ...
 
     def propose(self, context: Context, directions: Sequence[Direction], seed: int) -> tuple[Proposal, ...]:
         """At most one proposal for each direction, for a child of `context.parent`, in the order of the directions.
@@ -46,6 +101,14 @@ class Agent(Interface):
         """A mended `source`, or None when the agent does not know how."""
         ...
 
-    def reflect(self, proposal: Proposal, evidence: Evidence) -> Reflection:
+    def verify(self, proposal: Proposal, source: str, change: str) -> Reading:
+        """An independent reading of code that has passed the checks; `change` is its diff from the parent."""
+        ...
+
+    def reflect(self, proposal: Proposal, evidence: Evidence, change: str) -> Reflection:
         """The diagnosis of a trained candidate: what moved, which claim held, what to try next."""
+        ...
+
+    def distil(self, lessons: Sequence[Lesson], earlier: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The principles that the lessons support, as plain data; they replace the earlier ones."""
         ...

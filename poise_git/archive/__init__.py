@@ -296,6 +296,10 @@ class Archive:
             self.repository.run("gc", "--auto", "--quiet", options=(*DURABLE, "-c", "gc.autoDetach=false"))
             self.repository.run("commit-graph", "write", "--reachable", "--no-progress", options=DURABLE)
 
+    def setting(self, key: str) -> str | None:
+        """A value of git's own configuration, which no clone brings along."""
+        return configure.value(self.repository, key)
+
     def add_refspecs(self, remote: str) -> None:
         """Let `git fetch REMOTE` bring the notes too, beside the branches."""
         configure.add_refspecs(self.repository, remote)

@@ -145,6 +145,13 @@ def _is_ours(path: Path) -> bool:
     return path.exists() and HOOK_MARK in path.read_text(errors="replace")
 
 
+def value(repository: Repository, key: str) -> str | None:
+    """The value of `key` in any of git's configuration files; None where it has none."""
+    with suppress(GitFailed):
+        return repository.text("config", "--get", key)
+    return None
+
+
 def _values(repository: Repository, key: str) -> list[str]:
     with suppress(GitFailed):
         return repository.text("config", "--local", "--get-all", key).splitlines()

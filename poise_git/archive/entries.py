@@ -7,7 +7,7 @@ Every class here is frozen and turns into plain JSON or YAML data by `to_data` a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -261,7 +261,7 @@ class Metrics:
     `values` holds one estimate per suite, `further` one of each other metric that the objective counts, `details` the
     suites' other figures, `dynamics` what training was like towards its end (series -> mean over seeds and regimes).
     `objective` is the fingerprint of what U was computed by ("" where nobody wrote it down), `violations` the
-    constraints it breaks. `calls` is the ledger: what the agent's calls cost.
+    constraints it breaks. `calls` is the ledger: what the agent's calls cost, `usd` their sum (in a note, that alone).
     `algorithm` is the git blob of the `recipe/algorithm.py` that all this is of (12 digits); the archive fills it in.
     For a failed candidate `stage` and `reason` say what happened, and the rest is empty.
     """
@@ -282,10 +282,17 @@ class Metrics:
     reason: str = ""
     calls: tuple[Call, ...] = ()
     algorithm: str = ""
+    usd: float = 0.0
+
+    def with_calls(self, calls: tuple[Call, ...]) -> Metrics:
+        """What others have paid for, whose recording was replayed, is in the ledger and not in the sum."""
+        return replace(self, calls=calls, usd=sum(call.usd or 0.0 for call in calls if not call.replayed))
 
     def to_data(self) -> dict[str, Any]:
         data = self._figures()
-        return data | {"calls": [call.to_data() for call in self.calls]} if self.calls else data
+        if not self.calls:
+            return data
+        return data | {"usd": self.usd, "calls": [call.to_data() for call in self.calls]}
 
     def _figures(self) -> dict[str, Any]:
         data: dict[str, Any] = {"version": SCHEMA_VERSION, "status": str(self.status), "protocol": self.protocol}
@@ -332,6 +339,7 @@ class Metrics:
             reason=str(data.get("reason") or ""),
             calls=tuple(Call.from_data(call) for call in data.get("calls") or ()),
             algorithm=str(data.get("algorithm") or ""),
+            usd=float(data.get("usd") or 0.0),
         )
 
 

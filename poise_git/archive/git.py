@@ -19,10 +19,16 @@ from typing import TypeVar
 
 # Without it, importing GitPython where git is missing is an ImportError; so it is one clear line at first use.
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+# It runs `git version`, too. The keys that a caller has for other services are no business of git's.
+_KEY = re.compile(r"_(API_KEY|AUTH_TOKEN|IDENTITY_TOKEN|CUSTOM_HEADERS)$")
+_withheld = {name: os.environ.pop(name) for name in tuple(os.environ) if _KEY.search(name)}
 
 from git import Git
 from git.exc import GitCommandNotFound
 from git.repo.fun import find_worktree_git_dir
+
+os.environ |= _withheld
+del _withheld
 
 from poise_git.archive.stream import CommitStream
 from poise_git.errors import ArchiveError, NotAnArchive, RefMoved
@@ -36,7 +42,6 @@ DURABLE = (
 # Every object is looked for in every pack; above this number small packs are rolled up into larger ones.
 MANY_PACKS = 50
 FALLBACK_IDENTITY = ("poise-git", "poise-git@localhost")
-_KEY = re.compile(r"_(API_KEY|AUTH_TOKEN|IDENTITY_TOKEN|CUSTOM_HEADERS)$")
 _UNSAFE_IN_IDENTITY = re.compile(r"[<>\n\0]")
 
 Answer = TypeVar("Answer")
@@ -77,7 +82,6 @@ class Repository:
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_EDITOR": "true",
         }
-        # Nor does a key of the caller's reach git and the programs that git starts.
         environment |= {name: "" for name in os.environ if _KEY.search(name)}
         if work_tree is not None:
             environment["GIT_WORK_TREE"] = str(work_tree)

@@ -93,6 +93,8 @@ def metrics_line(metrics: Metrics, at: float) -> str:
         data["objective"] = metrics.objective
     if metrics.algorithm:
         data["algorithm"] = metrics.algorithm
+    if metrics.usd:
+        data["usd"] = _round(metrics.usd)
     return _line(data, at)
 
 
@@ -126,6 +128,7 @@ def _metrics(data: Mapping[str, Any]) -> Metrics:
         stage=str(data.get("stage", "")),
         reason=str(data.get("reason", "")),
         algorithm=str(data.get("algorithm", "")),
+        usd=float(data.get("usd", 0.0)),
     )
 
 

@@ -15,6 +15,7 @@ Examples:
   poise-git evolve my-search --candidates 10      from nothing to a result
   poise-git -C my-search evolve --rounds 1        one more round
   poise-git evolve my-search --json | jq .event   events as JSON lines
+  poise-git evolve my-search --agent anthropic --estimate     calls, dollars and hours, before anything runs
 """,
 )
 @click.argument("target", metavar="[DIR]", type=click.Path(path_type=Path, file_okay=False), required=False)
@@ -27,6 +28,10 @@ Examples:
 @click.option("--directive", help="What to look for, in words (poise.yaml: directive).")
 @click.option("--seed", type=int, help="Seed of the search (poise.yaml: seed).")
 @click.option("--budget-hours", type=click.FloatRange(min=0, min_open=True), help="Stop after so many hours.")
+@click.option(
+    "--budget-usd", type=click.FloatRange(min=0, min_open=True), help="What the archive may pay for calls, in all."
+)
+@click.option("--estimate", is_flag=True, help="Say what it would take, in calls, dollars and hours; start nothing.")
 @executor_options
 @backend_option
 @protocol_option
@@ -43,6 +48,8 @@ def command(
     directive: str | None,
     seed: int | None,
     budget_hours: float | None,
+    budget_usd: float | None,
+    estimate: bool,
     executor: str | None,
     ray_address: str | None,
     backend: str | None,
@@ -62,6 +69,7 @@ def command(
     from poise_git.cli.common import directory
     from poise_git.cli.progress import Start, show_progress
     from poise_git.cli.report import result_document, result_text, unproven_text
+    from poise_git.cli.search_estimating import Asked, show_search_estimate
     from poise_git.cli.searching import on_executor, open_search
     from poise_git.creation import create_archive, refuse_other_device
     from poise_git.errors import BudgetReached, NotAnArchive, UsageError
@@ -69,6 +77,10 @@ def command(
     from poise_git.loop import Goal
 
     place = directory() / target if target else directory()
+    if estimate:
+        asked_for = Asked(candidates, rounds, parents, proposals, agent)
+        show_search_estimate(place, protocol, asked_for, as_json=as_json)
+        return
     try:
         archive = Archive.open(place)
     except NotAnArchive:
@@ -99,7 +111,7 @@ def command(
     goal = Goal(candidates, rounds, budget_hours)
     with (
         show_progress(Start.of(experiment, candidates), as_json=as_json) as observe,
-        open_search(experiment, observe, agent=agent, workers=workers) as search,
+        open_search(experiment, observe, agent=agent, workers=workers, budget_usd=budget_usd) as search,
     ):
         ended = search.evolve(goal)
     if as_json:
@@ -107,4 +119,4 @@ def command(
     else:
         click.echo(result_text(experiment, ended))
     if ended.out_of_budget:
-        raise BudgetReached(f"the budget of {budget_hours:g} hours is used up; the same command goes on from here")
+        raise BudgetReached(ended.out_of_budget)

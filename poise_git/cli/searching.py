@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from poise_git import events
-from poise_git.agents import agent_named
+from poise_git.accounts import spent
+from poise_git.agents import Means, agent_named
 from poise_git.cli.progress import Start, show_progress
 from poise_git.events import Observer
 from poise_git.executors import open_executor
@@ -27,9 +28,16 @@ def on_executor(settings: PoiseSettings, kind: str | None, address: str | None) 
 
 @contextmanager
 def open_search(
-    experiment: Experiment, observe: Observer, *, agent: str | None = None, workers: int | None = None
+    experiment: Experiment,
+    observe: Observer,
+    *,
+    agent: str | None = None,
+    workers: int | None = None,
+    budget_usd: float | None = None,
 ) -> Iterator[Search]:
     """A search whose runs go where the settings say; its processes end with the block.
+
+    `budget_usd` is what the archive may have paid for an agent's calls, all that it has paid so far included.
 
     Raises:
         UsageError: an unknown agent or backend, or a protocol that needs more than there is.
@@ -38,7 +46,9 @@ def open_search(
     protocol, settings = experiment.protocol, experiment.settings
     backend = backend_named(protocol.backend)
     backend.validate(protocol, protocol_file(protocol.name))
-    chosen = agent_named(agent or settings.agent)
+    paid = 0.0 if budget_usd is None else spent(experiment.archive)
+    means = Means(experiment.archive, settings, experiment.directive, budget_usd, paid)
+    chosen = agent_named(agent or settings.agent, means)
     for layer in isolation():
         if not layer.up:
             observe(events.LayerMissing(layer.name, layer.detail))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from poise_git.agents.anthropic.messages import Request, Usage
 from poise_git.archive.entries import Call
@@ -69,6 +70,12 @@ class Ledger:
         if call.key not in self._calls and not call.replayed:
             self.spent += call.usd or 0.0
         self._calls[call.key] = call
+
+    def attribute(self, subject: str, to: str) -> None:
+        """What was called `subject` while it was asked for turned out to be `to`."""
+        for key, call in self._calls.items():
+            if call.subject == subject:
+                self._calls[key] = replace(call, subject=to)
 
     @property
     def calls(self) -> tuple[Call, ...]:

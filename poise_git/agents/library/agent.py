@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from poise_git.agents.library import implement, propose, reflect, screen
+from poise_git.agents.interface import Reading
+from poise_git.agents.library import distil, implement, propose, reflect, screen
 from poise_git.analysis.evidence import Evidence
-from poise_git.archive.entries import Direction, Proposal, Reflection
+from poise_git.analysis.lessons import Lesson
+from poise_git.archive.entries import Call, Direction, Proposal, Reflection
 from poise_git.errors import CheckFailed
 from poise_git.search.context import Context
 from poise_git.search.screening import Opinion
@@ -16,6 +19,7 @@ class LibraryAgent:
     """Implements `poise_git.agents.interface.Agent`; deterministic, reads no files but its reflection template."""
 
     name: str = propose.AGENT
+    calls: tuple[Call, ...] = ()
 
     def propose(self, context: Context, directions: Sequence[Direction], seed: int) -> tuple[Proposal, ...]:
         return propose.propose(context, directions, seed)
@@ -29,5 +33,12 @@ class LibraryAgent:
     def repair(self, proposal: Proposal, source: str, failure: CheckFailed, context: Context) -> str | None:
         return implement.repair(source, failure, context.cards)
 
-    def reflect(self, proposal: Proposal, evidence: Evidence) -> Reflection:
+    def verify(self, proposal: Proposal, source: str, change: str) -> Reading:
+        """Cards are written by edits that have been verified: there is nothing to read that the checks have not."""
+        return Reading(True, "", ())
+
+    def reflect(self, proposal: Proposal, evidence: Evidence, change: str) -> Reflection:
         return reflect.reflect(proposal, evidence)
+
+    def distil(self, lessons: Sequence[Lesson], earlier: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        return distil.distil(lessons)

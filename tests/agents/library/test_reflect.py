@@ -44,7 +44,7 @@ def proposal(operation: str = "add") -> Proposal:
 
 
 def test_what_moved_is_told_from_noise() -> None:
-    reflection = AGENT.reflect(proposal(), evidence())
+    reflection = AGENT.reflect(proposal(), evidence(), "")
     assert reflection.facts["verdict"] == "better"
     assert "# cispo-av-grpo: better than its parent" in reflection.prose
     assert "Utility is 0.230: +0.03 ± 0.01 against its parent av-grpo, beyond noise." in reflection.prose
@@ -58,7 +58,7 @@ def test_what_moved_is_told_from_noise() -> None:
 
 
 def test_claims_warnings_and_weak_spots_are_reported() -> None:
-    reflection = AGENT.reflect(proposal(), evidence())
+    reflection = AGENT.reflect(proposal(), evidence(), "")
     assert "- held: Entropy stays higher. (entropy +0.3)" in reflection.prose
     assert "- refuted: pass@8 rises. (pass@8 -0.1 ± 0.01)" in reflection.prose
     assert "- entropy collapsed: 1.20 at the start" in reflection.prose
@@ -68,22 +68,22 @@ def test_claims_warnings_and_weak_spots_are_reported() -> None:
 
 
 def test_worse_sends_back_to_the_parent_and_noise_asks_for_seeds() -> None:
-    worse = AGENT.reflect(proposal(), evidence(-0.05, Direction.DOWN))
+    worse = AGENT.reflect(proposal(), evidence(-0.05, Direction.DOWN), "")
     assert worse.facts["verdict"] == "worse"
     assert worse.facts["next"][0] == "Do not build on cispo here; go back to av-grpo."
-    noise = AGENT.reflect(proposal(), evidence(0.01, Direction.WITHIN_NOISE))
+    noise = AGENT.reflect(proposal(), evidence(0.01, Direction.WITHIN_NOISE), "")
     assert noise.facts["verdict"] == "within noise"
     assert "# cispo-av-grpo: within noise\n" in noise.prose
     assert "4 seeds show only differences above 0.020" in noise.facts["next"][0]
 
 
 def test_an_ablation_reads_the_other_way_round() -> None:
-    assert "Leave cispo out" in AGENT.reflect(proposal("remove"), evidence()).facts["next"][0]
-    assert "Put cispo back" in AGENT.reflect(proposal("remove"), evidence(-0.05, Direction.DOWN)).facts["next"][0]
+    assert "Leave cispo out" in AGENT.reflect(proposal("remove"), evidence(), "").facts["next"][0]
+    assert "Put cispo back" in AGENT.reflect(proposal("remove"), evidence(-0.05, Direction.DOWN), "").facts["next"][0]
 
 
 def test_a_child_of_the_root_is_compared_once_and_facts_are_plain_yaml() -> None:
-    reflection = AGENT.reflect(proposal(), replace(evidence(), root="av-grpo"))
+    reflection = AGENT.reflect(proposal(), replace(evidence(), root="av-grpo"), "")
     assert reflection.facts["against_root"] == {}
     assert "Against the root" not in reflection.prose
     assert yaml.safe_load(yaml.safe_dump(dict(reflection.facts))) == reflection.facts
@@ -91,7 +91,7 @@ def test_a_child_of_the_root_is_compared_once_and_facts_are_plain_yaml() -> None
 
 def test_nothing_measured_is_said_plainly() -> None:
     empty = replace(evidence(), differences=(), claims=(), warnings=(), dynamics={}, runs=0)
-    reflection = AGENT.reflect(proposal(), empty)
+    reflection = AGENT.reflect(proposal(), empty, "")
     assert reflection.facts["verdict"] == "within noise"
     assert "There is no paired figure of utility" in reflection.prose
     assert "Nothing beyond noise." in reflection.prose

@@ -1,0 +1,94 @@
+"""The anthropic agent: every operator is a prompt, a typed answer, and code that checks what can be checked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from poise_git.agents.anthropic import coding, proposing, reflecting
+from poise_git.agents.anthropic.ledger import Ledger
+from poise_git.agents.anthropic.prompts import Prompts
+from poise_git.agents.anthropic.recordings import Recordings
+from poise_git.agents.anthropic.service import Service
+from poise_git.agents.anthropic.session import Session
+from poise_git.agents.interface import Means, Reading
+from poise_git.analysis.evidence import Evidence
+from poise_git.analysis.lessons import Lesson
+from poise_git.archive import Archive
+from poise_git.archive.entries import Call, Direction, Proposal, Reflection
+from poise_git.errors import CheckFailed
+from poise_git.pipeline.cache import cache_folder
+from poise_git.search.context import Context
+from poise_git.search.screening import Opinion
+from poise_git.settings import AnthropicSettings
+
+NAME = "anthropic"
+# Git's own configuration does not travel with a clone: whoever wrote it is whoever has the key.
+TRUSTED = "poise.baseUrl"
+
+
+class AnthropicAgent:
+    """Implements `poise_git.agents.interface.Agent` by calls of the Messages API.
+
+    Whatever fails with a reply is contained: a proposal less, an indifferent opinion, a failed check, a reflection by
+    rules. What fails with the service (ServiceFailed) or the budget (BudgetReached) ends the search, with every reply
+    that was paid for on disk: the same search goes on from there.
+    """
+
+    name: str = NAME
+
+    def __init__(self, session: Session, directive: str = "") -> None:
+        self.session, self.directive = session, directive
+
+    @classmethod
+    def of(cls, means: Means) -> AnthropicAgent:
+        """The agent that the archive's settings describe.
+
+        Raises:
+            UsageError: the settings would send a key where nobody has said it may go.
+        """
+        settings, archive = means.settings.anthropic, means.archive
+        replaying = settings.replay is not None and settings.replay.mode == "replay"
+        session = Session(
+            settings=settings,
+            prompts=Prompts(archive.list_texts("main", "prompts")),
+            ledger=Ledger(settings.prices, means.budget_usd, means.spent_usd),
+            recordings=Recordings(_folder(archive, settings), replaying),
+            service=None if replaying else Service(settings, trusted=archive.setting(TRUSTED)),
+        )
+        return cls(session, means.directive)
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        return self.session.ledger.calls
+
+    def propose(self, context: Context, directions: Sequence[Direction], seed: int) -> tuple[Proposal, ...]:
+        return proposing.propose(self.session, self.name, context, directions, seed)
+
+    def screen(self, context: Context, proposals: Sequence[Proposal]) -> tuple[Opinion, ...]:
+        return proposing.screen(self.session, context, proposals)
+
+    def implement(self, proposal: Proposal, context: Context) -> str:
+        return coding.implement(self.session, proposal, context.source)
+
+    def verify(self, proposal: Proposal, source: str, change: str) -> Reading:
+        return coding.verify(self.session, proposal, source, change)
+
+    def repair(self, proposal: Proposal, source: str, failure: CheckFailed, context: Context) -> str | None:
+        return coding.repair(self.session, proposal, source, failure)
+
+    def reflect(self, proposal: Proposal, evidence: Evidence, change: str) -> Reflection:
+        return reflecting.reflect(self.session, proposal, evidence, change, self.directive)
+
+    def distil(self, lessons: Sequence[Lesson], earlier: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        return reflecting.distil(self.session, lessons, earlier)
+
+
+def _folder(archive: Archive, settings: AnthropicSettings) -> Path:
+    """Where replies are kept: as the settings say, or in the cache until the search has archived what came of them."""
+    if settings.replay is not None:
+        return archive.root / settings.replay.folder
+    place = hashlib.sha256(str(archive.root).encode()).hexdigest()[:16]
+    return cache_folder("replies") / place

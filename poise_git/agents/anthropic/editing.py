@@ -1,0 +1,65 @@
+"""From what a model answers to a text of algorithm.py: replacements first, then whole functions."""
+
+from __future__ import annotations
+
+import ast
+
+from poise_git.agents.anthropic.replies import CodeAnswer, Replacement
+from poise_git.agents.library.surgery import functions, mend_imports
+from poise_git.errors import CheckFailed
+
+CHECK = "implement"
+# verl's contract: the same in every candidate.
+ENTRY_POINTS = ("compute_advantages", "policy_loss")
+
+
+def edited(source: str, answer: CodeAnswer) -> str:
+    """`source` with the answer's changes made.
+
+    Raises:
+        CheckFailed: `implement`, where the answer does not fit the source; its reason is for whoever answered.
+    """
+    if not answer.patch and not answer.functions:
+        raise CheckFailed(CHECK, "there is neither a function nor a replacement")
+    text = source
+    for replacement in answer.patch:
+        text = _replaced(text, replacement)
+    for function in answer.functions:
+        text = _with_function(text, function)
+    text = mend_imports(text)
+    if text == source:
+        raise CheckFailed(CHECK, "nothing has changed")
+    for name in ENTRY_POINTS:
+        if _shape(text, name) != _shape(source, name):
+            raise CheckFailed(CHECK, f"{name} is the contract with the backends and stays as it is; change the stages")
+    return text
+
+
+def _replaced(text: str, replacement: Replacement) -> str:
+    found = text.count(replacement.old)
+    if found != 1:
+        first = replacement.old.strip().split("\n")[0][:80]
+        raise CheckFailed(CHECK, f"the piece that begins with `{first}` occurs {found} times in the text, not once")
+    return text.replace(replacement.old, replacement.new)
+
+
+def _with_function(text: str, function: str) -> str:
+    try:
+        body = ast.parse(function).body
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise CheckFailed(CHECK, f"a function does not parse: {error}") from error
+    if len(body) != 1 or not isinstance(body[0], ast.FunctionDef):
+        raise CheckFailed(CHECK, "each entry of `functions` must be exactly one top-level function")
+    new, lines = function.strip("\n") + "\n", text.splitlines(keepends=True)
+    existing = functions(text).get(body[0].name)
+    if existing:
+        first = min(existing.lineno, *(mark.lineno for mark in existing.decorator_list), existing.lineno)
+        return "".join([*lines[: first - 1], new, *lines[existing.end_lineno or first :]])
+    # Above the first function: whoever calls it comes later, and nothing at module level runs.
+    place = min(node.lineno for node in functions(text).values()) - 1
+    return "".join([*lines[:place], new, "\n\n", *lines[place:]])
+
+
+def _shape(text: str, name: str) -> str:
+    found = functions(text).get(name)
+    return ast.dump(found) if found else ""

@@ -1,0 +1,48 @@
+"""What a search will ask of the model and pay for it, before the first call: arithmetic on stated assumptions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from poise_git.agents.interface import ExpectedCalls, Workload
+from poise_git.settings import AnthropicSettings, Price
+
+# Tokens of the rules with the tool, of a candidate's own texts (proposal, code, evidence), and of a small context.
+RULES, OWN, SMALL_CONTEXT = 3500, 4000, 6000
+# Tokens of an answer, without and with what the model thinks before it.
+ANSWER, THOUGHTFUL_ANSWER = 800, 5000
+LESSON = 600
+
+
+def expected_calls(workload: Workload, settings: AnthropicSettings) -> tuple[ExpectedCalls, ...]:
+    """Calls of each operator and US dollars, from (everything passes at once) to (resampled and repaired as often as
+    it may be; each reply is sent back once). Nothing is taken off for the prompt cache."""
+    price = settings.prices.get(settings.model)
+    return tuple(_expected(workload, price))
+
+
+def _expected(workload: Workload, price: Price | None) -> Iterator[ExpectedCalls]:
+    attempts, children = 1 + workload.resamples, workload.candidates
+    context = (SMALL_CONTEXT, workload.context_tokens)
+    rows = (
+        ("propose", children * workload.proposals, attempts * children * workload.proposals, context),
+        ("screen", children, attempts * children, context),
+        ("implement", children, attempts * children * workload.proposals, (OWN, OWN)),
+        ("verify", children, (1 + workload.repairs) * children, (OWN, OWN)),
+        ("repair", 0, workload.repairs * children, (OWN, OWN)),
+        ("reflect", children, children, (OWN, OWN)),
+        ("distil", *(2 * (max(workload.rounds - 1, 0) // workload.distil_every,)), (2 * LESSON, children * LESSON)),
+    )
+    for operator, few, many, (short, long) in rows:
+        # A reply that is sent back is one more call.
+        yield ExpectedCalls(
+            operator,
+            few,
+            2 * many,
+            None if price is None else few * _usd(price, RULES + short, ANSWER),
+            None if price is None else 2 * many * _usd(price, RULES + long, THOUGHTFUL_ANSWER),
+        )
+
+
+def _usd(price: Price, tokens_in: int, tokens_out: int) -> float:
+    return (tokens_in * price.input + tokens_out * price.output) / 1_000_000

@@ -1,0 +1,64 @@
+"""Prompt templates: those that ship, or an archive's own of the same name in `prompts/` on its `main` branch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from jinja2 import StrictUndefined, TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from poise_git.archive.documents import dump_yaml
+from poise_git.archive.entries import Proposal
+from poise_git.errors import UsageError
+from poise_git.resources import read_prompt
+from poise_git.search.rendering import quoted
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A prompt's text, and the git blob id of its template: `git cat-file -p ID` shows one of the archive's own."""
+
+    text: str
+    blob: str
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """`own`: the archive's templates by file name; they come from anybody, so they reach nothing but their values."""
+
+    own: Mapping[str, str] = field(default_factory=dict)
+
+    def source(self, name: str) -> str:
+        return self.own[name] if name in self.own else read_prompt(name)
+
+    def render(self, name: str, **values: Any) -> Rendered:
+        """The template `name` with these values.
+
+        Raises:
+            UsageError: the archive's own template is wrong.
+        """
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, autoescape=False
+        )
+        environment.filters |= {"quoted": quoted, "as_yaml": _as_yaml}
+        source = self.source(name)
+        try:
+            text = environment.from_string(source).render(**values)
+        except (TemplateError, TypeError) as error:
+            raise UsageError(
+                f"prompts/{name}: {' '.join(str(error).split())}; correct it on main, and commit"
+            ) from error
+        return Rendered(text, _blob_id(source))
+
+
+def _as_yaml(proposal: Proposal) -> str:
+    """What a proposal says; how its agent means to write it included."""
+    return dump_yaml(proposal.to_data())
+
+
+def _blob_id(text: str) -> str:
+    data = text.encode()
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()

@@ -1,0 +1,154 @@
+"""What the operators answer: pydantic models, whose JSON schemas are the tools that the model is given."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from poise_git.archive.entries import Claim
+
+Line = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\n]+$")]
+Prose = Annotated[str, Field(min_length=1, max_length=6000)]
+Label = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class AnswerModel(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _ClaimModel(AnswerModel):
+    statement: Line
+
+    def to_claim(self) -> Claim:
+        arguments: dict[str, Any] = self.model_dump(exclude={"statement", "check"})
+        return Claim(self.statement, self.check, arguments)  # type: ignore[attr-defined]
+
+
+class ReductionClaim(_ClaimModel):
+    """With the keyword default `argument` of the stage function `function` at `value` the child is its parent."""
+
+    check: Literal["reduction"]
+    function: str
+    argument: str
+    value: Number
+
+
+class OrderClaim(_ClaimModel):
+    """The mean advantage rises strictly over these levels of reward, in groups that hold all of them."""
+
+    check: Literal["order"]
+    levels: Annotated[list[Literal["invalid", "valid-wrong", "correct"]], Field(min_length=2)]
+
+
+class ZeroMeanClaim(_ClaimModel):
+    """The advantages of every group sum to 0."""
+
+    check: Literal["zero-mean"]
+
+
+class BoundedClaim(_ClaimModel):
+    """No advantage is larger than `limit` in magnitude."""
+
+    check: Literal["bounded"]
+    limit: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class EffectClaim(_ClaimModel):
+    """What training will show against the parent: a figure, such as utility, entropy or mean_length, and where to."""
+
+    check: Literal["effect"]
+    figure: str
+    direction: Literal["up", "down"]
+
+
+AnyClaim = Annotated[
+    ReductionClaim | OrderClaim | ZeroMeanClaim | BoundedClaim | EffectClaim, Field(discriminator="check")
+]
+
+
+class ProposalAnswer(AnswerModel):
+    """One change of mechanism of the parent: one idea, falsifiable, and small enough to read as a diff."""
+
+    name: Annotated[Label, Field(description="What the child is called: short, kebab-case, after its mechanism.")]
+    mechanism: Annotated[Line, Field(description="What changes, in one line.")]
+    hypothesis: Annotated[Prose, Field(description="Why it should help here, and what would refute it; the formula.")]
+    family: Annotated[Label, Field(description="The family of mechanisms it belongs to.")]
+    knobs: Annotated[
+        dict[str, Number],
+        Field(description="Hyper-parameters of the mechanism: keyword default of a stage function -> value."),
+    ]
+    claims: Annotated[list[AnyClaim], Field(min_length=1, max_length=8)]
+    priors: Annotated[list[Label], Field(description="Names of the literature cards it builds on.")]
+    steps: Annotated[Prose, Field(description="How to write it: which stage functions change, and how.")]
+    departure: Annotated[
+        str, Field(max_length=300, description="Why it does not keep to the direction asked for; empty if it does.")
+    ] = ""
+
+
+class OpinionAnswer(AnswerModel):
+    """What is to be thought of one proposal before anybody implements it."""
+
+    name: Annotated[str, Field(description="The proposal's name.")]
+    consistency: Annotated[Share, Field(description="Does the mechanism follow, and can the claims decide it?")]
+    feasibility: Annotated[Share, Field(description="Can it be written on this parent, within the stage functions?")]
+    improvement: Annotated[Share, Field(description="Will it raise the objective? 0.5: no effect expected.")]
+    accepted: bool
+    reason: Line
+
+
+class OpinionsAnswer(AnswerModel):
+    """One opinion on every proposal."""
+
+    opinions: list[OpinionAnswer]
+
+
+class Replacement(AnswerModel):
+    """A piece of the present text, which must occur in it exactly once, and what comes in its place."""
+
+    old: Annotated[str, Field(min_length=1)]
+    new: str
+
+
+class CodeAnswer(AnswerModel):
+    """The change of algorithm.py: whole functions, replacements of pieces of text, or both."""
+
+    functions: Annotated[
+        list[str],
+        Field(description="Complete top-level functions: a stage function that exists is replaced, a new one added."),
+    ] = []
+    patch: Annotated[list[Replacement], Field(description="Replacements, made before the functions.")] = []
+    explanation: Annotated[str, Field(max_length=2000, description="What was done, in a sentence or two.")] = ""
+
+
+class ReadingAnswer(AnswerModel):
+    """An independent reading of code against the proposal that it is to implement."""
+
+    implements: Annotated[bool, Field(description="Does the code do what the proposal says, no less and no more?")]
+    reason: Annotated[str, Field(min_length=1, max_length=1000, description="If not: what differs, and where.")]
+    unproven: Annotated[list[str], Field(description="Statements of claims that the code does not bear out.")] = []
+
+
+class ReflectionAnswer(AnswerModel):
+    """A diagnosis at the level of the mechanism: why the child did what it did against its parent."""
+
+    diagnosis: Annotated[Prose, Field(description="Plain prose; cite numbers of the evidence, and no others.")]
+    focus: Annotated[list[Label], Field(max_length=8, description="Tags of what is weak and should be worked on.")]
+    next: Annotated[list[Line], Field(max_length=6, description="What to try next, a sentence each.")]
+
+
+class Principle(AnswerModel):
+    """One regularity that the evidence of several candidates supports."""
+
+    statement: Line
+    support: Annotated[list[str], Field(min_length=1, description="Names of the candidates that support it.")]
+    against: Annotated[list[str], Field(description="Names of the candidates that speak against it.")] = []
+    scope: Annotated[str, Field(max_length=300, description="Where it was seen, and where it may not hold.")] = ""
+
+
+class PrinciplesAnswer(AnswerModel):
+    """The principles of the search so far; they replace the earlier ones."""
+
+    principles: Annotated[list[Principle], Field(max_length=20)]

@@ -1,0 +1,62 @@
+"""What a trained candidate teaches, as the principles of a search are distilled from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from poise_git.archive.entries import Estimate, Proposal, Reflection
+
+UTILITY = "utility"
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One candidate against its parent; `effect` is the difference in utility, paired by seed.
+
+    `operation` is what the library agent's plan calls the change, "" for changes of others.
+    """
+
+    candidate: str
+    parent: str
+    mechanism: str
+    priors: tuple[str, ...]
+    operation: str
+    effect: Estimate | None
+    verdict: str
+    diagnosis: str
+
+    @classmethod
+    def of(cls, proposal: Proposal, reflection: Reflection) -> Lesson:
+        """From what is archived; people edit reflections, so a figure that is none counts as not there."""
+        facts = reflection.facts
+        return cls(
+            candidate=proposal.name,
+            parent=proposal.parent,
+            mechanism=proposal.mechanism,
+            priors=proposal.priors,
+            operation=str(proposal.plan.get("operation", "")),
+            effect=_effect(facts),
+            verdict=str(facts.get("verdict", "")),
+            diagnosis=reflection.prose,
+        )
+
+    def to_data(self) -> dict[str, Any]:
+        return {
+            "candidate": self.candidate,
+            "parent": self.parent,
+            "mechanism": self.mechanism,
+            "utility against the parent": self.effect and self.effect.to_data(),
+            "verdict": self.verdict,
+            "diagnosis": self.diagnosis,
+        }
+
+
+def _effect(facts: Mapping[str, Any]) -> Estimate | None:
+    try:
+        found = facts["against_parent"][UTILITY]
+        error = found.get("se")
+        return Estimate(float(found["difference"]), None if error is None else float(error), int(facts["seeds"]))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None

@@ -1,0 +1,31 @@
+"""The last check before training: an independent reading of the code against its proposal, by the agent."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from poise_git.agents.interface import Reading
+from poise_git.analysis.evidence import ClaimVerdict, Verdict
+from poise_git.errors import CheckFailed
+from poise_git.pipeline.checks import CheckReport
+
+READING = "reading"
+
+
+def with_reading(report: CheckReport, reading: Reading, began: float) -> CheckReport:
+    """The report with the reading as one more check; `began` is when it began, by `time.perf_counter`.
+
+    A claim that nothing else has decided keeps what the reader says against it.
+    """
+    claims = tuple(_doubted(entry) if entry.claim.statement in reading.unproven else entry for entry in report.claims)
+    if not reading.implements:
+        return replace(report, claims=claims, failure=CheckFailed(READING, reading.reason))
+    passed = (*report.passed, (READING, time.perf_counter() - began))
+    return replace(report, claims=claims, passed=passed)
+
+
+def _doubted(entry: ClaimVerdict) -> ClaimVerdict:
+    if entry.verdict is not Verdict.UNDECIDED:
+        return entry
+    return replace(entry, because=f"{entry.because}; a reader finds it unproven by the code")

@@ -1,0 +1,128 @@
+"""Models for the loopback server: one whose replies are of use, and some whose replies are not."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from itertools import count
+
+from tests.agents.anthropic.server import Body, Message, Scripted, Status, text, tool_use
+
+OPERATORS = {
+    "ProposalAnswer": "propose",
+    "OpinionsAnswer": "screen",
+    "CodeAnswer": "write",
+    "ReadingAnswer": "verify",
+    "ReflectionAnswer": "reflect",
+    "PrinciplesAnswer": "distil",
+}
+SCALE = '''def scale(signal: Tensor, rollouts: Rollouts, floor: float = {floor}) -> Tensor:
+    """The group's sample standard deviation, at least `floor`; a group of one is divided by 1. (N,)"""
+    spread = torch.where(rollouts.group_size() > 1, rollouts.group_std(signal), torch.ones_like(signal))
+    return torch.clamp(spread, min=floor) + 1e-6
+'''
+
+
+def operator(request: Body) -> str:
+    return OPERATORS[request["tools"][0]["input_schema"]["title"]]
+
+
+def told(request: Body) -> str:
+    """All that a request says."""
+    return "\n".join(part.get("text", "") for message in request["messages"] for part in message["content"])
+
+
+class Useful:
+    """Floors under the scale, each time another one; every step is answered as it should be."""
+
+    def __init__(self) -> None:
+        self.numbers = count(1)
+        self.steps: dict[str, Callable[[Body], Scripted]] = {
+            "propose": self.propose,
+            "screen": self.screen,
+            "write": self.write,
+            "verify": lambda _: tool_use(
+                {"implements": True, "reason": "It divides by max(std, floor).", "unproven": []}
+            ),
+            "reflect": self.reflect,
+            "distil": self.distil,
+        }
+
+    def __call__(self, request: Body) -> Scripted:
+        return self.steps[operator(request)](request)
+
+    def propose(self, _: Body) -> Scripted:
+        floor = next(self.numbers) / 100
+        return tool_use(
+            {
+                "name": f"floor-{round(100 * floor)}",
+                "mechanism": f"the scale is at least {floor}",
+                "hypothesis": "Groups that are almost all alike have a tiny deviation and outweigh all others.",
+                "family": "scale",
+                "knobs": {"floor": floor},
+                "claims": [
+                    {"statement": "Utility rises.", "check": "effect", "figure": "utility", "direction": "up"},
+                    {"statement": "Advantages sum to 0.", "check": "zero-mean"},
+                ],
+                "priors": ["scale-floor"],
+                "steps": "Clamp the deviation in scale.",
+            }
+        )
+
+    def screen(self, request: Body) -> Scripted:
+        names = re.findall(r"^name: (\S+)", told(request), re.MULTILINE)
+        scores = {
+            "consistency": 0.8,
+            "feasibility": 1.0,
+            "improvement": 0.6,
+            "accepted": True,
+            "reason": "It is small.",
+        }
+        return tool_use({"opinions": [{"name": name, **scores} for name in names]})
+
+    def write(self, request: Body) -> Scripted:
+        (floor,) = re.findall(r"^  floor: (\S+)$", told(request), re.MULTILINE)[-1:]
+        return tool_use({"functions": [SCALE.format(floor=floor)], "patch": [], "explanation": "A floor."})
+
+    def reflect(self, request: Body) -> Scripted:
+        return tool_use(
+            {
+                "diagnosis": "Within noise: the floor hardly ever acts.",
+                "focus": ["scale"],
+                "next": ["Try a larger one."],
+            }
+        )
+
+    def distil(self, request: Body) -> Scripted:
+        names = sorted(set(re.findall(r"^candidate: (\S+)", told(request), re.MULTILINE)))
+        statement = "Floors below the deviation that groups have do nothing."
+        return tool_use({"principles": [{"statement": statement, "support": names, "against": [], "scope": ""}]})
+
+
+class Useless:
+    """Words, refusals, broken code, numbers made up: never what was asked for."""
+
+    def __init__(self) -> None:
+        self.turn = count()
+        self.good = Useful()
+
+    def __call__(self, request: Body) -> Scripted:
+        turn = next(self.turn)
+        if operator(request) == "propose" and turn % 3 == 0:
+            return self.good(request)
+        if operator(request) == "write":
+            broken = "def scale(signal, rollouts):\n    return signal * float('nan')\n"
+            return tool_use({"functions": [broken], "patch": [], "explanation": ""})
+        nonsense: tuple[Scripted, ...] = (
+            text("As I said: 42."),
+            Message((), "refusal", {"type": "refusal", "category": None, "explanation": None}),
+            tool_use({"nothing": "of use"}),
+            Message(({"type": "text", "text": "on and on"},), "max_tokens"),
+            tool_use(json.dumps({"a": "string"})),
+        )
+        return nonsense[turn % len(nonsense)]
+
+
+def overloaded(_: Body) -> Scripted:
+    return Status(529, "overloaded_error", (("retry-after", "0.01"),))
