@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import pytest
 
 from poise_git.search.policies import POLICIES
+from poise_git.search.policies.interface import Survey
+from poise_git.search.policies.paper import utility_scale
 from poise_git.search.potential import descendant_gain, foretell
 from poise_git.settings import SearchSettings
 from tests.search.policies.conftest import grown, node, survey_of
@@ -79,3 +82,9 @@ def test_left_out_lineages_are_foretold_as_if_they_had_never_been_fitted() -> No
     from scipy.stats import spearmanr
 
     assert found.correlation == pytest.approx(spearmanr(predicted, values).statistic)
+
+
+def test_before_anything_is_evaluated_there_is_a_scale_and_no_warning() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert utility_scale(Survey((), {})) > 0

@@ -115,6 +115,8 @@ class PaperPolicy:
 
 def utility_scale(survey: Survey) -> float:
     """β where the settings state none: the spread of U over the archive, at least two standard errors."""
+    if not survey.nodes:
+        return SMALLEST_SCALE
     utilities = np.array([node.utility for node in survey.nodes])
     errors = np.array([node.error for node in survey.nodes])
     return max(float(utilities.std()), 2.0 * float(np.median(errors)), SMALLEST_SCALE)
