@@ -1,4 +1,4 @@
-"""What three contexts cost in an archive: `python tests/benchmarks/context_cost.py [--sizes 64 10000]`, milliseconds.
+"""What three contexts cost: `python tests/benchmarks/context_cost.py [--sizes 64 10000]`, milliseconds of one core.
 
 A real git archive of so many candidates is written in one stream, with proposals, metrics and reflections as long as
 those of the library agent, and then three parents are selected and their contexts put together:
@@ -28,7 +28,8 @@ from poise_git.archive.entries import ROOT, Claim, Estimate, Metrics, Proposal, 
 from poise_git.archive.messages import describe, format_candidate
 from poise_git.archive.notes import metrics_line, note_path
 from poise_git.archive.refs import METRICS_NOTES, candidate_ref, evidence_ref
-from poise_git.archive.writer import ALGORITHM, Change, metrics_path, proposal_path, publish, reflection_path
+from poise_git.archive.stream import CommitStream
+from poise_git.archive.writer import ALGORITHM, metrics_path, proposal_path, publish, reflection_path
 from poise_git.creation import create_archive
 from poise_git.experiment import Experiment
 from poise_git.search.literature import Card
@@ -53,38 +54,31 @@ FOCUS = (("entropy", "exploration"), ("validity",), ("all-fail", "rare-success")
 
 def fill(archive: Archive, size: int) -> None:
     """Candidates by lot: each takes a random older one as its parent and a random card as its mechanism."""
-    experiment, lot = Experiment.load(archive), random.Random(size)
+    experiment, lot, repository = Experiment.load(archive), random.Random(size), archive.repository
     cards = [card for card in experiment.cards if card.edits]
     source = archive.recipe(ROOT)["algorithm.py"]
-    names = [ROOT, *(f"candidate-{number}" for number in range(1, size))]
-    utilities = {ROOT: 0.2}
     archive.add_evidence(ROOT, metrics(experiment, 0.2, None), Reflection({"verdict": "root"}, "The root."))
-    refs = [*map(candidate_ref, names), *map(evidence_ref, names), METRICS_NOTES]
-
-    def build(change: Change) -> None:
-        commits, notes = {ROOT: change.old[candidate_ref(ROOT)] or ""}, {}
-        for name in names[1:]:
-            parent, card = lot.choice(list(utilities)), lot.choice(cards)
-            utility = utilities[parent] + lot.gauss(0.0, 0.01)
-            failed = lot.random() < FAILED_SHARE
-            of = proposal(name, parent, card)
-            text = source.replace("    return advantages\n", f"    return advantages * {1 + lot.random():.6f}\n", 1)
-            commits[name] = change.stream.commit(format_candidate(describe(of)), [commits[parent]], {ALGORITHM: text})
-            measured = failure(experiment) if failed else metrics(experiment, utility, utility - 0.2)
-            files = {proposal_path(name): dump_yaml(of.to_data()), metrics_path(name): dump_yaml(measured.to_data())}
-            if not failed:
-                files[reflection_path(name)] = dump_reflection(reflection(card, lot))
-                utilities[name] = utility
-            change.move(evidence_ref(name), change.stream.commit(f"evidence({name})\n", [commits[name]], files))
-            change.move(candidate_ref(name), commits[name])
-            notes[name] = metrics_line(measured, 0.0) + "\n"
-        change.move("refs/heads/marker", commits[names[-1]])
-        pending.update(notes)
-
-    pending: dict[str, str] = {}
-    moved = publish(archive.repository, [*refs, "refs/heads/marker"], build)
-    lines = {note_path(moved[candidate_ref(name)]): line for name, line in pending.items()}
-    publish(archive.repository, [METRICS_NOTES], lambda change: change.grow(METRICS_NOTES, "notes\n", lines))
+    utilities, commits = {ROOT: 0.2}, {ROOT: repository.object_id(candidate_ref(ROOT)) or ""}
+    stream, evidence, notes = CommitStream(repository.identity), dict[str, str](), dict[str, str]()
+    for number in range(1, size):
+        name, parent, card = f"candidate-{number}", lot.choice(list(utilities)), lot.choice(cards)
+        utility, failed = utilities[parent] + lot.gauss(0.0, 0.01), lot.random() < FAILED_SHARE
+        of = proposal(name, parent, card)
+        text = source.replace("    return advantages\n", f"    return advantages * {1 + lot.random():.6f}\n", 1)
+        commits[name] = stream.commit(format_candidate(describe(of)), [commits[parent]], {ALGORITHM: text})
+        measured = failure(experiment) if failed else metrics(experiment, utility, utility - 0.2)
+        files = {proposal_path(name): dump_yaml(of.to_data()), metrics_path(name): dump_yaml(measured.to_data())}
+        if not failed:
+            files[reflection_path(name)] = dump_reflection(reflection(card, lot))
+            utilities[name] = utility
+        evidence[name] = stream.commit(f"evidence({name})\n", [commits[name]], files)
+        notes[name] = metrics_line(measured, 0.0) + "\n"
+    made = repository.fast_import(stream)
+    refs = [f"create {candidate_ref(name)} {made[commits[name]]}\n" for name in notes]
+    refs += [f"create {evidence_ref(name)} {made[commit]}\n" for name, commit in evidence.items()]
+    repository.run("update-ref", "--stdin", stdin="".join(refs).encode(), options=("-c", "core.fsync=none"))
+    lines = {note_path(made[commits[name]]): line for name, line in notes.items()}
+    publish(repository, [METRICS_NOTES], lambda change: change.grow(METRICS_NOTES, "notes\n", lines))
     archive.maintain()
 
 
