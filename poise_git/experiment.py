@@ -147,7 +147,12 @@ class Experiment:
 
     def contexts(self, genealogy: Genealogy, surveyed: Survey, seed: int) -> Contexts:
         """The contexts of this state of the archive; `seed` is the round's."""
-        brief = Brief(
+        return Contexts(self.archive, genealogy, surveyed, self.brief, rejected_proposals(self.archive), seed)
+
+    @cached_property
+    def brief(self) -> Brief:
+        """What all contexts of this search have in common."""
+        return Brief(
             protocol=self.protocol.hash,
             seeds=self.protocol.seeds,
             objective=objective_text(self.objective),
@@ -156,7 +161,6 @@ class Experiment:
             budget=self.settings.search.context_tokens,
             renderer=self.renderer,
         )
-        return Contexts(self.archive, genealogy, surveyed, brief, rejected_proposals(self.archive), seed)
 
     @cached_property
     def renderer(self) -> Renderer:

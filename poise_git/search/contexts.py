@@ -15,9 +15,10 @@ from poise_git.search.literature import Card
 from poise_git.search.nodes import effects_of_priors
 from poise_git.search.policies.interface import Survey
 from poise_git.search.policies.paper import utility_scale
-from poise_git.search.ranking import Ranking
+from poise_git.search.ranking import Ranking, searched
 from poise_git.search.references import Field, Rejected
 from poise_git.search.rendering import Renderer
+from poise_git.search.retrieval import Corpus
 from poise_git.search.screening import Screened
 
 # The newest children of a parent that are shown.
@@ -35,6 +36,10 @@ class Brief:
     cards: tuple[Card, ...]
     budget: int
     renderer: Renderer
+
+    @cached_property
+    def literature(self) -> Corpus:
+        return Corpus({card.name: searched(card) for card in self.cards})
 
 
 @dataclass(frozen=True)
@@ -167,4 +172,4 @@ class Contexts:
 
     @cached_property
     def _ranking(self) -> Ranking:
-        return Ranking(self.archive, self._field, self.brief.cards, self.brief.directive)
+        return Ranking(self.archive, self._field, self.brief.cards, self.brief.literature, self.brief.directive)

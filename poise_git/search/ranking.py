@@ -26,6 +26,7 @@ class Ranking:
     archive: Archive
     among: Field
     cards: Sequence[Card]
+    literature_corpus: Corpus
     directive: str
     _corpora: dict[frozenset[str], Corpus] = field(default_factory=dict)
 
@@ -40,7 +41,7 @@ class Ranking:
         words = self.among.words(parent.candidate.name)
         touched = self.among.stages_of(words)
         criteria = {
-            name: _scaled(self._literature.similarities(query))
+            name: _scaled(self.literature_corpus.similarities(query))
             for name, query in (("weak spots", weak_spots(parent)), ("directive", self.directive))
         }
         found = []
@@ -77,10 +78,6 @@ class Ranking:
         """Evaluated candidates but the root, whose reflection compares it with nothing."""
         evaluated = {node.name for node in self.among.survey.nodes} - {ROOT}
         return [candidate for candidate in self.among.genealogy if candidate.name in evaluated]
-
-    @cached_property
-    def _literature(self) -> Corpus:
-        return Corpus({card.name: searched(card) for card in self.cards})
 
     def _corpus_of(self, names: frozenset[str]) -> Corpus:
         """Of a small archive it is the same for every parent."""

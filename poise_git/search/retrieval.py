@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import lru_cache
 
-# Words count by their first letters, so that endings do not matter, and shorter ones than three letters not at all.
-STEM = 5
-SHORTEST = 3
+# Words count by their first five letters, so that endings do not matter, and words of one or two letters not at all.
+_STEM = re.compile(r"([a-z0-9@]{3,5})[a-z0-9@]*")
+
+# Of the questions asked last so many are remembered: parents of a round share some.
+ANSWERS = 64
 
 
 class Corpus:
@@ -20,22 +23,23 @@ class Corpus:
         # scikit-learn takes long to load.
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        self._names = [name for name, text in texts.items() if stems(text)]
-        self._answers: dict[str, dict[str, float]] = {}
-        self._vectorizer = TfidfVectorizer(analyzer=stems, sublinear_tf=True)
-        self._rows = self._vectorizer.fit_transform([texts[name] for name in self._names]) if self._names else None
+        words = {name: found for name, text in texts.items() if (found := stems(text))}
+        self._names = list(words)
+        self._answers = lru_cache(ANSWERS)(self._compare)
+        self._vectorizer = TfidfVectorizer(analyzer=list, sublinear_tf=True)
+        self._rows = self._vectorizer.fit_transform(words.values()) if words else None
 
     def similarities(self, query: str) -> Mapping[str, float]:
         """The cosine, in [0, 1], of the query and each text that has words."""
+        return self._answers(query)
+
+    def _compare(self, query: str) -> Mapping[str, float]:
         if self._rows is None:
             return {}
-        if query in self._answers:
-            return self._answers[query]
-        found = (self._rows @ self._vectorizer.transform([query]).T).toarray()[:, 0]
-        self._answers[query] = {name: min(float(value), 1.0) for name, value in zip(self._names, found, strict=True)}
-        return self._answers[query]
+        found = (self._rows @ self._vectorizer.transform([stems(query)]).T).toarray()[:, 0]
+        return {name: min(float(value), 1.0) for name, value in zip(self._names, found, strict=True)}
 
 
-def stems(text: str) -> Sequence[str]:
+def stems(text: str) -> list[str]:
     """The words of a text, without their endings."""
-    return [word[:STEM] for word in re.findall(r"[a-z0-9@]+", text.lower()) if len(word) >= SHORTEST]
+    return _STEM.findall(text.lower())
