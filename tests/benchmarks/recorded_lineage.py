@@ -8,8 +8,7 @@
 `record` is the real loop on the real testbed (protocol `quick`, two seeds), but parents are drawn by lot, so that any
 policy can be replayed on it. `export` writes data/library_lineage.yaml; the last two read it.
 
-In a replay an expansion reveals the next recorded child. One seed is what a policy sees, the other is the truth that it
-is judged by, and the other way round; the order of each node's children is drawn anew in each repeat, the same for all.
+How policies are replayed is in lineage_replay.py.
 """
 
 from __future__ import annotations
@@ -34,17 +33,13 @@ if __package__ in (None, ""):
 
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from poise_git.search.policies.interface import Choice, Knowledge, Node, Policy, Ranked, Selection, Survey, Terms
+from poise_git.search.policies.interface import Choice, Knowledge, Ranked, Selection, Survey, Terms
 from poise_git.settings import AcquisitionWeights
 
 Array = NDArray[np.float64]
 
 DATA = Path(__file__).parent / "data" / "library_lineage.yaml"
 SEEDS = (0, 1)
-PARENTS = 3
-BUDGET = 63
-# How often a policy that draws is asked again when what it chose has no recorded child left.
-ASKED_AGAIN = 30
 
 
 @dataclass(frozen=True)
@@ -267,10 +262,10 @@ def _standing(lineage: Lineage, name: str, child: str | None) -> float | None:
 
 
 def _share(values: Sequence[float] | Array) -> dict[str, float]:
-    return _interval(np.array(values))
+    return mean_with_interval(np.array(values))
 
 
-def _interval(values: Array) -> dict[str, float]:
+def mean_with_interval(values: Array) -> dict[str, float]:
     generator = np.random.default_rng(0)
     means = values[generator.integers(0, len(values), (2000, len(values)))].mean(1)
     low, high = np.quantile(means, [0.025, 0.975])
@@ -285,97 +280,6 @@ def _correlation(left: Array, right: Array) -> dict[str, float]:
     found = [float(spearmanr(left[rows], right[rows]).statistic) for rows in draws]
     low, high = np.quantile(found, [0.025, 0.975])
     return {"value": float(spearmanr(left, right).statistic), "low": float(low), "high": float(high), "n": len(left)}
-
-
-# Replay.
-
-
-class Replay:
-    """A recorded lineage with what has been revealed of it; one seed is seen."""
-
-    def __init__(self, lineage: Lineage, seen: int, order: random.Random) -> None:
-        self.lineage, self.seen = lineage, seen
-        self.revealed = [lineage.candidates[0].name]
-        self.hidden = {name: order.sample(names, len(names)) for name, names in lineage.children.items()}
-
-    def expand(self, name: str) -> str:
-        """Reveal the next child. Raises IndexError where none is left."""
-        child = self.hidden[name].pop(0)
-        self.revealed.append(child)
-        return child
-
-    @property
-    def open(self) -> list[str]:
-        """Revealed nodes with a child that is not."""
-        return [name for name in self.revealed if self.hidden[name]]
-
-    def survey(self, remaining: int) -> Survey:
-        nodes = tuple(
-            Node(
-                name=entry.name,
-                parents=entry.parents,
-                utility=entry.utilities[self.seen],
-                error=self.lineage.deviation,
-                metrics=entry.metrics[self.seen],
-                metric_errors=(self.lineage.deviation * 2**0.5,) * len(entry.metrics[self.seen]),
-                dynamics=entry.dynamics,
-                mechanisms=entry.mechanisms,
-                text=entry.text,
-                depth=entry.depth,
-            )
-            for entry in (self.lineage.by_name[name] for name in self.revealed)
-        )
-        children = {name: len(self.lineage.children[name]) - len(self.hidden[name]) for name in self.revealed}
-        return Survey(nodes, children, remaining)
-
-
-def replay(lineage: Lineage, policy: Policy, repeat: int, budget: int = BUDGET) -> list[float]:
-    """The true utility of the best by what was seen, after each evaluation."""
-    seen, truth = (SEEDS, SEEDS[::-1])[repeat % 2]
-    world = Replay(lineage, seen, random.Random(repeat))
-    found = [lineage.candidates[0].utilities[truth]]
-    while len(found) <= budget and world.open:
-        for name in _expandable(world, policy, min(PARENTS, budget + 1 - len(found)), 1000 * repeat + len(found)):
-            if world.hidden[name]:
-                world.expand(name)
-                leader = max(world.revealed, key=lambda each: lineage.by_name[each].utilities[seen])
-                found.append(lineage.by_name[leader].utilities[truth])
-    return found
-
-
-def _expandable(world: Replay, policy: Policy, count: int, seed: int) -> list[str]:
-    """What the policy chooses among nodes that can be expanded; failing that, its next best by score."""
-    survey = world.survey(BUDGET + 1 - len(world.revealed))
-    chosen: list[str] = []
-    ranked: Sequence[Ranked] = ()
-    for again in range(ASKED_AGAIN):
-        selection = policy.select(survey, count, seed + 7919 * again)
-        ranked = selection.ranked
-        for choice in selection.choices:
-            if len(chosen) < count and chosen.count(choice.name) < len(world.hidden[choice.name]):
-                chosen.append(choice.name)
-        if len(chosen) == count:
-            return chosen
-    open_by_score = [entry.node.name for entry in ranked if entry.node.name in world.open]
-    return [*chosen, *(name for name in open_by_score if name not in chosen)][:count]
-
-
-def compare(lineage: Lineage, policies: Mapping[str, Policy], repeats: int, default: str = "tree") -> dict[str, Any]:
-    """Final true utility of each policy, and how much the default finds more, in the same repeats."""
-    finals: dict[str, Array] = {}
-    areas: dict[str, Array] = {}
-    for name, policy in policies.items():
-        curves = [replay(lineage, policy, repeat) for repeat in range(repeats)]
-        finals[name] = np.array([curve[-1] for curve in curves])
-        areas[name] = np.array([float(np.mean(curve)) for curve in curves])
-    return {
-        name: {
-            "final": _interval(finals[name]),
-            "area": _interval(areas[name]),
-            "default_less_this": None if name == default else _interval(finals[default] - finals[name]),
-        }
-        for name in sorted(finals, key=lambda each: -float(finals[each].mean()))
-    }
 
 
 def main(arguments: Iterable[str] | None = None) -> None:
@@ -395,6 +299,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
     elif asked.action == "deceptiveness":
         print(yaml.safe_dump(deceptiveness(Lineage.load()), sort_keys=False, width=120))
     else:
+        from tests.benchmarks.lineage_replay import compare
         from tests.benchmarks.search_efficiency import POLICIES
 
         print(yaml.safe_dump(compare(Lineage.load(), POLICIES, asked.repeats), sort_keys=False, width=120))

@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from tests.benchmarks.recorded_lineage import SEEDS, ByLot, Lineage, Replay, compare, deceptiveness, replay
+from tests.benchmarks.lineage_replay import Replay, compare, replay
+from tests.benchmarks.recorded_lineage import SEEDS, ByLot, Lineage, deceptiveness
 from tests.benchmarks.search_efficiency import POLICIES
 
 
