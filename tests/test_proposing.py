@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from poise_git import events
-from poise_git.agents import agent_named
 from poise_git.agents.interface import Agent
+from poise_git.agents.library import LibraryAgent
 from poise_git.agents.library.mechanisms import install
 from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Direction, Estimate, Metrics, Proposal, Reflection, Status
@@ -77,7 +77,7 @@ class Told:
         return self.answer(proposal, context)
 
     def __getattr__(self, name: str) -> object:
-        return getattr(agent_named("library"), name)
+        return getattr(LibraryAgent(), name)
 
 
 def slots_of(archive: Archive, agent: Agent, parents: int = 1) -> tuple[tuple[Slot, ...], list[events.Event]]:
@@ -202,8 +202,8 @@ def test_what_the_journal_has_rejected_is_not_made_again(archive: Archive) -> No
 
 
 def test_the_library_agent_fills_each_direction_and_is_deterministic(archive: Archive) -> None:
-    slots, _ = slots_of(archive, agent_named("library"), parents=3)
-    assert slots == slots_of(archive, agent_named("library"), parents=3)[0]
+    slots, _ = slots_of(archive, LibraryAgent(), parents=3)
+    assert slots == slots_of(archive, LibraryAgent(), parents=3)[0]
     for slot in slots:
         assert len(set(directions_of(slot))) == len(slot.proposals) == 4
         assert [entry.verdict for entry in slot.proposals].count(Verdict.CHOSEN) == 1
