@@ -62,6 +62,14 @@ class Reading:
     unproven: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Side:
+    """One of the two candidates that a crossover merges; `change` is its diff from their common ancestor."""
+
+    name: str
+    change: str
+
+
 class Agent(Interface):
     """Proposes, screens, implements, verifies, repairs, reflects and distils.
 
@@ -99,6 +107,14 @@ class Agent(Interface):
 
     def repair(self, proposal: Proposal, source: str, failure: CheckFailed, context: Context) -> str | None:
         """A mended `source`, or None when the agent does not know how."""
+        ...
+
+    def resolve(self, proposal: Proposal, ours: Side, theirs: Side, source: str) -> str:
+        """The text of a crossover whose sides changed the same lines; `source` is the text of `ours`.
+
+        Raises:
+            CheckFailed: `implement`: the agent does not know how.
+        """
         ...
 
     def verify(self, proposal: Proposal, source: str, change: str) -> Reading:

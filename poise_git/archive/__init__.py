@@ -169,6 +169,10 @@ class Archive:
         """The patch that turns one revision into another, as git prints it."""
         return self.repository.run("diff", "--no-ext-diff", of, to).decode(errors="replace")
 
+    def merge(self, base: str, ours: str, theirs: str) -> str | None:
+        """What git's three-way merge makes of two texts and what they came from; None where they conflict."""
+        return self.repository.merge_texts(base, ours, theirs)
+
     # Evidence; `name` is a candidate's name.
 
     def proposal(self, name: str) -> Proposal | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -201,6 +202,16 @@ class Repository:
                     self._git.clear_cache()
                     if attempt == 2:
                         raise GitFailed(f"{self.git_dir}: git cat-file: {' '.join(str(error).split())}") from error
+        return None
+
+    def merge_texts(self, base: str, ours: str, theirs: str) -> str | None:
+        """Three texts, merged as git merges files; None where they conflict."""
+        with tempfile.TemporaryDirectory(prefix="poise-") as folder:
+            files = [Path(folder, name) for name in ("ours", "base", "theirs")]
+            for file, text in zip(files, (ours, base, theirs), strict=True):
+                file.write_text(text, encoding="utf-8")
+            with suppress(GitFailed):
+                return self.run("merge-file", "--quiet", "--stdout", *map(str, files)).decode()
         return None
 
     # Writing.

@@ -26,6 +26,7 @@ VERBS = (
     "evaluate",
     "reflect",
     "confirm",
+    "cross",
     "doctor",
     "gpu-check",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,6 +52,15 @@ def result_text(metrics: Metrics) -> str:
     """`U 0.1234 ± 0.0056  +0.0123 ± 0.0034 * vs grpo`."""
     gain = gain_text(metrics)
     return f"U {estimate_text(metrics.utility)}" + (f"  {gain} vs {ROOT}" if gain else "")
+
+
+def ledger_text(metrics: Metrics) -> str:
+    """What the agent's calls for a candidate cost: `$0.0123 in 4 calls: propose, implement, verify, reflect`."""
+    operators = Counter(call.operator for call in metrics.calls)
+    named = ", ".join(name if count == 1 else f"{count} {name}" for name, count in operators.items())
+    failed = sum(call.outcome != "ok" for call in metrics.calls)
+    without = f"; {failed} of no use" if failed else ""
+    return f"${metrics.usd:.4f} in {len(metrics.calls)} calls: {named}{without}"
 
 
 def violation_text(violation: Violation) -> str:

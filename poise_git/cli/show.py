@@ -15,7 +15,15 @@ def command(candidate: str, protocol: str | None, regime: str | None, as_json: b
 
     Proposal and how it was screened, metrics with uncertainty, trajectory, reflection.
     """
-    from poise_git.cli.render import candidate_data, score_text, screening_lines, sparkline, table_lines, violation_text
+    from poise_git.cli.render import (
+        candidate_data,
+        ledger_text,
+        score_text,
+        screening_lines,
+        sparkline,
+        table_lines,
+        violation_text,
+    )
     from poise_git.cli.render import estimate_text as text
     from poise_git.errors import UsageError
     from poise_git.plan import screening_of
@@ -80,5 +88,7 @@ def command(candidate: str, protocol: str | None, regime: str | None, as_json: b
                 series = [run.series[name] for run in runs]
                 mean = [sum(step) / len(step) for step in zip(*series, strict=False)]
                 click.echo(f"  {figure:<16} {mean[0]:>8.3f} {mean[-1]:>8.3f}  {sparkline(mean, width=50)}")
+    if metrics and metrics.calls:
+        click.echo(f"\n{ledger_text(metrics)}")
     if reflection:
         click.echo(f"\n{reflection.prose.rstrip()}")

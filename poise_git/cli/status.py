@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 @json_option
 def command(protocol: str | None, as_json: bool) -> None:
     """Where the search stands; what differences it can detect."""
+    from poise_git.accounts import spent
     from poise_git.analysis.resolution import resolution
     from poise_git.archive.entries import ROOT, Status
     from poise_git.cli.render import score_text
@@ -38,7 +39,7 @@ def command(protocol: str | None, as_json: bool) -> None:
         len(experiment.protocol.seeds),
         experiment.noise,
     )
-    rounds = len(experiment.archive.rounds())
+    rounds, paid = len(experiment.archive.rounds()), spent(experiment.archive)
     if as_json:
         print_json(
             {
@@ -49,6 +50,7 @@ def command(protocol: str | None, as_json: bool) -> None:
                 "rounds": rounds,
                 "candidates": {str(status): count for status, count in counts.items()},
                 "best": leader[0].name if leader else None,
+                "spent_usd": paid,
                 "resolution": found.to_data() if found else None,
             }
         )
@@ -65,6 +67,8 @@ def command(protocol: str | None, as_json: bool) -> None:
         click.echo(f"            ({unproven})")
     click.echo(f"rounds      {rounds}")
     click.echo("candidates  " + ", ".join(f"{count} {status}" for status, count in counts.items()))
+    if paid:
+        click.echo(f"paid        ${paid:.2f} for calls")
     if leader:
         click.echo(f"best        {leader[0].name}  {score_text(leader[0], hash_)}")
     if found:

@@ -13,7 +13,7 @@ from poise_git.agents.anthropic.prompts import Prompts
 from poise_git.agents.anthropic.recordings import Recordings
 from poise_git.agents.anthropic.service import Service
 from poise_git.agents.anthropic.session import Session
-from poise_git.agents.interface import Means, Reading
+from poise_git.agents.interface import Means, Reading, Side
 from poise_git.analysis.evidence import Evidence
 from poise_git.analysis.lessons import Lesson
 from poise_git.archive import Archive
@@ -72,6 +72,9 @@ class AnthropicAgent:
 
     def implement(self, proposal: Proposal, context: Context) -> str:
         return coding.implement(self.session, proposal, context.source)
+
+    def resolve(self, proposal: Proposal, ours: Side, theirs: Side, source: str) -> str:
+        return coding.resolve(self.session, proposal, ours, theirs, source)
 
     def verify(self, proposal: Proposal, source: str, change: str) -> Reading:
         return coding.verify(self.session, proposal, source, change)

@@ -8,7 +8,7 @@ from typing import Any
 from poise_git.agents.anthropic.editing import CHECK, edited
 from poise_git.agents.anthropic.replies import CodeAnswer, ReadingAnswer
 from poise_git.agents.anthropic.session import Session
-from poise_git.agents.interface import Reading
+from poise_git.agents.interface import Reading, Side
 from poise_git.archive.entries import Proposal
 from poise_git.errors import CheckFailed, ReplyUnusable
 
@@ -30,16 +30,13 @@ def repair(session: Session, proposal: Proposal, source: str, failure: CheckFail
         return None
 
 
-def resolve(session: Session, proposal: Proposal, ours: tuple[str, str], theirs: tuple[str, str], source: str) -> str:
-    """The text of a crossover whose parents (name, change from their common ancestor) conflict; `source` is of `ours`.
+def resolve(session: Session, proposal: Proposal, ours: Side, theirs: Side, source: str) -> str:
+    """The text of a crossover whose parents conflict; `source` is the text of `ours`.
 
     Raises:
         CheckFailed: `implement`, as above.
     """
-    sides = {
-        side: {"name": name, "change": change} for side, (name, change) in {"ours": ours, "theirs": theirs}.items()
-    }
-    return _written(session, "resolve", proposal, source, **sides)
+    return _written(session, "resolve", proposal, source, ours=ours, theirs=theirs)
 
 
 def verify(session: Session, proposal: Proposal, source: str, change: str) -> Reading:

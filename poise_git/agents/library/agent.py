@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from poise_git.agents.interface import Reading
+from poise_git.agents.interface import Reading, Side
 from poise_git.agents.library import distil, implement, propose, reflect, screen
 from poise_git.analysis.evidence import Evidence
 from poise_git.analysis.lessons import Lesson
@@ -32,6 +32,13 @@ class LibraryAgent:
 
     def repair(self, proposal: Proposal, source: str, failure: CheckFailed, context: Context) -> str | None:
         return implement.repair(source, failure, context.cards)
+
+    def resolve(self, proposal: Proposal, ours: Side, theirs: Side, source: str) -> str:
+        raise CheckFailed(
+            "implement",
+            f"{ours.name} and {theirs.name} change the same lines; "
+            "merge them by hand (git merge), or with --agent anthropic",
+        )
 
     def verify(self, proposal: Proposal, source: str, change: str) -> Reading:
         """Cards are written by edits that have been verified: there is nothing to read that the checks have not."""

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import click
+
+from poise_git.cli.common import candidate_argument, json_option, open_archive, print_json, protocol_option
+
+
+@click.command(
+    name="cross",
+    epilog="""\b
+Examples:
+  poise-git cross vm-grpo av-grpo                      both mechanisms in one child
+  poise-git cross vm-grpo av-grpo --agent anthropic    a conflict is resolved by the model
+""",
+)
+@candidate_argument("first")
+@candidate_argument("second")
+@click.option("--name", metavar="N", help="What the child is called (default: made of both names).")
+@click.option("--agent", help="Who resolves a conflict, reads and repairs (poise.yaml: agent).")
+@protocol_option
+@json_option
+def command(first: str, second: str, name: str | None, agent: str | None, protocol: str | None, as_json: bool) -> None:
+    """Merge two candidates: a child of both, with both mechanisms.
+
+    The merge is git's own, of what each has changed since their common ancestor. The child is checked like every
+    candidate and archived; `poise-git evaluate` trains it.
+    """
+    from poise_git.agents.library.naming import unique
+    from poise_git.cli.searching import open_step
+    from poise_git.crossing import cross
+    from poise_git.experiment import Experiment
+
+    experiment = Experiment.load(open_archive(), protocol=protocol)
+    ours, theirs = experiment.archive.resolve(first), experiment.archive.resolve(second)
+    taken = experiment.archive.genealogy().by_name
+    child = name or unique(f"{theirs.name.rpartition('-')[0] or theirs.name}-{ours.name}", taken)
+    with open_step(experiment, quiet=as_json, agent=agent) as search:
+        passed = cross(search, ours, theirs, child)
+    if as_json:
+        print_json({"name": child, "parents": [ours.name, theirs.name], "passed": passed})
+    elif passed:
+        click.echo(f"{child}: made of {ours.name} and {theirs.name}; train it: poise-git evaluate {child}")
+    if not passed:
+        # Archived with its reason, like every candidate that fails a check.
+        click.echo(f"poise-git: {child} failed a check before training; why: poise-git show {child}", err=True)
+        raise SystemExit(1)
