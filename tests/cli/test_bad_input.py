@@ -156,6 +156,26 @@ def test_settings_of_a_search_that_make_no_sense(verb: str, settings: str, field
     assert git(root, "for-each-ref") == before
 
 
+def test_a_card_that_is_malformed(tiny_archive: Archive) -> None:
+    root = tiny_archive.root
+    assert "## Literature, the most relevant first" in poise_git("-C", root, "context", "grpo").stdout
+    text = (root / "literature" / "cispo.yaml").read_text()
+    mine = root / "literature" / "mine.yaml"
+    mine.write_text(text.replace("name: cispo", "name: mine").replace("arxiv:", "arxive:"))
+    git(root, "add", "literature")
+    git(root, "commit", "-qm", "a card")
+    assert_one_clear_line(poise_git("-C", root, "context", "grpo"), 2, "literature/mine.yaml:", "arxiv")
+    mine.write_text(text)
+    git(root, "commit", "-qam", "the same card again")
+    before = git(root, "for-each-ref")
+    assert_one_clear_line(
+        poise_git("-C", root, "evolve"),
+        2,
+        "literature/mine.yaml:1: name: cispo is the name of literature/cispo.yaml too",
+    )
+    assert git(root, "for-each-ref") == before
+
+
 def test_a_figure_that_is_no_number_in_an_old_entry(tiny_archive: Archive) -> None:
     root = tiny_archive.root
     hash_ = json.loads(poise_git("-C", root, "status", "--json").stdout)["protocol"]["hash"]
