@@ -52,8 +52,11 @@ class Recordings:
             ) from error
 
     def keep(self, request: Request, recorded: Recorded) -> None:
-        """Write it whole or not at all."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Write it whole or not at all.
+
+        Raises:
+            AgentError: the folder cannot be written.
+        """
         data = {
             "version": VERSION,
             "operator": request.operator,
@@ -63,7 +66,11 @@ class Recordings:
             "seconds": round(recorded.seconds, 3),
             "reply": recorded.reply.model_dump(mode="json"),
         }
-        handle, name = tempfile.mkstemp(dir=self.folder, prefix=".", suffix=".json")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(data, file, ensure_ascii=False, indent=1)
-        os.replace(name, self.folder / f"{request.key}.json")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=self.folder, prefix=".", suffix=".json")
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(data, file, ensure_ascii=False, indent=1)
+            os.replace(name, self.folder / f"{request.key}.json")
+        except OSError as error:
+            raise AgentError(f"{self.folder}: replies cannot be kept there: {error.strerror}; make room") from error

@@ -17,6 +17,8 @@ from poise_git.archive.entries import Estimate, Proposal, Reflection
 from poise_git.errors import ReplyUnusable
 
 DIGITS = 4
+# So many of the newest candidates are shown; what older ones taught is in the earlier principles.
+LESSONS = 60
 
 
 def reflect(session: Session, proposal: Proposal, evidence: Evidence, change: str, directive: str) -> Reflection:
@@ -55,7 +57,7 @@ def distil(session: Session, lessons: Sequence[Lesson], earlier: Sequence[Mappin
     names = {lesson.candidate for lesson in lessons}
     task = session.prompts.render(
         "distil.md.j2",
-        entries=[dump_yaml(lesson.to_data()) for lesson in lessons],
+        entries=[dump_yaml(lesson.to_data()) for lesson in lessons[-LESSONS:]],
         earlier=dump_yaml({"principles": [dict(entry) for entry in earlier]}) if earlier else "",
     )
 

@@ -350,6 +350,13 @@ def test_a_broken_recording_is_one_line(tmp_path: Path, broken: str) -> None:
     assert "\n" not in str(failure)
 
 
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (failure,) = Desk(lambda _: tool_use(GOOD), tmp_path / "file" / "folder").run(request())
+    assert isinstance(failure, AgentError)
+    assert "replies cannot be kept there" in str(failure)
+
+
 # Keys.
 
 

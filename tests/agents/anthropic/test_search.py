@@ -15,7 +15,7 @@ import pytest
 from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Status
 from poise_git.experiment import Experiment
-from tests.agents.anthropic.models import Useful, Useless, operator, overloaded
+from tests.agents.anthropic.models import SCALE, Useful, Useless, operator, overloaded, told
 from tests.agents.anthropic.server import Body, Loopback, Scripted, serving, tool_use
 from tests.conftest import edit_settings, git
 
@@ -190,6 +190,31 @@ def test_a_service_that_is_overloaded_ends_the_search_and_it_goes_on_later(archi
     metrics = archive.metrics_file(evaluated(archive)[0])
     assert metrics is not None
     assert [call.operator for call in metrics.calls] == ["propose", "implement", "verify", "reflect"]
+
+
+def test_a_reader_who_objects_sends_it_to_repair(archive: Archive, cache: Path) -> None:
+    model, read = Useful(), 0
+
+    def strict(request: Body) -> Scripted:
+        nonlocal read
+        if operator(request) == "verify":
+            read += 1
+            if read == 1:
+                return tool_use({"implements": False, "reason": "The floor of 0.01 is not applied.", "unproven": []})
+        if operator(request) == "write" and "The check `reading` says" in told(request):
+            assert "The floor of 0.01 is not applied." in told(request)
+            return tool_use({"functions": [SCALE.format(floor=0.015)], "patch": [], "explanation": ""})
+        return model(request)
+
+    with serving(strict) as server:
+        done = Searched(archive, server, "--candidates", "1", replies=cache)
+    assert done.code == 0, done.errors
+    (name,) = evaluated(archive)
+    metrics = archive.metrics_file(name)
+    assert metrics is not None
+    operators = [call.operator for call in metrics.calls]
+    assert operators == ["propose", "implement", "verify", "repair", "verify", "reflect"]
+    assert "floor: float = 0.015" in archive.recipe(name)["algorithm.py"]
 
 
 def test_a_budget_ends_the_search_before_it_is_overspent(archive: Archive, cache: Path) -> None:
