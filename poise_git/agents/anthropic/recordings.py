@@ -39,7 +39,7 @@ class Recordings:
         try:
             data = json.loads(file.read_text(encoding="utf-8"))
             return Recorded(Reply.model_validate(data["reply"]), float(data["seconds"]))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             if self.replaying:
                 raise AgentError(
                     f"{self.folder}: no reply to this {request.operator} request ({request.key}): the archive, its "
