@@ -18,9 +18,12 @@ from enum import StrEnum
 from typing import Any
 
 from poise_git.archive.entries import Proposal
+from poise_git.search.nodes import own_words
 from poise_git.settings import ScreeningWeights
 
 PLACES = 4
+# Priors and family, and the words in which it is stated.
+Mechanism = tuple[frozenset[str], frozenset[str]]
 
 
 class Verdict(StrEnum):
@@ -119,18 +122,18 @@ class Past:
     """What proposals are compared with.
 
     `done`: the fingerprint of every change that is archived, or was rejected for what it is -> the name under which.
-    `words`: every mechanism that was ever proposed, as its words; what other proposals outdid is no news, but may come
-    again.
+    `mechanisms`: every one that was ever proposed, as two sets of words; what other proposals outdid is no news, but
+    may come again.
     """
 
     done: Mapping[str, str] = field(default_factory=dict)
-    words: frozenset[frozenset[str]] = frozenset()
+    mechanisms: frozenset[Mechanism] = frozenset()
 
     def with_archived(self, proposals: Iterable[Proposal]) -> Past:
         """With proposals that are archived, or will be."""
         known = tuple(proposals)
         done = {fingerprint(proposal): proposal.name for proposal in known}
-        return Past({**self.done, **done}, self.words | set(map(_words, known)))
+        return Past({**self.done, **done}, self.mechanisms | set(map(mechanism_of, known)))
 
     def with_screened(self, entries: Iterable[Screened]) -> Past:
         """With proposals that have a verdict."""
@@ -140,12 +143,17 @@ class Past:
             for entry in known
             if entry.verdict is Verdict.REJECTED and entry.gate is not Gate.FORM
         }
-        return Past({**done, **self.done}, self.words | {_words(entry.proposal) for entry in known})
+        return Past({**done, **self.done}, self.mechanisms | {mechanism_of(entry.proposal) for entry in known})
 
     def novelty(self, proposal: Proposal) -> float:
-        """1 - the largest Jaccard similarity of its words with those of another mechanism."""
-        own = _words(proposal)
-        return 1.0 - max((len(own & other) / len(own | other) for other in self.words if own or other), default=0.0)
+        """1 - the largest similarity with a mechanism of the past, in [0, 1].
+
+        The similarity of two is the mean of two Jaccard indices: of what they cite and belong to, and of their words.
+        """
+        own = mechanism_of(proposal)
+        return 1.0 - max(
+            ((_jaccard(own[0], other[0]) + _jaccard(own[1], other[1])) / 2.0 for other in self.mechanisms), default=0.0
+        )
 
 
 def screen(
@@ -214,5 +222,10 @@ def _fault(proposal: Proposal, names: set[str]) -> str:
     return f"knob {wrong[0]} is not a finite number" if wrong else ""
 
 
-def _words(proposal: Proposal) -> frozenset[str]:
-    return frozenset(map(sys.intern, f"{proposal.mechanism} {' '.join(proposal.priors)}".lower().split()))
+def mechanism_of(proposal: Proposal) -> Mechanism:
+    words = frozenset(map(sys.intern, proposal.mechanism.lower().split()))
+    return frozenset(map(sys.intern, own_words(proposal))), words
+
+
+def _jaccard(one: frozenset[str], other: frozenset[str]) -> float:
+    return len(one & other) / max(len(one | other), 1)

@@ -81,7 +81,7 @@ def test_gates_name_what_is_wrong() -> None:
 
 def test_novelty_is_told_from_everything_that_was_archived_rejected_or_outdone() -> None:
     near = replace(BASE, name="near", mechanism="leave-one-out baseline with a floor", parent="x")
-    far = replace(BASE, name="far", mechanism="entropy bonus", priors=("entropy",), parent="x")
+    far = replace(BASE, name="far", mechanism="entropy bonus", priors=("entropy",), family="exploration", parent="x")
     passed = screened([BASE])["rloo-grpo"]
     rejected = passed.rejected_at(Gate.WRITING, "no")
     for past in (ARCHIVED, Past().with_screened([rejected]), Past().with_screened([passed])):
@@ -89,8 +89,15 @@ def test_novelty_is_told_from_everything_that_was_archived_rejected_or_outdone()
         assert 0.0 < scores["near"] < scores["far"] == 1.0
 
 
+def test_another_knob_of_a_known_mechanism_is_less_news_than_another_mechanism() -> None:
+    tuned = replace(BASE, name="tuned", parent="x", mechanism="weight from 0.2 to 0.3", plan={"n": 1})
+    other = replace(BASE, name="other", parent="x", mechanism="optimal baseline", priors=("length",), plan={"n": 2})
+    found = screened([tuned, other], past=ARCHIVED)
+    assert found["tuned"].scores["novelty"] <= 0.5 < found["other"].scores["novelty"] < 1.0
+
+
 def test_weights_decide_and_rejected_come_last() -> None:
-    bold = replace(BASE, name="bold", plan={"n": 1}, mechanism="something else", priors=())
+    bold = replace(BASE, name="bold", plan={"n": 1}, mechanism="something else", priors=(), family="other")
     sure = replace(BASE, name="sure", plan={"n": 2})
     worse = replace(BASE, name="worse", plan={"n": 3})
     opinions = [Opinion(0.2, 0.5, 0.9, True, ""), Opinion(1.0, 1.0, 0.5, True, ""), replace(GOOD, accepted=False)]

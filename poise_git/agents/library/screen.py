@@ -1,7 +1,8 @@
 """The screening operator: what the library agent makes of a proposal, by stated rules.
 
 consistency    the mean of three: a claim that says which way the utility goes; a claim that code decides before
-               training; a claim about a figure of its own, by which "it helped, but for another reason" is seen.
+               training; a claim about a figure of its own, by which "it helped, but for another reason" is seen
+               (the regime that it was sent to is not its own).
                Two effect claims that contradict each other: 0, and no.
 feasibility    1 where the plan can be carried out on the parent, less 0.25 for each mechanism it takes the place of;
                0, and no, where it cannot.
@@ -47,7 +48,7 @@ def _consistency(proposal: Proposal) -> tuple[float, str]:
     lacking = {
         "which way the utility goes": UTILITY not in ways,
         "anything that code decides": len(effects) == len(proposal.claims),
-        "a figure of its own": not ways.keys() - {UTILITY},
+        "a figure of its own": not ways.keys() - {UTILITY, proposal.direction.name if proposal.direction else ""},
     }
     missing = [what for what, is_missing in lacking.items() if is_missing]
     if len(missing) == len(lacking):

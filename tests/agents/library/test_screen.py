@@ -48,6 +48,13 @@ def test_consistency_is_what_the_claims_can_decide(claims: tuple[Claim, ...], co
     assert found.reason.startswith(reason)
 
 
+def test_a_claim_about_the_regime_it_was_sent_to_gives_no_advantage() -> None:
+    of, sent = context(), Direction(DirectionKind.REGIME, "length", "weak")
+    raised = Claim("It rises.", "effect", {"figure": "length", "direction": "up"})
+    plain = replace(proposed(of, "length-gate"), claims=(UP,))
+    assert opinion(replace(plain, claims=(raised, UP), direction=sent), of) == opinion(plain, of)
+
+
 def test_feasibility_is_whether_it_can_be_written_here() -> None:
     of = context(install(root_text(), card("analytic-variance")), parent=known("av-grpo"))
     assert opinion(proposed(of, "length-gate"), of).feasibility == 1.0
