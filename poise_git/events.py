@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from poise_git.archive.entries import Estimate, Metrics
+from poise_git.archive.entries import Direction, Estimate, Metrics
 from poise_git.pipeline.interface import Progress
+from poise_git.search.interpretation import Interpretation
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,14 @@ class LayerMissing:
 @dataclass(frozen=True)
 class Preparing:
     progress: Progress
+
+
+@dataclass(frozen=True)
+class DirectiveTranslated:
+    """What an agent made of the directive, before anything is done by it; poise.yaml has the objective from now on."""
+
+    directive: str
+    reading: Interpretation
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,22 @@ class ProposalSkipped:
     name: str
     parent: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Nothing goes on until somebody commits a candidate; one off `parent`, in one of the directions, is asked for."""
+
+    parent: str
+    directions: tuple[Direction, ...]
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """A candidate's code was changed by hand while it was trained: the run is dropped, the new code pends."""
+
+    name: str
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -118,11 +143,14 @@ class ConfirmationFailed:
 Event = (
     LayerMissing
     | Preparing
+    | DirectiveTranslated
     | RoundPlanned
     | CandidateAdded
     | ProposalRejected
     | AllRejected
     | ProposalSkipped
+    | Waiting
+    | Rewritten
     | JobProgress
     | RunEnded
     | CandidateEvaluated
@@ -133,3 +161,7 @@ Event = (
 )
 
 Observer = Callable[[Event], None]
+
+
+def unheard(event: Event) -> None:
+    """The observer where nobody listens."""

@@ -29,7 +29,9 @@ def inspect(archive: Archive, sandbox: Sandbox) -> Iterator[Finding]:
         statuses = {metrics.status for metrics in candidate.metrics.values()}
         recipe = archive.recipe(candidate.name)
         for problem in message_problems(archive.description(candidate), recipe.get(ALGORITHM)):
-            yield Finding(candidate_ref(candidate.name), problem, f"git switch poise/{candidate.name}, then amend")
+            yield Finding(
+                candidate_ref(candidate.name), problem, f"git switch poise/{candidate.name} && git commit --amend"
+            )
         if statuses and statuses <= {Status.FAILED}:
             continue
         if reason := _failure(archive, candidate, recipe, None if statuses else sandbox):

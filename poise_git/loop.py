@@ -10,7 +10,6 @@ finished runs from the notes, and only what is missing is done.
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,23 +22,24 @@ from poise_git.accounts import ledger_of
 from poise_git.agents.interface import Agent
 from poise_git.analysis.evidence import ClaimVerdict
 from poise_git.archive import Archive
-from poise_git.archive.entries import ROOT, Estimate, Metrics, Proposal, Reflection, Status
+from poise_git.archive.entries import ROOT, Candidate, Estimate, Metrics, Proposal, Reflection, Status
 from poise_git.archive.genealogy import Genealogy
 from poise_git.errors import AgentError, BudgetReached, CheckFailed, PoiseError, RunFailed
 from poise_git.executors.interface import Executor
 from poise_git.experiment import Experiment
 from poise_git.learning import distil_principles
 from poise_git.pipeline.checks import CheckReport, check_candidate
-from poise_git.pipeline.interface import Backend, Job, Progress
+from poise_git.pipeline.interface import Backend
 from poise_git.pipeline.protocol import Protocol
 from poise_git.pipeline.sandbox import Sandbox
 from poise_git.plan import Plan, Slot, selection_data
 from poise_git.proposing import Proposing
 from poise_git.search.context import Context
-from poise_git.search.figures import UTILITY
 from poise_git.search.items import change_text
 from poise_git.search.nodes import best, survey
 from poise_git.search.policies import policy_of
+from poise_git.steering import adopt, interpret, is_untranslated
+from poise_git.training import run_missing
 from poise_git.verification import with_reading
 
 ALGORITHM = "algorithm.py"
@@ -104,6 +104,7 @@ class Search:
             self.train([ROOT], UNEVALUATED)
             if ROOT not in self.experiment.evaluated():
                 raise PoiseError("the root cannot be trained (`poise-git show grpo` says why); evolve tries it again")
+            self.steer()
             self.measure_anew()
             while not self._reached(goal, rounds):
                 if goal.hours is not None and time.monotonic() - started > goal.hours * 3600:
@@ -113,6 +114,8 @@ class Search:
                 # Only what an earlier call left can be unfinished: this one carries out what it plans.
                 left = self.unfinished_round() if rounds == 0 else None
                 try:
+                    if left is None and self.take_in():
+                        continue
                     plan = left or self.plan_round(goal)
                     # First: once the goal is reached, nobody asks what else the round was to do.
                     self.measure_again(plan.again)
@@ -122,13 +125,18 @@ class Search:
                 rounds += 1
                 barren = 0 if self.evaluated > evaluated or plan.again else barren + 1
                 if barren == BARREN_ROUNDS:
-                    raise PoiseError(
-                        f"{barren} rounds brought no candidate that could be evaluated; `poise-git log` says why"
-                    )
+                    raise PoiseError(f"{barren} rounds brought no candidate with figures; `poise-git log` says why")
             winner = self.best
             gain = self.confirm(winner)
             self.archive.maintain()
         return Ended(winner, gain, self.evaluated, rounds)
+
+    def steer(self) -> None:
+        """A directive that nobody has translated yet becomes the objective of all that follows, and is committed."""
+        if is_untranslated(self.experiment):
+            reading = interpret(self.experiment, self.agent)
+            self.observe(events.DirectiveTranslated(self.experiment.directive, reading))
+            self.experiment = adopt(self.experiment, reading, self.agent.name)
 
     # Phase I: select parents, propose N, screen.
 
@@ -167,6 +175,20 @@ class Search:
         return plan
 
     # Phase II: implement, verify, train, evaluate.
+
+    def take_in(self) -> bool:
+        """Verify, train and reflect what people have committed by plain git; whether there was anything."""
+        earlier, taken = list[Candidate](), list[str]()
+        for node in self.archive.genealogy():
+            if node.parents and not node.metrics:
+                source = self.archive.recipe(node.name).get(ALGORITHM, "")
+                twin = self.proposing.twins.find(source, earlier, {})
+                if twin:
+                    self._fail(node.name, "twin", f"the same algorithm as {twin}")
+                taken.append("" if twin or not self.verify_by_name(node.name) else node.name)
+            earlier.append(node)
+        self.train(filter(None, taken))
+        return bool(taken)
 
     def realise_all(self, plan: Plan) -> list[str]:
         """The plan's candidates that are to be trained."""
@@ -212,11 +234,16 @@ class Search:
 
     def verify_by_name(self, name: str) -> bool:
         """Check a candidate that is a branch already, such as one committed by hand; archive a failure."""
-        proposal = self.experiment.proposal(self.archive.genealogy()[name])
+        candidate = self.archive.genealogy()[name]
+        proposal = self.experiment.proposal(candidate)
+        if candidate.evidence is None:
+            self.archive.add_proposal(proposal)
         report = self.check(proposal, self.archive.recipe(name))
         self.verdicts[name] = report.claims
         if report.failure:
             self._fail(name, report.failure.check, report.failure.reason)
+        else:
+            self.observe(events.CandidateAdded(name, proposal.parent, proposal.mechanism, len(report.passed), 0))
         return report.failure is None
 
     def train(self, names: Iterable[str], statuses: frozenset[Status] = UNTRIED) -> None:
@@ -361,31 +388,7 @@ class Search:
         return node is not None and node.status_under(self.protocol.hash) is not Status.PENDING
 
     def _run_missing(self, names: Iterable[str], seeds: Sequence[int]) -> Iterator[tuple[str, RunFailed | None]]:
-        """Run what the notes do not hold yet; yields each candidate once, complete or with its failure."""
-        missing = {
-            name: set(seeds) - {run.seed for run in self.experiment.runs(name, seeds)} for name in dict.fromkeys(names)
-        }
-        yield from ((name, None) for name, lacking in missing.items() if not lacking)
-        jobs = [self.experiment.job(name, seed) for name in missing for seed in sorted(missing[name])]
-        for outcome in self.executor.run(jobs, self._job_progress):
-            name = outcome.job.candidate
-            if outcome.run:
-                self.archive.add_run(name, outcome.run)
-                missing[name].discard(outcome.run.seed)
-                self.observe(
-                    events.RunEnded(
-                        name,
-                        outcome.run.seed,
-                        self.experiment.objective.figures([outcome.run])[UTILITY].get(outcome.run.seed),
-                        outcome.run.cpu_seconds,
-                    )
-                )
-            # Only now that its outcome is archived: what is interrupted before goes on from here.
-            shutil.rmtree(outcome.job.scratch, ignore_errors=True)
-            if outcome.failure or not missing[name]:
-                yield name, outcome.failure
-        for dropped in jobs:
-            shutil.rmtree(dropped.scratch, ignore_errors=True)
+        return run_missing(self.experiment, self.executor, self.observe, names, seeds)
 
     def _fail(self, name: str, stage: str, reason: str) -> None:
         """A failed candidate keeps its branches, with the stage and the reason: negative evidence is evidence."""
@@ -394,6 +397,3 @@ class Search:
         metrics = failed.with_calls(ledger_of(self.archive, name, self.agent.calls))
         self.archive.add_evidence(name, metrics, None)
         self.observe(events.CandidateFailed(name, stage, reason))
-
-    def _job_progress(self, job: Job, progress: Progress) -> None:
-        self.observe(events.JobProgress(job.candidate, job.seed, progress))

@@ -23,7 +23,13 @@ def _anthropic(means: Means) -> Agent:
     return AnthropicAgent.of(means)
 
 
-AGENTS: dict[str, Callable[[Means], Agent]] = {"anthropic": _anthropic, "library": _library}
+def _human(means: Means) -> Agent:
+    from poise_git.agents.human import HumanAgent
+
+    return HumanAgent(means.archive, means.observe)
+
+
+AGENTS: dict[str, Callable[[Means], Agent]] = {"anthropic": _anthropic, "human": _human, "library": _library}
 
 
 def agent_named(name: str, means: Means) -> Agent:

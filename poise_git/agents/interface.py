@@ -7,25 +7,32 @@ from dataclasses import dataclass
 from typing import Any
 from typing import Protocol as Interface
 
+from poise_git import events
 from poise_git.analysis.evidence import Evidence
 from poise_git.analysis.lessons import Lesson
 from poise_git.archive import Archive
 from poise_git.archive.entries import Call, Direction, Proposal, Reflection
 from poise_git.errors import CheckFailed
+from poise_git.events import unheard
 from poise_git.search.context import Context
+from poise_git.search.interpretation import Interpretation
 from poise_git.search.screening import Opinion
 from poise_git.settings import PoiseSettings
 
 
 @dataclass(frozen=True)
 class Means:
-    """What an agent may need: the archive may have paid `budget_usd` for calls in all, and has paid `spent_usd`."""
+    """What an agent may need: the archive may have paid `budget_usd` for calls in all, and has paid `spent_usd`.
+
+    `observe` hears what an agent has to say on its way.
+    """
 
     archive: Archive
     settings: PoiseSettings
     directive: str = ""
     budget_usd: float | None = None
     spent_usd: float = 0.0
+    observe: events.Observer = unheard
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,10 @@ class Agent(Interface):
     @property
     def calls(self) -> tuple[Call, ...]:
         """Every paid call of this process so far, in order; empty for an agent that makes none."""
+        ...
+
+    def interpret(self, directive: str, figures: Mapping[str, float]) -> Interpretation:
+        """The objective that a directive asks for, of `figures`: those of the root's runs, with the root's values."""
         ...
 
     def propose(self, context: Context, directions: Sequence[Direction], seed: int) -> tuple[Proposal, ...]:

@@ -14,7 +14,7 @@ Nothing here knows of reinforcement learning.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
@@ -272,6 +272,13 @@ class Archive:
     def rounds_with(self, text: str, field: str) -> Iterator[tuple[int, Any]]:
         """Number and one field of each round in which a text stands, oldest first; no further than is asked for."""
         return journal.read_with(self.repository, text, field)
+
+    def write_directive(self, data: Mapping[str, Any], settings: str, edit: Callable[[str], str]) -> None:
+        journal.write_directive(self.repository, data, settings, edit)
+
+    def directives(self) -> tuple[dict[str, Any], ...]:
+        """What directives were translated into, newest last."""
+        return journal.read_directives(self.repository)
 
     def write_principles(self, data: Mapping[str, Any]) -> None:
         journal.write_principles(self.repository, data)

@@ -7,6 +7,7 @@ that belongs to its code.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -95,7 +96,12 @@ def change_findings(repository: Repository, genealogy: Genealogy) -> Iterator[Fi
         others = sorted({file.strip("\n") for file in files.split("\0")} - {"", ALGORITHM})
         if others:
             name = genealogy.by_commit[commit].name
-            yield Finding(CANDIDATES + name, f"its commit changes {', '.join(others)}", f"keep it to {ALGORITHM}")
+            take_out = f"git restore --source=HEAD^ --staged --worktree {shlex.join(others)}"
+            yield Finding(
+                CANDIDATES + name,
+                f"its commit changes {', '.join(others)}",
+                f"git switch poise/{name} && {take_out} && git commit --amend --no-edit",
+            )
 
 
 def descent_findings(repository: Repository, genealogy: Genealogy) -> Iterator[Finding]:

@@ -250,6 +250,11 @@ class Repository:
                 raise RefMoved(str(error)) from error
             raise
 
+    def check_out(self, branch: str, path: str) -> None:
+        """Let a file of the work tree and the index follow its branch (a full ref), where that is checked out."""
+        if self.work_tree is not None and self.head() == branch:
+            self.run("checkout", "--quiet", branch, "--", path, options=DURABLE)
+
     def roll_up_packs(self) -> None:
         """Merge small packs, if there are many, until each is twice the size of the next one; deltas are left to gc."""
         if len(list((self.common_dir / "objects" / "pack").glob("*.pack"))) > MANY_PACKS:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from poise_git.archive.documents import dump_yaml, load_field, load_yaml
 from poise_git.archive.git import Repository
+from poise_git.archive.messages import SUBJECT_LENGTH, one_line, shorten
 from poise_git.archive.reader import list_files, read_text
-from poise_git.archive.refs import JOURNAL
+from poise_git.archive.refs import JOURNAL, MAIN
 from poise_git.archive.writer import Change, publish
 from poise_git.errors import ArchiveError
 
 ROUNDS = "rounds"
+DIRECTIVES = "directives"
 PRINCIPLES = "principles.yaml"
 FIELDS_KEPT = 64
 
@@ -94,6 +96,40 @@ def read_with(repository: Repository, text: str, field: str) -> Iterator[tuple[i
         value = load_field(content, field, f"{JOURNAL}:{ROUNDS}/{file}") if text in content else None
         if value is not None:
             yield int(file.removesuffix(".yaml")), value
+
+
+def write_directive(repository: Repository, data: Mapping[str, Any], settings: str, edit: Callable[[str], str]) -> None:
+    """Journal what a directive was translated into, and commit the `settings` file of main as `edit` changes it.
+
+    Both or neither. Where main is checked out, the work tree's copy of the file follows.
+    """
+    text = dump_yaml(data)
+
+    def build(change: Change) -> None:
+        before = change.old[JOURNAL]
+        number = len(list_files(repository, before, DIRECTIVES)) + 1 if before else 1
+        subject = f"directive({number}): {shorten(one_line(str(data['directive'])), SUBJECT_LENGTH)}"
+        change.grow(JOURNAL, f"{subject}\n", {f"{DIRECTIVES}/{number:04d}.yaml": text})
+        old = read_text(repository, change.old[MAIN] or MAIN, settings) or ""
+        if (new := edit(old)) != old:
+            change.grow(MAIN, f"settings: {subject}\n", {settings: new})
+
+    publish(repository, [JOURNAL, MAIN], build)
+    repository.check_out(MAIN, settings)
+
+
+def read_directives(repository: Repository) -> tuple[dict[str, Any], ...]:
+    """What directives were translated into, newest last.
+
+    Raises:
+        ArchiveError: one is not YAML.
+    """
+    texts = ((name, read_text(repository, JOURNAL, name)) for name in _paths(repository, DIRECTIVES))
+    return tuple(load_yaml(text or "", f"{JOURNAL}:{path}") for path, text in texts)
+
+
+def _paths(repository: Repository, folder: str) -> list[str]:
+    return sorted(f"{folder}/{name}" for name in list_files(repository, JOURNAL, folder))
 
 
 def write_principles(repository: Repository, data: Mapping[str, Any]) -> None:

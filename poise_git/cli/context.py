@@ -15,26 +15,17 @@ def command(candidate: str, protocol: str | None, as_json: bool) -> None:
     Exactly the text of the next round: the parent's code and evidence, its line, other candidates, failures, principles
     and literature. Every item says why it is there, and what the token budget left out is listed. Nothing is written.
     """
-    from poise_git.archive.entries import Status
-    from poise_git.errors import UsageError
-    from poise_git.loop import round_seed
-    from poise_git.search.nodes import survey
+    from poise_git.cli.searching import next_round
     from poise_git.search.rendering import tokens
 
-    experiment = open_experiment(protocol)
-    archive, hash_of_protocol = experiment.archive, experiment.protocol.hash
-    parent = archive.resolve(candidate)
-    if parent.status_under(hash_of_protocol) is Status.FAILED:
-        raise UsageError(f"{parent.name} failed, so it is never a parent; `poise-git show {parent.name}` says why")
-    genealogy = archive.genealogy()
-    seed = round_seed(experiment.settings.seed, archive.count_rounds() + 1)
-    contexts = experiment.contexts(genealogy, survey(genealogy, hash_of_protocol, experiment.objective), seed)
-    context = contexts.of(parent.name, genealogy.by_name)
-    text = contexts.brief.renderer.render(context)
+    upcoming = next_round(open_experiment(protocol))
+    parent = upcoming.parent(candidate)
+    context = upcoming.contexts.of(parent, upcoming.genealogy.by_name)
+    text = upcoming.contexts.brief.renderer.render(context)
     if as_json:
         print_json(
             {
-                "parent": parent.name,
+                "parent": parent,
                 "tokens": tokens(text),
                 "budget": context.budget,
                 "items": [

@@ -63,9 +63,10 @@ def command(
     call stopped. Without --candidates, --rounds or --budget-hours it ends at 10 evaluated candidates.
     """
     import json
+    import shlex
     from dataclasses import replace
 
-    from poise_git.archive import Archive
+    from poise_git.archive import HUMAN, Archive
     from poise_git.cli.common import directory
     from poise_git.cli.progress import Start, show_progress
     from poise_git.cli.report import result_document, result_text, unproven_text
@@ -75,6 +76,7 @@ def command(
     from poise_git.errors import BudgetReached, NotAnArchive, UsageError
     from poise_git.experiment import Experiment
     from poise_git.loop import Goal
+    from poise_git.settings import ObjectiveSettings
 
     place = directory() / target if target else directory()
     if estimate:
@@ -89,6 +91,13 @@ def command(
         archive = create_archive(place, backend=backend, protocol=protocol, device=device, directive=directive or "")
         click.echo(f"made an archive in {archive.root}", err=as_json)
     experiment = Experiment.load(archive, protocol=protocol, directive=directive)
+    stated = experiment.settings.objective != ObjectiveSettings()
+    if stated and directive not in (None, experiment.settings.directive):
+        click.echo(
+            f"the objective of poise.yaml stands ({experiment.objective.description}); "
+            f"to translate the directive instead: poise-git directive {shlex.quote(directive or '')} --commit",
+            err=True,
+        )
     if backend not in (None, experiment.protocol.backend):
         raise UsageError(
             f"protocol {experiment.protocol.name} runs on {experiment.protocol.backend}, not on {backend}: "
@@ -97,6 +106,9 @@ def command(
     if device is not None:
         refuse_other_device(experiment.protocol, device)
     asked = {"parents": parents, "proposals": proposals}
+    if (agent or experiment.settings.agent) == HUMAN:
+        # A person works on one at a time, and has been told why a proposal was refused.
+        asked = {"parents": parents or 1, "proposals": proposals or 1, "resamples": 0}
     search_settings = experiment.settings.search.model_copy(
         update={name: value for name, value in asked.items() if value is not None}
     )

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from poise_git import events
 from poise_git.archive.entries import ROOT, Metrics
-from poise_git.cli.render import estimate_text, gain_text, sparkline
+from poise_git.cli.render import estimate_text, gain_text, interpretation_lines, sparkline
 from poise_git.experiment import Experiment
 from poise_git.search.nodes import standing
 
@@ -28,6 +28,8 @@ def line_of(event: events.Event) -> str | None:
     match event:
         case events.LayerMissing(layer, detail):
             return f"WARNING: the sandbox is without {layer} on this machine: {detail}"
+        case events.DirectiveTranslated(directive, reading):
+            return "\n".join(interpretation_lines(directive, reading))
         case events.RoundPlanned(number, parents, resumed):
             names = ", ".join(name for name, _ in parents)
             return f"round {number}{' (resumed)' if resumed else ''}: parents {names}"
@@ -42,6 +44,15 @@ def line_of(event: events.Event) -> str | None:
             return f"  {parent}: {what} (attempt {attempt + 1}); {next_step}"
         case events.ProposalSkipped(name, parent, reason):
             return f"  {name} off {parent} skipped: {reason}"
+        case events.Waiting(parent, directions):
+            asked = "; ".join(f"{direction.kind} {direction.name}: {direction.reason}" for direction in directions)
+            return (
+                f"waiting for a candidate by hand off {parent} ({asked})\n"
+                f"  in another terminal: poise-git propose {parent} --agent human    the context, and what to type\n"
+                f"  it goes on when you have committed to a new branch poise/NAME; any parent will do; Ctrl-C ends it"
+            )
+        case events.Rewritten(name, seed):
+            return f"  {name}: changed by hand while seed {seed} was trained; it will be trained as it is now"
         case events.CandidateEvaluated(name, metrics, _):
             gain = gain_text(metrics)
             parts = [f"U {estimate_text(metrics.utility)}", *([f"{gain} vs {ROOT}"] if gain else [])]

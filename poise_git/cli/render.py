@@ -10,6 +10,8 @@ from poise_git.archive.entries import ROOT, Candidate, Estimate, Metrics, Status
 from poise_git.archive.genealogy import Genealogy
 from poise_git.plan import Slot
 from poise_git.search.estimate import beyond_noise, half_width
+from poise_git.search.interpretation import Interpretation
+from poise_git.search.objective import Objective
 
 SPARKS = "▁▂▃▄▅▆▇█"
 
@@ -134,6 +136,19 @@ def screening_lines(number: int, slot: Slot) -> list[str]:
         departed = f", but {sent.departure}" if sent and sent.departure else ""
         said.append(f"{entry.verdict}: {entry.reason}{where}{departed}")
     return [f"{line}  {why}" for line, why in zip(table_lines(header, rows), said, strict=True)]
+
+
+def interpretation_lines(directive: str, reading: Interpretation) -> list[str]:
+    """What was made of a directive, with reasons; what was not understood, and what would be."""
+    lines = [f"directive: {directive}"]
+    if reading.objective is not None:
+        lines.append(f"objective: {Objective({}, reading.objective).description}")
+    lines += [f"  {reason}" for reason in reading.reasons]
+    if reading.strange:
+        lines.append(f"not understood: {', '.join(reading.strange)}; what is: {', '.join(reading.known)}")
+    if reading.objective is None:
+        lines.append("so the objective stays as it is; the words themselves are told to whoever proposes")
+    return lines
 
 
 def sparkline(values: Sequence[float], width: int = 24) -> str:

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from poise_git import events
 from poise_git.accounts import spent
 from poise_git.agents import Means, agent_named
+from poise_git.agents.interface import Agent
+from poise_git.archive.entries import Status
+from poise_git.archive.genealogy import Genealogy
 from poise_git.cli.progress import Start, show_progress
-from poise_git.events import Observer
+from poise_git.errors import UsageError
+from poise_git.events import Observer, unheard
 from poise_git.executors import open_executor
 from poise_git.experiment import Experiment, protocol_file
-from poise_git.loop import Search
+from poise_git.loop import Search, round_seed
 from poise_git.pipeline.backends import backend_named
 from poise_git.pipeline.sandbox import Sandbox, isolation
+from poise_git.plan import Slot
+from poise_git.proposing import Proposing
+from poise_git.search.contexts import Contexts
+from poise_git.search.nodes import survey
+from poise_git.search.policies.interface import Survey
 from poise_git.settings import PoiseSettings
 
 
@@ -47,7 +56,7 @@ def open_search(
     backend = backend_named(protocol.backend)
     backend.validate(protocol, protocol_file(protocol.name))
     paid = 0.0 if budget_usd is None else spent(experiment.archive)
-    means = Means(experiment.archive, settings, experiment.directive, budget_usd, paid)
+    means = Means(experiment.archive, settings, experiment.directive, budget_usd, paid, observe)
     chosen = agent_named(agent or settings.agent, means)
     for layer in isolation():
         if not layer.up:
@@ -60,6 +69,55 @@ def open_search(
         yield Search(
             experiment=experiment, agent=chosen, backend=backend, executor=executor, sandbox=sandbox, observe=observe
         )
+
+
+@dataclass(frozen=True)
+class Upcoming:
+    """The round that would come next, as far as it is known before its parents are chosen."""
+
+    number: int
+    seed: int
+    genealogy: Genealogy
+    surveyed: Survey
+    contexts: Contexts
+    protocol: str
+
+    def parent(self, text: str) -> str:
+        """The name of the candidate that `text` means, which may be a parent.
+
+        Raises:
+            UnknownCandidate: there is none.
+            UsageError: it failed, and is never a parent.
+        """
+        candidate = self.contexts.archive.resolve(text)
+        if candidate.status_under(self.protocol) is Status.FAILED:
+            raise UsageError(
+                f"{candidate.name} failed, so it is never a parent; `poise-git show {candidate.name}` says why"
+            )
+        return candidate.name
+
+
+def next_round(experiment: Experiment) -> Upcoming:
+    """What a round would begin with, read from the archive; nothing is written."""
+    genealogy = experiment.archive.genealogy()
+    number = experiment.archive.count_rounds() + 1
+    seed = round_seed(experiment.settings.seed, number)
+    surveyed = survey(genealogy, experiment.protocol.hash, experiment.objective)
+    contexts = experiment.contexts(genealogy, surveyed, seed)
+    return Upcoming(number, seed, genealogy, surveyed, contexts, experiment.protocol.hash)
+
+
+def agent_for(experiment: Experiment, name: str | None) -> Agent:
+    """An agent by name, or poise.yaml's, for a step that reports nothing on its way."""
+    means = Means(experiment.archive, experiment.settings, experiment.directive)
+    return agent_named(name or experiment.settings.agent, means)
+
+
+def propose_once(experiment: Experiment, upcoming: Upcoming, parent: str, agent: str | None) -> Slot:
+    """One attempt at proposals for `parent`, with verdicts; nothing is written."""
+    proposing = Proposing(experiment, agent_for(experiment, agent), unheard)
+    proposing.begin(upcoming.genealogy, upcoming.surveyed, upcoming.seed)
+    return Slot(parent, "asked for", upcoming.seed, proposing.attempt(parent, upcoming.seed))
 
 
 @contextmanager
@@ -80,7 +138,7 @@ def open_step(
     experiment = replace(experiment, settings=on_executor(experiment.settings, executor, ray_address))
     with (
         show_progress(Start.of(experiment, None), as_json=False) as observe,
-        open_search(experiment, (lambda event: None) if quiet else observe, agent=agent, workers=workers) as search,
+        open_search(experiment, unheard if quiet else observe, agent=agent, workers=workers) as search,
         experiment.archive.lock("search"),
     ):
         search.measure_anew()

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from poise_git.agents.anthropic import coding, proposing, reflecting
+from poise_git.agents.anthropic import coding, proposing, reflecting, steering
 from poise_git.agents.anthropic.ledger import Ledger
 from poise_git.agents.anthropic.prompts import Prompts
 from poise_git.agents.anthropic.recordings import Recordings
@@ -21,6 +21,7 @@ from poise_git.archive.entries import Call, Direction, Proposal, Reflection
 from poise_git.errors import CheckFailed
 from poise_git.pipeline.cache import cache_folder
 from poise_git.search.context import Context
+from poise_git.search.interpretation import Interpretation
 from poise_git.search.screening import Opinion
 from poise_git.settings import AnthropicSettings
 
@@ -63,6 +64,9 @@ class AnthropicAgent:
     @property
     def calls(self) -> tuple[Call, ...]:
         return self.session.ledger.calls
+
+    def interpret(self, directive: str, figures: Mapping[str, float]) -> Interpretation:
+        return steering.interpret(self.session, directive, figures)
 
     def propose(self, context: Context, directions: Sequence[Direction], seed: int) -> tuple[Proposal, ...]:
         return proposing.propose(self.session, self.name, context, directions, seed)

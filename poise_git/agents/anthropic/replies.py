@@ -88,6 +88,31 @@ class ProposalAnswer(AnswerModel):
     ] = ""
 
 
+class TermAnswer(AnswerModel):
+    """How one figure counts."""
+
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    direction: Literal["maximise", "minimise"]
+    scale: Annotated[float, Field(gt=0, allow_inf_nan=False, description="One unit of the figure, in its own units.")]
+
+
+class ConstraintAnswer(AnswerModel):
+    """One bound: exactly one of at_least and at_most."""
+
+    metric: str
+    at_least: Number | Literal["root"] | None = None
+    at_most: Number | Literal["root"] | None = None
+    slack: Annotated[float, Field(ge=0, allow_inf_nan=False, description="In standard errors.")] = 1.0
+
+
+class ObjectiveAnswer(AnswerModel):
+    """What a directive asks for."""
+
+    metrics: Annotated[dict[str, TermAnswer], Field(description="Figure -> how it counts; empty if nothing fits.")]
+    constraints: list[ConstraintAnswer] = []
+    explanation: Annotated[Line, Field(description="Which words led to what, or why nothing fits.")]
+
+
 class OpinionAnswer(AnswerModel):
     """What is to be thought of one proposal before anybody implements it."""
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from poise_git.agents.interface import Reading, Side
-from poise_git.agents.library import distil, implement, propose, reflect, screen
+from poise_git.agents.library import distil, implement, interpret, propose, reflect, screen
 from poise_git.analysis.evidence import Evidence
 from poise_git.analysis.lessons import Lesson
 from poise_git.archive.entries import Call, Direction, Proposal, Reflection
 from poise_git.errors import CheckFailed
 from poise_git.search.context import Context
+from poise_git.search.interpretation import Interpretation
 from poise_git.search.screening import Opinion
 
 
@@ -20,6 +21,9 @@ class LibraryAgent:
 
     name: str = propose.AGENT
     calls: tuple[Call, ...] = ()
+
+    def interpret(self, directive: str, figures: Mapping[str, float]) -> Interpretation:
+        return interpret.interpret(directive, figures)
 
     def propose(self, context: Context, directions: Sequence[Direction], seed: int) -> tuple[Proposal, ...]:
         return propose.propose(context, directions, seed)

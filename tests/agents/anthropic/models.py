@@ -11,6 +11,7 @@ from tests.agents.anthropic.server import Body, Message, Scripted, Status, text,
 
 OPERATORS = {
     "ProposalAnswer": "propose",
+    "ObjectiveAnswer": "interpret",
     "OpinionsAnswer": "screen",
     "CodeAnswer": "write",
     "ReadingAnswer": "verify",
@@ -39,6 +40,13 @@ class Useful:
     def __init__(self) -> None:
         self.numbers = count(1)
         self.steps: dict[str, Callable[[Body], Scripted]] = {
+            "interpret": lambda _: tool_use(
+                {
+                    "metrics": {"overall": {"weight": 1, "direction": "maximise", "scale": 1}},
+                    "constraints": [{"metric": "mean_length", "at_most": "root"}],
+                    "explanation": "Accurate: overall. Concise: no longer than the root.",
+                }
+            ),
             "propose": self.propose,
             "screen": self.screen,
             "write": self.write,

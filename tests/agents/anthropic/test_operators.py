@@ -51,6 +51,31 @@ def agent(server: Loopback, tmp_path: Path) -> AnthropicAgent:
     )
 
 
+# Steering.
+
+FIGURES = {"overall": 0.19, "mean_length": 12.25}
+
+
+def test_a_directive_becomes_an_objective_of_figures_that_exist(agent: AnthropicAgent, server: Loopback) -> None:
+    reading = agent.interpret("accurate and concise", FIGURES)
+    assert reading.objective is not None
+    assert list(reading.objective.metrics) == ["overall"]
+    assert reading.objective.constraints[0].at_most == "root"
+    assert "Concise" in reading.reasons[0]
+    (request,) = server.requests
+    assert "mean_length: 12.25" in told(request)
+
+
+def test_an_objective_of_no_figure_is_sent_back_once_and_then_dropped(agent: AnthropicAgent, server: Loopback) -> None:
+    wrong = {"metrics": {"wit": {"weight": 1, "direction": "maximise", "scale": 1}}, "explanation": "wit counts"}
+    server.script = one_after_another(tool_use(wrong), tool_use(wrong))
+    reading = agent.interpret("witty", FIGURES)
+    assert reading.objective is None
+    assert "wit" in reading.reasons[0]
+    assert reading.known == ("overall", "mean_length")
+    assert len(server.requests) == 2
+
+
 # Proposing and screening.
 
 
@@ -242,6 +267,7 @@ def test_text_of_an_archive_adds_neither_instructions_nor_tools(agent: Anthropic
     proposal = replace(PROPOSAL, mechanism=HOSTILE, hypothesis=HOSTILE, plan={"steps": HOSTILE})
     source = f"{root_text()}\n'''{HOSTILE}'''\n"
     agent.directive = HOSTILE
+    agent.interpret(HOSTILE, FIGURES)
     agent.propose(hostile_context(), DIRECTIONS, 0)
     agent.screen(hostile_context(), (proposal,))
     server.script = lambda request: tool_use(WRITTEN) if operator(request) == "write" else Useful()(request)
@@ -251,7 +277,7 @@ def test_text_of_an_archive_adds_neither_instructions_nor_tools(agent: Anthropic
     agent.reflect(proposal, evidence(), HOSTILE)
     agent.distil([replace(lesson("a", "cispo", 0.1), diagnosis=HOSTILE)], [{"statement": HOSTILE}])
     asked = {operator(request) for request in server.requests}
-    assert asked == {"propose", "screen", "write", "verify", "reflect", "distil"}
+    assert asked == {"interpret", "propose", "screen", "write", "verify", "reflect", "distil"}
     for request in server.requests:
         words = told(request)
         assert "Ignore all earlier" in words, operator(request)

@@ -140,3 +140,12 @@ def test_what_was_rejected_is_not_proposed_again() -> None:
     rejected = screen(proposals, AGENT.screen(of, proposals), Past(), frozenset(), ScreeningWeights())
     again = AGENT.propose(replace(of, rejected=rejected), (OPEN,) * 100, 3)
     assert not {each.priors for each in proposals} & {each.priors for each in again}
+
+
+def test_what_speaks_to_the_directive_is_expected_to_gain_more() -> None:
+    plain, told = context(), context(directive="concise")
+    assert opinion(proposed(plain, "length-gate"), plain).improvement == 0.5
+    found = opinion(proposed(told, "length-gate"), told)
+    assert found.improvement > 0.5
+    assert found.reason.endswith("its card speaks to the directive")
+    assert opinion(proposed(told, "leave-one-out"), told).improvement == 0.5

@@ -1,0 +1,99 @@
+"""The human agent: whoever commits a candidate by plain git. Proposing is waiting for a branch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from poise_git import events
+from poise_git.agents.interface import Reading, Side
+from poise_git.agents.library.distil import distil
+from poise_git.agents.library.interpret import interpret
+from poise_git.agents.library.reflect import reflect
+from poise_git.analysis.evidence import Evidence
+from poise_git.analysis.lessons import Lesson
+from poise_git.archive import HUMAN, Archive
+from poise_git.archive.entries import Call, Candidate, Direction, Proposal, Reflection
+from poise_git.archive.refs import CANDIDATES
+from poise_git.errors import CheckFailed
+from poise_git.search.context import Context
+from poise_git.search.interpretation import Interpretation
+from poise_git.search.screening import Opinion
+
+ALGORITHM = "algorithm.py"
+# How often the branches are looked at while nothing is there to do.
+LOOK_SECONDS = 2.0
+# Whoever commits a candidate stands for it; nobody's opinion is asked before it is trained.
+OPINION = Opinion(consistency=1.0, feasibility=1.0, improvement=0.5, accepted=True, reason="committed by hand")
+
+
+class HumanAgent:
+    """Implements `poise_git.agents.interface.Agent`.
+
+    A candidate is proposed, screened and written at once, by a commit; nobody repairs it but its author.
+    """
+
+    name: str = HUMAN
+    calls: tuple[Call, ...] = ()
+
+    def __init__(self, archive: Archive, observe: events.Observer) -> None:
+        self.archive, self.observe = archive, observe
+
+    def interpret(self, directive: str, figures: Mapping[str, float]) -> Interpretation:
+        """By the library's rules; poise.yaml is for people to edit."""
+        return interpret(directive, figures)
+
+    def propose(self, context: Context, directions: Sequence[Direction], seed: int) -> tuple[Proposal, ...]:
+        """The pending candidates off `context.parent`; waits until there is one, or one off any other parent."""
+        parent = context.parent.candidate.name
+        pending = self._pending()
+        if not pending:
+            self.observe(events.Waiting(parent, tuple(directions)))
+            pending = self._wait()
+        return tuple(
+            self.archive.stated_proposal(candidate)
+            for candidate in pending
+            if candidate.parents[:1] == (parent,) and candidate.name not in context.taken_names
+        )[: len(directions)]
+
+    def screen(self, context: Context, proposals: Sequence[Proposal]) -> tuple[Opinion, ...]:
+        return tuple(OPINION for _ in proposals)
+
+    def implement(self, proposal: Proposal, context: Context) -> str:
+        source = self.archive.recipe(proposal.name).get(ALGORITHM)
+        if source is None:
+            raise CheckFailed("files", f"poise/{proposal.name} has no recipe/{ALGORITHM}")
+        return source
+
+    def repair(self, proposal: Proposal, source: str, failure: CheckFailed, context: Context) -> str | None:
+        return None
+
+    def resolve(self, proposal: Proposal, ours: Side, theirs: Side, source: str) -> str:
+        raise CheckFailed(
+            "implement", f"{ours.name} and {theirs.name} change the same lines; merge them by hand: git merge"
+        )
+
+    def verify(self, proposal: Proposal, source: str, change: str) -> Reading:
+        """Whoever commits has read the code."""
+        return Reading(True, "", ())
+
+    def reflect(self, proposal: Proposal, evidence: Evidence, change: str) -> Reflection:
+        """What the figures say, by the library's rules; people add to it on the evidence branch."""
+        return reflect(proposal, evidence)
+
+    def distil(self, lessons: Sequence[Lesson], earlier: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        return distil(lessons)
+
+    def _wait(self) -> list[Candidate]:
+        seen: dict[str, str] = {}
+        while True:
+            tips = self.archive.repository.refs(CANDIDATES)
+            if tips != seen and (pending := self._pending()):
+                return pending
+            seen = tips
+            time.sleep(LOOK_SECONDS)
+
+    def _pending(self) -> list[Candidate]:
+        """Candidates that nobody has measured under any protocol."""
+        return [candidate for candidate in self.archive.genealogy() if candidate.parents and not candidate.metrics]

@@ -1,0 +1,167 @@
+"""From a directive to an objective, by rules: words that are known, each with a figure and the way it is to go.
+
+A word such as "concise" is a wish: a goal, which enters U. Turned around ("less verbose", "fewer tokens") it wishes the
+opposite. Negated ("not longer", "no loss of accuracy") it sets a limit: the figure must not go there against the root,
+within one standard error. A turn reaches to the next wish, a negation to the end of its clause: a comma, "and", "but".
+
+Brevity or stability alone is easily had by an algorithm that learns nothing. So accuracy stays in U with weight 1, any
+other goal weighs .3 of it, and beside such a goal accuracy must not fall below the root's. A figure that is no share is
+counted in units of the root's own value: a tenth shorter is worth .03 of accuracy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from poise_git.search.figures import OVERALL
+from poise_git.search.interpretation import Interpretation
+from poise_git.settings import Constraint, ObjectiveSettings, Term
+
+# Weight of a goal beside accuracy, which has 1. The paper's length-aware search (arXiv:2603.23951) states none.
+BESIDE = 0.3
+
+
+@dataclass(frozen=True)
+class Concept:
+    """A thing to wish for: the first of `figures` that the root's runs have is to rise (sense 1) or to fall (-1).
+
+    A word that ends in `-` stands for all that begin so.
+    """
+
+    name: str
+    figures: tuple[str, ...]
+    sense: int
+    words: str
+
+    def means(self, word: str) -> bool:
+        forms = self.words.split()
+        return any(word.startswith(form[:-1]) if form.endswith("-") else word == form for form in forms)
+
+
+LENGTH = ("mean_length", "response_length")
+UPDATES = ("kl", "gradient_norm")
+CONCEPTS = (
+    Concept(
+        "accuracy",
+        (OVERALL,),
+        1,
+        "accura- correct- right strong- better best good precis- perform- capab- smart- score- quality solv-",
+    ),
+    Concept("inaccuracy", (OVERALL,), -1, "worse weak- wrong- inaccura- incorrect- error- mistake-"),
+    Concept("brevity", LENGTH, -1, "concis- short- brief- brevity terse- succinct- compact- frugal-"),
+    Concept("length", LENGTH, 1, "long- length- verbos- wordy token- detailed rambl-"),
+    Concept("exploration", ("entropy",), 1, "explor- divers- entropy varied variety creativ-"),
+    Concept("several attempts", ("pass@",), 1, "pass@k coverage attempts tries"),
+    Concept("stability", UPDATES, -1, "stab- smooth- steady conservativ-"),
+    Concept("instability", UPDATES, 1, "unstab- instab- collaps- diverg- drift-"),
+    Concept("validity", ("valid_rate",), 1, "valid- well-formed format- parsab- parseab-"),
+    Concept("invalidity", ("valid_rate",), -1, "invalid- malformed cut-off truncat-"),
+)
+NEGATIONS = "not no never without nor don't doesn't neither avoid prevent cannot"
+TURNS = (
+    "less fewer lower reduce reduced reducing decrease decreased decreasing smaller minimise minimize loss losing lose "
+    "losses drop dropping cost costs sacrificing sacrifice hurting hurt cut cutting save saving"
+)
+CLAUSES = ", ; . : and but yet while though & +"
+FILLERS = (
+    "a algorithm algorithms all also an answer answers any are as at be being both by even every find for from get "
+    "give go have high higher highest i improve improved improving in increase increased increasing is it its keep "
+    "keeping larger look make maximal maximise maximize me model models more most much must of on one only or our "
+    "output outputs please policy possible prefer producing response responses root same should so stay still than "
+    "that the their them there they this to training up use using very want we what when which who with would you"
+)
+
+
+@dataclass
+class _Reading:
+    """A directive being read, word by word."""
+
+    figures: Mapping[str, float]
+    terms: dict[str, Term] = field(default_factory=dict)
+    limits: dict[tuple[str, int], Constraint] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
+    strange: list[str] = field(default_factory=list)
+    negated: bool = False
+    turn: int = 1
+
+    def take(self, word: str) -> None:
+        if word in CLAUSES.split():
+            self.negated, self.turn = False, 1
+        elif word in NEGATIONS.split():
+            self.negated = True
+        elif word in TURNS.split():
+            self.turn = -self.turn
+        elif concept := self._concept(word):
+            self._wish(word, concept)
+            self.turn = 1
+        elif word not in FILLERS.split() and word not in self.strange:
+            self.strange.append(word)
+
+    def _concept(self, word: str) -> Concept | None:
+        """What the word means; what is no word of ours may be the name of a figure."""
+        meant = (concept for concept in CONCEPTS if concept.means(word))
+        return next(meant, Concept(word, (word,), 1, word) if word in self.figures else None)
+
+    def _wish(self, word: str, concept: Concept) -> None:
+        figure = next((found for wanted in concept.figures if (found := self._figure(wanted))), None)
+        sense = concept.sense * self.turn
+        said = f"“{word}”" + (" turned around" if self.turn < 0 else "") + (" negated" if self.negated else "")
+        if figure is None:
+            wanted = " or ".join(concept.figures)
+            self.reasons.append(f"{said} means {concept.name}, but no run of the root has a figure {wanted}")
+        elif self.negated:
+            bound = "at_most" if sense > 0 else "at_least"
+            self.limits[figure, sense] = Constraint.model_validate({"metric": figure, bound: "root"})
+            self.reasons.append(f"{said}: {figure} {bound.replace('_', ' ')} the root's")
+        else:
+            direction = "maximise" if sense > 0 else "minimise"
+            weight = 1.0 if figure == OVERALL else BESIDE
+            scale = _unit(self.figures[figure])
+            self.terms[figure] = Term.model_validate({"weight": weight, "direction": direction, "scale": scale})
+            self.reasons.append(f"{said}: {direction} {figure}")
+
+    def _figure(self, wanted: str) -> str | None:
+        """The figure of that name; of a family such as pass@ the one with most attempts."""
+        if wanted in self.figures:
+            return wanted
+        family = [name for name in self.figures if wanted.endswith("@") and name.startswith(wanted)]
+        return max(family, key=lambda name: (len(name), name), default=None)
+
+    def complete(self) -> None:
+        """Accuracy counts in any case."""
+        if OVERALL not in self.terms:
+            self.terms = {OVERALL: Term(), **self.terms}
+            self.reasons.append("accuracy counts in any case: maximise overall")
+        if len(self.terms) > 1 and (OVERALL, -1) not in self.limits:
+            self.limits[OVERALL, -1] = Constraint(metric=OVERALL, at_least="root")
+            self.reasons.append("no other goal is to cost accuracy: overall at least the root's")
+
+
+def interpret(directive: str, figures: Mapping[str, float]) -> Interpretation:
+    """What the directive asks for; `figures` are those of the root's runs, with the root's values."""
+    reading = _Reading(figures)
+    for word in _words(directive):
+        reading.take(word)
+    stated = None
+    if reading.terms or reading.limits:
+        reading.complete()
+        stated = ObjectiveSettings(metrics=reading.terms, constraints=tuple(reading.limits.values()))
+    return Interpretation(stated, tuple(reading.reasons), tuple(reading.strange), _vocabulary(figures))
+
+
+def _words(directive: str) -> list[str]:
+    """Lower-case words, and signs that end a clause; `pass@8`, `mean_length`, `well-formed` and `don't` are words."""
+    return re.findall(r"[a-z0-9]+(?:[@_'’-][a-z0-9]+)*|[,;.:&+]", directive.lower().replace("’", "'"))
+
+
+def _unit(value: float) -> float:
+    """What counts as one unit of a figure: 1 for a share, else the root's own value at two digits."""
+    return 1.0 if abs(value) <= 1.0 else float(f"{abs(value):.2g}")
+
+
+def _vocabulary(figures: Mapping[str, float]) -> tuple[str, ...]:
+    """What can be said: a word of each concept, and the names of figures."""
+    words = (concept.words.split()[0] for concept in CONCEPTS)
+    return (*(f"{word[:-1]}…" if word.endswith("-") else word for word in words), *figures)

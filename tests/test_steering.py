@@ -1,0 +1,109 @@
+"""A directive becomes an objective: shown, journalled, committed, edited; what is not understood changes nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from poise_git.archive import Archive
+from poise_git.cli.main import cli
+from poise_git.experiment import Experiment
+from poise_git.settings import PoiseSettings, load_settings, with_fields
+from tests.conftest import edit_settings, git
+
+pytestmark = pytest.mark.slow
+
+
+def run(*arguments: object, code: int = 0) -> Result:
+    done = CliRunner().invoke(cli, [str(argument) for argument in arguments])
+    assert done.exit_code == code, done.output
+    return done
+
+
+def objective_of(archive: Archive) -> dict[str, Any]:
+    return Experiment.load(archive).objective.to_data()
+
+
+def test_evolve_translates_a_directive_once_and_people_edit_it(tiny_archive: Archive) -> None:
+    root = tiny_archive.root
+    before = (root / "poise.yaml").read_text()
+    shown = run("evolve", root, "--directive", "accurate and concise", "--rounds", 1, "--proposals", 1).stdout
+    found = objective_of(tiny_archive)
+    assert list(found["metrics"]) == ["overall", "mean_length"]
+    assert found["metrics"]["mean_length"]["direction"] == "minimise"
+    assert found["constraints"] == [{"metric": "overall", "at_least": "root"}]
+    assert "objective: maximise overall, minimise mean_length" in shown
+    assert shown.index("objective:") < shown.index("round 1")
+
+    text = git(root, "show", "main:poise.yaml")
+    assert (root / "poise.yaml").read_text() == text, "the work tree follows"
+    assert git(root, "status", "--porcelain") == ""
+    assert [line for line in text.splitlines() if "#" in line] == [line for line in before.splitlines() if "#" in line]
+    assert load_settings(text, PoiseSettings, "poise.yaml").directive == "accurate and concise"
+    assert "directive(1): accurate and concise" in git(root, "log", "-1", "--format=%s", "main")
+    (journalled,) = tiny_archive.directives()
+    assert journalled["directive"] == "accurate and concise"
+    assert journalled["agent"] == "library"
+    assert journalled["objective"] == found
+    assert journalled["reasons"]
+    assert {metrics.objective for node in tiny_archive.genealogy() for metrics in node.metrics.values()} == {
+        Experiment.load(tiny_archive).objective.fingerprint
+    }, "the root is measured by it too"
+
+    edit_settings(root, "{overall: 1.0, mean_length: {weight: 0.3", "{overall: 1.0, mean_length: {weight: 0.1")
+    run("evolve", root, "--directive", "accurate and concise", "--rounds", 1, "--proposals", 1)
+    assert objective_of(tiny_archive)["metrics"]["mean_length"]["weight"] == 0.1
+    assert len(tiny_archive.directives()) == 1
+    other = run("evolve", root, "--directive", "explore", "--rounds", 1, "--proposals", 1)
+    assert "poise-git directive explore --commit" in other.stderr
+    assert objective_of(tiny_archive)["metrics"]["mean_length"]["weight"] == 0.1
+
+
+def test_what_is_not_understood_is_said_and_changes_nothing(tiny_archive: Archive) -> None:
+    root = tiny_archive.root
+    shown = run("evolve", root, "--directive", "witty", "--rounds", 1, "--proposals", 1).stdout
+    assert "not understood: witty; what is: accura…" in shown
+    assert "the objective stays as it is" in shown
+    assert objective_of(tiny_archive) == {"metrics": {"overall": 1.0}, "constraints": []}
+    assert tiny_archive.directives()[0]["not_understood"] == ["witty"]
+
+
+def test_the_verb_shows_and_commits_when_told_to(tiny_archive: Archive) -> None:
+    root = tiny_archive.root
+    refused = run("-C", root, "directive", "concise", code=1)
+    assert "poise-git evaluate grpo" in str(refused.exception)
+    run("-C", root, "evaluate", "grpo")
+    refs = git(root, "for-each-ref")
+    text = run("-C", root, "directive", "not longer").stdout
+    assert "mean_length at most the root's" in text
+    assert "objective:\n" in text
+    assert git(root, "for-each-ref") == refs
+    document = json.loads(run("-C", root, "directive", "not longer", "--json").stdout)
+    assert document["objective"]["constraints"] == [{"metric": "mean_length", "at_most": "root"}]
+    git(root, "switch", "-qc", "elsewhere")
+    run("-C", root, "directive", "not longer", "--commit")
+    assert objective_of(tiny_archive)["constraints"] == [{"metric": "mean_length", "at_most": "root"}]
+    assert git(root, "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: 1 # one\nb: {c: 2, d: 3} # two\n", "a: 7 # one\nb: {c: [x, y], d: 3} # two\n"),
+        ("b:\n  # about c\n  c:\n    - 1\n    - 2\n  # about d\n  d: 3\na: 1\n",
+         "b:\n  # about c\n  c:\n    [x, y]\n  # about d\n  d: 3\na: 7\n"),
+        ("d: 3\n", "d: 3\na: 7\nb: {c: [x, y]}\n"),
+    ],
+)  # fmt: skip
+def test_fields_change_and_all_else_stays(text: str, expected: str) -> None:
+    assert with_fields(text, {("a",): 7, ("b", "c"): ["x", "y"]}) == expected
+
+
+def test_settings_of_main_may_have_any_shape(tmp_path: Path) -> None:
+    text = "protocol: tiny\n"
+    changed = with_fields(text, {("directive",): 'say "short": # please', ("objective", "constraints"): []})
+    assert load_settings(changed, PoiseSettings, "poise.yaml").directive == 'say "short": # please'
