@@ -86,7 +86,7 @@ def report(results: Path) -> dict[str, Any]:
     """Of each policy the gain over the root of what its searches ended with, and how much more the default found."""
     gains: dict[str, dict[int, float]] = {}
     standing: dict[str, dict[int, float]] = {}
-    for place in sorted(results.iterdir()):
+    for place in sorted(each for each in results.iterdir() if each.is_dir()):
         name, _, repeat = place.name.rpartition("-")
         experiment = Experiment.load(Archive.open(place))
         found = experiment.evaluated()
@@ -94,18 +94,23 @@ def report(results: Path) -> dict[str, Any]:
         if gain := experiment.confirmation(best):
             gains.setdefault(name, {})[int(repeat)] = gain.value
             standing.setdefault(name, {})[int(repeat)] = float(len(found) - 1)
-    shared = sorted(set.intersection(*(set(found) for found in gains.values())))
     return {
         name: {
-            "searches": len(shared),
-            "candidates": float(np.mean([standing[name][repeat] for repeat in shared])),
-            "gain_on_fresh_seeds": _interval([found[repeat] for repeat in shared]),
+            "searches": len(found),
+            "candidates": float(np.mean(list(standing[name].values()))),
+            "gain_on_fresh_seeds": _interval(list(found.values())),
             "default_less_this": None
             if name == DEFAULT
-            else _interval([gains[DEFAULT][repeat] - found[repeat] for repeat in shared]),
+            else _interval(
+                [gains[DEFAULT][repeat] - gain for repeat, gain in found.items() if repeat in gains[DEFAULT]]
+            ),
         }
         for name, found in sorted(gains.items(), key=lambda entry: -np.mean(list(entry[1].values())))
     }
+
+
+def _differences(default: Mapping[int, float], other: Mapping[int, float]) -> list[float]:
+    return [default[repeat] - other[repeat] for repeat in sorted(default.keys() & other.keys())]
 
 
 def _interval(values: Sequence[float]) -> dict[str, float]:
