@@ -24,7 +24,7 @@ PROTOCOLS = Path(__file__).parent / "protocols"
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest begins first, so that nobody waits for it alone; what wants all memory comes last."""
-    order = {"test_end_to_end.py": -1, "test_ray.py": 1}
+    order = {"test_end_to_end.py": -1, "test_vllm.py": 1, "test_ray.py": 2}
     items.sort(key=lambda item: order.get(item.path.name, 0))
 
 

@@ -219,6 +219,7 @@ def test_a_reader_who_objects_sends_it_to_repair(archive: Archive, cache: Path) 
 
 def test_a_budget_ends_the_search_before_it_is_overspent(archive: Archive, cache: Path) -> None:
     edit_settings(archive.root, "  max_tokens: 16000", "  max_tokens: 4000")
+    edit_settings(archive.root, "  context_tokens: 24000", "  context_tokens: 8000")
     with serving(Useful()) as server:
         done = Searched(archive, server, "--candidates", "9", "--budget-usd", "0.2", replies=cache)
         calls = len(server.requests)

@@ -81,7 +81,7 @@ def _answers(url: str) -> bool:
         return False
 
 
-@pytest.mark.parametrize("tool_choice", ["tool", "auto"])
+@pytest.mark.parametrize("tool_choice", ["tool"])
 def test_a_search_by_a_model_without_ideas_loses_nothing(tiny_archive: Archive, address: str, tool_choice: str) -> None:
     folder = tiny_archive.root
     for old, new in (
