@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from poise_git.archive.entries import Candidate, Estimate, Metrics, Proposal, Status
 from poise_git.archive.genealogy import Genealogy
@@ -111,10 +111,15 @@ def own_words(of: Candidate | Proposal) -> frozenset[str]:
 
 def mechanism_words(genealogy: Genealogy) -> dict[str, frozenset[str]]:
     """Priors and families along the whole line of descent: a candidate has the mechanisms of its ancestors too."""
-    words: dict[str, frozenset[str]] = {}
+    return along_lines(genealogy, own_words)
+
+
+def along_lines(genealogy: Genealogy, own: Callable[[Candidate], frozenset[str]]) -> dict[str, frozenset[str]]:
+    """What each candidate and all its ancestors have, of what `own` says of a single one."""
+    found: dict[str, frozenset[str]] = {}
     for candidate in genealogy:
-        words[candidate.name] = own_words(candidate).union(*(words.get(parent, ()) for parent in candidate.parents))
-    return words
+        found[candidate.name] = own(candidate).union(*(found.get(parent, ()) for parent in candidate.parents))
+    return found
 
 
 def best(genealogy: Genealogy, protocol: str) -> tuple[Candidate, Metrics] | None:

@@ -39,7 +39,7 @@ class Ranking:
           contrast     the share of the card's stages that no mechanism of the parent's line touches; of its own cards 0
         """
         words = self.among.words(parent.candidate.name)
-        touched = self.among.stages_of(words)
+        touched = self.among.touched(parent.candidate.name)
         criteria = {
             name: _scaled(self.literature_corpus.similarities(query))
             for name, query in (("weak spots", weak_spots(parent)), ("directive", self.directive))
@@ -59,7 +59,8 @@ class Ranking:
     def reflections(self, parent: Known, shown: Collection[str]) -> tuple[Chosen, ...]:
         """The candidates, other than those `shown`, whose reflections bear most on the parent."""
         name = parent.candidate.name
-        near = sorted(self._reflecting, key=lambda candidate: self.among.distance(name, candidate.name))[:NEAREST]
+        distances = self.among.distances(name)
+        near = sorted(self._reflecting, key=lambda candidate: distances[candidate.name])[:NEAREST]
         query = f"{parent.candidate.mechanism} {weak_spots(parent)} {self.directive}"
         found = self._corpus_of(frozenset(each.name for each in near)).similarities(query)
         others = [each for each in near if each.name not in (name, *shown) and found.get(each.name)]

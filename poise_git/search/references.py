@@ -13,8 +13,8 @@ from poise_git.archive.entries import Candidate, Proposal, Status
 from poise_git.archive.genealogy import Genealogy
 from poise_git.search.context import Kind
 from poise_git.search.literature import Card
-from poise_git.search.nodes import mechanism_words, own_words
-from poise_git.search.pareto import pareto_term
+from poise_git.search.nodes import along_lines, mechanism_words, own_words
+from poise_git.search.pareto import Vector, pareto_term
 from poise_git.search.policies.interface import Survey
 
 # How many of each tier are shown.
@@ -55,20 +55,22 @@ class Field:
 
     def words(self, name: str) -> frozenset[str]:
         """Mechanisms of a candidate and all its ancestors: the cards they cite and their families."""
-        return self._words[name]
+        return self._mechanisms.of[name]
 
-    def stages_of(self, words: Iterable[str]) -> frozenset[str]:
-        """The stages that mechanisms touch, as far as they are cards'."""
-        return frozenset().union(*(self.stages.get(word, frozenset()) for word in words))
+    def touched(self, name: str) -> frozenset[str]:
+        """The stages that a candidate and its ancestors have touched, as far as their mechanisms are cards'."""
+        return self._stages.of[name]
 
-    def distance(self, left: str, right: str) -> float:
-        """Jaccard's, of the mechanisms of two candidates."""
-        return _distance(self.words(left), self.words(right))
+    def distances(self, name: str) -> Mapping[str, float]:
+        """Jaccard's, of the mechanisms of a candidate and of every one."""
+        return self._by_name(self._mechanisms.distances(name))
 
-    def contrast(self, parent: str, other: str) -> float:
-        """How unlike two candidates are in structure, in [0, 1]: Jaccard distance of mechanisms and of stages, mean."""
-        stages = _distance(self.stages_of(self.words(parent)), self.stages_of(self.words(other)))
-        return 0.5 * (self.distance(parent, other) + stages)
+    def contrasts(self, name: str) -> Mapping[str, float]:
+        """How unlike a candidate each one is in structure, in [0, 1]: the mean distance of mechanisms and of stages."""
+        return self._by_name(0.5 * (self._mechanisms.distances(name) + self._stages.distances(name)))
+
+    def _by_name(self, values: Vector) -> dict[str, float]:
+        return dict(zip(self._mechanisms.of, values.tolist(), strict=True))
 
     def tiers(self, parent: str, seed: int) -> dict[Kind, tuple[Chosen, ...]]:
         """References of each tier; none of them twice, and neither the parent's ancestors nor its children."""
@@ -108,7 +110,7 @@ class Field:
         if isinstance(entry, Candidate):
             return (*entry.parents, "")[0], self.words(entry.name)
         proposal = entry.proposal
-        return proposal.parent, own_words(proposal) | self._words.get(proposal.parent, frozenset())
+        return proposal.parent, own_words(proposal) | self._mechanisms.of.get(proposal.parent, frozenset())
 
     def _leading(self, parent: str, taken: Collection[str], seed: int) -> tuple[Chosen, ...]:
         """The best by utility of the first front that is not taken whole, then the least crowded, front by front."""
@@ -131,15 +133,15 @@ class Field:
         """Among the upper half by utility, those least like the parent in mechanisms and stages."""
         order = sorted(range(len(self.survey.nodes)), key=self._standing, reverse=True)
         half = [place for place in order[: (len(order) + 1) // 2] if self._name(place) not in taken]
-        contrasts = {place: self.contrast(parent, self._name(place)) for place in half}
-        unlike = sorted(half, key=lambda place: -contrasts[place])[: TIERS[Kind.COMPLEMENTARY]]
+        contrasts = self.contrasts(parent)
+        unlike = sorted(map(self._name, half), key=lambda name: -contrasts[name])[: TIERS[Kind.COMPLEMENTARY]]
         return tuple(
             Chosen(
-                self._name(place),
-                f"of the better half by utility, unlike the parent in mechanisms and stages ({contrasts[place]:.2f})",
+                name,
+                f"of the better half by utility, unlike the parent in structure ({contrasts[name]:.2f})",
             )
-            for place in unlike
-            if contrasts[place] > 0
+            for name in unlike
+            if contrasts[name] > 0
         )
 
     def _exploratory(self, parent: str, taken: Collection[str], seed: int) -> tuple[Chosen, ...]:
@@ -171,8 +173,34 @@ class Field:
         return value.tolist(), ranks.tolist()
 
     @cached_property
-    def _words(self) -> dict[str, frozenset[str]]:
-        return mechanism_words(self.genealogy)
+    def _mechanisms(self) -> _Sets:
+        return _Sets(mechanism_words(self.genealogy))
+
+    @cached_property
+    def _stages(self) -> _Sets:
+        def own(candidate: Candidate) -> frozenset[str]:
+            return frozenset().union(*(self.stages.get(prior, ()) for prior in candidate.priors))
+
+        return _Sets(along_lines(self.genealogy, own))
+
+
+class _Sets:
+    """A set of words for each candidate, and how far they are from each other."""
+
+    def __init__(self, of: Mapping[str, frozenset[str]]) -> None:
+        self.of = of
+        columns = {word: place for place, word in enumerate(sorted(frozenset().union(*of.values())))}
+        self._has = np.zeros((len(of), max(len(columns), 1)), dtype=np.float32)
+        for row, words in enumerate(of.values()):
+            self._has[row, [columns[word] for word in words]] = 1.0
+        self._row = {name: row for row, name in enumerate(of)}
+
+    def distances(self, name: str) -> Vector:
+        """Jaccard's, from one candidate to each (n,); 0 between two empty sets."""
+        own = self._has[self._row[name]]
+        shared = self._has @ own
+        union = self._has.sum(1) + own.sum() - shared
+        return np.asarray(np.where(union > 0, 1.0 - shared / np.maximum(union, 1.0), 0.0), dtype=np.float64)
 
 
 def _front(rank: float) -> str:
