@@ -73,5 +73,7 @@ def test_the_installed_package_makes_an_archive(wheel: Path, tmp_path: Path) -> 
 
 def test_resources_are_found_in_the_source_tree() -> None:
     assert "recipe/algorithm.py" in template_files()
-    assert all(script.startswith("#!/bin/sh") for script in hook_files().values())
+    hooks = hook_files()
+    assert all(script.startswith("#!/bin/sh") for name, script in hooks.items() if "." not in name)
+    assert "poise-hook.sh" in hooks
     assert "evidence" in read_prompt("reflection.md.j2")

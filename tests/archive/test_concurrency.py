@@ -35,7 +35,7 @@ for number in range(count):
     if not archive.genealogy()[name].metrics:
         metrics = Metrics(Status.EVALUATED, "PROTOCOL", Estimate(0.5, 0.1, 4), None)
         archive.add_evidence(name, metrics, Reflection({"of": name}, name))
-    if not any(round["number"] == number for round in archive.rounds()):
+    if not any(round["number"] == number + 1 for round in archive.rounds()):
         archive.write_round(number + 1, {"number": number + 1})
 """.replace("PROTOCOL", PROTOCOL)
 
