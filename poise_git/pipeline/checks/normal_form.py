@@ -24,6 +24,7 @@ from poise_git.pipeline.checks.symbols import (
     SYMMETRIC,
     Frame,
     Function,
+    Items,
     NotUnderstood,
     Scope,
     Value,
@@ -37,7 +38,7 @@ from poise_git.pipeline.checks.symbols import (
 )
 
 # Changes whenever a text may get another form than before.
-VERSION = 1
+VERSION = 2
 ENTRY_POINTS = ("compute_advantages", "policy_loss")
 # A text made to be long is not followed without end.
 DEPTH_LIMIT, STEP_LIMIT = 40, 100_000
@@ -65,6 +66,10 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             del node.body[0]
     return tree
+
+
+def _fits(targets: Sequence[ast.expr], items: Items) -> bool:
+    return len(targets) == len(items.parts) and not any(isinstance(target, ast.Starred) for target in targets)
 
 
 class _Evaluation:
@@ -101,12 +106,6 @@ class _Evaluation:
                     frame.scope[alias.asname or alias.name] = self.dotted(f"{'.' * level}{module or ''}.{alias.name}")
             case ast.FunctionDef(name=name):
                 frame.scope[name] = Function(node, frame.scope)
-            case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Tuple(elts=parts)) if len(targets) == len(
-                parts
-            ):
-                values = [self.value(part, frame) for part in parts]
-                for target, value in zip(targets, values, strict=True):
-                    self.bind(target, value, frame)
             case ast.Assign(targets=targets, value=expression):
                 value = self.value(expression, frame)
                 for target in targets:
@@ -124,7 +123,7 @@ class _Evaluation:
                 if len(frame.effects) == effects:
                     frame.act(done, names_in(expression))
             case ast.Return(value=expression):
-                frame.effects.append(digest("return", self.result(expression, frame)))
+                frame.effects.append(digest("return", self.closed(self.result(expression, frame))))
             case ast.If() | ast.For() | ast.While() | ast.With():
                 self.compound(node, frame)
             case ast.Raise() | ast.Assert() | ast.Break() | ast.Continue() | ast.Delete():
@@ -136,6 +135,9 @@ class _Evaluation:
         match target:
             case ast.Name(id=name):
                 frame.scope[name] = value
+            case ast.Tuple(elts=parts) | ast.List(elts=parts) if isinstance(value, Items) and _fits(parts, value):
+                for part, found in zip(parts, value.parts, strict=True):
+                    self.bind(part, found, frame)
             case ast.Tuple(elts=parts) | ast.List(elts=parts):
                 for place, part in enumerate(parts):
                     self.bind(part, digest("item", str(place), str(len(parts)), self.closed(value)), frame)
@@ -192,12 +194,16 @@ class _Evaluation:
     # Expressions.
 
     def value(self, node: ast.expr, frame: Frame) -> Value:
-        """Like `expression`, but a function stays one, so that a call of it is followed."""
+        """Like `expression`, but a function stays one, so that a call of it is followed, and so does a tuple."""
         match node:
-            case ast.Name(id=name) if isinstance(found := frame.scope.get(name), Function):
-                return found
+            case ast.Name(id=name) if name in frame.scope:
+                return frame.scope[name]
             case ast.Lambda():
                 return Function(node, frame.scope)
+            case ast.Tuple(elts=parts) if not any(isinstance(part, ast.Starred) for part in parts):
+                return Items(tuple(self.expression(part, frame) for part in parts))
+            case ast.Call():
+                return self.call(node, frame)
             case _:
                 return self.expression(node, frame)
 
@@ -231,7 +237,7 @@ class _Evaluation:
                 mirrored = MIRRORED.get(type(comparison))
                 return digest(mirrored, *reversed(pair)) if mirrored else digest(type(comparison).__name__, *pair)
             case ast.Call():
-                return self.call(node, frame)
+                return self.closed(self.call(node, frame))
             case ast.ListComp() | ast.SetComp() | ast.GeneratorExp() | ast.DictComp():
                 return self.comprehension(node, frame)
             case ast.Await() | ast.Yield() | ast.YieldFrom():
@@ -239,8 +245,8 @@ class _Evaluation:
             case _:
                 return self.generic(node, frame)
 
-    def result(self, node: ast.expr | None, frame: Frame) -> str:
-        return digest("constant", "NoneType", "None") if node is None else self.expression(node, frame)
+    def result(self, node: ast.expr | None, frame: Frame) -> Value:
+        return digest("constant", "NoneType", "None") if node is None else self.value(node, frame)
 
     def generic(self, node: ast.AST, frame: Frame) -> str:
         """Any node: its kind and its parts."""
@@ -279,17 +285,17 @@ class _Evaluation:
 
     # Calls.
 
-    def call(self, node: ast.Call, frame: Frame) -> str:
+    def call(self, node: ast.Call, frame: Frame) -> Value:
         function = self.value(node.func, frame)
         arguments = [self.value(argument, frame) for argument in node.args]
         named = {keyword.arg: self.value(keyword.value, frame) for keyword in node.keywords if keyword.arg}
         spread = [self.expression(keyword.value, frame) for keyword in node.keywords if keyword.arg is None]
         is_plain = not spread and not any(isinstance(argument, ast.Starred) for argument in node.args)
         if isinstance(function, Function) and is_plain:
-            found, acted = self.apply(function, arguments, named)
+            value, acted = self.apply(function, arguments, named)
             if acted:
-                frame.act(found, names_in(node))
-            return found
+                frame.act(self.closed(value), names_in(node))
+            return value
         closed = [self.closed(argument) for argument in arguments]
         found = digest("Call", self.closed(function), *closed, "keywords", *self.pairs(named), "spread", *spread)
         if "out" in named:
@@ -298,7 +304,7 @@ class _Evaluation:
             frame.act(found, base_of(node.func))
         return found
 
-    def apply(self, function: Function, arguments: Sequence[Value], named: Mapping[str, Value]) -> tuple[str, bool]:
+    def apply(self, function: Function, arguments: Sequence[Value], named: Mapping[str, Value]) -> tuple[Value, bool]:
         """What a call returns, and whether it changes anything."""
         parameters, outer = function.node.args, Frame(function.scope)
         scope: Scope = dict(function.scope)
@@ -323,14 +329,14 @@ class _Evaluation:
             scope[parameters.kwarg.arg] = digest("others", *others)
         return self.run(function.node, scope)
 
-    def run(self, node: ast.FunctionDef | ast.Lambda, scope: Scope) -> tuple[str, bool]:
+    def run(self, node: ast.FunctionDef | ast.Lambda, scope: Scope) -> tuple[Value, bool]:
         """What a function returns, and whether it changes anything, in a scope that holds its arguments."""
         if self.depth >= DEPTH_LIMIT:
             raise NotUnderstood
         self.depth += 1
         frame = Frame(scope)
         if isinstance(node, ast.Lambda):
-            result, decorators = self.expression(node.body, frame), list[str]()
+            result, decorators = self.value(node.body, frame), list[str]()
         else:
             decorators = [self.expression(decorator, frame) for decorator in node.decorator_list]
             last = node.body[-1]
@@ -340,7 +346,7 @@ class _Evaluation:
         if not decorators and not frame.effects:
             # A call of it is the expression itself.
             return result, False
-        return digest("run", *decorators, "effects", *frame.effects, "result", result), frame.acted
+        return digest("run", *decorators, "effects", *frame.effects, "result", self.closed(result)), frame.acted
 
     def abstract(self, function: Function) -> str:
         """A function as a value: what it returns for arguments that are known only by their places."""
@@ -353,13 +359,21 @@ class _Evaluation:
                 if argument is not None:
                     scope[argument.arg] = digest("bound", level, str(place))
             body, _ = self.run(function.node, scope)
-        return digest("function", str(len(places)), *(self.expression(value, outer) for value in defaults), body)
+        return digest(
+            "function", str(len(places)), *(self.expression(value, outer) for value in defaults), self.closed(body)
+        )
 
     def pairs(self, named: Mapping[str, Value]) -> list[str]:
         return [part for name in sorted(named) for part in (name, self.closed(named[name]))]
 
     def closed(self, value: Value) -> str:
-        return value if isinstance(value, str) else self.abstract(value)
+        match value:
+            case Items():
+                return value.whole
+            case Function():
+                return self.abstract(value)
+            case _:
+                return value
 
     @contextmanager
     def binding(self) -> Iterator[str]:

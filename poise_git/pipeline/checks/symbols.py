@@ -35,8 +35,19 @@ class Function:
     scope: Scope
 
 
-# A digest, or a function that can be followed.
-Value = str | Function
+@dataclass(frozen=True)
+class Items:
+    """A tuple that is known part by part."""
+
+    parts: tuple[str, ...]
+
+    @property
+    def whole(self) -> str:
+        return digest("Tuple", *(each for part in self.parts for each in ("elts", part)))
+
+
+# A digest, a tuple of digests, or a function that can be followed.
+Value = str | Items | Function
 Scope = dict[str, Value]
 
 
@@ -57,8 +68,8 @@ class Frame:
     def change(self, names: Iterable[str], effect: str) -> None:
         """Names that an effect may have changed are worth something else from here on."""
         for name in names:
-            if isinstance(value := self.scope.get(name), str):
-                self.scope[name] = digest("after", effect, value)
+            if isinstance(value := self.scope.get(name), str | Items):
+                self.scope[name] = digest("after", effect, value.whole if isinstance(value, Items) else value)
 
 
 def digest(*parts: str) -> str:

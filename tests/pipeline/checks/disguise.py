@@ -120,7 +120,7 @@ def dressed_up(text: str, rng: random.Random) -> str:
         if ast.get_docstring(function) is not None and len(function.body) > 1:
             del function.body[0]
         function.returns = None
-        dead = ast.Assign([ast.Name("unused", ast.Store())], ast.Constant(rng.randrange(100)))
+        dead = ast.Assign([ast.Name("nobody_reads_this", ast.Store())], ast.Constant(rng.randrange(100)))
         function.body.insert(rng.randrange(len(function.body)), dead)
     return "# another file altogether\n" + render(tree)
 

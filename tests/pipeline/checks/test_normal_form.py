@@ -8,6 +8,7 @@ N3  It is a pure function of the text and never raises.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from functools import cache
 
 import pytest
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from poise_git.agents.library.mechanisms import install
 from poise_git.pipeline.checks.normal_form import normal_form, same_algorithm
 from tests.agents.library.support import coded_cards, root_text
-from tests.pipeline.checks.disguise import DISGUISES, changes, extracted, renamed
+from tests.pipeline.checks.disguise import DISGUISES, changes
 
 POINTS = """
 def policy_loss(a, b, c=2.0):
@@ -62,10 +63,12 @@ def test_every_change_makes_another(name: str) -> None:
     assert same == []
 
 
-def test_texts_of_ours_are_followed_and_not_only_compared_by_their_trees() -> None:
-    for text in algorithms().values():
-        assert normal_form(renamed(text, random.Random(0))) == normal_form(text)
-        assert normal_form(extracted(text, random.Random(0))) == normal_form(text)
+@pytest.mark.parametrize("disguise", DISGUISES)
+def test_every_algorithm_of_ours_is_known_in_every_disguise(disguise: Callable[[str, random.Random], str]) -> None:
+    """So they are followed, and not only compared by their trees."""
+    for name, text in algorithms().items():
+        for seed in range(3):
+            assert normal_form(disguise(text, random.Random(seed))) == normal_form(text), (name, seed)
 
 
 POWER = "def f(x, k={}):\n    return x ** k\n"
@@ -95,6 +98,10 @@ TORCH, FUNCTIONAL = "import torch\n", "import torch.nn.functional as F\n"
         ),
         (entry("a, b", "a, b = b, a", "return a - b"), entry("a, b", "return b - a")),
         (POWER.format(2) + entry("a", "return f(a)"), entry("a", "return a ** 2")),
+        (
+            "def f(x):\n    return x + 1, x - 1\n" + entry("a", "b, c = f(a)", "return b * c"),
+            entry("a", "pair = a + 1, a - 1", "up, down = pair", "return down * up"),
+        ),
         (POWER.format(3) + entry("a", "return f(k=2, x=a)"), entry("a", "return a ** 2")),
     ],
 )
