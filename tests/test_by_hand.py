@@ -69,22 +69,25 @@ def status_of(archive: Archive, name: str) -> Status:
 def test_what_people_committed_is_taken_in_before_the_next_round(tiny_archive: Archive) -> None:
     root = tiny_archive.root
     commit_candidate(root, "halved")
-    commit_candidate(root, "broken", change=(("return rollouts.score", "return rollouts.score * float('nan')"),))
+    not_finite = (("return rollouts.score", "return rollouts.score * float('nan')"),)
+    commit_candidate(root, "broken", change=not_finite, message="answer with no number\n")
     commit_candidate(root, "false", change=(*HALVED, ("return rollouts.score", "return 2.0 * rollouts.score")))
     renamed = ("spread", "deviation")
-    commit_candidate(root, "copy", change=(*HALVED, renamed))
+    commit_candidate(root, "renamed", change=(*HALVED, renamed))
     evolve(tiny_archive, Goal(candidates=2))
     assert tiny_archive.count_rounds() == 1, "what was taken in counts towards the goal"
-    assert status_of(tiny_archive, "halved") is Status.EVALUATED
+    halved = tiny_archive.metrics_file("halved")
+    assert halved is not None
+    assert (halved.status, halved.stage, halved.reason) == (Status.EVALUATED, "", "")
     reasons = {}
-    for name in ("broken", "false", "copy"):
+    for name in ("broken", "false", "renamed"):
         metrics = tiny_archive.metrics_file(name)
         assert metrics is not None
         assert metrics.status is Status.FAILED
         reasons[name] = (metrics.stage, metrics.reason)
     assert "finite" in reasons["broken"][0]
     assert reasons["false"][0] == "claim"
-    assert reasons["copy"] == ("twin", "the same algorithm as halved")
+    assert reasons["renamed"] == ("twin", "the same algorithm as halved")
     assert git(root, "ls-tree", "--name-only", "evidence/halved", "evidence/halved/").split() == [
         f"evidence/halved/{file}" for file in ("metrics.yaml", "proposal.yaml", "reflection.md")
     ]

@@ -97,7 +97,8 @@ def test_diff_is_gits_own(archive: Path) -> None:
 def test_select_shows_terms_and_parents(archive: Path) -> None:
     document = json_of("-C", archive, "select")
     assert set(document["candidates"][0]["terms"]) == {"pareto", "perf", "div", "bayes"}
-    assert len(document["parents"]) == 3
+    assert len(document["choices"]) == 3
+    assert document["knowledge"]["statement"]
     assert "round" in run("-C", archive, "select").stdout
 
 
