@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from poise_git.archive.entries import Estimate, Metrics, Run, Status
 from poise_git.errors import RunFailed
 from poise_git.search.estimate import Noise, estimate, paired_difference
-from poise_git.search.figures import UTILITY, late_dynamics
+from poise_git.search.figures import UTILITY, Figures, late_dynamics
 from poise_git.search.objective import Objective
 
 # The stage at which a candidate fails whose runs lack a figure that the objective looks at.
@@ -25,8 +25,8 @@ def summarise(
     """y with uncertainty from a candidate's runs; `root_runs` is None for the root itself.
 
     `noise` is what is known beforehand of differences in U. `again` are the runs of candidate and root on further
-    seeds, where it was measured again: they make its gain, and with it its utility, more certain. Other seeds are
-    other worlds, so that its utility then is the root's plus the gain.
+    seeds, where it was measured again: they make its gain more certain. Other seeds are other worlds, so that its
+    utility, and every other value, then is the root's plus the difference of all seeds.
 
     Raises:
         RunFailed: a run has no finite figure of a metric that the objective looks at.
@@ -39,20 +39,28 @@ def summarise(
             raise RunFailed(
                 MEASURING, f"the run of seed {lacking[0]} has no finite {metric}, which the objective needs"
             )
-    utility, gain = estimate(list(own[UTILITY].values())), None
-    if root is not None:
-        of, against = (objective.figures(more)[UTILITY] for more in again)
-        gain = paired_difference(own[UTILITY] | of, root[UTILITY] | against, noise)
-        if gain is not None and of.keys() & against.keys():
-            base = estimate(list(root[UTILITY].values())).value
-            utility = Estimate(base + gain.value, gain.se, gain.n)
+    of, against = (objective.figures(more) for more in again)
+    every_own, every_root = _joined(own, of), None if root is None else _joined(root, against)
+
+    def measured(metric: str, known: Noise | None = None) -> tuple[Estimate, Estimate | None]:
+        """The figure and its difference from the root's."""
+        alone = estimate(list(own[metric].values()))
+        if root is None or every_root is None:
+            return alone, None
+        difference = paired_difference(every_own[metric], every_root[metric], known)
+        if difference is None or not of.get(metric, {}).keys() & against.get(metric, {}).keys():
+            return alone, difference
+        base = estimate(list(root[metric].values())).value
+        return Estimate(base + difference.value, difference.se, difference.n), difference
+
+    utility, gain = measured(UTILITY, noise)
     return Metrics(
         status=Status.EVALUATED,
         protocol=protocol,
         utility=utility,
         gain=gain,
-        values={metric: estimate([run.values[metric] for run in runs]) for metric in runs[0].values},
-        further={metric: estimate(list(own[metric].values())) for metric in objective.further},
+        values={metric: measured(metric)[0] for metric in runs[0].values},
+        further={metric: measured(metric)[0] for metric in objective.further},
         details={
             suite: {figure: estimate([run.details[suite][figure] for run in runs]) for figure in figures}
             for suite, figures in runs[0].details.items()
@@ -61,5 +69,10 @@ def summarise(
         seeds=tuple(run.seed for run in (*runs, *again[0])),
         cpu_seconds=sum(run.cpu_seconds for run in (*runs, *again[0])),
         objective=objective.fingerprint,
-        violations=objective.violations(own, root),
+        violations=objective.violations(every_own, every_root),
     )
+
+
+def _joined(figures: Figures, more: Figures) -> dict[str, dict[int, float]]:
+    """The figures of both sets of runs."""
+    return {metric: {**by_seed, **more.get(metric, {})} for metric, by_seed in figures.items()}

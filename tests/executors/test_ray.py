@@ -242,11 +242,12 @@ def test_a_machine_out_of_memory_fails_the_run_and_leaves_no_process(
 ) -> None:
     memory = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     total, available = (int(memory[name].split()[0]) / 2**20 for name in ("MemTotal", "MemAvailable"))
-    if available < 6:
-        pytest.skip(f"needs 6 GiB of free memory to be safe, has {available:.1f}")
-    monkeypatch.setenv("RAY_memory_usage_threshold", f"{(total - available + 2.5) / total:.3f}")
+    if available < 10:
+        pytest.skip(f"needs 10 GiB of free memory to be safe, has {available:.1f}")
+    # Ray itself takes one, and tests beside this one come and go with as much: neither shall be what reaches it.
+    monkeypatch.setenv("RAY_memory_usage_threshold", f"{(total - available + 4.5) / total:.3f}")
     settings = PoiseSettings(executor=ExecutorSettings(kind="ray"), sandbox=SandboxSettings(memory_mb=16384))
-    job = make_job(0, "greedy", GREEDILY.format(n=40))
+    job = make_job(0, "greedy", GREEDILY.format(n=80))
     with (
         Sandbox(settings.sandbox) as sandbox,
         open_executor(settings, TestbedBackend(), job.protocol, sandbox, tmp_path) as executor,

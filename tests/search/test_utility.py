@@ -88,10 +88,28 @@ def test_measured_again_a_candidate_has_a_more_certain_gain_and_the_utility_that
     assert metrics.gain.value == pytest.approx((0.1 + 0.2 + 0.0 + 0.0) / 4)
     assert metrics.utility is not None
     assert metrics.utility.value == pytest.approx(0.3 + metrics.gain.value)
-    assert metrics.values["a"].value == pytest.approx(0.45)
+    assert metrics.values["a"].value == pytest.approx(0.3 + metrics.gain.value)
+    assert metrics.values["a"].n == 4
     assert metrics.seeds == (0, 1, 10, 11)
     # Without the root's runs there nothing can be compared.
     assert (
         summarise("h", runs, root, objective(), again=(again[0], [])).utility
         == summarise("h", runs, root, objective()).utility
     )
+
+
+def test_measured_again_u_is_the_sum_of_the_values_that_are_shown_and_constraints_see_every_seed() -> None:
+    by_length = objective(
+        metrics={"a": {"weight": 3}, "mean_length": {"direction": "minimise", "scale": 20}},
+        constraints=[{"metric": "mean_length", "at_most": "root", "slack": 0}],
+    )
+    runs, root = [run(0, 0.3, 0.3, 9.0), run(1, 0.6, 0.6, 7.0)], [run(0, 0.2, 0.2, 8.0), run(1, 0.4, 0.4, 9.0)]
+    again = [run(10, 0.9, 0.1, 12.0), run(11, 0.7, 0.2, 13.0)], [run(10, 0.9, 0.2, 10.0), run(11, 0.4, 0.1, 11.0)]
+    once, metrics = (summarise("h", runs, root, by_length, again=more) for more in (((), ()), again))
+    assert not once.violations
+    assert [violation.excess.value for violation in metrics.violations] == [pytest.approx((1 - 2 + 2 + 2) / 4)]
+    assert metrics.utility is not None
+    assert metrics.utility.value == pytest.approx(
+        0.75 * metrics.values["a"].value - 0.25 * metrics.further["mean_length"].value / 20
+    )
+    assert metrics.further["mean_length"].value == pytest.approx(9.5 + 0.75)
