@@ -21,7 +21,7 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """A mean over `n` independent runs with its standard error (None where n < 2).
 
@@ -43,7 +43,7 @@ class Estimate:
         return cls(float(data["value"]), se, int(data["n"]), interval)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Claim:
     """One falsifiable statement of a proposal and the check that decides it.
 
@@ -62,7 +62,7 @@ class Claim:
         return cls(str(data["statement"]), str(data["check"]), dict(data.get("arguments") or {}))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Direction:
     """Where one of a parent's N proposals is sent, so that the N differ by construction.
 
@@ -86,7 +86,7 @@ class Direction:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Proposal:
     """z: a change of mechanism, before anybody has written it.
 
@@ -145,7 +145,7 @@ class Proposal:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Run:
     """One training run of a candidate: one seed under one protocol.
 
@@ -186,7 +186,7 @@ class Run:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Call:
     """One paid call that an agent made for a candidate: an entry of its ledger.
 
@@ -233,7 +233,7 @@ class Call:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Violation:
     """A constraint of the objective that a candidate breaks: what is bounded, how, and how far beyond that it is."""
 
@@ -253,7 +253,7 @@ class Violation:
         return cls(str(data["metric"]), str(data["bound"]), Estimate.from_data(data["excess"]))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Metrics:
     """y: what is known of a candidate's quality under one protocol, or why nothing is.
 
@@ -343,7 +343,7 @@ class Metrics:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Reflection:
     """r: the diagnosis. `facts` is the front matter (plain data: verdicts, evidence, next step), `prose` the text."""
 
@@ -351,7 +351,7 @@ class Reflection:
     prose: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """One algorithm as the archive's refs, commits and metric notes tell it; nothing here is read from YAML.
 

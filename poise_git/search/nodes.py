@@ -37,25 +37,26 @@ def survey(genealogy: Genealogy, protocol: str, objective: Objective, remaining:
     genealogy.refuse_false_claims()
     found = evaluated(genealogy, protocol)
     names = sorted(_vector(next(iter(found.values()))[1])) if found else []
+    signs = [objective.orientation(metric) for metric in names]
     words = mechanism_words(genealogy)
     depths: dict[str, int] = {}
     for candidate in genealogy:
-        depths[candidate.name] = 1 + max((depths.get(parent, -1) for parent in candidate.parents[:1]), default=-1)
+        depths[candidate.name] = 1 + depths.get(candidate.parents[0], -1) if candidate.parents else 0
     errors = _errors(found)
     nodes = []
     for name, (candidate, metrics) in found.items():
         utility = metrics.utility
         assert utility is not None
-        _refuse_unusable(candidate, metrics, names)
         vector = _vector(metrics)
+        _refuse_unusable(candidate, {**vector, "U": utility}, names)
         nodes.append(
             Node(
                 name=name,
                 parents=candidate.parents,
                 utility=utility.value,
                 error=errors[name],
-                metrics=tuple(objective.orientation(metric) * vector[metric].value for metric in names),
-                metric_errors=tuple(vector[metric].se or 0.0 for metric in names),
+                metrics=tuple([sign * vector[metric].value for sign, metric in zip(signs, names, strict=True)]),
+                metric_errors=tuple([vector[metric].se or 0.0 for metric in names]),
                 dynamics=tuple(metrics.dynamics.values()),
                 mechanisms=words[name],
                 text=f"{candidate.mechanism} {candidate.hypothesis}",
@@ -90,18 +91,15 @@ def _errors(found: Mapping[str, tuple[Candidate, Metrics]]) -> dict[str, float]:
     return {name: known.get(name, typical) for name in found}
 
 
-def _refuse_unusable(candidate: Candidate, metrics: Metrics, names: Sequence[str]) -> None:
-    place = f"candidate {candidate.name} (commit {candidate.commit[:10]})"
-    vector = _vector(metrics)
-    figures = {"U": metrics.utility, **vector}
-    broken = next((name for name, figure in figures.items() if figure and not math.isfinite(figure.value)), None)
-    if broken:
+def _refuse_unusable(candidate: Candidate, figures: Mapping[str, Estimate], names: Sequence[str]) -> None:
+    broken = [name for name, figure in figures.items() if not math.isfinite(figure.value)]
+    lacking = [name for name in names if name not in figures]
+    if broken or lacking:
+        what = f"its {broken[0]} is not a finite number" if broken else f"its metrics lack {lacking[0]}"
         raise ArchiveError(
-            f"{place}: its {broken} is not a finite number; measure it anew: poise-git reflect {candidate.name}"
+            f"candidate {candidate.name} (commit {candidate.commit[:10]}): {what}; "
+            f"measure it anew: poise-git reflect {candidate.name}"
         )
-    lacking = next((name for name in names if name not in vector), None)
-    if lacking:
-        raise ArchiveError(f"{place}: its metrics lack {lacking}; measure it anew: poise-git reflect {candidate.name}")
 
 
 def own_words(of: Candidate | Proposal) -> frozenset[str]:
@@ -118,7 +116,10 @@ def along_lines(genealogy: Genealogy, own: Callable[[Candidate], frozenset[str]]
     """What each candidate and all its ancestors have, of what `own` says of a single one."""
     found: dict[str, frozenset[str]] = {}
     for candidate in genealogy:
-        found[candidate.name] = own(candidate).union(*(found.get(parent, ()) for parent in candidate.parents))
+        words = own(candidate)
+        for parent in candidate.parents:
+            words |= found.get(parent, frozenset())
+        found[candidate.name] = words
     return found
 
 

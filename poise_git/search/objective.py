@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from poise_git.archive.documents import dump_yaml
@@ -53,7 +54,7 @@ class Objective:
         """The `objective` block of poise.yaml, for a person to edit."""
         return dump_yaml({"objective": self.to_data()})
 
-    @property
+    @cached_property
     def terms(self) -> Mapping[str, Term]:
         return self.stated.metrics or {OVERALL: Term()}
 
@@ -74,7 +75,7 @@ class Objective:
         """The metrics of U that the protocol's suites do not tell."""
         return tuple(metric for metric in self.terms if metric not in self.suites and metric != OVERALL)
 
-    @property
+    @cached_property
     def coefficients(self) -> dict[str, float]:
         """c_m of every metric of U."""
         total = sum(term.weight for term in self.terms.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from heapq import nsmallest
 
 from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Candidate
@@ -60,7 +61,7 @@ class Ranking:
         """The candidates, other than those `shown`, whose reflections bear most on the parent."""
         name = parent.candidate.name
         distances = self.among.distances(name)
-        near = sorted(self._reflecting, key=lambda candidate: distances[candidate.name])[:NEAREST]
+        near = nsmallest(NEAREST, self._reflecting, key=lambda candidate: distances[candidate.name])
         query = f"{parent.candidate.mechanism} {weak_spots(parent)} {self.directive}"
         found = self._corpus_of(frozenset(each.name for each in near)).similarities(query)
         others = [each for each in near if each.name not in (name, *shown) and found.get(each.name)]

@@ -6,6 +6,7 @@ import random
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from heapq import nlargest
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from poise_git.search.literature import Card
 from poise_git.search.nodes import along_lines, mechanism_words, own_words
 from poise_git.search.pareto import Vector, pareto_term
 from poise_git.search.policies.interface import Survey
+from poise_git.search.terms import incidence
 
 # How many of each tier are shown.
 TIERS: Mapping[Kind, int] = {Kind.PARETO: 2, Kind.COMPLEMENTARY: 2, Kind.EXPLORATORY: 2}
@@ -98,7 +100,7 @@ class Field:
             kinship = 2 if of == parent else 1 if of in line else 0
             found.append((kinship, 1.0 - _distance(words, own), entry))
         found.reverse()
-        nearest = sorted(found, key=lambda each: -each[0] - each[1])[:FAILURES]
+        nearest = nlargest(FAILURES, found, key=lambda each: each[0] + each[1])
         where = ("another line", "an ancestor of the parent", "this parent")
         return tuple(
             (entry, f"{_what(entry)} on top of {where[kinship]}; likeness of mechanisms {likeness:.2f}")
@@ -120,21 +122,20 @@ class Field:
             return ()
         first = min(ranks[place] for place in free)
         best = max((place for place in free if ranks[place] == first), key=self._standing)
-        rest = sorted((place for place in free if place != best), key=lambda place: -values[place])
+        rest = nlargest(TIERS[Kind.PARETO] - 1, (place for place in free if place != best), key=values.__getitem__)
         return tuple(
             Chosen(self._name(place), f"{_front(ranks[place])}, {why}")
             for place, why in (
                 (best, "with the highest utility there"),
-                *((place, "where few others stand near it") for place in rest[: TIERS[Kind.PARETO] - 1]),
+                *((place, "where few others stand near it") for place in rest),
             )
         )
 
     def _complementary(self, parent: str, taken: Collection[str], seed: int) -> tuple[Chosen, ...]:
         """Among the upper half by utility, those least like the parent in mechanisms and stages."""
-        order = sorted(range(len(self.survey.nodes)), key=self._standing, reverse=True)
-        half = [place for place in order[: (len(order) + 1) // 2] if self._name(place) not in taken]
+        half = [name for name in self._upper_half if name not in taken]
         contrasts = self.contrasts(parent)
-        unlike = sorted(map(self._name, half), key=lambda name: -contrasts[name])[: TIERS[Kind.COMPLEMENTARY]]
+        unlike = nlargest(TIERS[Kind.COMPLEMENTARY], half, key=contrasts.__getitem__)
         return tuple(
             Chosen(
                 name,
@@ -157,6 +158,12 @@ class Field:
 
     def _name(self, place: int) -> str:
         return self.survey.nodes[place].name
+
+    @cached_property
+    def _upper_half(self) -> list[str]:
+        """The better half by utility, the best first."""
+        order = sorted(range(len(self.survey.nodes)), key=self._standing, reverse=True)
+        return [self._name(place) for place in order[: (len(order) + 1) // 2]]
 
     @cached_property
     def _fronts(self) -> tuple[list[float], list[float]]:
@@ -189,17 +196,15 @@ class _Sets:
 
     def __init__(self, of: Mapping[str, frozenset[str]]) -> None:
         self.of = of
-        columns = {word: place for place, word in enumerate(sorted(frozenset().union(*of.values())))}
-        self._has = np.zeros((len(of), max(len(columns), 1)), dtype=np.float32)
-        for row, words in enumerate(of.values()):
-            self._has[row, [columns[word] for word in words]] = 1.0
+        self._has = incidence(of.values())
+        self._sizes = self._has.sum(1)
         self._row = {name: row for row, name in enumerate(of)}
 
     def distances(self, name: str) -> Vector:
         """Jaccard's, from one candidate to each (n,); 0 between two empty sets."""
         own = self._has[self._row[name]]
         shared = self._has @ own
-        union = self._has.sum(1) + own.sum() - shared
+        union = self._sizes + own.sum() - shared
         return np.asarray(np.where(union > 0, 1.0 - shared / np.maximum(union, 1.0), 0.0), dtype=np.float64)
 
 

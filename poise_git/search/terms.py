@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
+# What is compared pair by pair: half the memory to go through, and exact enough by far.
+Narrow = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 # The share of nodes at the lower end that all count as 0: one that has diverged must not flatten the rest.
@@ -60,15 +62,20 @@ def distances(mechanisms: Sequence[frozenset[str]], dynamics: Sequence[Sequence[
     distance = _jaccard(mechanisms, compared)
     figures = _standard(dynamics)
     if figures is not None:
-        squares = (
-            (figures**2).sum(1)[:, None] + (figures[compared] ** 2).sum(1)[None] - 2 * figures @ figures[compared].T
-        )
-        apart = 1.0 - np.exp(-0.5 * np.maximum(squares, 0.0) / figures.shape[1])
-        distance = 0.5 * (distance + apart)
+        lengths = (figures**2).sum(1)
+        apart = figures @ figures[compared].T
+        apart *= -2.0
+        apart += lengths[:, None]
+        apart += lengths[compared]
+        np.maximum(apart, 0.0, out=apart)
+        apart *= -0.5 / figures.shape[1]
+        np.exp(apart, out=apart)
+        distance += 1.0 - apart
+        distance *= 0.5
     distance[compared, np.arange(len(compared))] = np.inf
     count = min(NEIGHBOURS, len(compared) - 1)
     nearest = np.partition(distance, count - 1, axis=1)[:, :count]
-    return np.asarray(nearest.mean(axis=1))
+    return np.asarray(nearest.mean(axis=1), dtype=np.float64)
 
 
 def diversity_term(distance: Vector, children: Vector) -> Vector:
@@ -76,18 +83,27 @@ def diversity_term(distance: Vector, children: Vector) -> Vector:
     return scaled(scaled(distance) - (1.0 - 1.0 / (1.0 + children)))
 
 
-def _jaccard(mechanisms: Sequence[frozenset[str]], compared: NDArray[np.int64]) -> Vector:
-    words = {word: place for place, word in enumerate(sorted(frozenset().union(*mechanisms)))}
-    has = np.zeros((len(mechanisms), max(len(words), 1)), dtype=np.float32)
-    for row, own in enumerate(mechanisms):
-        has[row, [words[word] for word in own]] = 1.0
-    shared = (has @ has[compared].T).astype(np.float64)
-    sizes = has.sum(1).astype(np.float64)
-    union = sizes[:, None] + sizes[compared][None] - shared
-    return np.asarray(1.0 - np.where(union > 0, shared / np.maximum(union, 1.0), 1.0))
+def _jaccard(mechanisms: Sequence[frozenset[str]], compared: NDArray[np.int64]) -> Narrow:
+    has = incidence(mechanisms)
+    sizes = has.sum(1)
+    distance = has @ has[compared].T
+    union = sizes[:, None] + sizes[compared] - distance
+    # Two empty sets are alike.
+    distance /= np.maximum(union, 1.0, out=union)
+    distance[np.ix_(sizes == 0, sizes[compared] == 0)] = 1.0
+    return np.asarray(np.subtract(1.0, distance, out=distance))
 
 
-def _standard(dynamics: Sequence[Sequence[float]]) -> Vector | None:
+def incidence(sets: Collection[frozenset[str]]) -> Narrow:
+    """1 where a set (row) has a word (column), else 0; a column at least."""
+    columns = {word: place for place, word in enumerate(sorted(frozenset().union(*sets)))}
+    has = np.zeros((len(sets), max(len(columns), 1)), dtype=np.float32)
+    rows = np.repeat(np.arange(len(sets)), [len(words) for words in sets])
+    has[rows, [columns[word] for words in sets for word in words]] = 1.0
+    return has
+
+
+def _standard(dynamics: Sequence[Sequence[float]]) -> Narrow | None:
     """Columns in standard deviations, with what is unknown at the mean; None where nothing is known."""
     width = max((len(row) for row in dynamics), default=0)
     if width == 0:
@@ -101,4 +117,4 @@ def _standard(dynamics: Sequence[Sequence[float]]) -> Vector | None:
     mean = np.where(known, figures, 0.0).sum(0) / counts
     centred = np.where(known, figures - mean, 0.0)
     spread = np.sqrt((centred**2).sum(0) / counts)
-    return np.asarray(np.clip(centred / np.where(spread > 0, spread, 1.0), -4.0, 4.0))
+    return np.asarray(np.clip(centred / np.where(spread > 0, spread, 1.0), -4.0, 4.0), dtype=np.float32)

@@ -105,15 +105,15 @@ class TreeModel:
 
     def child_deviation(self, expected: Sequence[int]) -> Vector:
         """`Posterior.child_deviation` once another child of each place in `expected` is measured, whatever it shows."""
-        value, precision, scale = self._measured
-        children = np.bincount(np.array(expected, dtype=np.int64), minlength=len(value)).astype(np.float64)
-        narrowed = _smooth(self.tree, value, precision, children).child_variance
+        _, precision, scale = self._measured
+        children = np.bincount(np.array(expected, dtype=np.int64), minlength=len(precision)).astype(np.float64)
+        narrowed = _child_variance(_covariances(self.tree, _upward(self.tree, precision, children)))
         return np.asarray(scale * np.sqrt(_mixed(self._weights, self._fit.child, narrowed)[1]))
 
     @cached_property
     def _fit(self) -> _Fit:
         value, precision, _ = self._measured
-        return _smooth(self.tree, value, precision, np.zeros(len(value)))
+        return _smooth(self.tree, value, precision)
 
     @cached_property
     def _weights(self) -> Vector:
@@ -151,53 +151,86 @@ class _Fit:
     foretold: Vector
 
 
-def _smooth(tree: Tree, value: Vector, precision: Vector, expected_children: Vector) -> _Fit:
-    """Both passes over the tree, level by level, for all `LUCK_VARIANCES` at once.
+@dataclass(frozen=True)
+class _Upward:
+    """What each node's subtree says of it, (n, L, 3, 3), and how that is handed on to its parent."""
+
+    spread: Vector
+    prior: Vector
+    information: Vector
+    gain: Vector
+    rest: Vector
+    inverse: Vector
+
+
+def _upward(tree: Tree, precision: Vector, expected_children: Vector | None = None) -> _Upward:
+    """The first pass for variances, level by level, for all `LUCK_VARIANCES` at once.
 
     `expected_children` (n,) are to be measured, each with the median precision: they narrow variances and move nothing.
     """
-    n, levels, parents, width = len(value), tree.levels, tree.parents, len(LUCK_VARIANCES)
+    n, levels, parents, width = len(precision), tree.levels, tree.parents, len(LUCK_VARIANCES)
     spread, prior = np.zeros((width, 3, 3)), np.zeros((width, 3, 3))
     for place, luck in enumerate(LUCK_VARIANCES):
         inherited = luck * INHERITED_SHARE
         spread[place] = np.diag([luck, (1.0 - RHO**2) * inherited, 0.0])
         prior[place] = np.diag([ROOT_VARIANCE, inherited, MEAN_GAIN_DEVIATION**2])
-    prior_mean = np.array([0.0, 0.0, MEAN_GAIN])
-    information, vector = np.zeros((n, width, 3, 3)), np.zeros((n, width, 3))
+    information = np.zeros((n, width, 3, 3))
     information[:, :, _U, _U] = precision[:, None]
-    vector[:, :, _U] = (precision * value)[:, None]
-    evidence = np.full(width, 0.5 * float((np.log(precision) - precision * value**2).sum()))
-    if expected_children.any():
+    if expected_children is not None:
         measured = np.diag([float(np.median(precision)), 0.0, 0.0])
         one = _FORWARD.T @ measured @ np.linalg.inv(np.eye(3) + spread @ measured) @ _FORWARD
         information += expected_children[:, None, None, None] * one
-    # Up: what each node's subtree says of it, handed on to its parent.
-    gain, rest = np.empty((n, width, 3, 3)), np.empty((n, width, 3, 3))
+    gain, rest, inverse = (np.empty((n, width, 3, 3)) for _ in range(3))
     for level in reversed(levels[1:]):
-        own, own_vector = information[level], vector[level]
-        inverse = np.linalg.inv(np.eye(3) + spread @ own)
-        gain[level] = inverse @ _FORWARD
-        rest[level] = inverse @ spread
-        np.add.at(information, parents[level], _FORWARD.T @ own @ gain[level])
-        np.add.at(vector, parents[level], _times(own_vector, gain[level]))
-        evidence += 0.5 * np.einsum("nli,nlij,nlj->l", own_vector, rest[level], own_vector)
-        evidence += 0.5 * np.linalg.slogdet(inverse)[1].sum(0)
-    roots = levels[0]
-    before = np.linalg.inv(prior)
-    covariance, mean = np.empty((n, width, 3, 3)), np.empty((n, width, 3))
-    covariance[roots] = np.linalg.inv(before + information[roots])
+        own = information[level]
+        inverse[level] = back = np.linalg.inv(np.eye(3) + spread @ own)
+        gain[level] = forward = back @ _FORWARD
+        rest[level] = back @ spread
+        np.add.at(information, parents[level], _FORWARD.T @ own @ forward)
+    return _Upward(spread, prior, information, gain, rest, inverse)
+
+
+def _covariances(tree: Tree, upward: _Upward) -> Vector:
+    """The second pass for variances: the posterior covariance of every node (n, L, 3, 3)."""
+    roots, *below = tree.levels
+    covariance = np.empty_like(upward.information)
+    covariance[roots] = np.linalg.inv(np.linalg.inv(upward.prior) + upward.information[roots])
+    for level in below:
+        gain = upward.gain[level]
+        covariance[level] = gain @ covariance[tree.parents[level]] @ gain.swapaxes(-1, -2) + upward.rest[level]
+    return covariance
+
+
+def _child_variance(covariance: Vector) -> Vector:
+    return np.asarray(covariance @ _CHILD @ _CHILD)
+
+
+def _smooth(tree: Tree, value: Vector, precision: Vector) -> _Fit:
+    """Both passes over the tree, for means and the evidence too."""
+    n, parents, width = len(value), tree.parents, len(LUCK_VARIANCES)
+    roots, *below = tree.levels
+    upward = _upward(tree, precision)
+    covariance = _covariances(tree, upward)
+    gain, rest = upward.gain, upward.rest
+    vector = np.zeros((n, width, 3))
+    vector[:, :, _U] = (precision * value)[:, None]
+    evidence = np.full(width, 0.5 * float((np.log(precision) - precision * value**2).sum()))
+    for level in reversed(below):
+        own = vector[level]
+        np.add.at(vector, parents[level], _times(own, gain[level]))
+        evidence += 0.5 * np.einsum("nli,nlij,nlj->l", own, rest[level], own)
+        evidence += 0.5 * np.linalg.slogdet(upward.inverse[level])[1].sum(0)
+    before, prior_mean = np.linalg.inv(upward.prior), np.array([0.0, 0.0, MEAN_GAIN])
+    mean = np.empty((n, width, 3))
     total = before @ prior_mean + vector[roots]
     mean[roots] = _times(covariance[roots], total)
     evidence += 0.5 * np.einsum("nli,nli->l", mean[roots], total) + 0.5 * np.linalg.slogdet(covariance[roots])[1].sum(0)
-    evidence -= 0.5 * len(roots) * (before @ prior_mean @ prior_mean + np.linalg.slogdet(prior)[1])
-    # Down: what everybody else says.
-    for level in levels[1:]:
-        above = parents[level]
-        mean[level] = _times(gain[level], mean[above]) + _times(rest[level], vector[level])
-        covariance[level] = gain[level] @ covariance[above] @ gain[level].swapaxes(-1, -2) + rest[level]
+    evidence -= 0.5 * len(roots) * (before @ prior_mean @ prior_mean + np.linalg.slogdet(upward.prior)[1])
+    for level in below:
+        mean[level] = _times(gain[level], mean[parents[level]]) + _times(rest[level], vector[level])
     # Without its descendants a node is its posterior divided by what they say of it.
     believed: Vector = np.asarray(np.linalg.inv(covariance), dtype=np.float64)
-    remaining = believed - information
+    remaining = believed - upward.information
     remaining[:, :, _U, _U] += precision[:, None]
     remaining_vector = _times(believed, mean) - vector
     remaining_vector[:, :, _U] += (precision * value)[:, None]
@@ -206,7 +239,7 @@ def _smooth(tree: Tree, value: Vector, precision: Vector, expected_children: Vec
         utility=mean[:, :, _U],
         utility_variance=covariance[:, :, _U, _U],
         child=mean @ _CHILD,
-        child_variance=covariance @ _CHILD @ _CHILD,
+        child_variance=_child_variance(covariance),
         foretold=np.linalg.solve(remaining, remaining_vector[..., None])[..., 0] @ _CHILD,
     )
 

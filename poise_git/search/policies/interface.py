@@ -11,7 +11,7 @@ from typing import Protocol
 from poise_git.settings import AcquisitionWeights
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Node:
     """What selection knows of an eligible (evaluated) candidate.
 
@@ -69,7 +69,7 @@ class Action(StrEnum):
     REEVALUATE = "reevaluate"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Terms:
     """The four terms of s(d), each in [0, 1]; `bayes` is None while the model knows too little to take part."""
 
@@ -79,7 +79,7 @@ class Terms:
     bayes: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Ranked:
     """One eligible node with its terms, what they were made from, and its score s(d)."""
 
@@ -89,7 +89,7 @@ class Ranked:
     score: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Choice:
     """One thing to do with one node, and why."""
 

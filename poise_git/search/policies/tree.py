@@ -81,7 +81,7 @@ class TreePolicy:
             return np.asarray((base + weights.bayes * bayes(deviation)) / total)
 
         own, alpha = scores(believed.child_deviation), bayes(believed.child_deviation)
-        order = sorted(range(len(nodes)), key=lambda place: (-own[place], place))
+        order = np.argsort(-own, kind="stable").tolist()
         standing = {place: number for number, place in enumerate(order, start=1)}
 
         lot = random.Random(seed)
