@@ -136,7 +136,7 @@ class Search:
         if is_untranslated(self.experiment):
             reading = interpret(self.experiment, self.agent)
             self.observe(events.DirectiveTranslated(self.experiment.directive, reading))
-            self.experiment = adopt(self.experiment, reading, self.agent.name)
+            self.experiment = adopt(self.experiment, reading, self.agent)
 
     # Phase I: select parents, propose N, screen.
 

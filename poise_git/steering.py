@@ -46,10 +46,11 @@ def interpret(experiment: Experiment, agent: Agent) -> Interpretation:
     return agent.interpret(experiment.directive, root_figures(experiment))
 
 
-def adopt(experiment: Experiment, reading: Interpretation, agent: str) -> Experiment:
+def adopt(experiment: Experiment, reading: Interpretation, agent: Agent) -> Experiment:
     """Journal what was made of the directive and commit it to poise.yaml, both at once; the experiment with it."""
+    calls = {"calls": [call.to_data() for call in agent.calls]} if agent.calls else {}
     experiment.archive.write_directive(
-        {"directive": experiment.directive, "agent": agent, **reading.to_data()},
+        {"directive": experiment.directive, "agent": agent.name, **reading.to_data(), **calls},
         SETTINGS_FILE,
         lambda text: settings_with(text, experiment.directive, reading.objective),
     )

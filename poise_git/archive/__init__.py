@@ -14,7 +14,7 @@ Nothing here knows of reinforcement learning.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +22,7 @@ from typing import Any, Literal
 from poise_git.archive import configure, conformity, doctor, journal, reader, rewriting, writer
 from poise_git.archive.conformity import Finding
 from poise_git.archive.documents import load_reflection, load_yaml
-from poise_git.archive.entries import ROOT, Candidate, Metrics, Proposal, Reflection, Run
+from poise_git.archive.entries import ROOT, Call, Candidate, Metrics, Proposal, Reflection, Run
 from poise_git.archive.evidence import EvidenceReader
 from poise_git.archive.genealogy import Genealogy
 from poise_git.archive.git import DURABLE, Repository
@@ -279,6 +279,15 @@ class Archive:
     def directives(self) -> tuple[dict[str, Any], ...]:
         """What directives were translated into, newest last."""
         return journal.read_directives(self.repository)
+
+    def write_calls(self, what: str, calls: Sequence[Call]) -> None:
+        """Journal what calls cost that belong to no round; nothing where there were none."""
+        if calls:
+            journal.write_calls(self.repository, what, [call.to_data() for call in calls])
+
+    def journalled_calls(self) -> Iterator[Call]:
+        """Every ledger entry of the journal."""
+        return map(Call.from_data, journal.read_calls(self.repository))
 
     def write_principles(self, data: Mapping[str, Any]) -> None:
         journal.write_principles(self.repository, data)

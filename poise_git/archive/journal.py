@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from poise_git.errors import ArchiveError
 
 ROUNDS = "rounds"
 DIRECTIVES = "directives"
+CALLS = "calls"
 PRINCIPLES = "principles.yaml"
 FIELDS_KEPT = 64
 
@@ -126,6 +127,31 @@ def read_directives(repository: Repository) -> tuple[dict[str, Any], ...]:
     """
     texts = ((name, read_text(repository, JOURNAL, name)) for name in _paths(repository, DIRECTIVES))
     return tuple(load_yaml(text or "", f"{JOURNAL}:{path}") for path, text in texts)
+
+
+def write_calls(repository: Repository, what: str, calls: Sequence[Mapping[str, Any]]) -> None:
+    """Journal calls that belong to no round: `what` they were made for, and their entries in the ledger."""
+    text = dump_yaml({"for": what, "calls": list(calls)})
+
+    def build(change: Change) -> None:
+        before = change.old[JOURNAL]
+        number = len(list_files(repository, before, CALLS)) + 1 if before else 1
+        change.grow(JOURNAL, f"calls({number}): {what}\n", {f"{CALLS}/{number:04d}.yaml": text})
+
+    publish(repository, [JOURNAL], build)
+
+
+def read_calls(repository: Repository) -> Iterator[dict[str, Any]]:
+    """Every ledger entry of the journal: of rounds, of directives, and of what was asked for beside them.
+
+    Raises:
+        ArchiveError: a file is not YAML.
+    """
+    for folder in (ROUNDS, DIRECTIVES, CALLS):
+        for path in _paths(repository, folder):
+            text = read_text(repository, JOURNAL, path) or ""
+            if "calls:" in text:
+                yield from load_field(text, "calls", f"{JOURNAL}:{path}") or ()
 
 
 def _paths(repository: Repository, folder: str) -> list[str]:

@@ -21,7 +21,7 @@ Examples:
 def command(text: str | None, agent: str | None, commit: bool, protocol: str | None, as_json: bool) -> None:
     """The objective that a directive is translated into.
 
-    Without TEXT: poise.yaml's own directive.
+    Without TEXT: poise.yaml's own directive. What paid calls have cost is journalled either way.
     """
     from dataclasses import replace
 
@@ -38,7 +38,9 @@ def command(text: str | None, agent: str | None, commit: bool, protocol: str | N
     translator = agent_for(experiment, agent)
     reading = interpret(experiment, translator)
     if commit:
-        adopt(experiment, reading, translator.name)
+        adopt(experiment, reading, translator)
+    else:
+        experiment.archive.write_calls("directive", translator.calls)
     if as_json:
         print_json({"directive": experiment.directive, **reading.to_data(), "committed": commit})
         return

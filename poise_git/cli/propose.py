@@ -36,7 +36,7 @@ Examples:
 def command(candidate: str, agent: str | None, protocol: str | None, as_json: bool) -> None:
     """Proposals for a child of C, or what a person needs to make one.
 
-    Nothing is written or checked out.
+    Nothing is written or checked out; what paid calls have cost is journalled.
     """
     from poise_git.archive import HUMAN
     from poise_git.cli.render import screening_lines

@@ -114,10 +114,14 @@ def agent_for(experiment: Experiment, name: str | None) -> Agent:
 
 
 def propose_once(experiment: Experiment, upcoming: Upcoming, parent: str, agent: str | None) -> Slot:
-    """One attempt at proposals for `parent`, with verdicts; nothing is written."""
-    proposing = Proposing(experiment, agent_for(experiment, agent), unheard)
+    """One attempt at proposals for `parent`, with verdicts; nothing is written but what calls have cost."""
+    proposer = agent_for(experiment, agent)
+    proposing = Proposing(experiment, proposer, unheard)
     proposing.begin(upcoming.genealogy, upcoming.surveyed, upcoming.seed)
-    return Slot(parent, "asked for", upcoming.seed, proposing.attempt(parent, upcoming.seed))
+    try:
+        return Slot(parent, "asked for", upcoming.seed, proposing.attempt(parent, upcoming.seed))
+    finally:
+        experiment.archive.write_calls(f"propose {parent}", proposer.calls)
 
 
 @contextmanager

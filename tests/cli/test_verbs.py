@@ -102,6 +102,32 @@ def test_select_shows_terms_and_parents(archive: Path) -> None:
     assert "round" in run("-C", archive, "select").stdout
 
 
+def test_propose_shows_every_proposal_with_its_verdict_and_writes_nothing(archive: Path) -> None:
+    parent = json_of("-C", archive, "best")["name"]
+    refs = git(archive, "for-each-ref")
+    document = json_of("-C", archive, "propose", parent)
+    assert document["parent"] == parent
+    assert document["proposals"]
+    verdicts = [entry["verdict"] for entry in document["proposals"]]
+    assert set(verdicts) <= {"chosen", "passed", "rejected"}
+    assert all(entry["proposal"]["parent"] == parent for entry in document["proposals"])
+    text = run("-C", archive, "propose", parent).stdout
+    for entry in document["proposals"]:
+        assert entry["proposal"]["name"] in text
+    assert git(archive, "for-each-ref") == refs
+
+
+def test_propose_gives_a_person_the_context_the_next_steps_and_a_message_to_fill_in(archive: Path) -> None:
+    text = run("-C", archive, "propose", "grpo", "--agent", "human").stdout
+    context = run("-C", archive, "context", "grpo").stdout
+    assert text.startswith(context.rstrip("\n"))
+    assert "git switch -c poise/NAME poise/grpo" in text
+    assert text.endswith((archive / "candidate-message.txt").read_text())
+    document = json_of("-C", archive, "propose", "poise/grpo", "--agent", "human")
+    assert document["tokens"] > 0
+    assert document["next"].startswith("Next, by plain git:")
+
+
 def test_status_says_what_can_be_detected(archive: Path) -> None:
     document = json_of("-C", archive, "status")
     assert document["candidates"]["evaluated"] == 4
