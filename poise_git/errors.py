@@ -42,6 +42,10 @@ class SettingsError(UsageError):
 class BudgetReached(PoiseError):
     exit_code = 3
 
+    @classmethod
+    def of_hours(cls, hours: float) -> BudgetReached:
+        return cls(f"the budget of {hours:g} hours is used up; the same command goes on from here")
+
 
 class ArchiveError(PoiseError):
     pass

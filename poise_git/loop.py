@@ -108,8 +108,7 @@ class Search:
             self.measure_anew()
             while not self._reached(goal, rounds):
                 if goal.hours is not None and time.monotonic() - started > goal.hours * 3600:
-                    used = f"the budget of {goal.hours:g} hours is used up; the same command goes on from here"
-                    return self._out_of_budget(used, rounds)
+                    return self._out_of_budget(str(BudgetReached.of_hours(goal.hours)), rounds)
                 evaluated = self.evaluated
                 # Only what an earlier call left can be unfinished: this one carries out what it plans.
                 left = self.unfinished_round() if rounds == 0 else None

@@ -158,3 +158,11 @@ def test_an_interrupted_wait_loses_nothing(tiny_archive: Archive) -> None:
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
     assert status_of(tiny_archive, "halved") is Status.EVALUATED
+
+
+def test_a_wait_ends_with_the_budget_of_hours(tiny_archive: Archive) -> None:
+    with waiting(tiny_archive, "--candidates", "1", "--budget-hours", "0.01") as process:
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == 3
+    assert "the budget of 0.01 hours is used up" in errors
+    assert tiny_archive.count_rounds() == 0

@@ -26,7 +26,7 @@ def _anthropic(means: Means) -> Agent:
 def _human(means: Means) -> Agent:
     from poise_git.agents.human import HumanAgent
 
-    return HumanAgent(means.archive, means.observe)
+    return HumanAgent(means.archive, means.observe, means.budget_hours)
 
 
 AGENTS: dict[str, Callable[[Means], Agent]] = {"anthropic": _anthropic, "human": _human, "library": _library}

@@ -24,7 +24,7 @@ from poise_git.settings import PoiseSettings
 class Means:
     """What an agent may need: the archive may have paid `budget_usd` for calls in all, and has paid `spent_usd`.
 
-    `observe` hears what an agent has to say on its way.
+    An agent that waits for somebody may wait for `budget_hours`; `observe` hears what it has to say on its way.
     """
 
     archive: Archive
@@ -32,6 +32,7 @@ class Means:
     directive: str = ""
     budget_usd: float | None = None
     spent_usd: float = 0.0
+    budget_hours: float | None = None
     observe: events.Observer = unheard
 
 

@@ -123,7 +123,9 @@ def command(
     goal = Goal(candidates, rounds, budget_hours)
     with (
         show_progress(Start.of(experiment, candidates), as_json=as_json) as observe,
-        open_search(experiment, observe, agent=agent, workers=workers, budget_usd=budget_usd) as search,
+        open_search(
+            experiment, observe, agent=agent, workers=workers, budget_usd=budget_usd, budget_hours=budget_hours
+        ) as search,
     ):
         ended = search.evolve(goal)
     if as_json:

@@ -43,10 +43,12 @@ def open_search(
     agent: str | None = None,
     workers: int | None = None,
     budget_usd: float | None = None,
+    budget_hours: float | None = None,
 ) -> Iterator[Search]:
     """A search whose runs go where the settings say; its processes end with the block.
 
-    `budget_usd` is what the archive may have paid for an agent's calls, all that it has paid so far included.
+    `budget_usd` is what the archive may have paid for an agent's calls, all that it has paid so far included;
+    `budget_hours` is how long an agent may wait for somebody.
 
     Raises:
         UsageError: an unknown agent or backend, or a protocol that needs more than there is.
@@ -56,7 +58,7 @@ def open_search(
     backend = backend_named(protocol.backend)
     backend.validate(protocol, protocol_file(protocol.name))
     paid = 0.0 if budget_usd is None else spent(experiment.archive)
-    means = Means(experiment.archive, settings, experiment.directive, budget_usd, paid, observe)
+    means = Means(experiment.archive, settings, experiment.directive, budget_usd, paid, budget_hours, observe)
     chosen = agent_named(agent or settings.agent, means)
     for layer in isolation():
         if not layer.up:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ Mask = NDArray[np.bool_]
 # The share of nodes at the lower end that all count as 0: one that has diverged must not flatten the rest.
 FLOOR_SHARE = 0.1
 NEIGHBOURS = 5
-# U_perf of the worst that keeps the constraints of the objective, and of the best that does not, where there are both.
+# U_perf and α of the worst that keeps the objective's constraints, and of the best that does not, where there are both.
 FEASIBLE_FROM = 0.25
 INFEASIBLE_UP_TO = 0.2
 # Distances are taken to so many of the newest nodes, the node's own generation and those it competes with.
@@ -34,14 +34,23 @@ def scaled(values: Vector, low: float | None = None) -> Vector:
 def performance_term(utilities: Vector, feasible: Mask | None = None) -> Vector:
     """U_perf: utilities scaled from their lowest decile to their largest.
 
-    What breaks a constraint stands below whatever keeps them all (`feasible`; None: everybody does): each kind is
-    scaled on its own.
+    What breaks a constraint stands below whatever keeps them all (`feasible`; None: everybody does).
     """
+    return _feasible_first(utilities, feasible, _by_decile)
+
+
+def promise_term(promises: Vector, feasible: Mask | None = None) -> Vector:
+    """α: promises scaled by their range; what breaks a constraint stands below, as in U_perf."""
+    return _feasible_first(promises, feasible, scaled)
+
+
+def _feasible_first(values: Vector, feasible: Mask | None, scale: Callable[[Vector], Vector]) -> Vector:
+    """Each kind scaled on its own, in a range of its own."""
     if feasible is None or not feasible.any() or feasible.all():
-        return _by_decile(utilities)
-    value = np.zeros(len(utilities))
-    value[feasible] = FEASIBLE_FROM + (1.0 - FEASIBLE_FROM) * _by_decile(utilities[feasible])
-    value[~feasible] = INFEASIBLE_UP_TO * _by_decile(utilities[~feasible])
+        return scale(values)
+    value = np.zeros(len(values))
+    value[feasible] = FEASIBLE_FROM + (1.0 - FEASIBLE_FROM) * scale(values[feasible])
+    value[~feasible] = INFEASIBLE_UP_TO * scale(values[~feasible])
     return value
 
 

@@ -16,7 +16,7 @@ from poise_git.analysis.lessons import Lesson
 from poise_git.archive import HUMAN, Archive
 from poise_git.archive.entries import Call, Candidate, Direction, Proposal, Reflection
 from poise_git.archive.refs import CANDIDATES
-from poise_git.errors import CheckFailed
+from poise_git.errors import BudgetReached, CheckFailed
 from poise_git.search.context import Context
 from poise_git.search.interpretation import Interpretation
 from poise_git.search.screening import Opinion
@@ -37,8 +37,9 @@ class HumanAgent:
     name: str = HUMAN
     calls: tuple[Call, ...] = ()
 
-    def __init__(self, archive: Archive, observe: events.Observer) -> None:
+    def __init__(self, archive: Archive, observe: events.Observer, budget_hours: float | None = None) -> None:
         self.archive, self.observe = archive, observe
+        self.budget_hours, self.started = budget_hours, time.monotonic()
 
     def interpret(self, directive: str, figures: Mapping[str, float]) -> Interpretation:
         """By the library's rules; poise.yaml is for people to edit."""
@@ -86,13 +87,15 @@ class HumanAgent:
         return distil(lessons)
 
     def _wait(self) -> list[Candidate]:
+        """Raises BudgetReached once the search's hours are over."""
         seen: dict[str, str] = {}
-        while True:
+        while self.budget_hours is None or time.monotonic() - self.started < self.budget_hours * 3600:
             tips = self.archive.repository.refs(CANDIDATES)
             if tips != seen and (pending := self._pending()):
                 return pending
             seen = tips
             time.sleep(LOOK_SECONDS)
+        raise BudgetReached.of_hours(self.budget_hours)
 
     def _pending(self) -> list[Candidate]:
         """Candidates that nobody has measured under any protocol."""

@@ -23,7 +23,7 @@ from poise_git.search.pareto import pareto_term
 from poise_git.search.policies.interface import Action, Choice, Knowledge, Ranked, Selection, Survey, Terms
 from poise_git.search.policies.picking import pick_best
 from poise_git.search.reserve import Reserve, best_of_line, learn_reserve
-from poise_git.search.terms import distances, diversity_term, performance_term, scaled
+from poise_git.search.terms import distances, diversity_term, performance_term, promise_term
 from poise_git.search.tree_model import Posterior, TreeModel, tree_of
 from poise_git.settings import AcquisitionWeights, SearchSettings
 
@@ -75,7 +75,7 @@ class TreePolicy:
         base = weights.pareto * pareto + weights.perf * performance + weights.div * diversity
 
         def bayes(deviation: Vector) -> Vector:
-            return scaled(believed.child + kappa * deviation)
+            return promise_term(believed.child + kappa * deviation, feasible)
 
         def scores(deviation: Vector) -> Vector:
             return np.asarray((base + weights.bayes * bayes(deviation)) / total)
@@ -159,11 +159,15 @@ def contenders(survey: Survey, believed: Posterior, count: int) -> dict[int, str
     left = count - sum(node.seeds > once for node in survey.nodes)
     if survey.remaining is None or survey.remaining > count or left <= 0:
         return {}
-    leading = float(believed.utility.max())
+    # What breaks a constraint is best only where everything does.
+    eligible = np.array([node.feasible for node in survey.nodes])
+    eligible |= not eligible.any()
+    leading = float(believed.utility[eligible].max())
     found = [
         int(place)
         for place in np.argsort(-believed.utility, kind="stable")
-        if believed.utility[place] + believed.utility_deviation[place] >= leading
+        if eligible[place]
+        and believed.utility[place] + believed.utility_deviation[place] >= leading
         and believed.utility_deviation[place] > UNCERTAIN * believed.scale
         and survey.nodes[place].seeds == once
         and survey.nodes[place].parents

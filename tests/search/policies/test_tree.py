@@ -45,3 +45,20 @@ def test_a_reserve_of_the_settings_stands_in_for_the_learnt_one_and_both_are_sai
     none = select(survey, reserve=0.0)
     assert all(choice.reason.startswith("score") for choice in none.choices)
     assert "reserved" in select(survey).remarks[0]
+
+
+def test_what_breaks_a_constraint_is_no_parent_by_its_score_and_is_not_measured_again() -> None:
+    survey = grown(30)
+    best = max(survey.nodes, key=lambda each: each.utility).name
+    assert best in {choice.name for choice in select(survey, reserve=0.0).choices}
+    broken = replace(
+        survey, nodes=tuple(replace(each, feasible=False) if each.name == best else each for each in survey.nodes)
+    )
+    selection = select(broken, reserve=0.0)
+    assert best not in {choice.name for choice in selection.choices}
+    assert selection.ranked[0].node.name != best
+
+    leader = tuple(replace(each, feasible=each.name != "c5") for each in UNCERTAIN.nodes)
+    assert "c5" not in select(replace(UNCERTAIN, nodes=leader)).again
+    nobody = tuple(replace(each, feasible=False) for each in UNCERTAIN.nodes)
+    assert select(replace(UNCERTAIN, nodes=nobody)).again == select(UNCERTAIN).again
