@@ -118,15 +118,15 @@ def test_killed_at_any_moment_it_ends_the_same(
     short_archive: Archive, archive_templates: dict[str, Path], tmp_path: Path
 ) -> None:
     """L4, with SIGKILL to the whole process group, so that nothing gets to clean up."""
-    evolve(short_archive, Goal(candidates=5))
+    evolve(short_archive, Goal(candidates=4))
     killed = copy_of(archive_templates["short"], tmp_path / "killed")
-    command = [sys.executable, "-m", "poise_git", "evolve", str(killed.root), "--candidates", "5", "--workers", "2"]
+    command = [sys.executable, "-m", "poise_git", "evolve", str(killed.root), "--candidates", "4", "--workers", "2"]
     rng, kills = random.Random(4), 0
     for attempt in range(40):
         process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         try:
             # Later and later, so that it ends on a machine with much else to do.
-            process.wait(timeout=rng.uniform(2.0, 9.0 + attempt))
+            process.wait(timeout=rng.uniform(2.0, 9.0 * 1.2**attempt))
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
