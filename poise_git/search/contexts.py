@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from poise_git.archive import Archive
+from poise_git.archive.collection import uncollected
 from poise_git.archive.entries import ROOT, Candidate, Status
 from poise_git.archive.genealogy import Genealogy
 from poise_git.search import items
@@ -57,6 +58,7 @@ class Contexts:
     seed: int
     _changes: dict[str, str] = field(default_factory=dict)
 
+    @uncollected()
     def of(self, parent: str, taken_names: Collection[str], refused: Sequence[Screened] = ()) -> Context:
         """Everything a proposal for a child of `parent` may depend on; `refused` is what this round has refused it."""
         candidate = self.genealogy[parent]

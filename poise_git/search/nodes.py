@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
+from poise_git.archive.collection import uncollected
 from poise_git.archive.entries import Candidate, Estimate, Metrics, Proposal, Status
 from poise_git.archive.genealogy import Genealogy
 from poise_git.errors import ArchiveError
@@ -25,6 +26,7 @@ def evaluated(genealogy: Genealogy, protocol: str) -> dict[str, tuple[Candidate,
     }
 
 
+@uncollected()
 def survey(genealogy: Genealogy, protocol: str, objective: Objective, remaining: int | None = None) -> Survey:
     """Every evaluated candidate as a node; `remaining` is how many evaluations are left, where that is known.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from poise_git.archive.collection import uncollected
 from poise_git.search.pareto import pareto_term
 from poise_git.search.policies.interface import Choice, Knowledge, Ranked, Selection, Survey, Terms
 from poise_git.search.policies.picking import pick_unrelated
@@ -38,6 +39,7 @@ class PaperPolicy:
     def weights(self) -> AcquisitionWeights:
         return self.settings.weights or WEIGHTS
 
+    @uncollected()
     def select(self, survey: Survey, count: int, seed: int) -> Selection:
         nodes, settings = survey.nodes, self.settings
         utilities = np.array([node.utility for node in nodes])

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from poise_git.archive.collection import uncollected
 from poise_git.search.foresight import judge
 from poise_git.search.pareto import pareto_term
 from poise_git.search.policies.interface import Action, Choice, Knowledge, Ranked, Selection, Survey, Terms
@@ -54,6 +55,7 @@ class TreePolicy:
     def weights(self) -> AcquisitionWeights:
         return self.settings.weights or WEIGHTS
 
+    @uncollected()
     def select(self, survey: Survey, count: int, seed: int) -> Selection:
         nodes, settings = survey.nodes, self.settings
         utilities = np.array([node.utility for node in nodes])
