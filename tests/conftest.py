@@ -23,14 +23,9 @@ PROTOCOLS = Path(__file__).parent / "protocols"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first, so that nobody waits for it alone; what waits for the memory comes late."""
-    order = {"test_end_to_end.py": -2, "test_loop.py": -1, "test_ray.py": 1, "test_vllm.py": 1}
+    """What takes longest begins first, so that nobody waits for it alone; what wants all memory comes after it."""
+    order = {"test_end_to_end.py": -2, "test_loop.py": -1, "test_vllm.py": 1}
     items.sort(key=lambda item: order.get(item.path.name, 0))
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: some test always waits, for a cluster to start or a lock to be given up."""
-    return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture(scope="module")
