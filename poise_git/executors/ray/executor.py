@@ -51,6 +51,8 @@ class RayExecutor:
         # Found when there is something to run: whoever opens an executor may still find the archive locked by a
         # driver whose board this is.
         self._board: Any = None
+        # A board that is lost forgets them.
+        self._times_out_of_memory: dict[str, int] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -93,9 +95,11 @@ class RayExecutor:
             time.sleep(attempt * _PAUSE)
             try:
                 self._board = self._board or self._find_board()
-                ray.get(self._board.start.remote([self._order(jobs[0]) for jobs in wanted.values()]))
+                orders = [self._order(jobs[0]) for jobs in wanted.values()]
+                ray.get(self._board.start.remote(orders, self._times_out_of_memory))
                 while True:
                     news: News = ray.get(self._board.news.remote(list(wanted), _PATIENCE))
+                    self._times_out_of_memory.update(news.times_out_of_memory)
                     for key, progress in news.progress:
                         for job in wanted[key]:
                             on_progress(job, progress)

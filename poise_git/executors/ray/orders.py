@@ -107,6 +107,7 @@ class News:
 
     ended: Mapping[str, Ended]
     progress: tuple[tuple[str, Progress], ...]
+    times_out_of_memory: Mapping[str, int]
 
 
 def in_one_line(error: BaseException) -> str:
