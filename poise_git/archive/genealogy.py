@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from poise_git.archive.entries import ROOT, Candidate
+from poise_git.archive.entries import ROOT, Candidate, Proposal
 from poise_git.errors import ArchiveError, UnknownCandidate
 
 
@@ -66,7 +66,7 @@ class Genealogy:
             if parent not in found and parent in self.by_name:
                 found.add(parent)
                 waiting += self.by_name[parent].parents
-        return tuple(candidate for candidate in self.candidates if candidate.name in found)
+        return self._in_order(found)
 
     def descendants(self, name: str) -> tuple[Candidate, ...]:
         """All that descend from `name` by any parent, in commit order, without itself."""
@@ -77,7 +77,22 @@ class Genealogy:
             if child.name not in found:
                 found.add(child.name)
                 waiting += self._children.get(child.name, ())
-        return tuple(candidate for candidate in self.candidates if candidate.name in found)
+        return self._in_order(found)
+
+    def along_lines(self, own: Callable[[Candidate], frozenset[str]]) -> dict[str, frozenset[str]]:
+        """What each candidate and all its ancestors have, of what `own` says of a single one."""
+        found: dict[str, frozenset[str]] = {}
+        for candidate in self:
+            words = own(candidate)
+            for parent in candidate.parents:
+                words |= found.get(parent, frozenset())
+            found[candidate.name] = words
+        return found
+
+    @cached_property
+    def mechanisms(self) -> dict[str, frozenset[str]]:
+        """Mechanisms along the whole line of descent: a candidate has those of its ancestors too."""
+        return self.along_lines(own_mechanisms)
 
     def refuse_false_claims(self) -> None:
         """See that what trailers claim can be true: every named parent is there, and does not descend from its child.
@@ -111,6 +126,13 @@ class Genealogy:
         """Steps from the root by first parents; 0 for the root."""
         return len(self.path(name)) - 1
 
+    def _in_order(self, names: set[str]) -> tuple[Candidate, ...]:
+        return tuple(self.candidates[place] for place in sorted(self._places[name] for name in names))
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {candidate.name: place for place, candidate in enumerate(self.candidates)}
+
     @cached_property
     def _children(self) -> dict[str, tuple[Candidate, ...]]:
         found: dict[str, list[Candidate]] = {}
@@ -118,3 +140,8 @@ class Genealogy:
             for parent in candidate.parents:
                 found.setdefault(parent, []).append(candidate)
         return {parent: tuple(children) for parent, children in found.items()}
+
+
+def own_mechanisms(of: Candidate | Proposal) -> frozenset[str]:
+    """The priors that a change of mechanism cites, and its family."""
+    return frozenset((*of.priors, f"family:{of.family}"))

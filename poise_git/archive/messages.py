@@ -27,11 +27,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from poise_git.archive import statements
 from poise_git.archive.entries import ROOT, Claim, Estimate, Metrics, Proposal, Status
 
 SUBJECT_LENGTH = 72
+MESSAGES_REMEMBERED = 16_384
 _LABELLED = re.compile(r"(?:mechanism|hypothesis|knobs?|claims?):", re.IGNORECASE)
 _SUBJECT = re.compile(r"algorithm\([^)]*\): ?(.*)")
 _TRAILER = re.compile(r"([A-Za-z0-9-]+): ?(.*)")
@@ -112,6 +114,8 @@ def format_candidate(description: Description) -> str:
     return "\n\n".join(body) + "\n"
 
 
+# A genealogy is read again and again, and hardly any of its messages have changed.
+@lru_cache(MESSAGES_REMEMBERED)
 def parse_candidate(message: str) -> Description:
     """Read a candidate's message, ours or one written by hand; what is missing is empty."""
     paragraphs = tidy(message).split("\n\n")

@@ -12,12 +12,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from poise_git.archive.entries import SCHEMA_VERSION, Estimate, Metrics, Reflection, Run, Status, Violation
 from poise_git.archive.messages import one_line, shorten
 
 DIGITS = 6
+# The trajectories of so many candidates.
+RUNS_REMEMBERED = 32
+METRICS_REMEMBERED = 16_384
 REASON_LENGTH = 200
 # git deepens a notes tree by one level each time it has 256 times more notes; four levels hold 16 million.
 _DEPTHS = 4
@@ -98,7 +102,8 @@ def metrics_line(metrics: Metrics, at: float) -> str:
     return _line(data, at)
 
 
-def latest_metrics(text: str) -> dict[str, Metrics]:
+@lru_cache(METRICS_REMEMBERED)
+def latest_metrics(text: str) -> Mapping[str, Metrics]:
     """The latest metrics of every protocol, by protocol hash."""
     found: dict[str, Metrics] = {}
     for data in parse_lines(text):
@@ -140,6 +145,8 @@ def run_line(run: Run, at: float, algorithm: str) -> str:
     return _line(run.to_data() | {"algorithm": algorithm}, at)
 
 
+# A search asks for the same ones again and again, and they take long to read.
+@lru_cache(RUNS_REMEMBERED)
 def latest_runs(text: str, algorithm: str) -> tuple[Run, ...]:
     """The latest run of every protocol and seed, in that order, without those of another algorithm than this blob."""
     found: dict[tuple[str, int], Run] = {}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from poise_git.archive.collection import uncollected
-from poise_git.archive.entries import Candidate, Estimate, Metrics, Proposal, Status
+from poise_git.archive.entries import Candidate, Estimate, Metrics, Status
 from poise_git.archive.genealogy import Genealogy
 from poise_git.errors import ArchiveError
 from poise_git.search.objective import Objective
@@ -40,7 +40,6 @@ def survey(genealogy: Genealogy, protocol: str, objective: Objective, remaining:
     found = evaluated(genealogy, protocol)
     names = sorted(_vector(next(iter(found.values()))[1])) if found else []
     signs = [objective.orientation(metric) for metric in names]
-    words = mechanism_words(genealogy)
     depths: dict[str, int] = {}
     for candidate in genealogy:
         depths[candidate.name] = 1 + depths.get(candidate.parents[0], -1) if candidate.parents else 0
@@ -60,7 +59,7 @@ def survey(genealogy: Genealogy, protocol: str, objective: Objective, remaining:
                 metrics=tuple([sign * vector[metric].value for sign, metric in zip(signs, names, strict=True)]),
                 metric_errors=tuple([vector[metric].se or 0.0 for metric in names]),
                 dynamics=tuple(metrics.dynamics.values()),
-                mechanisms=words[name],
+                mechanisms=genealogy.mechanisms[name],
                 text=f"{candidate.mechanism} {candidate.hypothesis}",
                 depth=depths[name],
                 seeds=utility.n,
@@ -102,27 +101,6 @@ def _refuse_unusable(candidate: Candidate, figures: Mapping[str, Estimate], name
             f"candidate {candidate.name} (commit {candidate.commit[:10]}): {what}; "
             f"measure it anew: poise-git reflect {candidate.name}"
         )
-
-
-def own_words(of: Candidate | Proposal) -> frozenset[str]:
-    """The priors that a change of mechanism cites, and its family."""
-    return frozenset((*of.priors, f"family:{of.family}"))
-
-
-def mechanism_words(genealogy: Genealogy) -> dict[str, frozenset[str]]:
-    """Priors and families along the whole line of descent: a candidate has the mechanisms of its ancestors too."""
-    return along_lines(genealogy, own_words)
-
-
-def along_lines(genealogy: Genealogy, own: Callable[[Candidate], frozenset[str]]) -> dict[str, frozenset[str]]:
-    """What each candidate and all its ancestors have, of what `own` says of a single one."""
-    found: dict[str, frozenset[str]] = {}
-    for candidate in genealogy:
-        words = own(candidate)
-        for parent in candidate.parents:
-            words |= found.get(parent, frozenset())
-        found[candidate.name] = words
-    return found
 
 
 def best(genealogy: Genealogy, protocol: str) -> tuple[Candidate, Metrics] | None:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from heapq import nsmallest
 
 from poise_git.archive import Archive
-from poise_git.archive.entries import ROOT, Candidate
 from poise_git.search.context import Known
 from poise_git.search.literature import Card
 from poise_git.search.references import Chosen, Field
@@ -60,26 +57,20 @@ class Ranking:
     def reflections(self, parent: Known, shown: Collection[str]) -> tuple[Chosen, ...]:
         """The candidates, other than those `shown`, whose reflections bear most on the parent."""
         name = parent.candidate.name
-        distances = self.among.distances(name)
-        near = nsmallest(NEAREST, self._reflecting, key=lambda candidate: distances[candidate.name])
+        # The root's reflection compares it with nothing.
+        near = self.among.nearest(name, NEAREST)
         query = f"{parent.candidate.mechanism} {weak_spots(parent)} {self.directive}"
-        found = self._corpus_of(frozenset(each.name for each in near)).similarities(query)
-        others = [each for each in near if each.name not in (name, *shown) and found.get(each.name)]
-        best = sorted(others, key=lambda each: -found[each.name])
+        found = self._corpus_of(frozenset(near)).similarities(query)
+        others = [each for each in near if each not in (name, *shown) and found.get(each)]
+        best = sorted(others, key=lambda each: -found[each])
         return tuple(
             Chosen(
-                each.name,
-                f"its reflection is near the parent's mechanism and weak spots (similarity {found[each.name]:.2f}, "
+                each,
+                f"its reflection is near the parent's mechanism and weak spots (similarity {found[each]:.2f}, "
                 f"read of the {NEAREST} with the nearest mechanisms)",
             )
             for each in best[:RELATED]
         )
-
-    @cached_property
-    def _reflecting(self) -> list[Candidate]:
-        """Evaluated candidates but the root, whose reflection compares it with nothing."""
-        evaluated = {node.name for node in self.among.survey.nodes} - {ROOT}
-        return [candidate for candidate in self.among.genealogy if candidate.name in evaluated]
 
     def _corpus_of(self, names: frozenset[str]) -> Corpus:
         """Of a small archive it is the same for every parent."""

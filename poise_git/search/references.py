@@ -7,17 +7,20 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from heapq import nlargest
+from itertools import islice
 
 import numpy as np
+from numpy.typing import NDArray
 
-from poise_git.archive.entries import Candidate, Proposal, Status
-from poise_git.archive.genealogy import Genealogy
+from poise_git.archive.entries import ROOT, Candidate, Proposal, Status
+from poise_git.archive.genealogy import Genealogy, own_mechanisms
 from poise_git.search.context import Kind
 from poise_git.search.literature import Card
-from poise_git.search.nodes import along_lines, mechanism_words, own_words
 from poise_git.search.pareto import Vector, pareto_term
 from poise_git.search.policies.interface import Survey
-from poise_git.search.terms import incidence
+from poise_git.search.terms import Mask, incidence
+
+Places = NDArray[np.int64]
 
 # How many of each tier are shown.
 TIERS: Mapping[Kind, int] = {Kind.PARETO: 2, Kind.COMPLEMENTARY: 2, Kind.EXPLORATORY: 2}
@@ -63,16 +66,15 @@ class Field:
         """The stages that a candidate and its ancestors have touched, as far as their mechanisms are cards'."""
         return self._stages.of[name]
 
-    def distances(self, name: str) -> Mapping[str, float]:
-        """Jaccard's, of the mechanisms of a candidate and of every one."""
-        return self._by_name(self._mechanisms.distances(name))
+    def nearest(self, name: str, count: int) -> list[str]:
+        """The evaluated candidates but the root whose mechanisms are nearest to a candidate's by Jaccard's distance."""
+        places = [place for place, node in enumerate(self.survey.nodes) if node.name != ROOT]
+        distances = self._mechanisms.distances(name)[self._rows[places]]
+        return [self._name(places[each]) for each in np.argsort(distances, kind="stable")[:count].tolist()]
 
-    def contrasts(self, name: str) -> Mapping[str, float]:
-        """How unlike a candidate each one is in structure, in [0, 1]: the mean distance of mechanisms and of stages."""
-        return self._by_name(0.5 * (self._mechanisms.distances(name) + self._stages.distances(name)))
-
-    def _by_name(self, values: Vector) -> dict[str, float]:
-        return dict(zip(self._mechanisms.of, values.tolist(), strict=True))
+    def _contrasts(self, name: str) -> Vector:
+        """How unlike a candidate each node is, in [0, 1]: the mean of the distances of mechanisms and of stages."""
+        return np.asarray(0.5 * (self._mechanisms.distances(name) + self._stages.distances(name))[self._rows])
 
     def tiers(self, parent: str, seed: int) -> dict[Kind, tuple[Chosen, ...]]:
         """References of each tier; none of them twice, and neither the parent's ancestors nor its children."""
@@ -92,9 +94,8 @@ class Field:
         """The failed candidates and rejected proposals nearest to the parent, by kinship and mechanism, and why."""
         own = self.words(parent)
         line = {parent, *(ancestor.name for ancestor in self.genealogy.ancestors(parent))}
-        failed = (each for each in self.genealogy if each.status_under(self.protocol) is Status.FAILED)
         found: list[tuple[int, float, Candidate | Rejected]] = []
-        entries: list[Candidate | Rejected] = [*failed, *rejected]
+        entries: list[Candidate | Rejected] = [*self._failed, *rejected]
         for entry in entries:
             of, words = self._origin(entry)
             kinship = 2 if of == parent else 1 if of in line else 0
@@ -112,19 +113,17 @@ class Field:
         if isinstance(entry, Candidate):
             return (*entry.parents, "")[0], self.words(entry.name)
         proposal = entry.proposal
-        return proposal.parent, own_words(proposal) | self._mechanisms.of.get(proposal.parent, frozenset())
+        return proposal.parent, own_mechanisms(proposal) | self._mechanisms.of.get(proposal.parent, frozenset())
 
     def _leading(self, parent: str, taken: Collection[str], seed: int) -> tuple[Chosen, ...]:
         """The best by utility of the first front that is not taken whole, then the least crowded, front by front."""
-        values, ranks = self._fronts
-        free = [place for place in range(len(ranks)) if self._name(place) not in taken]
-        if not free:
+        best = next((place for place in self._by_front if self._name(place) not in taken), None)
+        if best is None:
             return ()
-        first = min(ranks[place] for place in free)
-        best = max((place for place in free if ranks[place] == first), key=self._standing)
-        rest = nlargest(TIERS[Kind.PARETO] - 1, (place for place in free if place != best), key=values.__getitem__)
+        free = (place for place in self._by_pareto if place != best and self._name(place) not in taken)
+        rest = islice(free, TIERS[Kind.PARETO] - 1)
         return tuple(
-            Chosen(self._name(place), f"{_front(ranks[place])}, {why}")
+            Chosen(self._name(place), f"{_front(self._fronts[1][place])}, {why}")
             for place, why in (
                 (best, "with the highest utility there"),
                 *((place, "where few others stand near it") for place in rest),
@@ -133,16 +132,17 @@ class Field:
 
     def _complementary(self, parent: str, taken: Collection[str], seed: int) -> tuple[Chosen, ...]:
         """Among the upper half by utility, those least like the parent in mechanisms and stages."""
-        half = [name for name in self._upper_half if name not in taken]
-        contrasts = self.contrasts(parent)
-        unlike = nlargest(TIERS[Kind.COMPLEMENTARY], half, key=contrasts.__getitem__)
+        contrasts = self._contrasts(parent)[self._upper_half]
+        order = self._upper_half[np.argsort(-contrasts, kind="stable")].tolist()
+        unlike = list(islice((place for place in order if self._name(place) not in taken), TIERS[Kind.COMPLEMENTARY]))
+        found = dict(zip(self._upper_half.tolist(), contrasts.tolist(), strict=True))
         return tuple(
             Chosen(
-                name,
-                f"of the better half by utility, unlike the parent in structure ({contrasts[name]:.2f})",
+                self._name(place),
+                f"of the better half by utility, unlike the parent in structure ({found[place]:.2f})",
             )
-            for name in unlike
-            if contrasts[name] > 0
+            for place in unlike
+            if found[place] > 0
         )
 
     def _exploratory(self, parent: str, taken: Collection[str], seed: int) -> tuple[Chosen, ...]:
@@ -152,43 +152,62 @@ class Field:
         lot = random.Random(f"{seed} {parent}").sample(names, min(len(names), TIERS[Kind.EXPLORATORY]))
         return tuple(Chosen(name, "outside the parent's line, drawn by lot") for name in lot)
 
-    def _standing(self, place: int) -> tuple[bool, float]:
-        node = self.survey.nodes[place]
-        return node.feasible, node.utility
-
     def _name(self, place: int) -> str:
         return self.survey.nodes[place].name
 
     @cached_property
-    def _upper_half(self) -> list[str]:
-        """The better half by utility, the best first."""
-        order = sorted(range(len(self.survey.nodes)), key=self._standing, reverse=True)
-        return [self._name(place) for place in order[: (len(order) + 1) // 2]]
+    def _failed(self) -> list[Candidate]:
+        return [each for each in self.genealogy if each.status_under(self.protocol) is Status.FAILED]
 
     @cached_property
-    def _fronts(self) -> tuple[list[float], list[float]]:
+    def _rows(self) -> Places:
+        """The rows of mechanisms and of stages that the nodes of the survey have."""
+        row = {name: place for place, name in enumerate(self.genealogy.mechanisms)}
+        return np.array([row[node.name] for node in self.survey.nodes], dtype=np.int64)
+
+    @cached_property
+    def _utilities(self) -> tuple[Vector, Mask]:
+        nodes = self.survey.nodes
+        return np.array([node.utility for node in nodes]), np.array([node.feasible for node in nodes], dtype=np.bool_)
+
+    @cached_property
+    def _upper_half(self) -> Places:
+        """Places of the better half by utility, the best first."""
+        utility, feasible = self._utilities
+        return np.asarray(np.lexsort((-utility, ~feasible))[: (len(utility) + 1) // 2], dtype=np.int64)
+
+    @cached_property
+    def _fronts(self) -> tuple[Vector, Vector]:
         """U_pareto and the rank of its front of each node of the survey."""
         nodes = self.survey.nodes
         if not nodes:
-            return [], []
-        value, ranks = pareto_term(
+            return np.empty(0), np.empty(0)
+        return pareto_term(
             np.array([node.metrics for node in nodes]),
             np.array([node.metric_errors for node in nodes]),
-            np.array([node.utility for node in nodes]),
-            np.array([node.feasible for node in nodes]),
+            *self._utilities,
         )
-        return value.tolist(), ranks.tolist()
+
+    @cached_property
+    def _by_front(self) -> list[int]:
+        """Places front by front, the highest utility first."""
+        utility, feasible = self._utilities
+        return list(map(int, np.lexsort((-utility, ~feasible, self._fronts[1]))))
+
+    @cached_property
+    def _by_pareto(self) -> list[int]:
+        return list(map(int, np.argsort(-self._fronts[0], kind="stable")))
 
     @cached_property
     def _mechanisms(self) -> _Sets:
-        return _Sets(mechanism_words(self.genealogy))
+        return _Sets(self.genealogy.mechanisms)
 
     @cached_property
     def _stages(self) -> _Sets:
         def own(candidate: Candidate) -> frozenset[str]:
             return frozenset().union(*(self.stages.get(prior, ()) for prior in candidate.priors))
 
-        return _Sets(along_lines(self.genealogy, own))
+        return _Sets(self.genealogy.along_lines(own))
 
 
 class _Sets:

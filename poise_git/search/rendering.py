@@ -6,7 +6,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import accumulate, groupby
 
 from jinja2 import StrictUndefined, Template
@@ -16,6 +16,7 @@ from poise_git.search.context import Context, Item, Kind
 
 # A token is about four characters of English and of code; nothing here needs to know a model's tokenizer.
 CHARACTERS_PER_TOKEN = 4
+QUOTES_REMEMBERED = 1024
 # Characters that a terminal obeys, that some readers take for the end of a line, or that nobody sees.
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e0fff]"
@@ -42,6 +43,8 @@ DROP_ORDER: tuple[tuple[Kind, int], ...] = (
 )
 
 
+# The contexts of a round share most of their items.
+@lru_cache(QUOTES_REMEMBERED)
 def quoted(text: str) -> str:
     """The text as data: between fences of more backticks than any run of them inside, control characters made visible.
 

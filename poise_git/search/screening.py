@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import Any
 
 from poise_git.archive.entries import Proposal
-from poise_git.search.nodes import own_words
+from poise_git.archive.genealogy import own_mechanisms
 from poise_git.settings import ScreeningWeights
 
 PLACES = 4
@@ -224,7 +224,7 @@ def _fault(proposal: Proposal, names: set[str]) -> str:
 
 def mechanism_of(proposal: Proposal) -> Mechanism:
     words = frozenset(map(sys.intern, proposal.mechanism.lower().split()))
-    return frozenset(map(sys.intern, own_words(proposal))), words
+    return frozenset(map(sys.intern, own_mechanisms(proposal))), words
 
 
 def _jaccard(one: frozenset[str], other: frozenset[str]) -> float:

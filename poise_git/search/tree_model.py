@@ -14,7 +14,7 @@ The variance of η is averaged over a grid by marginal likelihood. The scale of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -106,8 +106,8 @@ class TreeModel:
     def child_deviation(self, expected: Sequence[int]) -> Vector:
         """`Posterior.child_deviation` once another child of each place in `expected` is measured, whatever it shows."""
         _, precision, scale = self._measured
-        children = np.bincount(np.array(expected, dtype=np.int64), minlength=len(precision)).astype(np.float64)
-        narrowed = _child_variance(_covariances(self.tree, _upward(self.tree, precision, children)))
+        upward = _with_children(self.tree, self._fit.upward, float(np.median(precision)), expected)
+        narrowed = _child_variance(_covariances(self.tree, upward))
         return np.asarray(scale * np.sqrt(_mixed(self._weights, self._fit.child, narrowed)[1]))
 
     @cached_property
@@ -149,6 +149,7 @@ class _Fit:
     child: Vector
     child_variance: Vector
     foretold: Vector
+    upward: _Upward
 
 
 @dataclass(frozen=True)
@@ -163,11 +164,8 @@ class _Upward:
     inverse: Vector
 
 
-def _upward(tree: Tree, precision: Vector, expected_children: Vector | None = None) -> _Upward:
-    """The first pass for variances, level by level, for all `LUCK_VARIANCES` at once.
-
-    `expected_children` (n,) are to be measured, each with the median precision: they narrow variances and move nothing.
-    """
+def _upward(tree: Tree, precision: Vector) -> _Upward:
+    """The first pass for variances, level by level, for all `LUCK_VARIANCES` at once."""
     n, levels, parents, width = len(precision), tree.levels, tree.parents, len(LUCK_VARIANCES)
     spread, prior = np.zeros((width, 3, 3)), np.zeros((width, 3, 3))
     for place, luck in enumerate(LUCK_VARIANCES):
@@ -176,18 +174,38 @@ def _upward(tree: Tree, precision: Vector, expected_children: Vector | None = No
         prior[place] = np.diag([ROOT_VARIANCE, inherited, MEAN_GAIN_DEVIATION**2])
     information = np.zeros((n, width, 3, 3))
     information[:, :, _U, _U] = precision[:, None]
-    if expected_children is not None:
-        measured = np.diag([float(np.median(precision)), 0.0, 0.0])
-        one = _FORWARD.T @ measured @ np.linalg.inv(np.eye(3) + spread @ measured) @ _FORWARD
-        information += expected_children[:, None, None, None] * one
     gain, rest, inverse = (np.empty((n, width, 3, 3)) for _ in range(3))
     for level in reversed(levels[1:]):
-        own = information[level]
-        inverse[level] = back = np.linalg.inv(np.eye(3) + spread @ own)
-        gain[level] = forward = back @ _FORWARD
-        rest[level] = back @ spread
-        np.add.at(information, parents[level], _FORWARD.T @ own @ forward)
+        inverse[level], gain[level], rest[level], handed_on = _hand_on(information[level], spread)
+        np.add.at(information, parents[level], handed_on)
     return _Upward(spread, prior, information, gain, rest, inverse)
+
+
+def _hand_on(information: Vector, spread: Vector) -> tuple[Vector, Vector, Vector, Vector]:
+    """`inverse`, `gain` and `rest` of nodes with this information, and what they hand on to their parents."""
+    inverse: Vector = np.asarray(np.linalg.inv(np.eye(3) + spread @ information), dtype=np.float64)
+    gain = inverse @ _FORWARD
+    return inverse, gain, inverse @ spread, _FORWARD.T @ information @ gain
+
+
+def _with_children(tree: Tree, upward: _Upward, precision: float, expected: Sequence[int]) -> _Upward:
+    """The first pass, had each place in `expected` one child more for each time it stands there, of this precision.
+
+    Such children narrow variances and move nothing. Only the nodes from there up to the roots change.
+    """
+    measured = np.diag([precision, 0.0, 0.0])
+    *_, handed_on = _hand_on(measured, upward.spread)
+    information, gain, rest, inverse = (
+        each.copy() for each in (upward.information, upward.gain, upward.rest, upward.inverse)
+    )
+    for place in expected:
+        more = handed_on
+        while place >= 0:
+            *_, before = _hand_on(information[place], upward.spread)
+            information[place] += more
+            inverse[place], gain[place], rest[place], after = _hand_on(information[place], upward.spread)
+            more, place = after - before, int(tree.parents[place])
+    return replace(upward, information=information, gain=gain, rest=rest, inverse=inverse)
 
 
 def _covariances(tree: Tree, upward: _Upward) -> Vector:
@@ -241,6 +259,7 @@ def _smooth(tree: Tree, value: Vector, precision: Vector) -> _Fit:
         child=mean @ _CHILD,
         child_variance=_child_variance(covariance),
         foretold=np.linalg.solve(remaining, remaining_vector[..., None])[..., 0] @ _CHILD,
+        upward=upward,
     )
 
 

@@ -152,7 +152,7 @@ def export(place: Path, file: Path = DATA) -> None:
     from poise_git.archive.entries import Status
     from poise_git.pipeline.protocol import load_protocol
     from poise_git.search.figures import late_dynamics, overall
-    from poise_git.search.nodes import evaluated, mechanism_words
+    from poise_git.search.nodes import evaluated
 
     archive = Archive.open(place)
     protocol = load_protocol(str(archive.read_text("main", "protocols/quick.yaml")), "protocols/quick.yaml")
@@ -164,7 +164,7 @@ def export(place: Path, file: Path = DATA) -> None:
         for entry in slot["proposals"]
     }
     lines = []
-    words = mechanism_words(genealogy)
+    words = genealogy.mechanisms
     for name, (candidate, _) in evaluated(genealogy, protocol.hash).items():
         runs = sorted((run for run in archive.runs(name) if run.protocol == protocol.hash), key=lambda run: run.seed)
         names = sorted(runs[0].values)

@@ -84,6 +84,16 @@ def test_what_is_to_be_measured_narrows_belief() -> None:
     assert (narrowed <= model.posterior.child_deviation + 1e-9).all()
 
 
+def test_children_to_come_narrow_as_children_that_are_there() -> None:
+    tree, expected, precision = random_tree(30, 4), [5, 5, 12, 0], 2.5
+    precisions = np.linspace(0.5, 9.0, len(tree.parents))
+    found = tree_model._with_children(tree, tree_model._upward(tree, precisions), precision, expected)
+    larger = Tree(np.append(tree.parents, expected), np.zeros(34), np.ones(34))
+    whole = tree_model._upward(larger, np.append(precisions, [precision] * 4))
+    covariances = tree_model._covariances(tree, found), tree_model._covariances(larger, whole)[:30]
+    assert covariances[0] == pytest.approx(covariances[1], rel=1e-9)
+
+
 def test_noisy_utilities_are_shrunk_and_an_unlucky_node_is_not_preferred_for_it() -> None:
     parents = [-1] + [0] * 6
     values = [0.5, 0.5, 0.51, 0.49, 0.5, 0.52, 0.40]
