@@ -14,6 +14,7 @@ from hypothesis import settings
 from poise_git.archive import Archive
 from poise_git.creation import create_archive
 from poise_git.pipeline.cache import locked
+from poise_git.pipeline.sandbox.forks import ForkServer
 
 # A slow machine is no failure.
 settings.register_profile("any-machine", deadline=None)
@@ -43,6 +44,26 @@ def _cache_of_base_policies(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.getbasetemp()
     shared = folder.parent if os.environ.get("PYTEST_XDIST_WORKER") else folder
     os.environ["XDG_CACHE_HOME"] = str(shared / "cache")
+
+
+class _Lasting(ForkServer):
+    """A fork server that the end of a search does not end."""
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture(scope="session")
+def lasting_fork_server() -> Iterator[ForkServer]:
+    server = _Lasting()
+    yield server
+    ForkServer.close(server)
+
+
+@pytest.fixture(autouse=True)
+def _one_fork_server(lasting_fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches in one test process share what takes longest to start, and nothing else: every run is a fresh fork."""
+    monkeypatch.setattr("poise_git.pipeline.sandbox.sandbox.ForkServer", lambda: lasting_fork_server)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +15,17 @@ from ray.util import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from poise_git.executors.ray import tasks
-from poise_git.executors.ray.orders import Broken, Done, Ended, Failed, Figures, News, Order, in_one_line
+from poise_git.executors.ray.orders import (
+    OUT_OF_MEMORY_LIMIT,
+    Broken,
+    Done,
+    Ended,
+    Failed,
+    Figures,
+    News,
+    Order,
+    in_one_line,
+)
 from poise_git.executors.stages import claim_of
 from poise_git.pipeline.interface import Evaluated, Progress, Resources
 
@@ -27,8 +37,6 @@ LOSSES = (
     exceptions.ObjectLostError,
     exceptions.TaskPlacementGroupRemoved,
 )
-# Ray ends the youngest tasks of a machine that is short of memory, which may be another's fault the first time.
-_OUT_OF_MEMORY_LIMIT = 2
 # Seconds for a machine to get back the memory of what was ended there.
 _RECOVERY = 5.0
 # How long a stage may take to end its processes before its worker is ended with them.
@@ -41,7 +49,6 @@ class _Work:
     running: list[Any] = field(default_factory=list)
     stage: str = "train"
     ended: Ended | None = None
-    times_out_of_memory: int = 0
     progress: dict[str, Progress] = field(default_factory=dict)
     carrier: asyncio.Task[None] | None = None
 
@@ -61,19 +68,14 @@ class Board:
         self._begun = {"train": 0, "evaluate": 0}
         self._me = ray.get_runtime_context().current_actor
 
-    async def start(self, orders: Sequence[Order], times_out_of_memory: Mapping[str, int]) -> None:
-        """Begin what is not on the board yet, and stop what runs for a driver that wanted something else.
-
-        `times_out_of_memory` is what the driver heard of earlier boards: the memory of a process that Ray has ended
-        takes a while to come back, and a machine still short of it ends the board next.
-        """
+    async def start(self, orders: Sequence[Order]) -> None:
+        """Begin what is not on the board yet, and stop what runs for a driver that wanted something else."""
         wanted = {order.key for order in orders}
         await self.cancel([key for key, work in self._work.items() if key not in wanted and work.ended is None])
         for order in orders:
             # What was nobody's fault deserves another try.
             if order.key not in self._work or isinstance(self._work[order.key].ended, Broken):
                 work = self._work[order.key] = _Work(order)
-                work.times_out_of_memory = times_out_of_memory.get(order.key, 0)
                 work.carrier = asyncio.create_task(self._carry_out(work))
 
     async def news(self, keys: Collection[str], patience: float) -> News:
@@ -85,8 +87,7 @@ class Board:
         progress = tuple((key, one) for key, work in known for one in work.progress.values())
         for _, work in known:
             work.progress.clear()
-        ended = {key: work.ended for key, work in known if work.ended is not None}
-        return News(ended, progress, {key: work.times_out_of_memory for key, work in known})
+        return News({key: work.ended for key, work in known if work.ended is not None}, progress)
 
     async def report(self, key: str, progress: Progress) -> None:
         if key in self._work:
@@ -132,17 +133,17 @@ class Board:
         self._changed.set()
 
     async def _attempt(self, work: _Work) -> Ended:
+        out_of_memory = 0
         reason = ""
         for _ in range(self._attempts):
             work.running.clear()
             try:
                 return await self._train_and_evaluate(work)
             except exceptions.OutOfMemoryError as error:
-                work.times_out_of_memory += 1
+                out_of_memory += 1
                 reason = in_one_line(error)
-                if work.times_out_of_memory >= _OUT_OF_MEMORY_LIMIT:
-                    return Failed(work.stage, f"out of memory on a worker: {reason}")
-                self._changed.set()
+                if out_of_memory == OUT_OF_MEMORY_LIMIT:
+                    return Failed.out_of_memory(work.stage, reason)
                 await asyncio.sleep(_RECOVERY)
             except LOSSES as error:
                 reason = in_one_line(error)

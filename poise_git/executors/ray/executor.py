@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +18,8 @@ from poise_git.errors import PoiseError, RunFailed
 from poise_git.executors.interface import Outcome
 from poise_git.executors.ray.board import Board
 from poise_git.executors.ray.cluster import NAMESPACE, Cluster
-from poise_git.executors.ray.orders import Broken, Ended, Failed, News, Order
+from poise_git.executors.ray.orders import Broken, Ended, Failed, News, Order, in_one_line
+from poise_git.executors.ray.suspicion import Suspicion, is_out_of_memory
 from poise_git.executors.stages import claim_of
 from poise_git.pipeline.interface import Backend, Demand, Job, OnProgress, Progress, Trained
 from poise_git.pipeline.protocol import Protocol
@@ -26,7 +27,7 @@ from poise_git.settings import PoiseSettings
 
 # Seconds that the board waits for news before it says that there are none.
 _PATIENCE = 1.0
-# Seconds before a lost board is made anew; a multiple of it before the next ones.
+# Seconds before a lost board is made anew: whatever ended it, a machine short of memory for one, needs a while to pass.
 _PAUSE = 5.0
 BOARD_LOST = (RayActorError, OutOfMemoryError)
 
@@ -51,8 +52,7 @@ class RayExecutor:
         # Found when there is something to run: whoever opens an executor may still find the archive locked by a
         # driver whose board this is.
         self._board: Any = None
-        # A board that is lost forgets them.
-        self._times_out_of_memory: dict[str, int] = {}
+        self._suspicion = Suspicion()
 
     def __enter__(self) -> Self:
         return self
@@ -88,26 +88,46 @@ class RayExecutor:
         finally:
             self._tell("cancel", list(wanted))
 
-    def _hear(self, wanted: dict[str, list[Job]], on_progress: Callable[[Job, Progress], None]) -> dict[str, Ended]:
-        """What has ended since; passes progress on. A board that is lost with its machine is made anew."""
-        for attempt in range(self._settings.executor.attempts):
-            # Whatever ended the board, a machine short of memory for one, needs a while to pass.
-            time.sleep(attempt * _PAUSE)
+    def _hear(self, wanted: dict[str, list[Job]], on_progress: Callable[[Job, Progress], None]) -> Mapping[str, Ended]:
+        """What has ended since; passes progress on. A board that is lost is made anew."""
+        lost = 0
+        while True:
+            keys = self._suspicion.admitted(wanted)
             try:
-                self._board = self._board or self._find_board()
-                orders = [self._order(jobs[0]) for jobs in wanted.values()]
-                ray.get(self._board.start.remote(orders, self._times_out_of_memory))
-                while True:
-                    news: News = ray.get(self._board.news.remote(list(wanted), _PATIENCE))
-                    self._times_out_of_memory.update(news.times_out_of_memory)
-                    for key, progress in news.progress:
-                        for job in wanted[key]:
-                            on_progress(job, progress)
-                    if news.ended:
-                        return dict(news.ended)
-            except BOARD_LOST:
+                ended = self._ask({key: wanted[key] for key in keys}, on_progress)
+            except BOARD_LOST as error:
                 self._board = None
-        raise PoiseError("the cluster lost the board of this search again and again; see `ray status`")
+                if is_out_of_memory(error):
+                    if guilty := self._suspicion.accuse(keys):
+                        failure = Failed.out_of_memory(self._suspicion.stage_of(guilty), in_one_line(error))
+                        ended = {guilty: failure}
+                        break
+                else:
+                    lost += 1
+                if lost == self._settings.executor.attempts:
+                    raise PoiseError(
+                        "the cluster lost the board of this search again and again; see `ray status`"
+                    ) from error
+            else:
+                break
+            time.sleep(_PAUSE)
+        self._suspicion.clear(ended)
+        return ended
+
+    def _ask(
+        self, wanted: Mapping[str, list[Job]], on_progress: Callable[[Job, Progress], None]
+    ) -> Mapping[str, Ended]:
+        """What the board says has ended, once something has; begins what it has not begun."""
+        self._board = self._board or self._find_board()
+        ray.get(self._board.start.remote([self._order(jobs[0]) for jobs in wanted.values()]))
+        while True:
+            news: News = ray.get(self._board.news.remote(list(wanted), _PATIENCE))
+            for key, progress in news.progress:
+                self._suspicion.hear(key, progress)
+                for job in wanted[key]:
+                    on_progress(job, progress)
+            if news.ended:
+                return news.ended
 
     def _drop(self, wanted: dict[str, list[Job]], failed: Collection[str]) -> None:
         """Stop what only failed candidates wanted."""

@@ -16,6 +16,8 @@ from poise_git.pipeline.protocol import Protocol
 from poise_git.settings import SandboxSettings
 
 _LINE = 300
+# Ray ends the youngest processes of a machine that is short of memory, which may be another's fault the first time.
+OUT_OF_MEMORY_LIMIT = 2
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,10 @@ class Failed:
     stage: str
     reason: str
 
+    @classmethod
+    def out_of_memory(cls, stage: str, reason: str) -> Failed:
+        return cls(stage, f"out of memory on a worker: {reason}")
+
 
 @dataclass(frozen=True)
 class Done:
@@ -107,7 +113,6 @@ class News:
 
     ended: Mapping[str, Ended]
     progress: tuple[tuple[str, Progress], ...]
-    times_out_of_memory: Mapping[str, int]
 
 
 def in_one_line(error: BaseException) -> str:

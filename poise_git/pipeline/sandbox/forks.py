@@ -32,24 +32,23 @@ _PATIENCE = 10.0
 class ForkServer:
     """Hands the descriptors of runs to a server process. Thread-safe."""
 
-    def __init__(self, modules: Sequence[str]) -> None:
-        self._modules = tuple(modules)
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._line: socket.socket | None = None
         self._errors: IO[bytes] | None = None
 
-    def submit(self, descriptors: Sequence[int]) -> None:
-        """Have a keeper forked that owns copies of `descriptors`.
+    def submit(self, descriptors: Sequence[int], modules: Sequence[str]) -> None:
+        """Have a keeper forked that owns copies of `descriptors`, by a server that has imported `modules`.
 
         Raises:
             PoiseError: there is no starting the server.
         """
         with self._lock:
-            if not (self._alive() and self._send(descriptors)):
+            if not (self._alive() and self._send(descriptors, modules)):
                 self._end()
                 self._start()
-                if not self._send(descriptors):
+                if not self._send(descriptors, modules):
                     raise PoiseError(f"the sandbox's fork server does not start: {self.last_words()}")
 
     def last_words(self) -> str:
@@ -71,10 +70,10 @@ class ForkServer:
     def _alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def _send(self, descriptors: Sequence[int]) -> bool:
+    def _send(self, descriptors: Sequence[int], modules: Sequence[str]) -> bool:
         assert self._line is not None
         try:
-            socket.send_fds(self._line, [b"r"], descriptors)
+            socket.send_fds(self._line, [json.dumps(modules).encode()], descriptors)
         except OSError:
             return False
         return True
@@ -91,7 +90,7 @@ class ForkServer:
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-s", "-P", "-c", _BOOT, json.dumps(path)),
-                    *(str(theirs.fileno()), *self._modules),
+                    str(theirs.fileno()),
                 ],
                 env={**inherited, **_SINGLE_THREADED, "PYTHONHASHSEED": "0"},
                 stdin=subprocess.DEVNULL,

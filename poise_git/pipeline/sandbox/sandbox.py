@@ -24,17 +24,15 @@ from poise_git.pipeline.sandbox.keeper import send_request
 from poise_git.pipeline.sandbox.layers import Layer, describe
 from poise_git.settings import SandboxSettings
 
-# Imported once by the fork server: what costs time, and what runs are made of. None of it is a candidate's.
+# Modules of entry points that the fork server imports, each with what else it imports, before it first forks for one:
+# what costs time, and what runs are made of. None of it is a candidate's.
 # The first torch optimizer of a process imports torch._dynamo, which takes longer than a short training run.
-PRELOADED = (
-    "numpy",
-    "torch",
-    "torch._dynamo",
-    "poise_git.pipeline.protocol",
-    "poise_git.pipeline.checks.child",
-    "poise_git.pipeline.backends.testbed.trainer",
-    "poise_git.pipeline.backends.testbed.evaluation",
-)
+PRELOADED: Mapping[str, Sequence[str]] = {
+    "poise_git.pipeline.checks.child": (),
+    "poise_git.pipeline.backends.testbed.warm_start": ("torch._dynamo",),
+    "poise_git.pipeline.backends.testbed.trainer": ("torch._dynamo",),
+    "poise_git.pipeline.backends.testbed.evaluation": (),
+}
 _TICK = 0.1
 _CHUNK = 1 << 16
 # How long a keeper may take to end what is below it.
@@ -55,9 +53,9 @@ class Completed:
 class Sandbox:
     """Runs entry points in walled child processes. Thread-safe; a context manager that ends everything."""
 
-    def __init__(self, settings: SandboxSettings, preloaded: Sequence[str] = PRELOADED) -> None:
-        self._settings = settings
-        self._server = ForkServer(preloaded)
+    def __init__(self, settings: SandboxSettings, preloaded: Mapping[str, Sequence[str]] = PRELOADED) -> None:
+        self._settings, self._preloaded = settings, preloaded
+        self._server = ForkServer()
 
     def __enter__(self) -> Self:
         return self
@@ -122,8 +120,12 @@ class Sandbox:
         cancelled: threading.Event | None,
     ) -> Completed:
         with _Run(limits, self._settings.require_isolation, self._server, on_message, cancelled) as run:
-            run.start(request)
+            run.start(request, self._modules_of(request["entry"]))
             return run.follow()
+
+    def _modules_of(self, entry: str) -> tuple[str, ...]:
+        module = entry.partition(":")[0]
+        return (module, *self._preloaded[module]) if module in self._preloaded else ()
 
 
 class _Run:
@@ -170,10 +172,10 @@ class _Run:
         os.close(self._message_pipe[0])
         os.close(self._output_pipe[0])
 
-    def start(self, request: Mapping[str, Any]) -> None:
+    def start(self, request: Mapping[str, Any], modules: Sequence[str]) -> None:
         given = (self._keeper_line.fileno(), self._message_pipe[1], self._output_pipe[1])
         try:
-            self._server.submit(given)
+            self._server.submit(given, modules)
         finally:
             self._keeper_line.close()
             os.close(self._message_pipe[1])
@@ -289,5 +291,5 @@ def isolation() -> tuple[Layer, ...]:
     Raises:
         PoiseError: there is no child to be had.
     """
-    with tempfile.TemporaryDirectory() as scratch, Sandbox(SandboxSettings(), preloaded=()) as sandbox:
+    with tempfile.TemporaryDirectory() as scratch, Sandbox(SandboxSettings(), preloaded={}) as sandbox:
         return sandbox.run(f"{__name__}:probe", {}, Path(scratch)).layers

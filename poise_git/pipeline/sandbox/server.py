@@ -1,18 +1,18 @@
-"""The fork server: one clean process that has imported what every run needs, and forks a keeper for each.
+"""The fork server: one clean process that imports what runs need, and forks a keeper for each.
 
 It has no keys in its environment, no thread beside the main one, and never loads a candidate's code.
-Started as `python -m poise_git.pipeline.sandbox.server SOCKET MODULE...`; it ends when the socket's other side closes.
+Started as `python -m poise_git.pipeline.sandbox.server SOCKET`; it ends when the socket's other side closes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
 
 from poise_git.pipeline.sandbox.keeper import keep
 
@@ -20,17 +20,24 @@ from poise_git.pipeline.sandbox.keeper import keep
 DESCRIPTORS = 3
 
 
-def serve(requests: socket.socket, modules: Sequence[str]) -> None:
-    """Fork a keeper for each trio of descriptors that arrives, until nobody is left to send any."""
-    for module in modules:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(module)
+# Bytes of the names of all that a run wants imported.
+_LONGEST = 1 << 12
+
+
+def serve(requests: socket.socket) -> None:
+    """Fork a keeper for each trio of descriptors that arrives, until nobody is left to send any.
+
+    With them come the names of modules, as JSON, which the server imports once, for this run and all later ones.
+    """
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     server = os.getpid()
     while True:
-        data, descriptors, _, _ = socket.recv_fds(requests, 1, DESCRIPTORS)
+        data, descriptors, _, _ = socket.recv_fds(requests, _LONGEST, DESCRIPTORS)
         if not data:
             return
+        for module in json.loads(data):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(module)
         line, messages, output = descriptors
         if os.fork() == 0:
             requests.close()
@@ -40,4 +47,4 @@ def serve(requests: socket.socket, modules: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2:])
+    serve(socket.socket(fileno=int(sys.argv[1])))

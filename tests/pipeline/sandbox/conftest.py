@@ -18,7 +18,7 @@ class Child:
     """Runs the entry points of `entries_for_tests` in one sandbox."""
 
     def __init__(self, settings: SandboxSettings, scratch: Path) -> None:
-        self.sandbox, self.scratch = Sandbox(settings, preloaded=()), scratch
+        self.sandbox, self.scratch = Sandbox(settings, preloaded={}), scratch
 
     def run(self, name: str, **arguments: Any) -> Completed:
         return self.sandbox.run(f"entries_for_tests:{name}", arguments, self.scratch, readable=(ENTRIES,))
@@ -70,6 +70,11 @@ def marked_processes(mark: str) -> list[int]:
         except OSError:
             continue
     return found
+
+
+@pytest.fixture(autouse=True)
+def _one_fork_server() -> None:
+    """Here every sandbox has its own, which is what these tests are about."""
 
 
 @pytest.fixture

@@ -41,13 +41,13 @@ from poise_git.settings import SandboxSettings
 
 print(*(layer.name for layer in isolation() if not layer.up), sep=",")
 scratch, readable = Path(tempfile.mkdtemp()), [Path(ENTRIES)]
-with Sandbox(SandboxSettings(), preloaded=()) as sandbox:
+with Sandbox(SandboxSettings(), preloaded={}) as sandbox:
     for entry in ("echo", "leave_orphans", "leave"):
         try:
             print(sandbox.run("entries_for_tests:" + entry, {}, scratch, readable=readable).value)
         except PoiseError as error:
             print(error)
-with Sandbox(SandboxSettings(require_isolation=True), preloaded=()) as sandbox:
+with Sandbox(SandboxSettings(require_isolation=True), preloaded={}) as sandbox:
     try:
         sandbox.run("entries_for_tests:write", {"path": "ran"}, scratch, readable=readable)
     except PoiseError as error:

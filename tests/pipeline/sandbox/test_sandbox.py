@@ -68,7 +68,7 @@ def test_child_is_nobody_among_no_others(children: Any) -> None:
 @pytest.mark.slow
 def test_server_preloads_what_there_is_and_has_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ENTRIES))
-    with Sandbox(SandboxSettings(), preloaded=("numpy", "torch", "no_such_module")) as sandbox:
+    with Sandbox(SandboxSettings(), preloaded={"entries_for_tests": ("numpy", "torch", "no_such_module")}) as sandbox:
         found = sandbox.run("entries_for_tests:surroundings", {}, tmp_path, readable=(ENTRIES,)).value
         assert found["modules"] == ["numpy", "torch"]
         threads = [len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in _marked(str(ENTRIES))]
@@ -191,7 +191,7 @@ import sys; sys.path[:0] = [{str(ENTRIES)!r}, {mark!r}]
 from pathlib import Path
 from poise_git.pipeline.sandbox import Sandbox
 from poise_git.settings import SandboxSettings
-Sandbox(SandboxSettings(), preloaded=()).run("entries_for_tests:sleep", {{}}, Path({str(tmp_path)!r}),
+Sandbox(SandboxSettings(), preloaded={{}}).run("entries_for_tests:sleep", {{}}, Path({str(tmp_path)!r}),
     readable=[Path({str(ENTRIES)!r})], on_message=lambda message: print("asleep", flush=True))
 """
     with subprocess.Popen(
