@@ -37,6 +37,8 @@ from poise_git.search.nodes import survey
 from poise_git.search.policies import policy_of
 
 FAILED_SHARE = 0.1
+# The best of so many is printed: whatever else the machine does makes it slower, never faster.
+REPEATS = 12
 # Nobody else reads this archive: nothing has to be on disk, and no hook has to look at twenty thousand refs.
 QUICKLY = ("-c", "core.fsync=none", "-c", "core.hooksPath=/dev/null")
 FIGURES = (
@@ -178,7 +180,8 @@ def main() -> None:
             # Modules are loaded by now; this archive has been read by nobody.
             experiment = replace(experiment, archive=Archive.open(archive.root))
             report(size, "never read", measure(experiment)[0])
-            best = min((measure(experiment)[0] for _ in range(5)), key=lambda times: sum(times.values()))
+            again = (measure(experiment)[0] for _ in range(REPEATS))
+            best = min(again, key=lambda times: times["select"] + times["contexts"])
             report(size, "read before", best)
 
 
