@@ -57,7 +57,6 @@ class Ranking:
     def reflections(self, parent: Known, shown: Collection[str]) -> tuple[Chosen, ...]:
         """The candidates, other than those `shown`, whose reflections bear most on the parent."""
         name = parent.candidate.name
-        # The root's reflection compares it with nothing.
         near = self.among.nearest(name, NEAREST)
         query = f"{parent.candidate.mechanism} {weak_spots(parent)} {self.directive}"
         found = self._corpus_of(frozenset(near)).similarities(query)

@@ -68,6 +68,7 @@ class Field:
 
     def nearest(self, name: str, count: int) -> list[str]:
         """The evaluated candidates but the root whose mechanisms are nearest to a candidate's by Jaccard's distance."""
+        # The root has nothing to be compared with, and its reflection says nothing of a mechanism.
         places = [place for place, node in enumerate(self.survey.nodes) if node.name != ROOT]
         distances = self._mechanisms.distances(name)[self._rows[places]]
         return [self._name(places[each]) for each in np.argsort(distances, kind="stable")[:count].tolist()]
@@ -132,17 +133,16 @@ class Field:
 
     def _complementary(self, parent: str, taken: Collection[str], seed: int) -> tuple[Chosen, ...]:
         """Among the upper half by utility, those least like the parent in mechanisms and stages."""
-        contrasts = self._contrasts(parent)[self._upper_half]
-        order = self._upper_half[np.argsort(-contrasts, kind="stable")].tolist()
-        unlike = list(islice((place for place in order if self._name(place) not in taken), TIERS[Kind.COMPLEMENTARY]))
-        found = dict(zip(self._upper_half.tolist(), contrasts.tolist(), strict=True))
+        contrasts = self._contrasts(parent)
+        half = self._upper_half[np.argsort(-contrasts[self._upper_half], kind="stable")].tolist()
+        unlike = islice((place for place in half if self._name(place) not in taken), TIERS[Kind.COMPLEMENTARY])
         return tuple(
             Chosen(
                 self._name(place),
-                f"of the better half by utility, unlike the parent in structure ({found[place]:.2f})",
+                f"of the better half by utility, unlike the parent in structure ({contrasts[place]:.2f})",
             )
             for place in unlike
-            if found[place] > 0
+            if contrasts[place] > 0
         )
 
     def _exploratory(self, parent: str, taken: Collection[str], seed: int) -> tuple[Chosen, ...]:
