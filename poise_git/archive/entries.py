@@ -146,10 +146,29 @@ class Proposal:
 
 
 @dataclass(frozen=True, slots=True)
+class Isolation:
+    """How a run's candidate was kept apart from the trainer that measured it.
+
+    `missing` names the layers of the sandbox that the machine lacked; `trusted` says that the candidate ran in the
+    trainer's own process, by `--trust`.
+    """
+
+    missing: tuple[str, ...] = ()
+    trusted: bool = False
+
+    def to_data(self) -> dict[str, Any]:
+        return {"missing": list(self.missing), "trusted": self.trusted}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Isolation:
+        return cls(tuple(str(layer) for layer in data["missing"]), bool(data["trusted"]))
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """One training run of a candidate: one seed under one protocol.
 
-    `values` is the metric vector y of this run (metric -> value, as the protocol's estimator defines it), `details`
+    `isolation` is None where nobody wrote it down. `values` is the metric vector y of this run (metric -> value, as the protocol's estimator defines it), `details`
     further final figures (suite -> metric -> value), `series` the trajectory τ (name -> one value per step),
     `curve` what was evaluated while training ({"step": int, metric: value, ...} each).
     """
@@ -161,9 +180,11 @@ class Run:
     series: Mapping[str, tuple[float, ...]]
     curve: tuple[Mapping[str, float], ...]
     cpu_seconds: float
+    isolation: Isolation | None = None
 
     def to_data(self) -> dict[str, Any]:
-        return {
+        data = {} if self.isolation is None else {"isolation": self.isolation.to_data()}
+        return data | {
             "protocol": self.protocol,
             "seed": self.seed,
             "values": dict(self.values),
@@ -183,6 +204,7 @@ class Run:
             series={name: tuple(values) for name, values in data["series"].items()},
             curve=tuple(dict(point) for point in data["curve"]),
             cpu_seconds=float(data["cpu_seconds"]),
+            isolation=Isolation.from_data(data["isolation"]) if data.get("isolation") else None,
         )
 
 
