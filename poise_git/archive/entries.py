@@ -168,9 +168,10 @@ class Isolation:
 class Run:
     """One training run of a candidate: one seed under one protocol.
 
-    `isolation` is None where nobody wrote it down. `values` is the metric vector y of this run (metric -> value, as the protocol's estimator defines it), `details`
+    `values` is the metric vector y of this run (metric -> value, as the protocol's estimator defines it), `details`
     further final figures (suite -> metric -> value), `series` the trajectory τ (name -> one value per step),
-    `curve` what was evaluated while training ({"step": int, metric: value, ...} each).
+    `curve` what was evaluated while training ({"step": int, metric: value, ...} each). `isolation` is None in
+    archives that were written before it was recorded.
     """
 
     protocol: str
