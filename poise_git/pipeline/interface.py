@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 from typing import Protocol as Interface
 
-from poise_git.archive.entries import Run
+from poise_git.archive.entries import Isolation, Run
+from poise_git.pipeline.boundary.hosting import STRICT, Containment
 from poise_git.pipeline.protocol import Protocol
 from poise_git.pipeline.sandbox import Cancelled as Cancelled
 from poise_git.pipeline.sandbox import Sandbox
@@ -59,7 +60,7 @@ class Job:
 
     `scratch` is a folder of its own, in which an interrupted attempt at the same job may have left what it had, and
     that is deleted once the job's outcome is archived; `gpus` are the indices of the devices that the
-    executor assigns to the task in hand.
+    executor assigns to the task in hand; `containment` is what the user allows for the candidate's code.
     """
 
     candidate: str
@@ -68,6 +69,7 @@ class Job:
     seed: int
     scratch: Path
     gpus: tuple[int, ...] = ()
+    containment: Containment = STRICT
 
     @property
     def key(self) -> str:
@@ -85,6 +87,7 @@ class Trained:
     series: Mapping[str, tuple[float, ...]]
     weights: Path
     cpu_seconds: float
+    isolation: Isolation | None = None
 
 
 @dataclass(frozen=True)

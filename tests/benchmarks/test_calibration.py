@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 from calibration import CATASTROPHIC, FLIPPED_REWARDS, KINDS, MILDLY_BAD, ROOT, SOUND, TWINS, recipe_of
+from poise_git.pipeline.candidate import Algorithm
 from torch import Tensor
 
 from poise_git.agents.library.surgery import replace_function
-from poise_git.pipeline.candidate import Algorithm
 
 VALID_WRONG = 0.1
 GROUP_SIZE = 8

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 from calibration import ROOT, TEMPLATE, recipe_of
+from poise_git.pipeline.candidate import Algorithm
 
 from poise_git.pipeline.backends.testbed.backend import TestbedBackend
 from poise_git.pipeline.backends.testbed.base_policies import cached_file
@@ -23,7 +24,6 @@ from poise_git.pipeline.backends.testbed.settings import RegimeSettings, parse_s
 from poise_git.pipeline.backends.testbed.task import Split
 from poise_git.pipeline.backends.testbed.tasks import build_task
 from poise_git.pipeline.backends.testbed.trainer import Trainer, load_policy
-from poise_git.pipeline.candidate import Algorithm
 from poise_git.pipeline.interface import Progress
 from poise_git.pipeline.protocol import load_protocol
 from poise_git.pipeline.sandbox import Sandbox

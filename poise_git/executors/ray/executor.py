@@ -142,7 +142,7 @@ class RayExecutor:
         if isinstance(ended, Failed):
             return Outcome(job, None, RunFailed(ended.stage, ended.reason))
         figures = ended.figures
-        trained = Trained(figures.series, job.scratch / figures.weights, figures.cpu_seconds)
+        trained = Trained(figures.series, job.scratch / figures.weights, figures.cpu_seconds, figures.isolation)
         return Outcome(job, self._backend.assemble(job, trained, ended.evaluated), None)
 
     def _order(self, job: Job) -> Order:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from poise_git import __version__
+from poise_git.archive.entries import Isolation
 from poise_git.errors import PoiseError
+from poise_git.pipeline.boundary.hosting import STRICT, Containment
 from poise_git.pipeline.interface import Demand, Evaluated, Job, Progress
 from poise_git.pipeline.protocol import Protocol
 from poise_git.settings import SandboxSettings
@@ -36,6 +38,7 @@ class Order:
     shards: tuple[str, ...]
     sandbox: Mapping[str, Any]
     shared: str | None
+    containment: Containment = STRICT
     version: str = __version__
 
     @classmethod
@@ -52,6 +55,7 @@ class Order:
             shards=shards,
             sandbox=sandbox.model_dump(mode="json"),
             shared=str(shared / job.key) if shared else None,
+            containment=job.containment,
         )
 
     def job(self, scratch: Path, gpus: tuple[int, ...]) -> Job:
@@ -64,7 +68,8 @@ class Order:
             raise PoiseError(
                 f"a worker has poise-git {__version__} and the driver {self.version}; install the same on every machine"
             )
-        job = Job(self.candidate, self.recipe, Protocol.model_validate(self.protocol), self.seed, scratch, gpus)
+        protocol = Protocol.model_validate(self.protocol)
+        job = Job(self.candidate, self.recipe, protocol, self.seed, scratch, gpus, self.containment)
         if job.key != self.key:
             raise PoiseError(f"the order {self.key} arrived with the content of {job.key}; nothing was run")
         return job
@@ -77,6 +82,7 @@ class Figures:
     series: Mapping[str, tuple[float, ...]]
     weights: str
     cpu_seconds: float
+    isolation: Isolation | None = None
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def train(order: Order, board: Any) -> tuple[Figures | Failed, bytes | None]:
         except RunFailed as failure:
             return Failed(failure.stage, failure.reason), None
         weights = trained.weights.relative_to(job.scratch)
-        figures = Figures(dict(trained.series), str(weights), trained.cpu_seconds)
+        figures = Figures(dict(trained.series), str(weights), trained.cpu_seconds, trained.isolation)
         return figures, None if order.shared else pack(trained.weights)
 
 
@@ -47,7 +47,7 @@ def evaluate(order: Order, figures: Figures, parcel: bytes | None, shard: str, b
         if parcel is not None:
             unpack(parcel, weights)
         backend, sandbox = _backend(job), _sandbox(SandboxSettings.model_validate(order.sandbox))
-        trained = Trained(figures.series, weights, figures.cpu_seconds)
+        trained = Trained(figures.series, weights, figures.cpu_seconds, figures.isolation)
         try:
             backend.prepare(job.protocol, sandbox, reporter.report, workers=1)
             return backend.evaluate(job, trained, shard, sandbox, reporter.report, threading.Event())

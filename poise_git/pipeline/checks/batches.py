@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -46,15 +45,14 @@ class Batch:
         return self.mask == 0
 
     @property
-    def config(self) -> SimpleNamespace:
-        """An actor section with the sizes of the whole batch, so that no width of padding enters the loss."""
-        sizes = {
+    def sizes(self) -> dict[str, float]:
+        """Of the whole batch, as verl's `global_batch_info` has them, so that no width of padding enters the loss."""
+        return {
             "dp_size": 1,
             "batch_num_tokens": int(self.mask.sum()),
             "global_batch_size": len(self.mask),
             "loss_scale_factor": _TOKENS,
         }
-        return SimpleNamespace(global_batch_info=sizes)
 
     def relabelled(self, name: str, index: Any) -> Batch:
         return replace(self, name=name, index=index)

@@ -1,15 +1,12 @@
-"""Claims of a proposal that its code decides, by name. Child processes only.
+"""Claims of a proposal that its code decides, by name, on the trusted side of the boundary.
 
 A claim about what training will do ("effect") is no business of this module: it stays undecided here.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from itertools import pairwise
-from types import FunctionType
 from typing import Any
 
 import torch
@@ -17,6 +14,7 @@ from torch import Tensor
 
 from poise_git.pipeline.checks import batches
 from poise_git.pipeline.checks.batches import Batch
+from poise_git.pipeline.checks.knobs import Knob, NoSuchRecipe
 from poise_git.pipeline.checks.trial import Trial
 
 # held (True), refuted (False) or undecided (None), and a sentence of evidence
@@ -38,22 +36,19 @@ def decide(name: str, arguments: Mapping[str, Any], candidate: Trial, parent: Tr
 
 def _reduction(arguments: Mapping[str, Any], candidate: Trial, parent: Trial) -> Decision:
     """With keyword `argument` of `function` at `value`, the candidate is its parent."""
-    function, argument, value = str(arguments["function"]), str(arguments["argument"]), arguments["value"]
-    knob = f"{function}({argument}={value})"
-    stage = vars(candidate.algorithm).get(function)
-    if not isinstance(stage, FunctionType):
-        return False, f"{knob}: there is no function {function}"
-    if argument not in _defaults(stage):
-        return False, f"{knob}: {function} has no keyword {argument} with a default"
+    knob = Knob.of(arguments)
+    try:
+        variant = Trial.of(candidate.open, knob.recipe)
+    except NoSuchRecipe as error:
+        return False, f"{knob}: {error}"
     worst = 0.0
-    with _default(stage, argument, value):
-        for seed in _SEEDS:
-            batch = batches.mixed(seed)
-            for what, found, expected in _quantities(candidate, parent, batch):
-                difference = _largest((found - expected) / expected.abs().clamp(min=1.0))
-                if not difference <= _REDUCTION_TOLERANCE:
-                    return False, f"with {knob} {what} differ from the parent's by {difference:.2g}, expected 0 to 1e-6"
-                worst = max(worst, difference)
+    for seed in _SEEDS:
+        batch = batches.mixed(seed)
+        for what, found, expected in _quantities(variant, parent, batch):
+            difference = _largest((found - expected) / expected.abs().clamp(min=1.0))
+            if not difference <= _REDUCTION_TOLERANCE:
+                return False, f"with {knob} {what} differ from the parent's by {difference:.2g}, expected 0 to 1e-6"
+            worst = max(worst, difference)
     return True, f"with {knob} advantages, loss and gradient equal the parent's to {worst:.1g}"
 
 
@@ -107,28 +102,6 @@ def _quantities(candidate: Trial, parent: Trial, batch: Batch) -> Iterator[tuple
     ours, theirs = candidate.outcome(batch), parent.outcome(batch)
     yield "losses", ours.loss, theirs.loss
     yield "gradients", ours.gradient, theirs.gradient
-
-
-def _defaults(function: FunctionType) -> dict[str, Any]:
-    parameters = inspect.signature(function).parameters.values()
-    return {parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty}
-
-
-@contextmanager
-def _default(function: FunctionType, argument: str, value: Any) -> Iterator[None]:
-    """`function` with another default of `argument`."""
-    positional, keyword = function.__defaults__, function.__kwdefaults__
-    if keyword and argument in keyword:
-        function.__kwdefaults__ = keyword | {argument: value}
-    else:
-        names = function.__code__.co_varnames[: function.__code__.co_argcount][-len(positional or ()) :]
-        function.__defaults__ = tuple(
-            value if name == argument else default for name, default in zip(names, positional or (), strict=True)
-        )
-    try:
-        yield
-    finally:
-        function.__defaults__, function.__kwdefaults__ = positional, keyword
 
 
 def _at_level(batch: Batch, level: str) -> Tensor:

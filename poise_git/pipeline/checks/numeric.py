@@ -1,43 +1,42 @@
-"""What can be told by calling a candidate on small batches. Child processes only."""
+"""What can be told by calling a candidate on small batches, decided on the trusted side of the boundary."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from poise_git.pipeline.boundary.calls import kind
 from poise_git.pipeline.checks import batches
 from poise_git.pipeline.checks.batches import Batch
 from poise_git.pipeline.checks.registry import CheckFunction, ordered
-from poise_git.pipeline.checks.trial import AGGREGATION, Outcome, Trial
+from poise_git.pipeline.checks.trial import Outcome, Trial
 
 # float32 sums in another order differ by this much, relative to numbers of order 1.
 _TOLERANCE = 1e-5
 _LOG_RATIOS = (5.0, 30.0)
-
-
-def _import(trial: Trial) -> str | None:
-    missing = [name for name in ("compute_advantages", "policy_loss") if not callable(vars(trial.algorithm).get(name))]
-    return f"after the import there is no {missing[0]}" if missing else None
+# Characters of a description by the candidate's process.
+_WORDS = 100
 
 
 def _advantage_shape(trial: Trial) -> str | None:
     batch = batches.mixed()
-    found = trial.algorithm.compute_advantages(batch.rewards.clone(), batch.mask.clone(), batch.index, None)
-    if not isinstance(found, tuple) or len(found) != 2:
-        return f"compute_advantages must return (advantages, returns), it returned {_kind(found)}"
-    for name, values in zip(("advantages", "returns"), found, strict=True):
-        if not isinstance(values, Tensor):
-            return f"{name} must be a tensor, found {_kind(values)}"
+    found = trial.call_advantages(batch)
+    if not isinstance(found.described, list) or len(found.described) != 2:
+        return f"compute_advantages must return (advantages, returns), it returned {_words(found.described)}"
+    for position, name in enumerate(("advantages", "returns")):
+        values, element = found.tensor(position), found.described[position]
+        if values is None:
+            return f"{name} must be a tensor, found {_words(element)}"
         if values.shape != batch.rewards.shape or values.dtype != batch.rewards.dtype:
             return (
                 f"{name} must have shape {tuple(batch.rewards.shape)} and type {batch.rewards.dtype}, "
                 f"found {tuple(values.shape)} and {values.dtype}"
             )
-        if values.requires_grad:
+        if element.get("requires_grad"):
             return f"{name} must not require a gradient"
     return None
 
@@ -60,23 +59,18 @@ def _advantage_padding(trial: Trial) -> str | None:
 
 def _loss_scalar(trial: Trial) -> str | None:
     batch = batches.mixed()
-    log_prob = batch.log_prob.clone().requires_grad_()
-    found = trial.algorithm.policy_loss(
-        batch.old_log_prob, log_prob, trial.advantages(batch), batch.mask.bool(), AGGREGATION, None, None
-    )
-    if not isinstance(found, tuple) or len(found) != 2:
-        return f"policy_loss must return (loss, metrics), it returned {_kind(found)}"
-    loss, metrics = found
-    if not isinstance(loss, Tensor) or loss.shape != () or not loss.is_floating_point():
-        return f"the loss must be a scalar tensor, found {_kind(loss)}"
-    if not loss.requires_grad:
+    found = trial.call_loss(batch, trial.advantages(batch))
+    loss = found.tensor(0)
+    if loss is None or loss.shape != () or not loss.is_floating_point():
+        return f"the loss must be a scalar tensor, found {_words(found.described) if loss is None else kind(loss)}"
+    if len(found.tensors) != 2:
         return "the loss does not depend on log_prob by any differentiable path"
-    if not isinstance(metrics, Mapping):
-        return f"the metrics must be a mapping, found {_kind(metrics)}"
+    if not isinstance(found.metrics, list):
+        return f"the metrics must be a mapping, found {_words(found.metrics)}"
     return _first(
-        f"the metrics must map names to finite floats, found {name!r}: {_kind(value)}"
-        for name, value in metrics.items()
-        if not (isinstance(name, str) and isinstance(value, float | int) and math.isfinite(value))
+        f"the metrics must map names to finite floats, found {_words(pair)}"
+        for pair in found.metrics
+        if not _is_metric(pair)
     )
 
 
@@ -106,35 +100,24 @@ def _gradient_padding(trial: Trial) -> str | None:
 
 def _inputs_unchanged(trial: Trial) -> str | None:
     batch = batches.mixed()
-    index = batch.index.copy()
-    rollouts = {"token_level_rewards": batch.rewards.clone(), "response_mask": batch.mask.clone()}
-    advantages = trial.algorithm.compute_advantages(*rollouts.values(), index, None)[0].clone()
-    if (index != batch.index).any():
-        return "compute_advantages changes its argument index in place"
-    tokens = {
-        "old_log_prob": batch.old_log_prob.clone(),
-        "log_prob": batch.log_prob.clone().requires_grad_(),
-        "advantages": advantages.clone(),
-        "response_mask": batch.mask.clone(),
-    }
-    trial.algorithm.policy_loss(*tokens.values(), AGGREGATION, None, None)
-    originals = {
-        "compute_advantages": (rollouts, (batch.rewards, batch.mask)),
-        "policy_loss": (tokens, (batch.old_log_prob, batch.log_prob, advantages, batch.mask)),
+    advantages = trial.advantages(batch)
+    changed = {
+        "compute_advantages": trial.call_advantages(batch, watch=True).changed,
+        "policy_loss": trial.call_loss(batch, advantages, watch=True).changed,
     }
     return _first(
         f"{function} changes its argument {name} in place; work on a copy"
-        for function, (given, before) in originals.items()
-        for (name, after), value in zip(given.items(), before, strict=True)
-        if not torch.equal(after, value)
+        for function, names in changed.items()
+        for name in names
     )
 
 
 def _deterministic(trial: Trial) -> str | None:
+    """Equal for other random numbers too: what is drawn is no function of the rollouts."""
     batch = batches.mixed()
-    if not torch.equal(trial.advantages(batch), trial.advantages(batch)):
+    if not torch.equal(trial.advantages(batch, seed=1), trial.advantages(batch, seed=2)):
         return "compute_advantages gives other numbers when called again with the same batch"
-    one, other = trial.outcome(batch), trial.outcome(batch)
+    one, other = trial.outcome(batch, seed=1), trial.outcome(batch, seed=2)
     if not torch.equal(one.loss, other.loss) or not torch.equal(one.gradient, other.gradient):
         return "policy_loss gives other numbers when called again with the same batch"
     return None
@@ -172,21 +155,19 @@ def _relabelling(trial: Trial) -> str | None:
 def _verl_types(trial: Trial) -> str | None:
     batch = batches.mixed()
     advantages = trial.advantages(batch)
-    keywords = trial.algorithm.compute_advantages(
-        token_level_rewards=batch.rewards, response_mask=batch.mask.float(), index=batch.index, config=batch.config
-    )[0]
-    if (reason := _apart("advantages", keywords, advantages)) is not None:
-        return f"with a float mask instead of an int64 one, and a config, {reason}"
-    expected = trial.outcome(batch, advantages, config=batch.config)
+    found = trial.call_advantages(batch, mask=batch.mask.float(), sizes=batch.sizes).tensor(0)
+    if found is None or (reason := _apart("advantages", found, advantages)) is not None:
+        return f"with a float mask instead of an int64 one, and a config, {reason if found is not None else 'none'}"
+    expected = trial.outcome(batch, advantages, sizes=batch.sizes)
     others = {
-        "an int64 mask": trial.outcome(batch, advantages, mask=batch.mask, config=batch.config),
-        "a float mask": trial.outcome(batch, advantages, mask=batch.mask.float(), config=batch.config),
+        "an int64 mask": trial.outcome(batch, advantages, mask=batch.mask, sizes=batch.sizes),
+        "a float mask": trial.outcome(batch, advantages, mask=batch.mask.float(), sizes=batch.sizes),
         "rollout weights of 1": trial.outcome(
-            batch, advantages, config=batch.config, weights=torch.ones_like(batch.log_prob)
+            batch, advantages, sizes=batch.sizes, weights=torch.ones_like(batch.log_prob)
         ),
     }
-    for words, found in others.items():
-        if (reason := _outcomes_apart(found, expected)) is not None:
+    for words, outcome in others.items():
+        if (reason := _outcomes_apart(outcome, expected)) is not None:
             return f"with {words} instead of a bool mask and no weights, {reason}"
     return None
 
@@ -194,7 +175,6 @@ def _verl_types(trial: Trial) -> str | None:
 NUMERIC: tuple[tuple[str, CheckFunction[Trial]], ...] = ordered(
     "numeric",
     {
-        "import": _import,
         "advantage-shape": _advantage_shape,
         "advantage-finite": _advantage_finite,
         "advantage-padding": _advantage_padding,
@@ -222,8 +202,8 @@ def _differs(trial: Trial, batch: Batch, changed: Batch, change: str, back: Any)
     if (reason := _apart("advantages", back(trial.advantages(changed)), trial.advantages(batch))) is not None:
         return f"{change} must change nothing, but {reason}"
     # The same configuration for both: its sizes are those of the batch, which padding does not change.
-    found, expected = trial.outcome(changed, config=batch.config), trial.outcome(batch, config=batch.config)
-    reason = _outcomes_apart(Outcome(found.loss, back(found.gradient), found.metrics), expected)
+    found, expected = trial.outcome(changed, sizes=batch.sizes), trial.outcome(batch, sizes=batch.sizes)
+    reason = _outcomes_apart(Outcome(found.loss, back(found.gradient)), expected)
     return None if reason is None else f"{change} must change nothing, but {reason}"
 
 
@@ -249,9 +229,20 @@ def _odd(values: Tensor) -> str:
     return f"{values.flatten()[flat]:g}" + (f" at {position}" if position else "")
 
 
-def _kind(value: object) -> str:
-    if isinstance(value, Tensor):
-        return f"a tensor of shape {tuple(value.shape)} and type {value.dtype}"
-    return (
-        f"{value!r} ({type(value).__name__})" if isinstance(value, float | int | str) else f"a {type(value).__name__}"
-    )
+def _is_metric(pair: Any) -> bool:
+    match pair:
+        case [str(), float() | int() as value]:
+            return math.isfinite(value)
+    return False
+
+
+def _words(described: Any) -> str:
+    """What the candidate's process said of a value, as text of bounded length."""
+    match described:
+        case [{"value": words}] | {"value": words} | str(words):
+            return str(words)[:_WORDS]
+        case [{"tensor": _}, *_] | {"tensor": _}:
+            return "a tensor of another shape or type"
+        case [name, value]:
+            return f"{name!r}: {value}"[:_WORDS]
+    return "something else"

@@ -10,6 +10,8 @@ from poise_git.archive.statements import READING
 from poise_git.errors import CheckFailed
 
 Subject = TypeVar("Subject")
+# The check that passes when a candidate's process has loaded the recipe.
+IMPORT = "import"
 # A check returns what is wrong, in words for the author of the code, or None.
 CheckFunction = Callable[[Subject], str | None]
 
@@ -74,8 +76,9 @@ CLAIM_KINDS: tuple[ClaimKind, ...] = (
 def ordered(
     group: str, functions: Mapping[str, CheckFunction[Subject]]
 ) -> tuple[tuple[str, CheckFunction[Subject]], ...]:
-    """The functions of a group in the registry's order."""
-    return tuple((check.name, functions[check.name]) for check in CHECKS if check.group == group)
+    """The functions of a group in the registry's order; the import has none of its own."""
+    names = [check.name for check in CHECKS if check.group == group and check.name != IMPORT]
+    return tuple((name, functions[name]) for name in names)
 
 
 def fail(check: str, reason: str | None) -> None:

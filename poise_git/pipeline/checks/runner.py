@@ -11,7 +11,10 @@ from typing import Any
 from poise_git.analysis.evidence import ClaimVerdict, Verdict
 from poise_git.archive.entries import Claim
 from poise_git.errors import CheckFailed
-from poise_git.pipeline.checks.registry import fail
+from poise_git.pipeline.boundary.door import CANDIDATE, PARENT
+from poise_git.pipeline.boundary.hosting import STRICT, Containment, host
+from poise_git.pipeline.checks.knobs import knob_variants
+from poise_git.pipeline.checks.registry import IMPORT, fail
 from poise_git.pipeline.checks.static import STATIC, Sources
 from poise_git.pipeline.sandbox import ChildFailed, Sandbox
 
@@ -40,16 +43,21 @@ def check_candidate(
     parent: Mapping[str, str],
     sandbox: Sandbox,
     scratch: Path,
+    containment: Containment = STRICT,
 ) -> CheckReport:
     """Check a candidate's recipe (file name -> text) against its proposal's claims and its parent's recipe.
 
-    The static checks read the text in this process; the others run in one sandboxed child, in the folder `scratch`.
+    The static checks read the text in this process. The others are decided by a sandboxed child in the folder
+    `scratch`, which asks the candidate's processes behind the boundary; those never run without it.
+
+    Raises:
+        IsolationMissing: the machine lacks a layer, and `containment` does not allow that.
     """
     passed: list[tuple[str, float]] = []
     verdicts: tuple[ClaimVerdict, ...] = ()
     try:
         _read(Sources(recipe, parent), passed)
-        verdicts = _try(recipe, claims, parent, sandbox, scratch, passed)
+        verdicts = _try(recipe, claims, parent, sandbox, scratch, containment, passed)
         _hold(verdicts)
     except CheckFailed as failure:
         return CheckReport(tuple(passed), failure, verdicts)
@@ -78,9 +86,10 @@ def _try(
     parent: Mapping[str, str],
     sandbox: Sandbox,
     scratch: Path,
+    containment: Containment,
     passed: list[tuple[str, float]],
 ) -> tuple[ClaimVerdict, ...]:
-    under_way = ["import"]
+    under_way = [IMPORT]
 
     def follow(message: Mapping[str, Any]) -> None:
         if "started" in message:
@@ -88,13 +97,15 @@ def _try(
         else:
             passed.append((str(message["passed"]), float(message["seconds"])))
 
-    arguments = {
-        "recipe": dict(recipe),
-        "parent": dict(parent),
-        "claims": [(claim.check, dict(claim.arguments)) for claim in claims],
-    }
+    variants, problems = knob_variants(recipe, claims)
+    recipes = {**variants, CANDIDATE: recipe, PARENT: parent}
+    arguments = {"claims": [(claim.check, dict(claim.arguments)) for claim in claims], "problems": problems}
     try:
-        found = sandbox.run(_CHILD, arguments, scratch, on_message=follow).value
+        with host(sandbox, recipes, may_lack_layers=containment.may_lack_layers) as running:
+            found = sandbox.run(_CHILD, arguments, scratch, handed=(running.door,), on_message=follow).value
+        if found["failure"] is not None and running.reason:
+            # What ended the candidate's processes says more than that they were gone.
+            raise CheckFailed(str(found["failure"][0]), running.reason)
         if found["failure"] is not None:
             check, reason = found["failure"]
             raise CheckFailed(str(check), str(reason))
@@ -104,9 +115,6 @@ def _try(
         )
     except ChildFailed as failure:
         raise CheckFailed(under_way[-1], failure.reason) from failure
-    except (KeyError, TypeError, ValueError) as error:
-        # The child shares its process with the candidate, which may have spoken in its place.
-        raise CheckFailed(under_way[-1], "the answer of the checks was tampered with") from error
 
 
 def _hold(verdicts: Sequence[ClaimVerdict]) -> None:

@@ -1,45 +1,120 @@
-"""A candidate under test: its module, and what its two entry points say to a batch. Child processes only."""
+"""A candidate under test, on the trusted side: what its process answers to a batch."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import torch
+import numpy as np
 from torch import Tensor
 
+from poise_git.pipeline.boundary import CandidateFailed
+from poise_git.pipeline.boundary.interface import groups
+from poise_git.pipeline.boundary.process import Answering
 from poise_git.pipeline.checks.batches import Batch
 
 AGGREGATION = "token-mean"
 
+# Opens a fresh process of the recipe of that name; raises CandidateFailed.
+Open = Callable[[str], Answering]
+
+
+@dataclass(frozen=True)
+class Returned:
+    """What an entry point returned.
+
+    Attributes:
+        described: words for what is no tuple of at most two elements; else for each element a mapping, of which
+            "tensor" is its place among `tensors`, and "value" is words for what is no tensor.
+        metrics: of a loss: words for what is no mapping, else pairs of a name and a float, or words for what is none.
+        changed: the arguments that the call changed in place, where that was asked.
+    """
+
+    described: Any
+    tensors: tuple[Tensor, ...]
+    metrics: Any = None
+    changed: Sequence[str] = ()
+
+    def tensor(self, position: int) -> Tensor | None:
+        """Element `position`, where it is a tensor."""
+        match self.described:
+            case [*elements] if len(elements) > position:
+                match elements[position]:
+                    case {"tensor": int(place)} if 0 <= place < len(self.tensors):
+                        return self.tensors[place]
+        return None
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the policy loss of a batch was: a scalar, its gradient for log_prob (N, T), and the metrics."""
+    """What the policy loss of a batch was: a scalar and its gradient for log_prob (N, T)."""
 
     loss: Tensor
     gradient: Tensor
-    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One loaded recipe."""
+    """One recipe in one process. Every method raises CandidateFailed."""
 
-    algorithm: ModuleType
+    open: Open
+    recipe: str
+    process: Answering
 
-    def advantages(self, batch: Batch) -> Tensor:
+    @classmethod
+    def of(cls, open_process: Open, recipe: str) -> Trial:
+        return cls(open_process, recipe, open_process(recipe))
+
+    def restarted(self) -> Trial:
+        """The same recipe in a fresh process; this one goes on."""
+        return Trial.of(self.open, self.recipe)
+
+    def close(self) -> None:
+        self.process.close()
+
+    def call_advantages(
+        self,
+        batch: Batch,
+        *,
+        mask: Tensor | None = None,
+        sizes: Mapping[str, float] | None = None,
+        seed: int = 0,
+        watch: bool = False,
+    ) -> Returned:
+        """compute_advantages on the batch; with `watch` it is told which arguments the call changed."""
+        labels, as_array = _labels(batch.index)
+        content = {"sizes": sizes, "seed": seed, "watch": watch, "labels": labels, "as_array": as_array}
+        tensors = (batch.rewards, batch.mask if mask is None else mask, groups(batch.index))
+        frame = self.process.ask("compute_advantages", content, tensors)
+        return Returned(frame.content.get("returned"), frame.tensors, changed=_texts(frame.content.get("changed")))
+
+    def call_loss(
+        self,
+        batch: Batch,
+        advantages: Tensor,
+        *,
+        mask: Tensor | None = None,
+        sizes: Mapping[str, float] | None = None,
+        weights: Tensor | None = None,
+        aggregation: str = AGGREGATION,
+        seed: int = 0,
+        watch: bool = False,
+    ) -> Returned:
+        """policy_loss on the batch; the gradient is the last tensor, where the loss has one."""
+        given = batch.mask.bool() if mask is None else mask
+        tensors = (batch.old_log_prob, batch.log_prob, advantages, given, *(() if weights is None else (weights,)))
+        content = {"sizes": sizes, "seed": seed, "watch": watch, "aggregation": aggregation}
+        frame = self.process.ask("policy_loss", content, tensors)
+        said = frame.content
+        return Returned(said.get("returned"), frame.tensors, said.get("metrics"), _texts(said.get("changed")))
+
+    def advantages(self, batch: Batch, *, seed: int = 0) -> Tensor:
         """(N, T)"""
-        found: tuple[Tensor, Tensor] = self.algorithm.compute_advantages(
-            batch.rewards.clone(), batch.mask.clone(), batch.index, None
-        )
-        return found[0]
+        found = self.call_advantages(batch, seed=seed).tensor(0)
+        if found is None or found.shape != batch.rewards.shape:
+            raise CandidateFailed("compute_advantages returned no advantages of the rewards' shape")
+        return found
 
     def response_advantages(self, batch: Batch) -> Tensor:
         """Each response's mean advantage over its tokens. (N,)"""
@@ -51,48 +126,37 @@ class Trial:
         batch: Batch,
         advantages: Tensor | None = None,
         mask: Tensor | None = None,
-        config: Any = None,
+        sizes: Mapping[str, float] | None = None,
         weights: Tensor | None = None,
+        aggregation: str = AGGREGATION,
+        seed: int = 0,
     ) -> Outcome:
         """The loss of the batch with the candidate's own advantages, or with those given."""
-        log_prob = batch.log_prob.clone().requires_grad_()
-        loss, metrics = self.algorithm.policy_loss(
-            batch.old_log_prob.clone(),
-            log_prob,
-            self.advantages(batch) if advantages is None else advantages,
-            batch.mask.bool() if mask is None else mask,
-            AGGREGATION,
-            config,
-            weights,
+        given = self.advantages(batch) if advantages is None else advantages
+        found = self.call_loss(
+            batch, given, mask=mask, sizes=sizes, weights=weights, aggregation=aggregation, seed=seed
         )
-        (gradient,) = torch.autograd.grad(loss, log_prob, allow_unused=True)
-        return Outcome(loss.detach(), torch.zeros_like(log_prob) if gradient is None else gradient, metrics)
+        match found.tensors:
+            case (loss, gradient) if loss.numel() == 1 and gradient.shape == batch.log_prob.shape:
+                return Outcome(loss.reshape(()), gradient)
+        raise CandidateFailed("policy_loss returned no scalar loss with a gradient")
 
 
-def load_algorithm(recipe: Mapping[str, str], folder: Path, package: str) -> ModuleType:
-    """Write the recipe to `folder/package` and import its algorithm under that package's name.
+def opener(processes: Callable[[str], Answering], opened: list[Answering]) -> Open:
+    """`processes`, remembering in `opened` what is to be closed."""
 
-    Raises: whatever the candidate's code raises.
-    """
-    home = folder / package
-    home.mkdir()
-    for name, text in recipe.items():
-        (home / name).parent.mkdir(parents=True, exist_ok=True)
-        (home / name).write_text(text, encoding="utf-8")
-    spec = importlib.util.spec_from_file_location(package, home / "__init__.py", submodule_search_locations=[str(home)])
-    assert spec is not None
-    assert spec.loader is not None
-    sys.modules[package] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules[package])
-    return importlib.import_module(f"{package}.algorithm")
+    def open_process(recipe: str) -> Answering:
+        process = processes(recipe)
+        opened.append(process)
+        return process
+
+    return open_process
 
 
-def place(error: Exception, folder: Path) -> str:
-    """The error in one line, with where in the recipe it happened."""
-    calls = traceback.extract_tb(error.__traceback__)
-    frames = [call for call in calls if Path(call.filename).is_relative_to(folder)]
-    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    if not frames:
-        return text
-    frame = frames[-1]
-    return f"{text} ({Path(frame.filename).name} line {frame.lineno}, in {frame.name}: {frame.line})"
+def _labels(index: Any) -> tuple[list[Any], bool]:
+    """The distinct identifiers in the order in which they first appear, and whether they came as an array."""
+    return list(dict.fromkeys(index)), isinstance(index, np.ndarray)
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    return tuple(str(value) for value in values) if isinstance(values, list) else ()

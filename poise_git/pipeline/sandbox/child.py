@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from poise_git.pipeline.sandbox import kernel
@@ -19,14 +19,21 @@ from poise_git.pipeline.sandbox.layers import Wall
 
 # The descriptor of the message pipe; 1 and 2 are the output pipe.
 _MESSAGES = 3
+# Where the descriptors begin that a caller hands to a child.
+FIRST_HANDED = 4
 _REASON_LENGTH = 400
 
 
-def run(wall: Wall, entry: str, arguments: Mapping[str, Any], messages: int, output: int) -> NoReturn:
-    """Call `entry` behind the wall; what it sends and returns goes to `messages`, what it prints to `output`."""
+def run(
+    wall: Wall, entry: str, arguments: Mapping[str, Any], messages: int, output: int, handed: Sequence[int]
+) -> NoReturn:
+    """Call `entry` behind the wall; what it sends and returns goes to `messages`, what it prints to `output`.
+
+    The descriptors `handed` become FIRST_HANDED and the numbers that follow.
+    """
     status = 1
     try:
-        _take_pipes(messages, output)
+        _take_descriptors(messages, output, handed)
         os.setsid()
         _settle(str(wall.scratch))
         wall.shut()
@@ -56,14 +63,14 @@ def _tell(kind: str, content: Any) -> None:
         line = line[os.write(_MESSAGES, line) :]
 
 
-def _take_pipes(messages: int, output: int) -> None:
-    """Keep the two pipes and close everything else, above all the line to the parent."""
+def _take_descriptors(messages: int, output: int, handed: Sequence[int]) -> None:
+    """Keep the pipes and what was handed over, and close everything else, above all the line to the parent."""
     # Out of the way first, so that no duplicate lands on a descriptor that is still needed.
-    sources = (os.open(os.devnull, os.O_RDONLY), output, output, messages)
-    high = [fcntl.fcntl(source, fcntl.F_DUPFD, _MESSAGES + 1) for source in sources]
+    sources = (os.open(os.devnull, os.O_RDONLY), output, output, messages, *handed)
+    high = [fcntl.fcntl(source, fcntl.F_DUPFD, len(sources)) for source in sources]
     for target, source in enumerate(high):
         os.dup2(source, target)
-    os.closerange(_MESSAGES + 1, os.sysconf("SC_OPEN_MAX"))
+    os.closerange(len(sources), os.sysconf("SC_OPEN_MAX"))
 
 
 def _settle(scratch: str) -> None:

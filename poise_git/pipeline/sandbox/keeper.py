@@ -16,7 +16,7 @@ import select
 import signal
 import socket
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -33,7 +33,7 @@ def send_request(line: socket.socket, request: object) -> None:
     line.sendall(len(body).to_bytes(_HEADER, "big") + body)
 
 
-def keep(line: socket.socket, messages: int, output: int, server: int) -> NoReturn:
+def keep(line: socket.socket, messages: int, output: int, handed: Sequence[int], server: int) -> NoReturn:
     """Serve the one request that arrives on `line`, in a process that was just forked by the process `server`."""
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -49,7 +49,7 @@ def keep(line: socket.socket, messages: int, output: int, server: int) -> NoRetu
         _die_with_parent(server)
         entrance = os.getpid()
         if keeper := os.fork():
-            for descriptor in (line.fileno(), messages, output):
+            for descriptor in (line.fileno(), messages, output, *handed):
                 os.close(descriptor)
             os.waitpid(keeper, 0)
             os._exit(0)
@@ -58,8 +58,8 @@ def keep(line: socket.socket, messages: int, output: int, server: int) -> NoRetu
         kernel.process_control(kernel.PR_SET_CHILD_SUBREAPER, 1)
         kernel.process_control(kernel.PR_SET_DUMPABLE, 0)
         if (pid := os.fork()) == 0:
-            child.run(wall, request["entry"], request["arguments"], messages, output)
-        for descriptor in (messages, output):
+            child.run(wall, request["entry"], request["arguments"], messages, output, handed)
+        for descriptor in (messages, output, *handed):
             os.close(descriptor)
         with contextlib.suppress(OSError):
             kernel.drop_capabilities()

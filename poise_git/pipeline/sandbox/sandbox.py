@@ -28,6 +28,7 @@ from poise_git.settings import SandboxSettings
 # what costs time, and what runs are made of. None of it is a candidate's.
 # The first torch optimizer of a process imports torch._dynamo, which takes longer than a short training run.
 PRELOADED: Mapping[str, Sequence[str]] = {
+    "poise_git.pipeline.boundary.server": (),
     "poise_git.pipeline.checks.child": (),
     "poise_git.pipeline.backends.testbed.warm_start": ("torch._dynamo",),
     "poise_git.pipeline.backends.testbed.trainer": ("torch._dynamo",),
@@ -83,6 +84,8 @@ class Sandbox:
         readable: Sequence[Path] = (),
         allowance: Allowance | None = None,
         limits: Limits | None = None,
+        handed: Sequence[int] = (),
+        require_isolation: bool | None = None,
         on_message: Callable[[Mapping[str, Any]], None] | None = None,
         cancelled: threading.Event | None = None,
     ) -> Completed:
@@ -91,6 +94,8 @@ class Sandbox:
         The child works in the folder `scratch`, the only one it can write (as root, its content becomes the user
         nobody's); it can read Python, its packages, this package and `readable`. Each mapping it gives to `send`
         arrives in `on_message`, on the calling thread. Arguments, messages and the value are plain JSON data.
+        At most one descriptor is `handed` to the child, which finds it as number FIRST_HANDED; the caller keeps its
+        own. `require_isolation` is the settings' where it is None.
 
         Raises:
             ChildFailed: an exception, a death or a limit, with the reason in one line.
@@ -104,23 +109,24 @@ class Sandbox:
             "scratch": str(scratch.resolve()),
             "allowance": (allowance or Allowance(readable=tuple(readable))).to_data(),
             "limits": bounds.to_data(),
-            "require_isolation": self._settings.require_isolation,
+            "require_isolation": self._settings.require_isolation if require_isolation is None else require_isolation,
         }
         try:
-            return self._run_once(request, bounds, on_message, cancelled)
+            return self._run_once(request, bounds, handed, on_message, cancelled)
         except NeverBegan:
             # The fork server died under it, of which only the next call could know; nothing is done twice.
-            return self._run_once(request, bounds, on_message, cancelled)
+            return self._run_once(request, bounds, handed, on_message, cancelled)
 
     def _run_once(
         self,
         request: Mapping[str, Any],
         limits: Limits,
+        handed: Sequence[int],
         on_message: Callable[[Mapping[str, Any]], None] | None,
         cancelled: threading.Event | None,
     ) -> Completed:
-        with _Run(limits, self._settings.require_isolation, self._server, on_message, cancelled) as run:
-            run.start(request, self._modules_of(request["entry"]))
+        with _Run(limits, request["require_isolation"], self._server, on_message, cancelled) as run:
+            run.start(request, self._modules_of(request["entry"]), handed)
             return run.follow()
 
     def _modules_of(self, entry: str) -> tuple[str, ...]:
@@ -172,8 +178,8 @@ class _Run:
         os.close(self._message_pipe[0])
         os.close(self._output_pipe[0])
 
-    def start(self, request: Mapping[str, Any], modules: Sequence[str]) -> None:
-        given = (self._keeper_line.fileno(), self._message_pipe[1], self._output_pipe[1])
+    def start(self, request: Mapping[str, Any], modules: Sequence[str], handed: Sequence[int]) -> None:
+        given = (self._keeper_line.fileno(), self._message_pipe[1], self._output_pipe[1], *handed)
         try:
             self._server.submit(given, modules)
         finally:

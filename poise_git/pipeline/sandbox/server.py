@@ -16,8 +16,8 @@ import sys
 
 from poise_git.pipeline.sandbox.keeper import keep
 
-# The line to the parent, and the write ends of two pipes: messages and output.
-DESCRIPTORS = 3
+# The line to the parent, the write ends of two pipes (messages and output), and one that the caller may hand over.
+DESCRIPTORS = 4
 
 
 # Bytes of the names of all that a run wants imported.
@@ -25,7 +25,7 @@ _LONGEST = 1 << 12
 
 
 def serve(requests: socket.socket) -> None:
-    """Fork a keeper for each trio of descriptors that arrives, until nobody is left to send any.
+    """Fork a keeper for each set of descriptors that arrives, until nobody is left to send any.
 
     With them come the names of modules, as JSON, which the server imports once, for this run and all later ones.
     """
@@ -38,10 +38,10 @@ def serve(requests: socket.socket) -> None:
         for module in json.loads(data):
             with contextlib.suppress(ImportError):
                 importlib.import_module(module)
-        line, messages, output = descriptors
+        line, messages, output, *handed = descriptors
         if os.fork() == 0:
             requests.close()
-            keep(socket.socket(fileno=line), messages, output, server)
+            keep(socket.socket(fileno=line), messages, output, handed, server)
         for descriptor in descriptors:
             os.close(descriptor)
 

@@ -30,13 +30,20 @@ _STAGE = "/tmp"
 
 
 def readable_paths(extra: Iterable[Path]) -> tuple[Path, ...]:
-    """Everything a child may read: the system, this Python with its packages, this package, and `extra`."""
+    """Everything a child may read: the libraries, this package, and `extra`."""
+    return _under_both_names([*library_paths(), Path(poise_git.__file__).parent, *extra])
+
+
+def library_paths() -> tuple[Path, ...]:
+    """The system, and this Python with its packages."""
     python = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix]
     packages = [entry for entry in sys.path if Path(entry).name in ("site-packages", "dist-packages")]
-    own = Path(poise_git.__file__).parent
-    named = [*map(Path, (*_SYSTEM, *_SETTINGS, *_DEVICES, *python, *packages)), own, *extra]
-    # A path under both its names, since either may be in use.
-    both = [name for path in named for name in (path.absolute(), path.resolve())]
+    return _under_both_names(map(Path, (*_SYSTEM, *_SETTINGS, *_DEVICES, *python, *packages)))
+
+
+def _under_both_names(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """Those that exist, absolute and resolved, since either name may be in use."""
+    both = [name for path in paths for name in (path.absolute(), path.resolve())]
     return tuple(path for path in dict.fromkeys(both) if path.exists())
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from poise_git.archive.entries import Claim
 from poise_git.pipeline.checks import CHECKS, CheckReport
 from poise_git.pipeline.checks.numeric import NUMERIC
+from poise_git.pipeline.checks.registry import IMPORT
 from poise_git.pipeline.checks.static import STATIC
 from poise_git.pipeline.sandbox import Sandbox
 from poise_git.settings import SandboxSettings
@@ -28,7 +27,7 @@ RATIO = "    return torch.clamp(log_prob - old_log_prob, min=-20.0, max=20.0)\n"
 
 def test_registry_lists_exactly_the_checks() -> None:
     names = [check.name for check in CHECKS]
-    assert names == [name for name, _ in (*STATIC, *NUMERIC)] + ["claim"]
+    assert names == [*(name for name, _ in STATIC), IMPORT, *(name for name, _ in NUMERIC), "claim"]
     assert len(set(names)) == len(names) >= 12
 
 
@@ -156,8 +155,8 @@ def test_text_that_does_not_parse_never_reaches_a_child(check: Check, edited: Ed
     [
         ("    while True:\n        pass\n", "wall time limit of 1 s reached"),
         ("    while True:\n        print('x' * 100000)\n", "wrote more than 1 MB of output"),
-        ("    torch.zeros(25_000_000_000)\n", "RuntimeError: "),
-        ("    def deeper():\n        return deeper()\n    deeper()\n", "RecursionError: "),
+        ("    torch.zeros(25_000_000_000)\n", "compute_advantages raised RuntimeError: "),
+        ("    def deeper():\n        return deeper()\n    deeper()\n", "compute_advantages raised RecursionError: "),
     ],
 )
 def test_hostile_candidate_is_told(check: Check, edited: Edit, code: str, reason: str) -> None:
@@ -167,13 +166,3 @@ def test_hostile_candidate_is_told(check: Check, edited: Edit, code: str, reason
     assert failure.check == "advantage-shape"
     assert failure.reason.startswith(reason)
     assert "\n" not in failure.reason
-
-
-def test_forged_answer_is_no_pass(check: Check, grpo: Mapping[str, str], sandbox: Sandbox, tmp_path: Path) -> None:
-    class Forged:
-        def run(self, *arguments: Any, on_message: Callable[[Any], None], **options: Any) -> Any:
-            on_message({"nonsense": 1})
-
-    failure = check(grpo, (Claim("a", "bounded", {"limit": 3}),), Forged()).failure
-    assert failure is not None
-    assert failure.reason == "the answer of the checks was tampered with"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from poise_git.archive.entries import Run
+from poise_git.archive.entries import Isolation, Run
 from poise_git.errors import RunFailed, SettingsError, UsageError
 from poise_git.pipeline.backends.testbed import evaluation, trainer
 from poise_git.pipeline.backends.testbed.base_policies import base_policies, ensure_base_policies, ensure_base_policy
@@ -18,6 +18,7 @@ from poise_git.pipeline.backends.testbed.estimators import estimate
 from poise_git.pipeline.backends.testbed.settings import RegimeSettings, field_in_file, parse_settings
 from poise_git.pipeline.backends.testbed.task import Split
 from poise_git.pipeline.backends.testbed.tasks import build_task
+from poise_git.pipeline.boundary.hosting import contain
 from poise_git.pipeline.equipment import gpu_devices
 from poise_git.pipeline.interface import Demand, Evaluated, Job, OnProgress, Progress, Resources, Trained
 from poise_git.pipeline.protocol import Protocol
@@ -68,22 +69,15 @@ class TestbedBackend:
         bases = {
             name: self._base_policy(regime, job.seed, sandbox, on_progress) for name, regime in settings.regimes.items()
         }
-        # Beside the weights, so that a candidate cannot have prepared the place they are moved to.
         folder, weights = job.scratch / TRAINING_FOLDER, job.scratch / WEIGHTS_FOLDER
-        recipe = folder / trainer.RECIPE_FOLDER
         for left_by_another_attempt in (folder, weights):
             shutil.rmtree(left_by_another_attempt, ignore_errors=True)
-        weights.mkdir()
-        recipe.mkdir(parents=True, exist_ok=True)
-        for name, text in job.recipe.items():
-            (recipe / Path(name).name).write_text(text, encoding="utf-8")
+            left_by_another_attempt.mkdir(parents=True)
         steps = sum(regime.training.steps for regime in settings.regimes.values())
         child = _Child("train", steps, job, sandbox, on_progress, cancelled)
-        value, cpu_seconds = child.run(
-            f"{trainer.__name__}:train",
-            {"bases": {name: str(base) for name, base in bases.items()}},
-            folder,
-            readable=tuple(bases.values()),
+        arguments = {"bases": {name: str(base) for name, base in bases.items()}}
+        value, cpu_seconds, isolation = child.run_with_candidate(
+            f"{trainer.__name__}:train", arguments, folder, tuple(bases.values())
         )
         for name, regime in settings.regimes.items():
             for step in regime.evaluation_steps():
@@ -92,7 +86,7 @@ class TestbedBackend:
                 with suppress(FileNotFoundError):
                     (folder / file).replace(weights / file)
         series = {name: tuple(values) for name, values in value["series"].items()}
-        return Trained(series, weights, cpu_seconds)
+        return Trained(series, weights, cpu_seconds, isolation)
 
     def shards(self, protocol: Protocol) -> tuple[str, ...]:
         return (WHOLE,)
@@ -116,7 +110,7 @@ class TestbedBackend:
 
     def assemble(self, job: Job, trained: Trained, evaluated: Sequence[Evaluated]) -> Run:
         (whole,) = evaluated
-        return _run_of(job, trained.series, whole.data["points"], trained.cpu_seconds + whole.cpu_seconds)
+        return _run_of(job, trained, whole)
 
     def _base_policy(self, regime: RegimeSettings, seed: int, sandbox: Sandbox, on_progress: OnProgress) -> Path:
         def on_steps(done: int, loss: float) -> None:
@@ -136,8 +130,29 @@ class _Child:
     on_progress: OnProgress
     cancelled: threading.Event
 
+    def run_with_candidate(
+        self, entry: str, arguments: Mapping[str, Any], folder: Path, readable: Sequence[Path]
+    ) -> tuple[dict[str, Any], float, Isolation]:
+        """`run` of an entry point that opens the candidate; the seconds are of both, then how they were kept apart."""
+        try:
+            with contain(self.sandbox, self.job.recipe, self.job.containment) as candidate:
+                value, cpu_seconds = self.run(
+                    entry, {**arguments, **candidate.arguments}, folder, readable, candidate.handed
+                )
+        except ChildFailed as error:
+            raise RunFailed(self.stage, error.reason) from error
+        except RunFailed as failure:
+            # What ended the candidate's processes says more than that they were gone.
+            raise RunFailed(self.stage, candidate.failure or failure.reason) from failure
+        return value, cpu_seconds + candidate.cpu_seconds, candidate.isolation
+
     def run(
-        self, entry: str, arguments: Mapping[str, Any], folder: Path, readable: Sequence[Path] = ()
+        self,
+        entry: str,
+        arguments: Mapping[str, Any],
+        folder: Path,
+        readable: Sequence[Path] = (),
+        handed: Sequence[int] = (),
     ) -> tuple[dict[str, Any], float]:
         """What the entry point returned, and the seconds it took; raises RunFailed."""
         settings = parse_settings(self.job.protocol, self.job.protocol.name)
@@ -158,6 +173,7 @@ class _Child:
                 ),
                 # CUDA reserves more address space than a run may use memory.
                 limits=replace(self.sandbox.limits, memory_mb=None) if cuda else None,
+                handed=handed,
                 on_message=self._report,
                 cancelled=self.cancelled,
             )
@@ -172,13 +188,8 @@ class _Child:
         self.on_progress(Progress(self.stage, int(message["done"]), self.total, values))
 
 
-def _run_of(
-    job: Job,
-    series: Mapping[str, Sequence[float]],
-    points: Mapping[str, Sequence[Mapping[str, float]]],
-    cpu_seconds: float,
-) -> Run:
-    weights = job.protocol.suite_weights
+def _run_of(job: Job, trained: Trained, evaluated: Evaluated) -> Run:
+    weights, points = job.protocol.suite_weights, evaluated.data["points"]
     curve = []
     for number, figures in enumerate(zip(*(points[regime] for regime in weights), strict=True)):
         values = {regime: float(own["value"]) for regime, own in zip(weights, figures, strict=True)}
@@ -192,7 +203,8 @@ def _run_of(
             regime: {name: value for name, value in points[regime][-1].items() if name not in ("value", "sampled")}
             for regime in weights
         },
-        series={name: tuple(values) for name, values in series.items()},
+        series=trained.series,
         curve=tuple(curve),
-        cpu_seconds=cpu_seconds,
+        cpu_seconds=trained.cpu_seconds + evaluated.cpu_seconds,
+        isolation=trained.isolation,
     )

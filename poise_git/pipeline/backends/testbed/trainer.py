@@ -1,8 +1,9 @@
-"""Reinforcement learning with verifiable rewards, through a candidate's algorithm. Runs in the sandboxed child.
+"""Reinforcement learning with verifiable rewards, through a candidate's algorithm. Runs in a sandboxed child.
 
 Every step: sample a group of responses to each prompt, verify, let the candidate compute advantages, then one
-AdamW step a mini-batch along the gradient of the candidate's loss. The policy is saved at every evaluation point;
-held-out prompts are drawn by another process, which loads no candidate.
+AdamW step a mini-batch along the gradient of the candidate's loss. The candidate is another process, which sees
+rewards, masks, log-probabilities and advantages alone. The policy is saved at every evaluation point, and a third
+process evaluates it.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from poise_git.pipeline.backends.testbed.sampling import Responses, sample, scor
 from poise_git.pipeline.backends.testbed.settings import RegimeSettings, TestbedSettings, TrainingSettings
 from poise_git.pipeline.backends.testbed.task import Problems, Task
 from poise_git.pipeline.backends.testbed.tasks import build_task
-from poise_git.pipeline.candidate import Algorithm, CandidateFailed
+from poise_git.pipeline.boundary import Algorithm, CandidateFailed
+from poise_git.pipeline.boundary.interface import clip_fraction
+from poise_git.pipeline.boundary.opening import open_algorithm
 
-RECIPE_FOLDER = "recipe"
 SERIES = (
     "reward",
     "correct_rate",
@@ -54,11 +56,11 @@ def load_policy(settings: RegimeSettings, task: Task, file: Path) -> Policy:
 
 
 def train(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
-    """Child process: train with the recipe in the working directory, in one regime after the other.
+    """Child process: train a candidate, in one regime after the other.
 
     Args:
-        arguments: `settings` (of the testbed), `device` (torch's name), `seed` and `bases` (regime -> the file of its
-            base policy).
+        arguments: `settings` (of the testbed), `device` (torch's name), `seed`, `bases` (regime -> the file of its
+            base policy), and what `open_algorithm` needs.
         send: gets {"done": steps} and that step's series after every step.
 
     Returns:
@@ -73,19 +75,17 @@ def train(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
     for regime, own in settings.regimes.items():
         task = build_task(own, own.world(seed))
         trainer = Trainer(own, task, load_policy(own, task, Path(arguments["bases"][regime])), seed)
-        # The candidate has the global generator for itself: what it draws is seeded, and shifts no sampling.
-        torch.manual_seed(seed)
         saved_at = set(own.evaluation_steps())
         step = 0
         try:
-            algorithm = Algorithm(Path(RECIPE_FOLDER))
-            for step in range(1, own.training.steps + 1):
-                if step - 1 in saved_at:
-                    torch.save(trainer.policy.state_dict(), weights_file(regime, step - 1))
-                values = trainer.step(step, algorithm)
-                for name in SERIES:
-                    series.setdefault(f"{regime}/{name}", []).append(values[name])
-                send({"done": done + step, **values})
+            with open_algorithm(arguments, seed) as algorithm:
+                for step in range(1, own.training.steps + 1):
+                    if step - 1 in saved_at:
+                        torch.save(trainer.policy.state_dict(), weights_file(regime, step - 1))
+                    values = trainer.step(step, algorithm)
+                    for name in SERIES:
+                        series.setdefault(f"{regime}/{name}", []).append(values[name])
+                    send({"done": done + step, **values})
         except CandidateFailed as error:
             return {"failure": f"{error} at step {step} of regime {regime}" if step else str(error)}
         torch.save(trainer.policy.state_dict(), weights_file(regime, own.training.steps))
@@ -167,9 +167,8 @@ class Trainer:
         longest = log_probs.shape[1]
         mask = (torch.arange(longest) < lengths.unsqueeze(1)).float()
         old = responses.log_probs[rows, :longest]
-        _, gradient, metrics = algorithm.loss_gradient(
-            old.clone(), log_probs, advantages[rows, :longest], mask, training.loss_aggregation
-        )
+        given = advantages[rows, :longest]
+        gradient = algorithm.gradient(old, log_probs, given, mask, training.loss_aggregation).by_log_probs
         self._optimizer.zero_grad()
         torch.autograd.backward(log_probs, gradient)
         norm = float(nn.utils.clip_grad_norm_(self.policy.parameters(), training.gradient_clip))
@@ -181,7 +180,7 @@ class Trainer:
             "entropy": float(entropy.sum() / tokens),
             "gradient_norm": norm,
             "kl": float((old - log_probs.detach()).sum() / tokens),
-            "clip_fraction": _reported(metrics, "actor/pg_clipfrac"),
+            "clip_fraction": clip_fraction(gradient, old, log_probs.detach(), given, mask),
         }
 
 
@@ -189,9 +188,3 @@ def learning_rate(step: int, training: TrainingSettings) -> float:
     """Linear warm-up, times a linear fall to the final share; `step` counts from 1."""
     fall = 1.0 - (1.0 - training.final_learning_rate) * (step - 1) / training.steps
     return training.learning_rate * min(1.0, step / training.warmup_steps) * fall
-
-
-def _reported(metrics: Mapping[str, Any], name: str) -> float:
-    """A metric of the candidate's own; 0 where it reports none that is a finite number."""
-    value = metrics.get(name, 0.0)
-    return float(value) if isinstance(value, int | float) and np.isfinite(value) else 0.0

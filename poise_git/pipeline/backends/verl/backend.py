@@ -11,11 +11,11 @@ import os
 import shutil
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from poise_git.archive.entries import Run
+from poise_git.archive.entries import Isolation, Run
 from poise_git.errors import PoiseError, RunFailed
 from poise_git.pipeline.backends.verl import evaluation, training
 from poise_git.pipeline.backends.verl.configuration import checkpoint_folder
@@ -23,6 +23,7 @@ from poise_git.pipeline.backends.verl.preparation import Prepared, assemble_weig
 from poise_git.pipeline.backends.verl.replies import EvaluationReply, Failure, Reply, StepReply, TrainingReply, parse
 from poise_git.pipeline.backends.verl.settings import VerlSettings, parse_settings
 from poise_git.pipeline.backends.verl.versions import check_versions
+from poise_git.pipeline.boundary.hosting import contain
 from poise_git.pipeline.equipment import gpu_devices
 from poise_git.pipeline.interface import Demand, Evaluated, Job, OnProgress, Progress, Resources, Trained
 from poise_git.pipeline.protocol import Protocol
@@ -65,14 +66,15 @@ class VerlBackend:
         _start_afresh_unless_made_of(job.scratch, prepared)
         finished, weights, child = (job.scratch / name for name in ("trained.json", "weights", _CHILD))
         if not finished.exists():
-            reply, cpu_seconds = self._train(job, settings, prepared, sandbox, on_progress, cancelled)
+            reply, cpu_seconds, isolation = self._train(job, settings, prepared, sandbox, on_progress, cancelled)
             last = checkpoint_folder(child / training.CHECKPOINTS, settings.steps)
             assemble_weights(prepared.model, child, last, weights)
-            _write_whole(finished, json.dumps({"series": reply.series, "cpu_seconds": cpu_seconds}))
+            kept = {"series": reply.series, "cpu_seconds": cpu_seconds, "isolation": isolation.to_data()}
+            _write_whole(finished, json.dumps(kept))
             shutil.rmtree(child, ignore_errors=True)
         result = json.loads(finished.read_text(encoding="utf-8"))
         series = {name: tuple(values) for name, values in result["series"].items()}
-        return Trained(series, weights, float(result["cpu_seconds"]))
+        return Trained(series, weights, float(result["cpu_seconds"]), Isolation.from_data(result["isolation"]))
 
     def shards(self, protocol: Protocol) -> tuple[str, ...]:
         return tuple(_settings(protocol).evaluation.suites_by_shard())
@@ -122,6 +124,7 @@ class VerlBackend:
             # With every problem's right answers, so that runs can be compared problem by problem.
             curve=({"step": _settings(job.protocol).steps, "overall": overall, **values, **_correct(suites)},),
             cpu_seconds=trained.cpu_seconds + sum(shard.cpu_seconds for shard in evaluated),
+            isolation=trained.isolation,
         )
 
     def _train(
@@ -132,29 +135,29 @@ class VerlBackend:
         sandbox: Sandbox,
         on_progress: OnProgress,
         cancelled: threading.Event,
-    ) -> tuple[TrainingReply, float]:
-        recipe, scratch = job.scratch / "recipe", job.scratch / _CHILD
-        for folder in (recipe, scratch):
-            folder.mkdir(parents=True, exist_ok=True)
-        for name, text in job.recipe.items():
-            if name.endswith(".py"):
-                (recipe / Path(name).name).write_text(text, encoding="utf-8")
+    ) -> tuple[TrainingReply, float, Isolation]:
+        scratch = job.scratch / _CHILD
+        scratch.mkdir(parents=True, exist_ok=True)
         child = _Child("train", settings.steps, settings.limits.hours, job, settings, sandbox, on_progress, cancelled)
         arguments = {
-            "recipe": str(recipe),
             "model": str(prepared.model),
             "training_data": str(prepared.training_data),
         }
         entry = f"{training.__name__}:{training.train.__name__}"
-        readable = (recipe, prepared.model, prepared.training_data)
+        readable = (prepared.model, prepared.training_data)
         try:
-            reply, cpu_seconds = child.run(entry, arguments, scratch, readable, TrainingReply)
+            with contain(sandbox, job.recipe, job.containment, child.limits) as candidate:
+                reply, cpu_seconds = child.run(
+                    entry, {**arguments, **candidate.arguments}, scratch, readable, TrainingReply, candidate.handed
+                )
             reply.require_whole(settings.steps)
-        except RunFailed:
+        except RunFailed as failure:
             # What failed is not gone on with: the next try starts afresh.
             shutil.rmtree(scratch, ignore_errors=True)
-            raise
-        return reply, cpu_seconds
+            raise RunFailed(failure.stage, candidate.failure or failure.reason) from failure
+        except ChildFailed as error:
+            raise RunFailed("train", error.reason) from error
+        return reply, cpu_seconds + candidate.cpu_seconds, candidate.isolation
 
 
 class _Child:
@@ -176,6 +179,15 @@ class _Child:
         self._on_progress, self._cancelled = on_progress, cancelled
         self._done = 0
 
+    @property
+    def _wall_seconds(self) -> int:
+        return int(self._hours * 3600) + _GRACE_SECONDS
+
+    @property
+    def limits(self) -> Limits:
+        """Of the candidate's processes: those of the settings, for as long as the stage may last."""
+        return replace(self._sandbox.limits, wall_seconds=self._wall_seconds, cpu_seconds=self._wall_seconds)
+
     def run(
         self,
         entry: str,
@@ -183,6 +195,7 @@ class _Child:
         folder: Path,
         readable: Sequence[Path],
         expected: type[Reply],
+        handed: Sequence[int] = (),
     ) -> tuple[Reply, float]:
         """What the child replied, and its CPU seconds.
 
@@ -207,11 +220,8 @@ class _Child:
                     devices=gpu_devices() if cuda else (),
                     services=True,
                 ),
-                limits=Limits(
-                    wall_seconds=int(self._hours * 3600) + _GRACE_SECONDS,
-                    processes=_PROCESSES,
-                    open_files=_OPEN_FILES,
-                ),
+                limits=Limits(wall_seconds=self._wall_seconds, processes=_PROCESSES, open_files=_OPEN_FILES),
+                handed=handed,
                 on_message=self._report,
                 cancelled=self._cancelled,
             )

@@ -1,7 +1,7 @@
 """One training run of verl, from inside the sandbox: start the trainer, follow it, and say how it ended.
 
-The processes below are verl's, Ray's, vLLM's and with them the candidate's. They all live in the sandbox's process
-namespace, which ends with this one.
+The processes below are verl's, Ray's and vLLM's. They all live in the sandbox's process namespace, which ends with this
+one. The candidate is behind a door that this process was handed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from poise_git.pipeline.backends.verl.failures import EarlyStops, Ending, Traini
 from poise_git.pipeline.backends.verl.launching import environment, external_modules, log_tail, python
 from poise_git.pipeline.backends.verl.series import COSTS, SERIES, Attempt, Follower, trajectory
 from poise_git.pipeline.backends.verl.settings import VerlSettings
+from poise_git.pipeline.boundary.broker import broker
+from poise_git.pipeline.boundary.opening import TRUSTED_RECIPE, handed_door
 from poise_git.pipeline.sandbox import kernel
 
 TRAINER = "verl.trainer.main_ppo"
@@ -40,7 +43,8 @@ def run_trainer(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
     """One training run, or the rest of one that was interrupted, in the working directory.
 
     Args:
-        arguments: `settings`, `seed`, `gpus` (names), and the paths `recipe`, `model` and `training_data`.
+        arguments: `settings`, `seed`, `gpus` (names), the paths `model` and `training_data`, and what stands for the
+            candidate where it is trusted.
         send: gets {"done": steps} and that step's values after every step.
 
     Returns:
@@ -62,13 +66,13 @@ def run_trainer(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
     variables = environment(settings.hardware.device, here, arguments["gpus"], threads=_threads(settings)) | {
         "VERL_USE_EXTERNAL_MODULES": external_modules(settings.hardware.device),
         "VERL_FILE_LOGGER_PATH": str(attempt.metrics),
-        "POISE_RECIPE": str(arguments["recipe"]),
         "POISE_FAILURE_FILE": str(here / FAILURE),
         "POISE_ROLLOUTS_FILE": str(attempt.rollouts),
         "POISE_SEED": str(arguments["seed"]),
     }
     command = python(TRAINER, *overrides(settings, places, int(arguments["seed"])))
-    with (here / LOG).open("ab") as log:
+    with (here / LOG).open("ab") as log, _candidate(arguments, here) as candidate:
+        variables |= candidate
         trainer = subprocess.Popen(command, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             _follow(trainer, Follower(attempt), settings, send)
@@ -80,6 +84,18 @@ def run_trainer(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
         finally:
             trainer.kill()
             trainer.wait()
+
+
+@contextmanager
+def _candidate(arguments: Mapping[str, Any], here: Path) -> Iterator[dict[str, str]]:
+    """Where the trainer's workers find the candidate, as environment variables."""
+    if recipe := arguments.get(TRUSTED_RECIPE):
+        file = here / "recipe.json"
+        file.write_text(json.dumps(recipe), encoding="utf-8")
+        yield {"POISE_TRUSTED_RECIPE": str(file)}
+        return
+    with broker(handed_door(), here) as door:
+        yield {"POISE_DOOR": str(door)}
 
 
 def _drop_unlogged_checkpoint(here: Path) -> None:

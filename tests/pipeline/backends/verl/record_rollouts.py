@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from poise_git.pipeline.candidate import Algorithm
 from torch import Tensor
 
 from poise_git.pipeline.backends.testbed.settings import parse_settings
 from poise_git.pipeline.backends.testbed.tasks import build_task
 from poise_git.pipeline.backends.testbed.trainer import Trainer
 from poise_git.pipeline.backends.testbed.warm_start import warm_start
-from poise_git.pipeline.candidate import Algorithm
 from poise_git.pipeline.protocol import load_protocol
 from poise_git.resources import template_files
 

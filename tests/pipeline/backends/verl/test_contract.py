@@ -17,9 +17,9 @@ from typing import Any
 import numpy
 import pytest
 import torch
+from poise_git.pipeline.candidate import Algorithm
 
 from poise_git.pipeline.backends.verl.broken_packages import hide_broken_packages
-from poise_git.pipeline.candidate import Algorithm
 from poise_git.resources import template_files
 
 pytestmark = pytest.mark.slow

@@ -12,9 +12,9 @@ from types import ModuleType
 
 import pytest
 import torch
+from poise_git.pipeline.candidate import CandidateFailed
 from torch import Tensor
 
-from poise_git.pipeline.candidate import CandidateFailed
 from poise_git.resources import template_files
 from tests.pipeline.backends.verl.conftest import require_verl
 

@@ -1,0 +1,15 @@
+"""The boundary: a candidate is a process that receives tensors and returns tensors, and nothing else.
+
+    trusted side                                   candidate's side
+    trainer, checks, verl's workers                host (one sandbox) ── forks ── one process a connection
+      door.Door ────────── open, end ────────────▶ server.serve
+      process.CandidateProcess ─── frames ───────▶ answering.answer, one call at a time
+      algorithm.GuardedAlgorithm (validates)
+
+`hosting.host` starts the host from the calling process; `in_process.InProcess` has no wall, for `--trust`.
+"""
+
+from poise_git.pipeline.boundary.failures import CandidateFailed
+from poise_git.pipeline.boundary.interface import Algorithm, Gradient
+
+__all__ = ["Algorithm", "CandidateFailed", "Gradient"]

@@ -1,0 +1,110 @@
+"""A candidate as an `Algorithm`: every answer is validated here, on the trusted side."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from poise_git.pipeline.boundary.failures import CandidateFailed, one_line
+from poise_git.pipeline.boundary.frames import Frame
+from poise_git.pipeline.boundary.interface import BatchSizes, Gradient, groups
+from poise_git.pipeline.boundary.process import Answering
+
+# The share of calls that a second process, which has seen only such calls, answers as well.
+WITNESSED = 1 / 32
+_SEED_BITS = 48
+
+
+class GuardedAlgorithm:
+    """See `poise_git.pipeline.boundary.interface.Algorithm`.
+
+    A share of the calls, drawn by numbers that no candidate can foresee, is asked of a second process too. Its answer
+    must be the same to the bit: what a candidate remembers from call to call is no part of an algorithm.
+    """
+
+    def __init__(self, process: Answering, witness: Answering | None, seed: int) -> None:
+        self._process, self._witness = process, witness
+        # What the candidate draws, if anything, comes from the run's seed and not from the system.
+        self._seeds = random.Random(seed)
+        self._lots = random.SystemRandom()
+
+    def advantages(
+        self, rewards: Tensor, mask: Tensor, index: Sequence[Any], sizes: BatchSizes | None = None
+    ) -> Tensor:
+        frame = self._ask("compute_advantages", {"sizes": _plain(sizes)}, (rewards, mask, groups(index)))
+        match frame.content.get("returned"):
+            case [{"tensor": 0}, dict()] if frame.tensors:
+                advantages = frame.tensors[0]
+            case returned:
+                found = returned if isinstance(returned, str) else "something else"
+                raise CandidateFailed(
+                    one_line(f"compute_advantages must return (advantages, returns), it returned {found}")
+                )
+        if advantages.shape != rewards.shape or not advantages.is_floating_point():
+            found = f"{tuple(advantages.shape)} and type {advantages.dtype}"
+            raise CandidateFailed(
+                f"compute_advantages returned advantages of shape {found}, not {tuple(rewards.shape)}"
+            )
+        _require_finite("advantage", advantages)
+        return advantages.to(rewards.device, rewards.dtype)
+
+    def gradient(
+        self,
+        old_log_probs: Tensor,
+        log_probs: Tensor,
+        advantages: Tensor,
+        mask: Tensor,
+        aggregation: str,
+        sizes: BatchSizes | None = None,
+        rollout_is_weights: Tensor | None = None,
+    ) -> Gradient:
+        tensors = (old_log_probs, log_probs, advantages, mask)
+        weights = () if rollout_is_weights is None else (rollout_is_weights,)
+        frame = self._ask("policy_loss", {"aggregation": aggregation, "sizes": _plain(sizes)}, (*tensors, *weights))
+        if len(frame.tensors) != 2:
+            raise CandidateFailed("policy_loss returned no scalar loss that depends on log_prob")
+        loss, gradient = frame.tensors
+        if loss.numel() != 1 or gradient.shape != log_probs.shape or gradient.dtype != log_probs.dtype:
+            raise CandidateFailed("policy_loss returned a loss or a gradient of another shape or type")
+        _require_finite("loss", loss)
+        _require_finite("gradient", gradient)
+        return Gradient(float(loss), gradient.to(log_probs.device) * mask)
+
+    def close(self) -> None:
+        for process in (self._process, self._witness):
+            if process is not None:
+                process.close()
+
+    def _ask(self, what: str, content: dict[str, Any], tensors: Sequence[Tensor]) -> Frame:
+        content = {**content, "seed": self._seeds.getrandbits(_SEED_BITS)}
+        frame = self._process.ask(what, content, tensors)
+        if self._witness is not None and self._lots.random() < WITNESSED:
+            other = self._witness.ask(what, content, tensors)
+            if len(frame.tensors) != len(other.tensors) or not all(map(_same, frame.tensors, other.tensors)):
+                raise CandidateFailed(
+                    f"{what} gives other numbers in another process: what it remembers between calls is no part of "
+                    "an algorithm"
+                )
+        return frame
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """To the bit: what is not a number is equal to itself here."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    return torch.equal(one.reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8))
+
+
+def _plain(sizes: BatchSizes | None) -> dict[str, float] | None:
+    return None if sizes is None else dict(sizes)
+
+
+def _require_finite(name: str, values: Tensor) -> None:
+    if bool(values.isnan().any()):
+        raise CandidateFailed(f"{name} is NaN")
+    if bool(values.isinf().any()):
+        raise CandidateFailed(f"{name} is infinite")

@@ -1,0 +1,115 @@
+"""Calling a candidate's entry points, in whatever process holds its module."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from poise_git.pipeline.boundary.failures import CandidateFailed, one_line
+from poise_git.pipeline.boundary.loading import ALGORITHM
+
+ENTRY_POINTS = ("compute_advantages", "policy_loss")
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What policy_loss returned, and the derivative by log_prob where the loss has one."""
+
+    loss: Any
+    metrics: Any
+    gradient: Tensor | None
+
+
+def seeded(seed: int) -> None:
+    """What a candidate draws is a function of its inputs and of a number that the trusted side chooses."""
+    torch.default_generator.manual_seed(seed)
+
+
+def configuration(sizes: Mapping[str, float] | None) -> Any:
+    """verl's actor section, as far as a candidate may know it."""
+    return None if sizes is None else SimpleNamespace(global_batch_info=dict(sizes))
+
+
+def call_advantages(module: ModuleType, rewards: Tensor, mask: Tensor, index: Sequence[Any], config: Any) -> Any:
+    """What compute_advantages returns, whatever that is. Raises CandidateFailed."""
+    return guard("compute_advantages", lambda: module.compute_advantages(rewards, mask, index, config=config))
+
+
+def call_loss(
+    module: ModuleType,
+    old_log_probs: Tensor,
+    log_probs: Tensor,
+    advantages: Tensor,
+    mask: Tensor,
+    aggregation: str,
+    config: Any,
+    rollout_is_weights: Tensor | None,
+) -> Loss:
+    """policy_loss, differentiated by a leaf of its own, so that the gradient alone can reach the policy.
+
+    Raises:
+        CandidateFailed.
+    """
+    leaf = log_probs.detach().clone().requires_grad_()
+    returned = guard(
+        "policy_loss",
+        lambda: module.policy_loss(
+            old_log_probs,
+            leaf,
+            advantages,
+            mask,
+            loss_agg_mode=aggregation,
+            config=config,
+            rollout_is_weights=rollout_is_weights,
+        ),
+    )
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        raise CandidateFailed(f"policy_loss must return (loss, metrics), it returned {kind(returned)}")
+    loss, metrics = returned
+    if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
+        return Loss(loss, metrics, None)
+    guard("the gradient of policy_loss", loss.backward)
+    return Loss(loss.detach(), metrics, leaf.grad if leaf.grad is not None else torch.zeros_like(leaf))
+
+
+def guard(what: str, call: Callable[[], Any]) -> Any:
+    """The value of `call`; whatever it raises, out of memory too, becomes one line with its place in the recipe."""
+    try:
+        return call()
+    except CandidateFailed:
+        raise
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise CandidateFailed(
+            one_line(f"{what} raised {type(error).__name__}: {_text(error)}{_place(error)}")
+        ) from error
+
+
+def kind(value: object) -> str:
+    """A value in words."""
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)} and type {value.dtype}"
+    return (
+        f"{value!r:.40} ({type(value).__name__})" if type(value) in (float, int, str) else f"a {type(value).__name__}"
+    )
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "an error that cannot be printed"
+
+
+def _place(error: BaseException) -> str:
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == ALGORITHM]
+    if not frames:
+        return ""
+    return f" ({ALGORITHM} line {frames[-1].lineno}, in {frames[-1].name}: {frames[-1].line})"

@@ -1,0 +1,59 @@
+"""What a candidate's process gives up beyond the sandbox that its host is in: it computes, and nothing else.
+
+It writes no file, starts no process, opens no socket and signals nobody. The same process reads Python's own files,
+because torch imports some of its parts when they are first used.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Callable
+
+from poise_git.pipeline.sandbox import landlock, view
+from poise_git.pipeline.sandbox.layers import Layer
+
+
+def confinement() -> tuple[Layer, ...]:
+    """The layers as a process of its own finds them on this machine."""
+    reading, writing = os.pipe()
+    process = os.fork()
+    if process == 0:
+        try:
+            os.write(writing, "\n".join(f"{name}\t{reason}" for name, reason in confine().items()).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading, encoding="utf-8") as pipe:
+        lines = pipe.read().splitlines()
+    os.waitpid(process, 0)
+    found = dict(line.split("\t", 1) for line in lines)
+    return tuple(
+        Layer(name, name in found and not found[name], found.get(name, "its process ended")) for name, _ in _STEPS
+    )
+
+
+def confine() -> dict[str, str]:
+    """Give all of it up, for good; by layer, why it is not up, empty where it is."""
+    failures = {}
+    for name, step in _STEPS:
+        try:
+            step()
+            failures[name] = ""
+        except (OSError, ValueError) as error:
+            failures[name] = " ".join(str(error).split())
+    return failures
+
+
+def _write_nothing() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+
+def _open_nothing_but_libraries() -> None:
+    landlock.restrict(view.library_paths(), (), loopback=False)
+
+
+_STEPS: tuple[tuple[str, Callable[[], None]], ...] = (
+    ("no files of its own", _write_nothing),
+    ("libraries alone", _open_nothing_but_libraries),
+)

@@ -1,0 +1,14 @@
+"""What a candidate does wrong, as one sentence."""
+
+from __future__ import annotations
+
+# Characters of a reason that comes from the candidate's side.
+REASON_LENGTH = 300
+
+
+class CandidateFailed(Exception):
+    """The candidate's code did something wrong; the message says what, on one line."""
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())[:REASON_LENGTH]

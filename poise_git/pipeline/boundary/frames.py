@@ -1,0 +1,158 @@
+"""Frames between the trusted side and a candidate's process: a JSON header and tensors, on a stream socket.
+
+    4 bytes: length of the header │ header: [content, [[dtype, shape], ...]] │ the tensors' bytes, one after the other
+
+Nothing of a frame is trusted: a reader says how much it takes at most and until when.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+import struct
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.int32, torch.bool)
+}
+# Bools have two valid bytes of 256, and answers are numbers.
+ANSWERED = frozenset(("float64", "float32", "bfloat16", "float16", "int64", "int32"))
+_LENGTH = struct.Struct(">I")
+_HEADER_LIMIT = 1 << 16
+_MOST_DIMENSIONS = 8
+_MOST_TENSORS = 8
+
+
+class FrameRefused(Exception):
+    """What arrived is not a frame, or more than the reader takes; the message completes "sent ..."."""
+
+
+class Closed(Exception):
+    """The other side is gone."""
+
+
+class TooLate(Exception):
+    """The other side did not answer in time."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    content: Mapping[str, Any]
+    tensors: tuple[Tensor, ...] = ()
+
+
+def send(connection: socket.socket, content: Mapping[str, Any], tensors: Sequence[Tensor] = ()) -> None:
+    """Write one frame; blocks until the other side has read most of it, or `connection`'s timeout has passed.
+
+    Raises:
+        Closed: the other side is gone.
+        TooLate: it did not read in time.
+    """
+    shapes = [[str(tensor.dtype).removeprefix("torch."), list(tensor.shape)] for tensor in tensors]
+    header = json.dumps([content, shapes], separators=(",", ":")).encode()
+    parts = [memoryview(_LENGTH.pack(len(header)) + header), *map(_bytes_of, tensors)]
+    parts = [part for part in parts if len(part)]
+    try:
+        while parts:
+            sent = connection.sendmsg(parts)
+            while parts and sent >= len(parts[0]):
+                sent -= len(parts.pop(0))
+            if sent:
+                parts[0] = parts[0][sent:]
+    except TimeoutError as error:
+        raise TooLate from error
+    except OSError as error:
+        raise Closed from error
+
+
+def receive(
+    connection: socket.socket,
+    limit: int | None = None,
+    deadline: float | None = None,
+    dtypes: frozenset[str] | None = None,
+) -> Frame:
+    """Read one frame with at most `limit` bytes of tensors, of the named dtypes, until `deadline` (time.monotonic).
+
+    Without limits for what the trusted side sends.
+
+    Raises:
+        FrameRefused, Closed, TooLate.
+    """
+    (length,) = _LENGTH.unpack(_read(connection, _LENGTH.size, deadline))
+    if limit is not None and length > _HEADER_LIMIT:
+        raise FrameRefused(f"a header of {length} bytes")
+    content, kinds = _header(bytes(_read(connection, length, deadline)))
+    shapes = [_shape(kind, dtypes) for kind in kinds]
+    size = sum(dtype.itemsize * math.prod(shape) for dtype, shape in shapes)
+    if limit is not None and size > limit:
+        raise FrameRefused(f"{size} bytes of tensors, of which {limit} are taken")
+    tensors = tuple(
+        _read_tensor(connection, dtype, shape, deadline) if math.prod(shape) else torch.empty(shape, dtype=dtype)
+        for dtype, shape in shapes
+    )
+    return Frame(content, tensors)
+
+
+def _bytes_of(tensor: Tensor) -> memoryview:
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().data
+
+
+def _header(data: bytes) -> tuple[Mapping[str, Any], list[Any]]:
+    try:
+        content, kinds = json.loads(data)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise FrameRefused("something that is not a frame") from error
+    if not isinstance(content, dict) or not isinstance(kinds, list) or len(kinds) > _MOST_TENSORS:
+        raise FrameRefused("something that is not a frame")
+    return content, kinds
+
+
+def _shape(kind: object, dtypes: frozenset[str] | None) -> tuple[torch.dtype, tuple[int, ...]]:
+    match kind:
+        case [str(name), list(shape)] if name in DTYPES and len(shape) <= _MOST_DIMENSIONS:
+            if dtypes is not None and name not in dtypes:
+                raise FrameRefused(f"a tensor of type {name}")
+            if all(type(size) is int and 0 <= size < 1 << 32 for size in shape):
+                return DTYPES[name], tuple(shape)
+    raise FrameRefused("a tensor of no known type and shape")
+
+
+def _read_tensor(
+    connection: socket.socket, dtype: torch.dtype, shape: tuple[int, ...], deadline: float | None
+) -> Tensor:
+    flat = torch.empty(dtype.itemsize * math.prod(shape), dtype=torch.uint8, device="cpu")
+    _read_into(connection, flat.numpy().data, deadline)
+    return flat.view(dtype).view(shape)
+
+
+def _read(connection: socket.socket, count: int, deadline: float | None) -> bytearray:
+    data = bytearray(count)
+    _read_into(connection, memoryview(data), deadline)
+    return data
+
+
+def _read_into(connection: socket.socket, view: memoryview, deadline: float | None) -> None:
+    try:
+        while view:
+            if deadline is not None:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TooLate
+                connection.settimeout(left)
+            count = connection.recv_into(view)
+            if count == 0:
+                raise Closed
+            view = view[count:]
+    except TimeoutError as error:
+        raise TooLate from error
+    except OSError as error:
+        raise Closed from error

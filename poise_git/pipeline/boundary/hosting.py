@@ -1,0 +1,147 @@
+"""Starting a host of candidates from the calling process, beside the sandboxed process that talks to it."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from poise_git.archive.entries import Isolation
+from poise_git.pipeline.boundary import server
+from poise_git.pipeline.boundary.door import CANDIDATE
+from poise_git.pipeline.boundary.opening import TRUSTED_RECIPE
+from poise_git.pipeline.sandbox import ChildFailed, IsolationMissing, Layer, Limits, Sandbox
+from poise_git.pipeline.sandbox.layers import describe
+
+_SERVE = f"{server.__name__}:{server.serve.__name__}"
+
+
+@dataclass(frozen=True)
+class Containment:
+    """What the user allows for a candidate's code.
+
+    Attributes:
+        trusted: it runs in the trainer's own process, without the boundary.
+        may_lack_layers: it runs although the machine lacks a layer of the sandbox.
+    """
+
+    trusted: bool = False
+    may_lack_layers: bool = False
+
+
+STRICT = Containment()
+
+
+@dataclass(frozen=True)
+class Contained:
+    """A candidate that a trusted child can open: what to give to that child."""
+
+    arguments: Mapping[str, Any]
+    handed: tuple[int, ...]
+    host: Host | None
+
+    @property
+    def isolation(self) -> Isolation:
+        return Isolation(trusted=True) if self.host is None else Isolation(self.host.missing)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Of the candidate's processes, once they have ended."""
+        return 0.0 if self.host is None else self.host.cpu_seconds
+
+    @property
+    def failure(self) -> str | None:
+        """Why the candidate's processes ended early, if they did."""
+        return None if self.host is None else self.host.reason
+
+
+@contextmanager
+def contain(
+    sandbox: Sandbox, recipe: Mapping[str, str], containment: Containment, limits: Limits | None = None
+) -> Iterator[Contained]:
+    """The candidate of this recipe, ready to be opened by a trusted child. Raises as `host` does."""
+    if containment.trusted:
+        yield Contained({TRUSTED_RECIPE: dict(recipe)}, (), None)
+        return
+    with host(sandbox, {CANDIDATE: recipe}, may_lack_layers=containment.may_lack_layers, limits=limits) as running:
+        yield Contained({}, (running.door,), running)
+
+
+@dataclass
+class Host:
+    """A host that runs: `door` is the descriptor to hand to the trusted side.
+
+    `layers` are those of the sandbox around it and of each candidate's own confinement. `cpu_seconds`, of all its
+    processes together, and `failure` are known once it has ended.
+    """
+
+    door: int
+    layers: tuple[Layer, ...] = ()
+    cpu_seconds: float = 0.0
+    failure: BaseException | None = None
+    ready: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        return tuple(layer.name for layer in self.layers if not layer.up)
+
+    @property
+    def reason(self) -> str | None:
+        """Why the host ended early, if it did."""
+        return self.failure.reason if isinstance(self.failure, ChildFailed) else None
+
+
+@contextmanager
+def host(
+    sandbox: Sandbox,
+    recipes: Mapping[str, Mapping[str, str]],
+    *,
+    may_lack_layers: bool,
+    limits: Limits | None = None,
+) -> Iterator[Host]:
+    """A host of these recipes (name -> file name -> text); it ends with the block, whatever its processes do.
+
+    `limits` are the sandbox's own where they are None.
+
+    Raises:
+        IsolationMissing: this machine lacks a layer, and `may_lack_layers` is false; no candidate has run.
+        ChildFailed: the host could not begin.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    running = Host(ours.fileno())
+
+    def on_message(message: Mapping[str, Any]) -> None:
+        running.layers += tuple(Layer(**layer) for layer in message["layers"])
+        running.ready.set()
+
+    def run() -> None:
+        try:
+            with theirs, tempfile.TemporaryDirectory(prefix="poise-") as scratch:
+                completed = sandbox.run(
+                    _SERVE, {"recipes": recipes}, Path(scratch), handed=(theirs.fileno(),),
+                    limits=limits, require_isolation=not may_lack_layers, on_message=on_message,
+                )  # fmt: skip
+            running.cpu_seconds = completed.cpu_seconds
+            running.layers = (*completed.layers, *running.layers)
+        except BaseException as error:
+            running.failure = error
+        finally:
+            running.ready.set()
+
+    thread = threading.Thread(target=run, name="candidate-host")
+    thread.start()
+    try:
+        running.ready.wait()
+        if running.failure is not None:
+            raise running.failure
+        if (missing := [layer for layer in running.layers if not layer.up]) and not may_lack_layers:
+            raise IsolationMissing(f"the sandbox lacks {describe(missing)}; `poise-git doctor` says more")
+        yield running
+    finally:
+        ours.close()
+        thread.join()

@@ -1,0 +1,26 @@
+"""A candidate in this very process: for `--trust`, and for code of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from poise_git.pipeline.boundary.answering import answer, load_candidate
+from poise_git.pipeline.boundary.frames import Frame
+
+
+class InProcess:
+    """See `poise_git.pipeline.boundary.process.Answering`; nothing is between the candidate and its caller."""
+
+    def __init__(self, recipe: Mapping[str, str]) -> None:
+        self._module = load_candidate(recipe)
+
+    def ask(self, what: str, content: Mapping[str, Any], tensors: Sequence[Tensor]) -> Frame:
+        copies = tuple(tensor.detach().cpu().clone() for tensor in tensors)
+        described, answered = answer(self._module, Frame({"ask": what, **content}, copies))
+        return Frame(described, tuple(tensor.detach().clone() for tensor in answered))
+
+    def close(self) -> None:
+        return

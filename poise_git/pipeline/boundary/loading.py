@@ -1,0 +1,39 @@
+"""Turning a recipe's texts into modules, without a file: what was checked is character for character what runs."""
+
+from __future__ import annotations
+
+import linecache
+import sys
+from collections.abc import Mapping
+from types import ModuleType
+
+# A package name that nothing installed has: some wheels bring a top-level `recipe`.
+PACKAGE = "poise_candidate"
+ALGORITHM, ROLLOUTS = "algorithm.py", "rollouts.py"
+
+
+def load(recipe: Mapping[str, str], package: str = PACKAGE) -> ModuleType:
+    """`recipe`'s algorithm.py as the module `package`.algorithm, beside its rollouts.py.
+
+    Raises: whatever the candidate's code raises.
+    """
+    # What an earlier load left, its state included, is not this recipe's.
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        del sys.modules[name]
+    home = ModuleType(package)
+    home.__path__ = []
+    sys.modules[package] = home
+    for file in (ROLLOUTS, ALGORITHM):
+        module = _execute(f"{package}.{file.removesuffix('.py')}", file, recipe[file])
+    return module
+
+
+def _execute(name: str, file: str, text: str) -> ModuleType:
+    module = ModuleType(name)
+    module.__package__ = name.rpartition(".")[0]
+    module.__file__ = file
+    sys.modules[name] = module
+    # So that a traceback quotes the line.
+    linecache.cache[file] = (len(text), None, [f"{line}\n" for line in text.split("\n")], file)
+    exec(compile(text, file, "exec", dont_inherit=True), vars(module))
+    return module

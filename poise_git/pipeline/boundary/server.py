@@ -1,0 +1,144 @@
+"""The host of a candidate's processes, and what each of them does. Runs in the sandbox.
+
+The host forks one process for every connection that comes through its door. It never loads a candidate itself. A
+process confines itself further, loads its recipe, and answers questions until the connection closes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+import torch
+
+from poise_git.pipeline.boundary import frames
+from poise_git.pipeline.boundary.answering import answer, load_candidate
+from poise_git.pipeline.boundary.confinement import confine, confinement
+from poise_git.pipeline.boundary.failures import CandidateFailed
+from poise_git.pipeline.sandbox.child import FIRST_HANDED
+
+_QUESTION = 1 << 12
+# The output pipe; everything from here on but the connection is closed in a candidate's process.
+_STANDARD_STREAMS = 3
+# A process that has closed its connection may take this long to be gone.
+_DYING_SECONDS = 2.0
+_TICK = 0.01
+
+Send = Callable[[Mapping[str, Any]], None]
+
+
+def serve(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
+    """Entry point of a host: `recipes` maps names to recipes (file name -> text); the door is the handed descriptor.
+
+    Sends {"layers": [...]}, the layers of a candidate's confinement beyond the sandbox's, once it is ready.
+    Returns when the door's other side closes; no process is left.
+    """
+    torch.set_num_threads(1)
+    door = socket.socket(fileno=FIRST_HANDED)
+    send({"layers": [layer.to_data() for layer in confinement()]})
+    host = _Host(arguments["recipes"], door)
+    try:
+        while host.answer():
+            pass
+    finally:
+        host.end_all()
+    return {}
+
+
+class _Host:
+    """The processes that were opened, by their numbers."""
+
+    def __init__(self, recipes: Mapping[str, Mapping[str, str]], door: socket.socket) -> None:
+        self._recipes, self._door = recipes, door
+        self._processes: dict[int, int] = {}
+        self._opened = 0
+
+    def answer(self) -> bool:
+        """Answer one question of the trusted side; whether there was one."""
+        data, descriptors, _, _ = socket.recv_fds(self._door, _QUESTION, 1)
+        if not data:
+            return False
+        question = json.loads(data)
+        if "open" in question:
+            reply: dict[str, Any] = {"number": self._open(question["open"], descriptors[0])}
+        elif "ended" in question:
+            reply = {"ended": self._end(int(question["ended"]), _DYING_SECONDS)}
+        else:
+            reply = {"ended": self._end(int(question["end"]))}
+        self._door.sendall(json.dumps(reply).encode())
+        return True
+
+    def end_all(self) -> None:
+        for number in list(self._processes):
+            self._end(number)
+
+    def _open(self, recipe: str, connection: int) -> int:
+        self._opened += 1
+        process = os.fork()
+        if process == 0:
+            _be_candidate(self._recipes[recipe], connection)
+        os.close(connection)
+        self._processes[self._opened] = process
+        return self._opened
+
+    def _end(self, number: int, patience: float = 0.0) -> str:
+        """Kill a process unless it ends within `patience` seconds; how it ended by itself."""
+        process = self._processes.pop(number, None)
+        if process is None:
+            return ""
+        deadline = time.monotonic() + patience
+        ended, status = os.waitpid(process, os.WNOHANG)
+        while not ended and time.monotonic() < deadline:
+            time.sleep(_TICK)
+            ended, status = os.waitpid(process, os.WNOHANG)
+        if not ended:
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+            return ""
+        return _in_words(os.waitstatus_to_exitcode(status))
+
+
+def _in_words(exit_code: int) -> str:
+    if exit_code == -signal.SIGXCPU:
+        return f"CPU time limit of {resource.getrlimit(resource.RLIMIT_CPU)[0]} s reached"
+    if exit_code < 0:
+        return f"killed by signal {-exit_code} ({signal.Signals(-exit_code).name})"
+    return f"exit status {exit_code}"
+
+
+def _be_candidate(recipe: Mapping[str, str], descriptor: int) -> NoReturn:
+    """The candidate's own process: it ends with the connection, and no code of the host's runs after it."""
+    status = 1
+    try:
+        os.dup2(descriptor, _STANDARD_STREAMS)
+        os.closerange(_STANDARD_STREAMS + 1, os.sysconf("SC_OPEN_MAX"))
+        connection = socket.socket(fileno=_STANDARD_STREAMS)
+        confine()
+        _converse(recipe, connection)
+        status = 0
+    except (frames.Closed, frames.FrameRefused):
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _converse(recipe: Mapping[str, str], connection: socket.socket) -> None:
+    try:
+        module = load_candidate(recipe)
+    except CandidateFailed as failure:
+        frames.send(connection, {"failed": str(failure)})
+        return
+    frames.send(connection, {"loaded": True})
+    while True:
+        frame = frames.receive(connection)
+        try:
+            content, tensors = answer(module, frame)
+        except CandidateFailed as failure:
+            content, tensors = {"failed": str(failure)}, ()
+        frames.send(connection, content, tensors)

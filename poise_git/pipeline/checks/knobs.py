@@ -1,0 +1,91 @@
+"""A recipe with one knob at another value, made by an edit of its text and of nothing else."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from poise_git.archive.entries import Claim
+from poise_git.pipeline.boundary.loading import ALGORITHM
+
+Value = bool | int | float | str | None
+
+
+class NoSuchRecipe(Exception):
+    """The text has no such knob; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Knob:
+    """Keyword `argument` of `function`, at `value`."""
+
+    function: str
+    argument: str
+    value: Value
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> Self:
+        """Raises KeyError or TypeError: the arguments of a claim are not those of a knob."""
+        value = arguments["value"]
+        if not isinstance(value, bool | int | float | str | None):
+            raise TypeError(f"value must be a number or a text, not a {type(value).__name__}")
+        return cls(str(arguments["function"]), str(arguments["argument"]), value)
+
+    @property
+    def recipe(self) -> str:
+        """The name under which a host holds the recipe with this knob."""
+        return str(self)
+
+    def __str__(self) -> str:
+        return f"{self.function}({self.argument}={self.value})"
+
+    def set_in(self, text: str) -> str:
+        """`text` with this default. Raises NoSuchRecipe."""
+        found = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
+        function = next((node for node in found if node.name == self.function), None)
+        if function is None:
+            raise NoSuchRecipe(f"there is no function {self.function}")
+        default = _defaults(function).get(self.argument)
+        if default is None or default.end_lineno is None or default.end_col_offset is None:
+            raise NoSuchRecipe(f"{self.function} has no keyword {self.argument} with a default")
+        lines = text.encode().split(b"\n")
+        first, last = lines[default.lineno - 1], lines[default.end_lineno - 1]
+        edited = first[: default.col_offset] + self._literal.encode() + last[default.end_col_offset :]
+        return b"\n".join([*lines[: default.lineno - 1], edited, *lines[default.end_lineno :]]).decode()
+
+    @property
+    def _literal(self) -> str:
+        # Infinity and not-a-number have no literal.
+        return f"float({str(self.value)!r})" if isinstance(self.value, float) else repr(self.value)
+
+
+def knob_variants(
+    recipe: Mapping[str, str], claims: Iterable[Claim]
+) -> tuple[dict[str, Mapping[str, str]], dict[str, str]]:
+    """What the claims of reduction need: recipes by their names, and what is wrong with those that there are not."""
+    variants: dict[str, Mapping[str, str]] = {}
+    problems: dict[str, str] = {}
+    for claim in claims:
+        if claim.check != "reduction":
+            continue
+        try:
+            knob = Knob.of(claim.arguments)
+            variants[knob.recipe] = {**recipe, ALGORITHM: knob.set_in(recipe[ALGORITHM])}
+        except NoSuchRecipe as error:
+            problems[knob.recipe] = str(error)
+        except (KeyError, TypeError):
+            # Left undecided where claims are decided.
+            continue
+    return variants, problems
+
+
+def _defaults(function: ast.FunctionDef) -> dict[str, ast.expr]:
+    arguments = function.args
+    positional = [*arguments.posonlyargs, *arguments.args]
+    pairs = [
+        *zip(positional[len(positional) - len(arguments.defaults) :], arguments.defaults, strict=True),
+        *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True),
+    ]
+    return {argument.arg: default for argument, default in pairs if default is not None}
