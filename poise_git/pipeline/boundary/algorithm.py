@@ -22,8 +22,9 @@ _SEED_BITS = 48
 class GuardedAlgorithm:
     """See `poise_git.pipeline.boundary.interface.Algorithm`.
 
-    A share of the calls, drawn by numbers that no candidate can foresee, is asked of a second process too. Its answer
-    must be the same to the bit: what a candidate remembers from call to call is no part of an algorithm.
+    Some calls are asked of a second process too: the fourth, the sixteenth and so on, and a share drawn by numbers that
+    no candidate can foresee. Its answer must be the same to the bit: what a candidate remembers from call to call is
+    no part of an algorithm.
     """
 
     def __init__(self, process: Answering, witness: Answering | None, seed: int) -> None:
@@ -31,6 +32,7 @@ class GuardedAlgorithm:
         # What the candidate draws, if anything, comes from the run's seed and not from the system.
         self._seeds = random.Random(seed)
         self._lots = random.SystemRandom()
+        self._calls = 0
 
     def advantages(
         self, rewards: Tensor, mask: Tensor, index: Sequence[Any], sizes: BatchSizes | None = None
@@ -82,7 +84,8 @@ class GuardedAlgorithm:
     def _ask(self, what: str, content: dict[str, Any], tensors: Sequence[Tensor]) -> Frame:
         content = {**content, "seed": self._seeds.getrandbits(_SEED_BITS)}
         frame = self._process.ask(what, content, tensors)
-        if self._witness is not None and self._lots.random() < WITNESSED:
+        self._calls += 1
+        if self._witness is not None and (_is_power_of_four(self._calls) or self._lots.random() < WITNESSED):
             other = self._witness.ask(what, content, tensors)
             if len(frame.tensors) != len(other.tensors) or not all(map(_same, frame.tensors, other.tensors)):
                 raise CandidateFailed(
@@ -90,6 +93,10 @@ class GuardedAlgorithm:
                     "an algorithm"
                 )
         return frame
+
+
+def _is_power_of_four(number: int) -> bool:
+    return number > 1 and number.bit_count() == 1 and number.bit_length() % 2 == 1
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

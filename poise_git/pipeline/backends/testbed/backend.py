@@ -15,6 +15,7 @@ from poise_git.errors import RunFailed, SettingsError, UsageError
 from poise_git.pipeline.backends.testbed import evaluation, trainer
 from poise_git.pipeline.backends.testbed.base_policies import base_policies, ensure_base_policies, ensure_base_policy
 from poise_git.pipeline.backends.testbed.estimators import estimate
+from poise_git.pipeline.backends.testbed.replies import EvaluationReply, TrainingReply
 from poise_git.pipeline.backends.testbed.settings import RegimeSettings, field_in_file, parse_settings
 from poise_git.pipeline.backends.testbed.task import Split
 from poise_git.pipeline.backends.testbed.tasks import build_task
@@ -22,6 +23,7 @@ from poise_git.pipeline.boundary.hosting import contain
 from poise_git.pipeline.equipment import gpu_devices
 from poise_git.pipeline.interface import Demand, Evaluated, Job, OnProgress, Progress, Resources, Trained
 from poise_git.pipeline.protocol import Protocol
+from poise_git.pipeline.replies import Failure, Reply, StepReply, parse
 from poise_git.pipeline.sandbox import Allowance, ChildFailed, Sandbox
 
 TRAINING_FOLDER = "training"
@@ -76,8 +78,15 @@ class TestbedBackend:
         steps = sum(regime.training.steps for regime in settings.regimes.values())
         child = _Child("train", steps, job, sandbox, on_progress, cancelled)
         arguments = {"bases": {name: str(base) for name, base in bases.items()}}
-        value, cpu_seconds, isolation = child.run_with_candidate(
-            f"{trainer.__name__}:train", arguments, folder, tuple(bases.values())
+        reply, cpu_seconds, isolation = child.run_with_candidate(
+            f"{trainer.__name__}:train", arguments, folder, tuple(bases.values()), TrainingReply
+        )
+        reply.require_whole(
+            {
+                f"{name}/{series}": own.training.steps
+                for name, own in settings.regimes.items()
+                for series in trainer.SERIES
+            }
         )
         for name, regime in settings.regimes.items():
             for step in regime.evaluation_steps():
@@ -85,8 +94,7 @@ class TestbedBackend:
                 # The evaluator says which one is missing.
                 with suppress(FileNotFoundError):
                     (folder / file).replace(weights / file)
-        series = {name: tuple(values) for name, values in value["series"].items()}
-        return Trained(series, weights, cpu_seconds, isolation)
+        return Trained(reply.series, weights, cpu_seconds, isolation)
 
     def shards(self, protocol: Protocol) -> tuple[str, ...]:
         return (WHOLE,)
@@ -101,12 +109,14 @@ class TestbedBackend:
         cancelled: threading.Event,
     ) -> Evaluated:
         settings = parse_settings(job.protocol, job.protocol.name)
-        points = sum(len(regime.evaluation_steps()) for regime in settings.regimes.values())
+        points = {name: len(regime.evaluation_steps()) for name, regime in settings.regimes.items()}
         confirms = job.seed in job.protocol.confirmation_seeds
         split = Split.CONFIRMATION if confirms else Split.SELECTION
-        child = _Child("evaluate", points, job, sandbox, on_progress, cancelled)
-        value, cpu_seconds = child.run(f"{evaluation.__name__}:evaluate", {"split": split.value}, trained.weights)
-        return Evaluated(shard, {"points": value["points"]}, cpu_seconds)
+        child = _Child("evaluate", sum(points.values()), job, sandbox, on_progress, cancelled)
+        entry = f"{evaluation.__name__}:{evaluation.evaluate.__name__}"
+        reply, cpu_seconds = child.run(entry, {"split": split.value}, trained.weights, (), EvaluationReply)
+        reply.require_whole(points)
+        return Evaluated(shard, {"points": reply.to_data()}, cpu_seconds)
 
     def assemble(self, job: Job, trained: Trained, evaluated: Sequence[Evaluated]) -> Run:
         (whole,) = evaluated
@@ -131,30 +141,36 @@ class _Child:
     cancelled: threading.Event
 
     def run_with_candidate(
-        self, entry: str, arguments: Mapping[str, Any], folder: Path, readable: Sequence[Path]
-    ) -> tuple[dict[str, Any], float, Isolation]:
+        self,
+        entry: str,
+        arguments: Mapping[str, Any],
+        folder: Path,
+        readable: Sequence[Path],
+        expected: type[Reply],
+    ) -> tuple[Reply, float, Isolation]:
         """`run` of an entry point that opens the candidate; the seconds are of both, then how they were kept apart."""
         try:
             with contain(self.sandbox, self.job.recipe, self.job.containment) as candidate:
-                value, cpu_seconds = self.run(
-                    entry, {**arguments, **candidate.arguments}, folder, readable, candidate.handed
+                reply, cpu_seconds = self.run(
+                    entry, {**arguments, **candidate.arguments}, folder, readable, expected, candidate.handed
                 )
         except ChildFailed as error:
             raise RunFailed(self.stage, error.reason) from error
         except RunFailed as failure:
             # What ended the candidate's processes says more than that they were gone.
             raise RunFailed(self.stage, candidate.failure or failure.reason) from failure
-        return value, cpu_seconds + candidate.cpu_seconds, candidate.isolation
+        return reply, cpu_seconds + candidate.cpu_seconds, candidate.isolation
 
     def run(
         self,
         entry: str,
         arguments: Mapping[str, Any],
         folder: Path,
-        readable: Sequence[Path] = (),
+        readable: Sequence[Path],
+        expected: type[Reply],
         handed: Sequence[int] = (),
-    ) -> tuple[dict[str, Any], float]:
-        """What the entry point returned, and the seconds it took; raises RunFailed."""
+    ) -> tuple[Reply, float]:
+        """What the entry point replied, and the seconds it took; raises RunFailed."""
         settings = parse_settings(self.job.protocol, self.job.protocol.name)
         cuda = settings.device == "cuda"
         common = {
@@ -179,13 +195,15 @@ class _Child:
             )
         except ChildFailed as error:
             raise RunFailed(self.stage, error.reason) from error
-        if "failure" in completed.value:
-            raise RunFailed(self.stage, completed.value["failure"])
-        return completed.value, completed.cpu_seconds
+        reply = parse(completed.value, expected, self.stage)
+        if isinstance(reply, Failure):
+            raise RunFailed(self.stage, reply.reason)
+        return reply, completed.cpu_seconds
 
     def _report(self, message: Mapping[str, Any]) -> None:
-        values = {name: float(value) for name, value in message.items() if name != "done"}
-        self.on_progress(Progress(self.stage, int(message["done"]), self.total, values))
+        step = parse(message, StepReply, self.stage)
+        if not isinstance(step, Failure):
+            self.on_progress(Progress(self.stage, step.done, self.total, step.values))
 
 
 def _run_of(job: Job, trained: Trained, evaluated: Evaluated) -> Run:

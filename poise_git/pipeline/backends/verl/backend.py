@@ -20,13 +20,14 @@ from poise_git.errors import PoiseError, RunFailed
 from poise_git.pipeline.backends.verl import evaluation, training
 from poise_git.pipeline.backends.verl.configuration import checkpoint_folder
 from poise_git.pipeline.backends.verl.preparation import Prepared, assemble_weights, prepare, suite_problems
-from poise_git.pipeline.backends.verl.replies import EvaluationReply, Failure, Reply, StepReply, TrainingReply, parse
+from poise_git.pipeline.backends.verl.replies import EvaluationReply, TrainingReply, is_the_machines
 from poise_git.pipeline.backends.verl.settings import VerlSettings, parse_settings
 from poise_git.pipeline.backends.verl.versions import check_versions
 from poise_git.pipeline.boundary.hosting import contain
 from poise_git.pipeline.equipment import gpu_devices
 from poise_git.pipeline.interface import Demand, Evaluated, Job, OnProgress, Progress, Resources, Trained
 from poise_git.pipeline.protocol import Protocol
+from poise_git.pipeline.replies import Failure, Reply, StepReply, parse
 from poise_git.pipeline.sandbox import Allowance, ChildFailed, Limits, Sandbox
 
 _OPEN_FILES = 65536
@@ -230,7 +231,7 @@ class _Child:
         reply = parse(completed.value, expected, self._stage)
         if not isinstance(reply, Failure):
             return reply, completed.cpu_seconds
-        if reply.is_the_machines and self._done == 0:
+        if is_the_machines(reply) and self._done == 0:
             raise PoiseError(
                 f"{self._stage} of {self._job.candidate} could not begin: {reply.reason}; `poise-git gpu-check` says "
                 "what this machine can run, and the same command tries again"
