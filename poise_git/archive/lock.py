@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import socket
 import time
 from collections.abc import Iterator
@@ -12,8 +13,9 @@ from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import TextIO
 
-from poise_git.errors import ArchiveLocked
+from poise_git.errors import ArchiveError, ArchiveLocked
 
 POLL_SECONDS = 0.01
 
@@ -42,7 +44,7 @@ def hold(common_dir: Path, lock: Lock, wait: float | None = None) -> Iterator[No
     """
     path = common_dir / lock.file
     deadline = time.monotonic() + (lock.patience if wait is None else wait)
-    with path.open("a+", encoding="utf-8") as file:
+    with _open(path) as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -58,6 +60,17 @@ def hold(common_dir: Path, lock: Lock, wait: float | None = None) -> Iterator[No
             yield
         finally:
             file.truncate(0)
+
+
+def _open(path: Path) -> TextIO:
+    """The lock file, made where there is none; a link could lead to any file, which would be emptied."""
+    try:
+        return os.fdopen(
+            os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), "a+", encoding="utf-8"
+        )
+    except OSError as error:
+        what = "a symbolic link, where a lock file should be" if path.is_symlink() else error.strerror
+        raise ArchiveError(f"{path}: {what}; remove it: rm {shlex.quote(str(path))}") from error
 
 
 def _explain(path: Path, lock: Lock) -> str:
