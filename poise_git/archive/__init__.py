@@ -14,6 +14,7 @@ Nothing here knows of reinforcement learning.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -64,10 +65,10 @@ class Archive:
         if repository.object_id(candidate_ref(ROOT)):
             return cls(repository)
         if remote := configure.origin(repository):
-            wanted = " ".join(f"'{refspec}'" for refspec in configure.archive_refspecs())
+            wanted = shlex.join((remote, *configure.archive_refspecs()))
             raise NotAnArchive(
                 f"{path}: a clone without its candidates yet; fetch them: poise-git doctor --repair, or by plain git: "
-                f"git fetch {remote} {wanted}"
+                f"git fetch {wanted}"
             )
         raise NotAnArchive(f"{path}: a git repository, but no archive; make one elsewhere: poise-git init DIR")
 

@@ -66,7 +66,9 @@ def branch_findings(repository: Repository, genealogy: Genealogy) -> Iterator[Fi
         name = candidate_name(ref)
         if name is None:
             yield Finding(
-                ref, "its name is not one of a candidate (kebab-case)", f"git branch -m {_short(ref)} NEW-NAME"
+                ref,
+                "its name is not one of a candidate (kebab-case)",
+                f"git branch -m {shlex.quote(_short(ref))} NEW-NAME",
             )
         elif ref.startswith(EVIDENCE) and CANDIDATES + name not in refs:
             yield Finding(
@@ -96,7 +98,7 @@ def change_findings(repository: Repository, genealogy: Genealogy) -> Iterator[Fi
         others = sorted({file.strip("\n") for file in files.split("\0")} - {"", ALGORITHM})
         if others:
             name = genealogy.by_commit[commit].name
-            take_out = f"git restore --source=HEAD^ --staged --worktree {shlex.join(others)}"
+            take_out = f"git restore --source=HEAD^ --staged --worktree -- {shlex.join(others)}"
             yield Finding(
                 CANDIDATES + name,
                 f"its commit changes {', '.join(others)}",

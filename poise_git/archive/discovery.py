@@ -1,8 +1,8 @@
 """Which repository a folder lies in. Git itself finds it, so that git decides whether it may be opened.
 
 Git refuses repositories of other users (`safe.directory` in git-config(1)), because their configuration has git run
-commands as whoever looks. It does so only where it looks for the repository itself, which it no longer does once GIT_DIR
-is set.
+commands as whoever looks. It does so only where it looks for the repository itself, which it no longer does once
+GIT_DIR is set.
 """
 
 from __future__ import annotations

@@ -50,9 +50,7 @@ def _moves(repository: Repository, listed: str) -> Iterator[Move]:
             try:
                 repository.run("merge-base", "--is-ancestor", old, commit)
             except GitFailed as error:
-                raise ArchiveError(
-                    f"{ref}: has commits that the remote has not; rename the branch, then fetch"
-                ) from error
+                raise ArchiveError(f"{ref}: has commits that the remote lacks; rename the branch first") from error
         yield Move(ref, commit, old)
 
 

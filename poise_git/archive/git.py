@@ -152,9 +152,8 @@ class Repository:
         index = os.environ.get("GIT_INDEX_FILE")
         place = str((self.work_tree or self.git_dir) / index) if index else str(self.git_dir / "index")
         with suppress(GitFailed):
-            return self.run("cat-file", "blob", f":{path}", environment={"GIT_INDEX_FILE": place}).decode(
-                errors="replace"
-            )
+            staged = self.run("cat-file", "blob", f":{path}", environment={"GIT_INDEX_FILE": place})
+            return staged.decode(errors="replace")
         return None
 
     def object_id(self, name: str) -> str | None:

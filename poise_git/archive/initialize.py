@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -52,7 +53,9 @@ def _prepare(directory: Path) -> Repository:
         template = ("--template=",)
         repository = Repository.discover(directory)
         if repository.object_id(candidate_ref(ROOT)):
-            raise ArchiveError(f"{directory}: an archive already; go on with it: poise-git evolve {directory}")
+            raise ArchiveError(
+                f"{directory}: an archive already; go on with it: poise-git evolve {shlex.quote(str(directory))}"
+            )
         # A kill between two renames can leave these; what else there may be is somebody else's.
         refs = repository.refs().keys()
         if refs and not {evidence_ref(ROOT)} <= refs <= {evidence_ref(ROOT), MAIN}:

@@ -65,12 +65,14 @@ def hold(common_dir: Path, lock: Lock, wait: float | None = None) -> Iterator[No
 def _open(path: Path) -> TextIO:
     """The lock file, made where there is none; a link could lead to any file, which would be emptied."""
     try:
-        return os.fdopen(
-            os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), "a+", encoding="utf-8"
-        )
+        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError as error:
-        what = "a symbolic link, where a lock file should be" if path.is_symlink() else error.strerror
-        raise ArchiveError(f"{path}: {what}; remove it: rm {shlex.quote(str(path))}") from error
+        if path.is_symlink():
+            raise ArchiveError(
+                f"{path}: a symbolic link, not a lock file; remove it: rm {shlex.quote(str(path))}"
+            ) from None
+        raise ArchiveError(f"{path}: cannot be written: {error.strerror}; work in a clone of your own") from error
+    return os.fdopen(handle, "a+", encoding="utf-8")
 
 
 def _explain(path: Path, lock: Lock) -> str:
@@ -78,8 +80,8 @@ def _explain(path: Path, lock: Lock) -> str:
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
         since = datetime.fromtimestamp(held["since"]).strftime("%Y-%m-%d %H:%M:%S")
-        who = f"process {held['pid']} on {held['host']} since {since}"
-        advice = f"wait for it, or stop it: kill {held['pid']}"
-    except (ValueError, KeyError, TypeError, OSError):
+        who = f"process {int(held['pid'])} on {held['host']} since {since}"
+        advice = f"wait for it, or stop it: kill {int(held['pid'])}"
+    except (ValueError, KeyError, TypeError, OverflowError, OSError):
         who, advice = "a process that is just starting or ending", "try again"
     return f"{path}: {what} in this archive ({who}); {advice}"
