@@ -1,10 +1,10 @@
 """How git is started, so that it runs no program that an archive names.
 
 A folder that was copied brings its own `.git/config`, `.git/info/attributes` and hooks, and git runs programs that
-these name: fsmonitor, hooks, pagers, editors, filters, textconv, external diffs, signing programs, transports. Fixed keys are
-overridden here. Keys with free names (`filter.NAME.clean`, `diff.NAME.textconv`, `remote.NAME.uploadpack`) cannot be
-overridden without knowing the names, so no command that would look at them is run: diffs are made without drivers,
-files of the work tree are written by `archive.work_tree`, and a fetch runs in a repository of its own
+these name: fsmonitor, hooks, pagers, editors, filters, textconv, external diffs, signing programs, transports. Fixed
+keys are overridden here. Keys with free names (`filter.NAME.clean`, `diff.NAME.textconv`, `remote.NAME.uploadpack`)
+cannot be overridden without knowing the names, so no command that would look at them is run: diffs are made without
+drivers, files of the work tree are written by `archive.work_tree`, and a fetch runs in a repository of its own
 (`archive.fetching`). Keys: git-config(1).
 """
 

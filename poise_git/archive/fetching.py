@@ -1,8 +1,8 @@
 """Fetching an archive into a clone of it, by an address alone: nothing else that the clone's configuration says counts.
 
 `git fetch REMOTE` runs programs that the sections `remote.REMOTE`, `core`, `credential` and `url` may name, and `http`
-may have it write cookies to any file. So the fetch runs in an empty repository that lives as long as the fetch, with the
-user's own configuration; the objects go to the clone's, whose refs move afterwards.
+may have it write cookies to any file. So the fetch runs in an empty repository that lives as long as the fetch, with
+the user's own configuration; the objects go to the clone's, whose refs move afterwards.
 """
 
 from __future__ import annotations
