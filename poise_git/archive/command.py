@@ -44,7 +44,6 @@ _OVERRIDES = {
     "submodule.recurse": "false",
     "fetch.recurseSubmodules": "false",
     "diff.submodule": "short",
-    "diff.ignoreSubmodules": "all",
     "status.submoduleSummary": "false",
 }
 # Before the name of every command but `config` and `rev-parse`, which tell what is configured and run nothing.
@@ -61,8 +60,9 @@ INERT_ENVIRONMENT = {
     "GIT_EDITOR": "true",
     "GIT_PAGER": "cat",
 }
-# For a command that prints a patch. `--submodule` because other forms run git inside the submodule.
-PLAIN_DIFF = ("--no-ext-diff", "--no-textconv", "--submodule=short", "--no-color")
+# For a command that compares commits. Other forms of `--submodule` run git inside the submodule; a configuration may
+# have submodules left out.
+PLAIN_DIFF = ("--no-ext-diff", "--no-textconv", "--submodule=short", "--ignore-submodules=none", "--no-color")
 
 # What a caller may tell git about where it may look and what the user has configured. All other variables of git's
 # would redirect it: a hook, for one, has GIT_DIR and GIT_INDEX_FILE.

@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from poise_git.archive.command import PLAIN_DIFF
 from poise_git.archive.entries import ROOT
 from poise_git.archive.genealogy import Genealogy
 from poise_git.archive.git import Repository
@@ -90,7 +91,7 @@ def change_findings(repository: Repository, genealogy: Genealogy) -> Iterator[Fi
     commits = "".join(f"{candidate.commit}\n" for candidate in genealogy).encode()
     output = repository.text(
         "log", "--stdin", "--no-walk=unsorted", "--diff-merges=first-parent", "--name-only", "--no-renames",
-        "--no-show-signature", "-z", "--format=format:%x01%H%x00",
+        "--no-show-signature", *PLAIN_DIFF, "-z", "--format=format:%x01%H%x00",
         stdin=commits,
     )  # fmt: skip
     for record in output.split("\x01")[1:]:

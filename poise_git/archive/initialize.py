@@ -47,7 +47,7 @@ def _prepare(directory: Path) -> Repository:
         raise ArchiveError(f"{directory}: {error.strerror}; name another directory") from error
     if {"HEAD", "objects", "refs"} <= set(content):
         raise ArchiveError(f"{directory}: a bare repository; make the archive in a new directory and push it here")
-    template = ()
+    template: tuple[str, ...] = ()
     if ".git" in content:
         # Whoever made it may have named a folder of hooks.
         template = ("--template=",)
