@@ -12,15 +12,40 @@ call_local() {
     esac
 }
 
-# The candidate whose branch is checked out, in $name; fails on any other branch.
+# The candidate whose branch is checked out, in $name; fails on any other branch, and on a name that no candidate has.
 on_candidate() {
     name=$(git symbolic-ref --quiet HEAD) || return 1
     case $name in refs/heads/poise/*) name=${name#refs/heads/poise/} ;; *) return 1 ;; esac
+    is_name "$name"
+}
+
+# May $1 name a candidate? Letters are listed, because a range means other letters in other languages.
+is_name() {
+    case $1 in
+    '' | -* | *- | *--* | *[!abcdefghijklmnopqrstuvwxyz0123456789-]*) return 1 ;;
+    esac
+    [ "${#1}" -le 80 ]
+}
+
+# $1 as one word of a command that a person may copy.
+quoted() {
+    case $1 in
+    '' | *[!abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-]*) ;;
+    *) printf '%s' "$1"; return ;;
+    esac
+    rest=$1 done=
+    while :; do
+        case $rest in
+        *\'*) done=$done${rest%%\'*}"'\\''" rest=${rest#*\'} ;;
+        *) break ;;
+        esac
+    done
+    printf "'%s'" "$done$rest"
 }
 
 # Is poise-git there? Without it nothing is refused, and what was not checked is said.
 can_check() {
     command -v poise-git >/dev/null && return 0
-    echo "poise-git is not on PATH: skipped $1; later, poise-git check --all finds it" >&2
+    printf '%s\n' "poise-git is not on PATH: skipped $1; later, poise-git check --all finds it" >&2
     return 1
 }

@@ -6,6 +6,7 @@ PoiseError                     exit 1: failed
 ├── BudgetReached              exit 3: stopped at the budget; everything paid for is kept
 ├── ArchiveError
 │   ├── NotAnArchive           the directory holds no archive
+│   ├── ForeignArchive         it belongs to another user, whom git has not been told to trust
 │   ├── ArchiveLocked          another writer holds the lock
 │   ├── RefMoved               a ref changed between reading and writing it
 │   ├── NameTaken              a candidate of that name exists
@@ -52,6 +53,10 @@ class ArchiveError(PoiseError):
 
 
 class NotAnArchive(ArchiveError):
+    pass
+
+
+class ForeignArchive(ArchiveError):
     pass
 
 

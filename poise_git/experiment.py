@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -256,4 +257,5 @@ def _refuse_uncommitted(archive: Archive, file: str, committed: str) -> None:
         # A broken file is better told by its line than by its not being committed.
         if file == SETTINGS_FILE:
             load_settings(edited, PoiseSettings, file)
-        raise UsageError(f"{file} has changes that are not committed; keep them: git commit -m 'settings' {file}")
+        keep = f"git commit -m settings -- {shlex.quote(file)}"
+        raise UsageError(f"{file} has changes that are not committed; keep them: {keep}")

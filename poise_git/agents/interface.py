@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from typing import Protocol as Interface
 
@@ -14,6 +14,7 @@ from poise_git.archive import Archive
 from poise_git.archive.entries import Call, Direction, Proposal, Reflection
 from poise_git.errors import CheckFailed
 from poise_git.events import unheard
+from poise_git.preferences import Preferences
 from poise_git.search.context import Context
 from poise_git.search.interpretation import Interpretation
 from poise_git.search.screening import Opinion
@@ -25,6 +26,7 @@ class Means:
     """What an agent may need: the archive may have paid `budget_usd` for calls in all, and has paid `spent_usd`.
 
     An agent that waits for somebody may wait for `budget_hours`; `observe` hears what it has to say on its way.
+    `preferences` are what the user has chosen: nothing, unless they are given.
     """
 
     archive: Archive
@@ -34,6 +36,7 @@ class Means:
     spent_usd: float = 0.0
     budget_hours: float | None = None
     observe: events.Observer = unheard
+    preferences: Preferences = field(default_factory=Preferences)
 
 
 @dataclass(frozen=True)

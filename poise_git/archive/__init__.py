@@ -14,6 +14,7 @@ Nothing here knows of reinforcement learning.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -24,6 +25,7 @@ from poise_git.archive.conformity import Finding
 from poise_git.archive.documents import load_reflection, load_yaml
 from poise_git.archive.entries import ROOT, Call, Candidate, Metrics, Proposal, Reflection, Run
 from poise_git.archive.evidence import EvidenceReader
+from poise_git.archive.fetching import fetch
 from poise_git.archive.genealogy import Genealogy
 from poise_git.archive.git import DURABLE, Repository
 from poise_git.archive.initialize import initialize
@@ -63,10 +65,10 @@ class Archive:
         if repository.object_id(candidate_ref(ROOT)):
             return cls(repository)
         if remote := configure.origin(repository):
-            wanted = " ".join(f"'{refspec}'" for refspec in configure.archive_refspecs())
+            wanted = shlex.join((remote, *configure.archive_refspecs()))
             raise NotAnArchive(
                 f"{path}: a clone without its candidates yet; fetch them: poise-git doctor --repair, or by plain git: "
-                f"git fetch {remote} {wanted}"
+                f"git fetch {wanted}"
             )
         raise NotAnArchive(f"{path}: a git repository, but no archive; make one elsewhere: poise-git init DIR")
 
@@ -80,7 +82,7 @@ class Archive:
         """
         repository = Repository.discover(Path(path))
         if not repository.object_id(candidate_ref(ROOT)) and (remote := configure.origin(repository)):
-            repository.run("fetch", "--quiet", remote, *configure.archive_refspecs())
+            fetch(repository, remote, configure.archive_refspecs())
         return cls.open(path)
 
     @classmethod
@@ -167,7 +169,7 @@ class Archive:
 
     def diff(self, of: str, to: str) -> str:
         """The patch that turns one revision into another, as git prints it."""
-        return self.repository.run("diff", "--no-ext-diff", of, to).decode(errors="replace")
+        return self.repository.patch(of, to)
 
     def merge(self, base: str, ours: str, theirs: str) -> str | None:
         """What git's three-way merge makes of two texts and what they came from; None where they conflict."""
@@ -306,19 +308,15 @@ class Archive:
         return hold(self.repository.common_dir, Lock(name), wait)
 
     def maintain(self) -> None:
-        """Pack refs and, when git finds it worth while, objects: what a long search leaves loose.
+        """Pack refs and, where there are many, objects: what a long search leaves loose.
 
         Remotes that people have added meanwhile get their refspecs.
         """
         configure.configure(self.repository)
         with self.lock("write"):
             self.repository.run("pack-refs", "--all", options=DURABLE)
-            self.repository.run("gc", "--auto", "--quiet", options=(*DURABLE, "-c", "gc.autoDetach=false"))
+            self.repository.roll_up_packs()
             self.repository.run("commit-graph", "write", "--reachable", "--no-progress", options=DURABLE)
-
-    def setting(self, key: str) -> str | None:
-        """A value of git's own configuration, which no clone brings along."""
-        return configure.value(self.repository, key)
 
     def add_refspecs(self, remote: str) -> None:
         """Let `git fetch REMOTE` bring the notes too, beside the branches."""

@@ -18,6 +18,7 @@ from poise_git.archive.refs import (
     REFLECTION_NOTES,
     TRAJECTORY_NOTES,
 )
+from poise_git.archive.work_tree import replace_file
 
 LINEAGE = "log --graph --oneline --decorate --branches='poise/*' --notes='poise/metrics'"
 # What stands in a hook of ours, so that it may be replaced by a newer one, and a person's may not.
@@ -68,7 +69,9 @@ def remotes(repository: Repository) -> list[str]:
 
 def origin(repository: Repository) -> str | None:
     """The remote that this clone of an archive has its candidates at."""
-    found = (remote for remote in remotes(repository) if repository.object_id(f"refs/remotes/{remote}/poise/{ROOT}"))
+    # Git makes no remote whose name begins like an option; a configuration may name one.
+    named = (remote for remote in remotes(repository) if not remote.startswith("-"))
+    found = (remote for remote in named if repository.object_id(f"refs/remotes/{remote}/poise/{ROOT}"))
     return next(found, None)
 
 
@@ -114,8 +117,7 @@ def install_hooks(repository: Repository, hooks: Mapping[str, str]) -> None:
             if kept.exists() and kept.read_bytes() != path.read_bytes():
                 continue
             path.replace(kept)
-        path.write_text(script, encoding="utf-8")
-        path.chmod(0o755)
+        replace_file(path, script.encode(), 0o755)
 
 
 def local_hooks(repository: Repository) -> tuple[str, ...]:
@@ -142,14 +144,7 @@ def missing_hooks(repository: Repository, hooks: Mapping[str, str]) -> list[Miss
 
 
 def _is_ours(path: Path) -> bool:
-    return path.exists() and HOOK_MARK in path.read_text(errors="replace")
-
-
-def value(repository: Repository, key: str) -> str | None:
-    """The value of `key` in any of git's configuration files; None where it has none."""
-    with suppress(GitFailed):
-        return repository.text("config", "--get", key)
-    return None
+    return path.is_file() and HOOK_MARK in path.read_text(errors="replace")
 
 
 def _values(repository: Repository, key: str) -> list[str]:

@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from poise_git.archive.command import PLAIN_DIFF
 from poise_git.archive.entries import ROOT
 from poise_git.archive.genealogy import Genealogy
 from poise_git.archive.git import Repository
@@ -66,7 +67,9 @@ def branch_findings(repository: Repository, genealogy: Genealogy) -> Iterator[Fi
         name = candidate_name(ref)
         if name is None:
             yield Finding(
-                ref, "its name is not one of a candidate (kebab-case)", f"git branch -m {_short(ref)} NEW-NAME"
+                ref,
+                "its name is not one of a candidate (kebab-case)",
+                f"git branch -m {shlex.quote(_short(ref))} NEW-NAME",
             )
         elif ref.startswith(EVIDENCE) and CANDIDATES + name not in refs:
             yield Finding(
@@ -88,7 +91,7 @@ def change_findings(repository: Repository, genealogy: Genealogy) -> Iterator[Fi
     commits = "".join(f"{candidate.commit}\n" for candidate in genealogy).encode()
     output = repository.text(
         "log", "--stdin", "--no-walk=unsorted", "--diff-merges=first-parent", "--name-only", "--no-renames",
-        "--no-show-signature", "-z", "--format=format:%x01%H%x00",
+        "--no-show-signature", *PLAIN_DIFF, "-z", "--format=format:%x01%H%x00",
         stdin=commits,
     )  # fmt: skip
     for record in output.split("\x01")[1:]:
@@ -96,7 +99,7 @@ def change_findings(repository: Repository, genealogy: Genealogy) -> Iterator[Fi
         others = sorted({file.strip("\n") for file in files.split("\0")} - {"", ALGORITHM})
         if others:
             name = genealogy.by_commit[commit].name
-            take_out = f"git restore --source=HEAD^ --staged --worktree {shlex.join(others)}"
+            take_out = f"git restore --source=HEAD^ --staged --worktree -- {shlex.join(others)}"
             yield Finding(
                 CANDIDATES + name,
                 f"its commit changes {', '.join(others)}",

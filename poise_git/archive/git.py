@@ -26,22 +26,24 @@ _withheld = {name: os.environ.pop(name) for name in tuple(os.environ) if _KEY.se
 
 from git import Git
 from git.exc import GitCommandNotFound
-from git.repo.fun import find_worktree_git_dir
 
 os.environ |= _withheld
 del _withheld
 
+from poise_git.archive.command import INERT, INERT_ENVIRONMENT, PLAIN_DIFF, complaint
+from poise_git.archive.discovery import find_repository
 from poise_git.archive.stream import CommitStream
-from poise_git.errors import ArchiveError, NotAnArchive, RefMoved
+from poise_git.archive.work_tree import index_lines, write_file
+from poise_git.errors import ArchiveError, RefMoved
 
 NO_OBJECT = "0" * 40
 # Objects and refs are flushed to disk before a ref moves. New objects stay in the pack that fast-import writes, which
-# is one flush, where loose objects would be nine. A person's hooks do not run for the writer.
-DURABLE = (
-    "-c", "core.fsync=committed", "-c", "fastimport.unpackLimit=0", "-c", "core.hooksPath=/dev/null",
-)  # fmt: skip
+# is one flush, where loose objects would be nine.
+DURABLE = ("-c", "core.fsync=committed", "-c", "fastimport.unpackLimit=0")
 # Every object is looked for in every pack; above this number small packs are rolled up into larger ones.
-MANY_PACKS = 50
+MANY_PACKS, MANY_LOOSE = 50, 6700
+# Commands that run nothing, and tell what is configured, not what we override.
+TELLING = ("config", "rev-parse")
 FALLBACK_IDENTITY = ("poise-git", "poise-git@localhost")
 _UNSAFE_IN_IDENTITY = re.compile(r"[<>\n\0]")
 
@@ -80,34 +82,21 @@ class Repository:
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": "",
             "GIT_INDEX_FILE": str(git_dir / "index"),
             "GIT_NAMESPACE": "",
-            "GIT_TERMINAL_PROMPT": "0",
-            "GIT_EDITOR": "true",
+            **INERT_ENVIRONMENT,
         }
         environment |= {name: "" for name in os.environ if _KEY.search(name)}
         if work_tree is not None:
             environment["GIT_WORK_TREE"] = str(work_tree)
         self._git.update_environment(**environment)
+        self._git.set_persistent_git_options(c=[word for word in INERT if word != "-c"])
         # GitPython's persistent `cat-file` answers one question at a time.
         self._asking = threading.Lock()
 
     @classmethod
     def discover(cls, path: Path) -> Repository:
-        """The repository that `path` lies in.
-
-        Raises:
-            NotAnArchive: there is none.
-        """
-        start = path.expanduser().resolve()
-        for folder in (start, *start.parents):
-            inside = folder / ".git"
-            linked = find_worktree_git_dir(inside)
-            if linked:
-                return cls((folder / linked).resolve(), folder)
-            if _is_git_dir(inside):
-                return cls(inside, folder)
-            if _is_git_dir(folder):
-                return cls(folder, None)
-        raise NotAnArchive(f"{path}: no archive here; make one: poise-git init {path}")
+        """The repository that `path` lies in; see `discovery.find_repository` for what it raises."""
+        place = find_repository(path)
+        return cls(place.git_dir, place.work_tree)
 
     # Commands.
 
@@ -120,6 +109,8 @@ class Repository:
     ) -> bytes:
         """Run one git command to its end and return what it printed; `environment` is over the pinned one.
 
+        No program runs that the repository names, as far as `command.INERT` can see to it.
+
         It runs in a session of its own: an interrupt from the terminal is for this process to handle, between
         two commands, not for git in the middle of one.
 
@@ -127,9 +118,10 @@ class Repository:
             GitFailed: it exited with an error.
             ArchiveError: git is not installed.
         """
+        inert = () if arguments[0] in TELLING else INERT
         try:
             process = self._git.execute(
-                [Git.GIT_PYTHON_GIT_EXECUTABLE or "git", *options, *arguments],
+                [Git.GIT_PYTHON_GIT_EXECUTABLE or "git", *inert, *options, *arguments],
                 istream=subprocess.PIPE,
                 as_process=True,
                 start_new_session=True,
@@ -142,9 +134,8 @@ class Repository:
         with running:
             output, errors = running.communicate(stdin)
         if running.returncode != 0:
-            lines = [line for line in errors.decode(errors="replace").splitlines() if line.strip()]
-            said = next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[-1] if lines else "")
-            raise GitFailed(f"{self.git_dir}: git {arguments[0]}: {said or f'exit status {running.returncode}'}")
+            said = complaint(errors) or f"exit status {running.returncode}"
+            raise GitFailed(f"{self.git_dir}: git {arguments[0]}: {said}")
         return bytes(output)
 
     def text(self, *arguments: str, stdin: bytes = b"") -> str:
@@ -161,7 +152,8 @@ class Repository:
         index = os.environ.get("GIT_INDEX_FILE")
         place = str((self.work_tree or self.git_dir) / index) if index else str(self.git_dir / "index")
         with suppress(GitFailed):
-            return self.run("show", f":{path}", environment={"GIT_INDEX_FILE": place}).decode(errors="replace")
+            staged = self.run("cat-file", "blob", f":{path}", environment={"GIT_INDEX_FILE": place})
+            return staged.decode(errors="replace")
         return None
 
     def object_id(self, name: str) -> str | None:
@@ -178,6 +170,12 @@ class Repository:
         """Every ref under the patterns (prefixes) and the object it points at, by name."""
         lines = self.text("for-each-ref", "--format=%(objectname) %(refname)", *patterns).splitlines()
         return {ref: commit for commit, ref in (line.split(" ", 1) for line in lines)}
+
+    def setting(self, key: str) -> str | None:
+        """The value of `key` in the configuration, the repository's or the user's; None where it has none."""
+        with suppress(GitFailed):
+            return self.text("config", "--get", key)
+        return None
 
     def head(self) -> str | None:
         """The ref of the branch that is checked out; None when HEAD is detached."""
@@ -250,17 +248,33 @@ class Repository:
                 raise RefMoved(str(error)) from error
             raise
 
-    def check_out(self, branch: str, path: str) -> None:
-        """Let a file of the work tree and the index follow its branch (a full ref), where that is checked out."""
-        if self.work_tree is not None and self.head() == branch:
-            self.run("checkout", "--quiet", branch, "--", path, options=DURABLE)
+    def check_out(self, branch: str, paths: Iterable[str]) -> None:
+        """Let files of the work tree and the index follow their branch (a full ref), where that is checked out.
+
+        No filter of the repository's runs: the files get the bytes that git has. It is for files that are texts.
+        """
+        if self.work_tree is None or self.head() != branch:
+            return
+        entries = []
+        for path in paths:
+            blob, found = self.object_id(f"{branch}:{path}"), self.read(f"{branch}:{path}")
+            if blob and found:
+                write_file(self.work_tree, path, found[1])
+                entries.append((path, blob))
+        self.run("update-index", "-z", "--add", "--index-info", stdin=index_lines(entries), options=DURABLE)
+
+    def patch(self, of: str, to: str) -> str:
+        """The patch that turns one commit into another, as git prints it where nothing is configured."""
+        return self.run("diff", *PLAIN_DIFF, "--end-of-options", of, to, "--").decode(errors="replace")
 
     def roll_up_packs(self) -> None:
-        """Merge small packs, if there are many, until each is twice the size of the next one; deltas are left to gc."""
-        if len(list((self.common_dir / "objects" / "pack").glob("*.pack"))) > MANY_PACKS:
+        """Merge small packs and loose objects, if there are many, until each pack is twice the size of the next one.
+
+        Deltas are left to `git gc`, and so is whatever nothing refers to: it asks programs that the repository names.
+        """
+        objects = self.common_dir / "objects"
+        # Ids are evenly spread over 256 folders, so that one tells of all.
+        loose = 256 * sum(1 for _ in (objects / "17").glob("*"))
+        if len(list((objects / "pack").glob("*.pack"))) > MANY_PACKS or loose > MANY_LOOSE:
             options = (*DURABLE, "-c", "repack.writeBitmaps=false")
             self.run("repack", "--geometric=2", "-d", "-l", "--quiet", "--window=0", options=options)
-
-
-def _is_git_dir(folder: Path) -> bool:
-    return (folder / "HEAD").is_file() and (folder / "objects").is_dir() and (folder / "refs").is_dir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def initialize(directory: Path, template: Mapping[str, str | bytes], hooks: Mapp
     configure(repository)
     install_hooks(repository, hooks)
     _write_first_commits(repository, template)
-    repository.run("reset", "--quiet", "--hard", MAIN)
+    repository.check_out(MAIN, template)
     return repository
 
 
@@ -46,10 +47,15 @@ def _prepare(directory: Path) -> Repository:
         raise ArchiveError(f"{directory}: {error.strerror}; name another directory") from error
     if {"HEAD", "objects", "refs"} <= set(content):
         raise ArchiveError(f"{directory}: a bare repository; make the archive in a new directory and push it here")
+    template: tuple[str, ...] = ()
     if ".git" in content:
+        # Whoever made it may have named a folder of hooks.
+        template = ("--template=",)
         repository = Repository.discover(directory)
         if repository.object_id(candidate_ref(ROOT)):
-            raise ArchiveError(f"{directory}: an archive already; go on with it: poise-git evolve {directory}")
+            raise ArchiveError(
+                f"{directory}: an archive already; go on with it: poise-git evolve {shlex.quote(str(directory))}"
+            )
         # A kill between two renames can leave these; what else there may be is somebody else's.
         refs = repository.refs().keys()
         if refs and not {evidence_ref(ROOT)} <= refs <= {evidence_ref(ROOT), MAIN}:
@@ -59,7 +65,7 @@ def _prepare(directory: Path) -> Repository:
         raise ArchiveError(f"{directory}: not empty (it has {content[0]}); name a new directory")
     # Pinned before it exists: git makes exactly this one, whatever the environment says.
     repository = Repository(directory / ".git", directory)
-    repository.run("init", "--quiet", options=("-c", "init.defaultBranch=main"))
+    repository.run("init", "--quiet", *template, options=("-c", "init.defaultBranch=main"))
     repository.run("symbolic-ref", "HEAD", MAIN)
     return repository
 

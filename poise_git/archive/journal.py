@@ -116,7 +116,7 @@ def write_directive(repository: Repository, data: Mapping[str, Any], settings: s
             change.grow(MAIN, f"settings: {subject}\n", {settings: new})
 
     publish(repository, [JOURNAL, MAIN], build)
-    repository.check_out(MAIN, settings)
+    repository.check_out(MAIN, [settings])
 
 
 def read_directives(repository: Repository) -> tuple[dict[str, Any], ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import socket
 import time
 from collections.abc import Iterator
@@ -12,8 +13,9 @@ from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import TextIO
 
-from poise_git.errors import ArchiveLocked
+from poise_git.errors import ArchiveError, ArchiveLocked
 
 POLL_SECONDS = 0.01
 
@@ -42,7 +44,7 @@ def hold(common_dir: Path, lock: Lock, wait: float | None = None) -> Iterator[No
     """
     path = common_dir / lock.file
     deadline = time.monotonic() + (lock.patience if wait is None else wait)
-    with path.open("a+", encoding="utf-8") as file:
+    with _open(path) as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -60,13 +62,26 @@ def hold(common_dir: Path, lock: Lock, wait: float | None = None) -> Iterator[No
             file.truncate(0)
 
 
+def _open(path: Path) -> TextIO:
+    """The lock file, made where there is none; a link could lead to any file, which would be emptied."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        if path.is_symlink():
+            raise ArchiveError(
+                f"{path}: a symbolic link, not a lock file; remove it: rm {shlex.quote(str(path))}"
+            ) from None
+        raise ArchiveError(f"{path}: cannot be written: {error.strerror}; work in a clone of your own") from error
+    return os.fdopen(handle, "a+", encoding="utf-8")
+
+
 def _explain(path: Path, lock: Lock) -> str:
     what = "another process writes" if lock is Lock.WRITE else "another search runs"
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
         since = datetime.fromtimestamp(held["since"]).strftime("%Y-%m-%d %H:%M:%S")
-        who = f"process {held['pid']} on {held['host']} since {since}"
-        advice = f"wait for it, or stop it: kill {held['pid']}"
-    except (ValueError, KeyError, TypeError, OSError):
+        who = f"process {int(held['pid'])} on {held['host']} since {since}"
+        advice = f"wait for it, or stop it: kill {int(held['pid'])}"
+    except (ValueError, KeyError, TypeError, OverflowError, OSError):
         who, advice = "a process that is just starting or ending", "try again"
     return f"{path}: {what} in this archive ({who}); {advice}"

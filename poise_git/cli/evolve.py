@@ -76,6 +76,7 @@ def command(
     from poise_git.errors import BudgetReached, NotAnArchive, UsageError
     from poise_git.experiment import Experiment
     from poise_git.loop import Goal
+    from poise_git.preferences import Preferences
     from poise_git.settings import ObjectiveSettings
 
     place = directory() / target if target else directory()
@@ -116,6 +117,7 @@ def command(
         update={"search": search_settings, "seed": experiment.settings.seed if seed is None else seed}
     )
     experiment = replace(experiment, settings=on_executor(settings, executor, ray_address))
+    chosen = Preferences.load().with_options(device=device, executor=executor, ray_address=ray_address)
     if candidates is None and rounds is None and budget_hours is None:
         candidates = 10
     if unproven := unproven_text(experiment):
@@ -124,7 +126,13 @@ def command(
     with (
         show_progress(Start.of(experiment, candidates), as_json=as_json) as observe,
         open_search(
-            experiment, observe, agent=agent, workers=workers, budget_usd=budget_usd, budget_hours=budget_hours
+            experiment,
+            observe,
+            agent=agent,
+            workers=workers,
+            budget_usd=budget_usd,
+            budget_hours=budget_hours,
+            preferences=chosen,
         ) as search,
     ):
         ended = search.evolve(goal)

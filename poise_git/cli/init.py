@@ -19,10 +19,12 @@ def command(target: Path | None, backend: str | None, protocol: str | None, devi
 
     DIR must be empty or not exist; the default is the current directory.
     """
+    import shlex
+
     from poise_git.cli.common import directory
     from poise_git.creation import create_archive
 
     place = directory() / target if target else directory()
     archive = create_archive(place, backend=backend, protocol=protocol, device=device, directive=directive)
     click.echo(f"made an archive in {archive.root}")
-    click.echo(f"next: poise-git evolve {archive.root}    or edit poise.yaml first")
+    click.echo(f"next: poise-git evolve {shlex.quote(str(archive.root))}    or edit poise.yaml first")

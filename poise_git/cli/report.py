@@ -22,7 +22,7 @@ def result_text(experiment: Experiment, ended: Ended) -> str:
     lines += verdict_lines(experiment, ended)
     place, program = shlex.quote(str(experiment.archive.root)), program_name()
     chosen = experiment.protocol.name
-    option = "" if chosen == experiment.settings.protocol else f" --protocol {chosen}"
+    option = "" if chosen == experiment.settings.protocol else f" --protocol {shlex.quote(chosen)}"
     lines += [
         "",
         "next:",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from poise_git import events
 from poise_git.accounts import spent
@@ -13,14 +14,16 @@ from poise_git.agents.interface import Agent
 from poise_git.archive.entries import Status
 from poise_git.archive.genealogy import Genealogy
 from poise_git.cli.progress import Start, show_progress
+from poise_git.consent import refuse_device, refuse_executor, refuse_files
 from poise_git.errors import UsageError
 from poise_git.events import Observer, unheard
 from poise_git.executors import open_executor
 from poise_git.experiment import Experiment, protocol_file
 from poise_git.loop import Search, round_seed
-from poise_git.pipeline.backends import backend_named
+from poise_git.pipeline.backends import backend_named, files_named
 from poise_git.pipeline.sandbox import Sandbox, isolation
 from poise_git.plan import Slot
+from poise_git.preferences import Preferences
 from poise_git.proposing import Proposing
 from poise_git.search.contexts import Contexts
 from poise_git.search.nodes import survey
@@ -44,22 +47,29 @@ def open_search(
     workers: int | None = None,
     budget_usd: float | None = None,
     budget_hours: float | None = None,
+    preferences: Preferences | None = None,
 ) -> Iterator[Search]:
     """A search whose runs go where the settings say; its processes end with the block.
 
     `budget_usd` is what the archive may have paid for an agent's calls, all that it has paid so far included;
-    `budget_hours` is how long an agent may wait for somebody.
+    `budget_hours` is how long an agent may wait for somebody; `preferences` are what the user has chosen, None: as
+    configured.
 
     Raises:
-        UsageError: an unknown agent or backend, or a protocol that needs more than there is.
+        UsageError: an unknown agent or backend, a protocol that needs more than there is, or something that is the
+            user's to choose and was not chosen.
         SettingsError: the protocol's settings are not the backend's.
     """
     protocol, settings = experiment.protocol, experiment.settings
     backend = backend_named(protocol.backend)
-    backend.validate(protocol, protocol_file(protocol.name))
+    file, chosen = protocol_file(protocol.name), preferences or Preferences.load()
+    refuse_executor(settings.executor, chosen)
+    refuse_files(files_named(protocol, file), file, Path.cwd(), chosen)
+    backend.validate(protocol, file)
+    refuse_device(backend.demand(protocol), file, chosen)
     paid = 0.0 if budget_usd is None else spent(experiment.archive)
-    means = Means(experiment.archive, settings, experiment.directive, budget_usd, paid, budget_hours, observe)
-    chosen = agent_named(agent or settings.agent, means)
+    means = Means(experiment.archive, settings, experiment.directive, budget_usd, paid, budget_hours, observe, chosen)
+    who = agent_named(agent or settings.agent, means)
     for layer in isolation():
         if not layer.up:
             observe(events.LayerMissing(layer.name, layer.detail))
@@ -69,7 +79,7 @@ def open_search(
         open_executor(capped, backend, protocol, sandbox, experiment.archive.root) as executor,
     ):
         yield Search(
-            experiment=experiment, agent=chosen, backend=backend, executor=executor, sandbox=sandbox, observe=observe
+            experiment=experiment, agent=who, backend=backend, executor=executor, sandbox=sandbox, observe=observe
         )
 
 
@@ -111,7 +121,7 @@ def next_round(experiment: Experiment) -> Upcoming:
 
 def agent_for(experiment: Experiment, name: str | None) -> Agent:
     """An agent by name, or poise.yaml's, for a step that reports nothing on its way."""
-    means = Means(experiment.archive, experiment.settings, experiment.directive)
+    means = Means(experiment.archive, experiment.settings, experiment.directive, preferences=Preferences.load())
     return agent_named(name or experiment.settings.agent, means)
 
 
@@ -142,9 +152,12 @@ def open_step(
         ArchiveLocked: a search is running in this archive.
     """
     experiment = replace(experiment, settings=on_executor(experiment.settings, executor, ray_address))
+    chosen = Preferences.load().with_options(executor=executor, ray_address=ray_address)
     with (
         show_progress(Start.of(experiment, None), as_json=False) as observe,
-        open_search(experiment, unheard if quiet else observe, agent=agent, workers=workers) as search,
+        open_search(
+            experiment, unheard if quiet else observe, agent=agent, workers=workers, preferences=chosen
+        ) as search,
         experiment.archive.lock("search"),
     ):
         search.measure_anew()

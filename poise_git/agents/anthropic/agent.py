@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from poise_git.agents.anthropic import coding, proposing, reflecting, steering
+from poise_git.agents.anthropic.consent import refuse_address, refuse_recordings
 from poise_git.agents.anthropic.ledger import Ledger
 from poise_git.agents.anthropic.prompts import Prompts
 from poise_git.agents.anthropic.recordings import Recordings
@@ -26,8 +27,6 @@ from poise_git.search.screening import Opinion
 from poise_git.settings import AnthropicSettings
 
 NAME = "anthropic"
-# Git's own configuration does not travel with a clone: whoever wrote it is whoever has the key.
-TRUSTED = "poise.baseUrl"
 
 
 class AnthropicAgent:
@@ -48,16 +47,20 @@ class AnthropicAgent:
         """The agent that the archive's settings describe.
 
         Raises:
-            UsageError: the settings would send a key where nobody has said it may go.
+            UsageError: the settings name an address or a folder that the user has not chosen.
         """
         settings, archive = means.settings.anthropic, means.archive
+        refuse_address(settings.base_url, means.preferences)
+        folder = _folder(archive, settings)
+        if settings.replay is not None:
+            refuse_recordings(folder, means.preferences)
         replaying = settings.replay is not None and settings.replay.mode == "replay"
         session = Session(
             settings=settings,
             prompts=Prompts(archive.list_texts("main", "prompts")),
             ledger=Ledger(settings.prices, means.budget_usd, means.spent_usd),
-            recordings=Recordings(_folder(archive, settings), replaying),
-            service=None if replaying else Service(settings, trusted=archive.setting(TRUSTED)),
+            recordings=Recordings(folder, replaying),
+            service=None if replaying else Service(settings),
         )
         return cls(session, means.directive)
 

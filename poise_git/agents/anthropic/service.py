@@ -23,7 +23,6 @@ from poise_git.settings import AnthropicSettings
 STREAM_ABOVE = 4096
 # What of the environment may hold a key. No process that we start needs it.
 SECRETS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_CUSTOM_HEADERS", "ANTHROPIC_IDENTITY_TOKEN")
-OFFICIAL_HOST = "api.anthropic.com"
 _WORTH_HIDING = 8
 
 
@@ -36,22 +35,20 @@ class Interrupted(Exception):
 
 
 class Service:
-    """The Messages API that the settings and the SDK's own environment variables name.
+    """The Messages API that the settings, which the user has agreed to, and the SDK's own variables name.
 
     It takes the keys out of `environment`, so that no child process has them.
 
     Raises:
-        UsageError: the settings send a key to an address that `trusted` does not name, or the SDK's are wrong.
+        UsageError: the SDK's variables are wrong, or there is no key.
     """
 
     def __init__(
         self,
         settings: AnthropicSettings,
         *,
-        trusted: str | None = None,
         environment: MutableMapping[str, str] = os.environ,
     ) -> None:
-        refuse_untrusted(settings.base_url, trusted)
         address = settings.base_url or environment.get("ANTHROPIC_BASE_URL") or ""
         # A model of this machine asks for no key; the SDK insists on one.
         needs_none = is_of_this_machine(address) and not any(environment.get(name) for name in SECRETS[:2])
@@ -140,23 +137,6 @@ class Connection:
         for secret in self._secrets:
             text = text.replace(secret, "(key)")
         return text
-
-
-def refuse_untrusted(base_url: str | None, trusted: str | None) -> None:
-    """An archive from a stranger must not send somebody's key where it likes.
-
-    Raises:
-        UsageError: `base_url` is neither Anthropic's, nor of this machine, nor the one that was called trusted.
-    """
-    if base_url is None or is_of_this_machine(base_url) or base_url == trusted:
-        return
-    address = urlsplit(base_url)
-    if address.scheme == "https" and address.netloc == OFFICIAL_HOST:
-        return
-    raise UsageError(
-        f"poise.yaml: anthropic.base_url: your key would go to {base_url}; if that is right: "
-        f"git config poise.baseUrl {base_url}"
-    )
 
 
 def is_of_this_machine(url: str) -> bool:

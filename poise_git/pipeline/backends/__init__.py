@@ -64,3 +64,17 @@ def obstacles(protocol: Protocol, file: str, machine: Equipment, base: Path) -> 
     # Whatever else one needs has come with poise-git, but a task's own package, which validation looks for.
     backend_named(protocol.backend).validate(protocol, file)
     return ()
+
+
+def files_named(protocol: Protocol, file: str) -> tuple[str, ...]:
+    """The paths that `protocol`, which was read from `file`, names, as it names them.
+
+    Raises:
+        SettingsError: the protocol is wrong.
+    """
+    if protocol.backend != "verl":
+        return ()
+    from poise_git.pipeline.backends.verl.obstacles import files_named as named
+    from poise_git.pipeline.backends.verl.settings import parse_settings
+
+    return named(parse_settings(protocol, file))

@@ -29,6 +29,13 @@ def obstacles(protocol: Protocol, file: str, machine: Equipment, base: Path) -> 
     return (*_software(settings), *_devices(settings, machine), *_room(settings, machine), *_files(settings, base))
 
 
+def files_named(settings: VerlSettings) -> tuple[str, ...]:
+    """The paths that a protocol names, as it names them."""
+    sources = [settings.data.source, *(suite.source for suite in settings.evaluation.suites.values())]
+    named = [source.path for source in sources if source.path] + ([settings.model.path] if settings.model.path else [])
+    return tuple(dict.fromkeys(named))
+
+
 def _software(settings: VerlSettings) -> Iterator[str]:
     if sys.platform != "linux":
         yield f"verl and vLLM need Linux, not {sys.platform}"
@@ -66,9 +73,7 @@ def _room(settings: VerlSettings, machine: Equipment) -> Iterator[str]:
 
 
 def _files(settings: VerlSettings, base: Path) -> Iterator[str]:
-    sources = [settings.data.source, *(suite.source for suite in settings.evaluation.suites.values())]
-    named = [source.path for source in sources if source.path] + ([settings.model.path] if settings.model.path else [])
-    missing = [path for path in dict.fromkeys(named) if not (base / path).exists()]
+    missing = [path for path in files_named(settings) if not (base / path).exists()]
     if missing:
         yield f"no such {'file' if len(missing) == 1 else 'files'}: {', '.join(missing)}"
 

@@ -1,0 +1,123 @@
+"""How git is started, so that it runs no program that an archive names.
+
+A folder that was copied brings its own `.git/config`, `.git/info/attributes` and hooks, and git runs programs that
+these name: fsmonitor, hooks, pagers, editors, filters, textconv, external diffs, signing programs, transports. Fixed
+keys are overridden here. Keys with free names (`filter.NAME.clean`, `diff.NAME.textconv`, `remote.NAME.uploadpack`)
+cannot be overridden without knowing the names, so no command that would look at them is run: diffs are made without
+drivers, files of the work tree are written by `archive.work_tree`, and a fetch runs in a repository of its own
+(`archive.fetching`). Keys: git-config(1).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from git import Git
+
+from poise_git.errors import ArchiveError
+
+_OVERRIDES = {
+    "core.fsmonitor": "false",
+    "core.hooksPath": "/dev/null",
+    "core.attributesFile": "/dev/null",
+    "core.pager": "cat",
+    "core.editor": "true",
+    "sequence.editor": "true",
+    "core.askPass": "true",
+    "core.alternateRefsCommand": "true",
+    "core.sshCommand": "false",
+    "credential.helper": "",
+    "log.showSignature": "false",
+    "merge.verifySignatures": "false",
+    "commit.gpgSign": "false",
+    "tag.gpgSign": "false",
+    "push.gpgSign": "false",
+    "gpg.program": "false",
+    "gpg.openpgp.program": "false",
+    "gpg.x509.program": "false",
+    "gpg.ssh.program": "false",
+    "gpg.ssh.defaultKeyCommand": "false",
+    "submodule.recurse": "false",
+    "fetch.recurseSubmodules": "false",
+    "diff.submodule": "short",
+    "status.submoduleSummary": "false",
+}
+# Before the name of every command but `config` and `rev-parse`, which tell what is configured and run nothing.
+INERT = tuple(word for key, value in _OVERRIDES.items() for word in ("-c", f"{key}={value}"))
+# Beside them, for every command on the archive itself. Objects that a partial clone lacks are not fetched, because the
+# fetch would run what the remote's section names; and an object is what its name says, whatever refs/replace has.
+INERT_ENVIRONMENT = {
+    "GIT_ALLOW_PROTOCOL": "",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_GRAFT_FILE": "/dev/null",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_ASKPASS": "true",
+    "GIT_EDITOR": "true",
+    "GIT_PAGER": "cat",
+}
+# For a command that compares commits. Other forms of `--submodule` run git inside the submodule; a configuration may
+# have submodules left out.
+PLAIN_DIFF = ("--no-ext-diff", "--no-textconv", "--submodule=short", "--ignore-submodules=none", "--no-color")
+
+# What a caller may tell git about where it may look and what the user has configured. All other variables of git's
+# would redirect it: a hook, for one, has GIT_DIR and GIT_INDEX_FILE.
+_KEPT = re.compile(
+    r"GIT_(CEILING_DIRECTORIES|DISCOVERY_ACROSS_FILESYSTEM|EXEC_PATH|TEST_ASSUME_DIFFERENT_OWNER"
+    r"|CONFIG_(GLOBAL|SYSTEM|NOSYSTEM|PARAMETERS|COUNT|KEY_\d+|VALUE_\d+))"
+)
+_NO_GIT = "git is not installed or not on PATH: install git 2.36 or newer"
+
+
+def clean_environment(secrets: re.Pattern[str] | None = None) -> dict[str, str]:
+    """The caller's environment, in English, without what redirects git, and without names that match `secrets`."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if (not name.startswith("GIT_") or _KEPT.fullmatch(name)) and not (secrets and secrets.search(name))
+    }
+    return {**kept, "LANGUAGE": "C", "LC_ALL": "C"}
+
+
+def run_git(
+    arguments: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run git in `folder`, on no repository but one that it finds there itself; the caller looks at the exit status.
+
+    Raises:
+        ArchiveError: git is not installed.
+    """
+    command = [Git.GIT_PYTHON_GIT_EXECUTABLE or "git", "-C", str(folder), *arguments]
+    variables = {**clean_environment(), "GIT_TERMINAL_PROMPT": "0", **(environment or {})}
+    try:
+        return subprocess.run(command, env=variables, stdin=subprocess.DEVNULL, capture_output=True)
+    except FileNotFoundError as error:
+        raise ArchiveError(_NO_GIT) from error
+
+
+def complaint(errors: bytes) -> str:
+    """What git says in its error output, as one line."""
+    lines = [line for line in errors.decode(errors="replace").splitlines() if line.strip()]
+    return next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[-1] if lines else "")
+
+
+def users_configuration(pattern: str) -> tuple[tuple[str, str], ...]:
+    """Keys and values of the user's own configuration that match a regular expression, in git's order.
+
+    The system's and the user's files, and what a caller gave git on its command line; never a repository's.
+
+    Raises:
+        ArchiveError: a file cannot be read.
+    """
+    # The folder is in no repository, or in one whose entries have a scope of their own.
+    done = run_git(("config", "--show-scope", "--null", "--get-regexp", pattern), Path("/"))
+    if done.returncode not in (0, 1):
+        raise ArchiveError(f"git config: {complaint(done.stderr)}; mend the file that it names")
+    fields = done.stdout.decode(errors="surrogateescape").split("\0")
+    entries = zip(fields[::2], fields[1::2], strict=False)
+    pairs = (entry.partition("\n") for scope, entry in entries if scope in ("system", "global", "command"))
+    return tuple((key, value) for key, _, value in pairs)

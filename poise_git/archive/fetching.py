@@ -1,0 +1,61 @@
+"""Fetching an archive into a clone of it, by an address alone: nothing else that the clone's configuration says counts.
+
+`git fetch REMOTE` runs programs that the sections `remote.REMOTE`, `core`, `credential` and `url` may name, and `http`
+may have it write cookies to any file. So the fetch runs in an empty repository that lives as long as the fetch, with
+the user's own configuration; the objects go to the clone's, whose refs move afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from poise_git.archive.command import complaint, run_git
+from poise_git.archive.git import GitFailed, Move, Repository
+from poise_git.errors import ArchiveError
+
+
+def fetch(repository: Repository, remote: str, refspecs: Sequence[str]) -> None:
+    """Bring refs of the remote under their own names, those that are not here yet or can be fast-forwarded.
+
+    Raises:
+        ArchiveError: the remote cannot be reached, or a branch here has gone another way.
+    """
+    address = repository.setting(f"remote.{remote}.url")
+    if not address:
+        raise ArchiveError(f"{repository.git_dir}: the remote {remote!r} has no address; set it: git remote set-url")
+    with tempfile.TemporaryDirectory(prefix="poise-fetch-") as folder:
+        own = Path(folder, "own.git")
+        form = repository.text("rev-parse", "--show-object-format")
+        _run(("init", "--quiet", "--bare", "--template=", f"--object-format={form}", str(own)), Path(folder), {})
+        environment = {"GIT_DIR": str(own), "GIT_OBJECT_DIRECTORY": str(repository.common_dir / "objects")}
+        # A relative address is relative to where git runs.
+        place = repository.work_tree or repository.git_dir
+        quiet = ("--quiet", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head", "--no-recurse-submodules")
+        _run(("-c", "core.hooksPath=/dev/null", "fetch", *quiet, "--", address, *refspecs), place, environment)
+        listed = _run(("for-each-ref", "--format=%(objectname) %(refname)"), place, environment)
+    repository.move_refs(list(_moves(repository, os.fsdecode(listed))))
+
+
+def _moves(repository: Repository, listed: str) -> Iterator[Move]:
+    here = repository.refs()
+    for commit, ref in (line.split(" ", 1) for line in listed.splitlines()):
+        old = here.get(ref)
+        # What a person has checked out moves under no one's hands.
+        if old == commit or ref == repository.head():
+            continue
+        if old is not None:
+            try:
+                repository.run("merge-base", "--is-ancestor", old, commit)
+            except GitFailed as error:
+                raise ArchiveError(f"{ref}: has commits that the remote lacks; rename the branch first") from error
+        yield Move(ref, commit, old)
+
+
+def _run(arguments: Sequence[str], folder: Path, environment: dict[str, str]) -> bytes:
+    done = run_git(arguments, folder, environment)
+    if done.returncode:
+        raise ArchiveError(f"git fetch: {complaint(done.stderr) or f'exit status {done.returncode}'}")
+    return done.stdout

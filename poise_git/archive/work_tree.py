@@ -1,0 +1,49 @@
+"""Writing files of a work tree as they are in git, without git's checkout.
+
+A checkout runs the smudge filters that a repository's configuration and attributes name. Here the bytes of the blob go
+into the file, and the index is told which blob it is. Nothing is written through a symbolic link.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from poise_git.errors import ArchiveError
+
+
+def write_file(top: Path, path: str, content: bytes) -> None:
+    """Replace the file `path` below `top`, whole or not at all; folders that are missing are made.
+
+    Raises:
+        ArchiveError: a part of the path is a symbolic link or a file, or cannot be written.
+    """
+    folder = top
+    try:
+        for part in PurePosixPath(path).parent.parts:
+            folder /= part
+            if folder.is_symlink():
+                raise ArchiveError(f"{folder}: a symbolic link, where a folder of the archive should be; remove it")
+            folder.mkdir(exist_ok=True)
+        replace_file(folder / PurePosixPath(path).name, content)
+    except OSError as error:
+        raise ArchiveError(f"{top / path}: cannot be written: {error.strerror}; mend it and try again") from error
+
+
+def replace_file(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Put a new file at `path`, its mode under the umask; where a link was, its target stays as it is."""
+    new = path.with_name(f".poise-{os.getpid()}-{secrets.token_hex(8)}")
+    try:
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode), "wb") as file:
+            file.write(content)
+        os.replace(new, path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+
+
+def index_lines(entries: Iterable[tuple[str, str]]) -> bytes:
+    """Input of `git update-index -z --index-info` for files (path, blob)."""
+    return b"".join(f"100644 {blob}\t{path}\0".encode() for path, blob in entries)
