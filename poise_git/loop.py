@@ -24,6 +24,7 @@ from poise_git.analysis.evidence import ClaimVerdict
 from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Candidate, Estimate, Metrics, Proposal, Reflection, Status
 from poise_git.archive.genealogy import Genealogy
+from poise_git.containing import Containing
 from poise_git.errors import AgentError, BudgetReached, CheckFailed, PoiseError, RunFailed
 from poise_git.executors.interface import Executor
 from poise_git.experiment import Experiment
@@ -86,6 +87,7 @@ class Search:
     backend: Backend
     executor: Executor
     sandbox: Sandbox
+    containing: Containing
     observe: events.Observer
     verdicts: dict[str, tuple[ClaimVerdict, ...]] = field(default_factory=dict)
     """Verdicts on claims about code, of the candidates verified by this process."""
@@ -327,9 +329,10 @@ class Search:
 
     def check(self, proposal: Proposal, recipe: Mapping[str, str]) -> CheckReport:
         """All checks before training, of a child of the proposal's parent: in the sandbox, then by a reader."""
-        parent = self.archive.recipe(proposal.parent or ROOT)
+        parent, genealogy = self.archive.recipe(proposal.parent or ROOT), self.archive.genealogy()
+        containment = self.containing.of_proposal(proposal, recipe[ALGORITHM], genealogy)
         with tempfile.TemporaryDirectory(prefix="poise-") as scratch:
-            report = check_candidate(recipe, proposal.claims, parent, self.sandbox, Path(scratch))
+            report = check_candidate(recipe, proposal.claims, parent, self.sandbox, Path(scratch), containment)
         if report.failure:
             return report
         began = time.perf_counter()
@@ -387,7 +390,7 @@ class Search:
         return node is not None and node.status_under(self.protocol.hash) is not Status.PENDING
 
     def _run_missing(self, names: Iterable[str], seeds: Sequence[int]) -> Iterator[tuple[str, RunFailed | None]]:
-        return run_missing(self.experiment, self.executor, self.observe, names, seeds)
+        return run_missing(self.experiment, self.containing, self.executor, self.observe, names, seeds)
 
     def _fail(self, name: str, stage: str, reason: str) -> None:
         """A failed candidate keeps its branches, with the stage and the reason: negative evidence is evidence."""

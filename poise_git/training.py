@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from poise_git import events
+from poise_git.containing import Containing
 from poise_git.errors import RunFailed
 from poise_git.executors.interface import Executor
 from poise_git.experiment import Experiment
@@ -15,6 +17,7 @@ from poise_git.search.figures import UTILITY
 
 def run_missing(
     experiment: Experiment,
+    containing: Containing,
     executor: Executor,
     observe: events.Observer,
     names: Iterable[str],
@@ -31,7 +34,12 @@ def run_missing(
     archive = experiment.archive
     missing = {name: set(seeds) - {run.seed for run in experiment.runs(name, seeds)} for name in dict.fromkeys(names)}
     yield from ((name, None) for name, lacking in missing.items() if not lacking)
-    jobs = [experiment.job(name, seed) for name in missing for seed in sorted(missing[name])]
+    genealogy = archive.genealogy()
+    jobs = [
+        replace(experiment.job(name, seed), containment=containing.of(genealogy[name], genealogy))
+        for name in missing
+        for seed in sorted(missing[name])
+    ]
     for outcome in executor.run(jobs, progress):
         name = outcome.job.candidate
         if archive.recipe(name) != outcome.job.recipe:

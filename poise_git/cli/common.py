@@ -47,6 +47,14 @@ def device_option(function: Function) -> Function:
     )(function)
 
 
+def trust_option(function: Function) -> Function:
+    return click.option(
+        "--trust",
+        is_flag=True,
+        help="Run candidates' code in the trainer's own process, without the boundary; recorded with the figures.",
+    )(function)
+
+
 def executor_options(function: Function) -> Function:
     """`executor` and `ray_address`: where runs go, over poise.yaml's."""
     for option in (

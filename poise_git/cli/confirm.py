@@ -9,17 +9,25 @@ from poise_git.cli.common import (
     open_archive,
     print_json,
     protocol_option,
+    trust_option,
 )
 
 
 @click.command(name="confirm", epilog="Example: poise-git confirm av-grpo")
 @candidate_argument("ref")
 @click.option("--workers", type=click.IntRange(min=1), help="Training runs at once (default: one a core).")
+@trust_option
 @executor_options
 @protocol_option
 @json_option
 def command(
-    ref: str, workers: int | None, executor: str | None, ray_address: str | None, protocol: str | None, as_json: bool
+    ref: str,
+    workers: int | None,
+    executor: str | None,
+    ray_address: str | None,
+    trust: bool,
+    protocol: str | None,
+    as_json: bool,
 ) -> None:
     """Compare a candidate with the root on fresh seeds.
 
@@ -41,7 +49,9 @@ def command(
         raise UsageError(f"{ROOT} is what others are compared with; name another candidate: poise-git log")
     if candidate.status_under(experiment.protocol.hash) is not Status.EVALUATED:
         raise PoiseError(f"{candidate.name} is not evaluated yet; run: poise-git evaluate {candidate.name}")
-    with open_step(experiment, quiet=as_json, workers=workers, executor=executor, ray_address=ray_address) as search:
+    with open_step(
+        experiment, quiet=as_json, workers=workers, executor=executor, ray_address=ray_address, trust=trust
+    ) as search:
         search.prepare()
         gain = search.confirm(candidate.name)
     if gain is None:

@@ -9,6 +9,7 @@ from poise_git.cli.common import (
     open_archive,
     print_json,
     protocol_option,
+    trust_option,
 )
 
 
@@ -23,6 +24,7 @@ Examples:
 @candidate_argument("ref", required=False)
 @click.option("--workers", type=click.IntRange(min=1), help="Training runs at once (default: one a core).")
 @click.option("--estimate", is_flag=True, help="Say what a run costs, and start nothing.")
+@trust_option
 @executor_options
 @protocol_option
 @json_option
@@ -32,6 +34,7 @@ def command(
     estimate: bool,
     executor: str | None,
     ray_address: str | None,
+    trust: bool,
     protocol: str | None,
     as_json: bool,
 ) -> None:
@@ -55,7 +58,9 @@ def command(
         raise UsageError("name a candidate, or ask what a run costs: poise-git evaluate --estimate")
     experiment = Experiment.load(open_archive(), protocol=protocol)
     candidate = experiment.archive.resolve(ref)
-    with open_step(experiment, quiet=as_json, workers=workers, executor=executor, ray_address=ray_address) as search:
+    with open_step(
+        experiment, quiet=as_json, workers=workers, executor=executor, ray_address=ray_address, trust=trust
+    ) as search:
         search.prepare()
         search.train([ROOT], UNEVALUATED)
         untried = candidate.status_under(experiment.protocol.hash) is not Status.EVALUATED

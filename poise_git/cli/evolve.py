@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from poise_git.cli.backends import backend_option
-from poise_git.cli.common import device_option, executor_options, protocol_option
+from poise_git.cli.common import device_option, executor_options, protocol_option, trust_option
 
 
 @click.command(
@@ -32,6 +32,7 @@ Examples:
     "--budget-usd", type=click.FloatRange(min=0, min_open=True), help="What the archive may pay for calls, in all."
 )
 @click.option("--estimate", is_flag=True, help="Say what it would take, in calls, dollars and hours; start nothing.")
+@trust_option
 @executor_options
 @backend_option
 @protocol_option
@@ -52,6 +53,7 @@ def command(
     estimate: bool,
     executor: str | None,
     ray_address: str | None,
+    trust: bool,
     backend: str | None,
     protocol: str | None,
     device: str | None,
@@ -133,6 +135,7 @@ def command(
             budget_usd=budget_usd,
             budget_hours=budget_hours,
             preferences=chosen,
+            trust=trust,
         ) as search,
     ):
         ended = search.evolve(goal)

@@ -11,17 +11,19 @@ from poise_git import events
 from poise_git.accounts import spent
 from poise_git.agents import Means, agent_named
 from poise_git.agents.interface import Agent
+from poise_git.agents.library.provenance import Provenance
 from poise_git.archive.entries import Status
 from poise_git.archive.genealogy import Genealogy
 from poise_git.cli.progress import Start, show_progress
 from poise_git.consent import refuse_device, refuse_executor, refuse_files
+from poise_git.containing import Containing
 from poise_git.errors import UsageError
 from poise_git.events import Observer, unheard
 from poise_git.executors import open_executor
 from poise_git.experiment import Experiment, protocol_file
 from poise_git.loop import Search, round_seed
 from poise_git.pipeline.backends import backend_named, files_named
-from poise_git.pipeline.sandbox import Sandbox, isolation
+from poise_git.pipeline.sandbox import Sandbox, missing_layers
 from poise_git.plan import Slot
 from poise_git.preferences import Preferences
 from poise_git.proposing import Proposing
@@ -48,12 +50,13 @@ def open_search(
     budget_usd: float | None = None,
     budget_hours: float | None = None,
     preferences: Preferences | None = None,
+    trust: bool = False,
 ) -> Iterator[Search]:
     """A search whose runs go where the settings say; its processes end with the block.
 
     `budget_usd` is what the archive may have paid for an agent's calls, all that it has paid so far included;
     `budget_hours` is how long an agent may wait for somebody; `preferences` are what the user has chosen, None: as
-    configured.
+    configured; with `trust` candidates run in the trainer's own process.
 
     Raises:
         UsageError: an unknown agent or backend, a protocol that needs more than there is, or something that is the
@@ -70,16 +73,23 @@ def open_search(
     paid = 0.0 if budget_usd is None else spent(experiment.archive)
     means = Means(experiment.archive, settings, experiment.directive, budget_usd, paid, budget_hours, observe, chosen)
     who = agent_named(agent or settings.agent, means)
-    for layer in isolation():
-        if not layer.up:
-            observe(events.LayerMissing(layer.name, layer.detail))
+    missing = missing_layers()
+    for layer in missing:
+        observe(events.LayerMissing(layer.name, layer.detail))
+    containing = Containing(Provenance(experiment.archive), missing, chosen.missing_layers, trust)
     capped = settings.model_copy(update={"workers": workers or settings.workers})
     with (
         Sandbox(settings.sandbox) as sandbox,
         open_executor(capped, backend, protocol, sandbox, experiment.archive.root) as executor,
     ):
         yield Search(
-            experiment=experiment, agent=who, backend=backend, executor=executor, sandbox=sandbox, observe=observe
+            experiment=experiment,
+            agent=who,
+            backend=backend,
+            executor=executor,
+            sandbox=sandbox,
+            containing=containing,
+            observe=observe,
         )
 
 
@@ -145,6 +155,7 @@ def open_step(
     workers: int | None = None,
     executor: str | None = None,
     ray_address: str | None = None,
+    trust: bool = False,
 ) -> Iterator[Search]:
     """A search for one step of it, with the archive's search lock held and progress shown unless `quiet`.
 
@@ -156,7 +167,7 @@ def open_step(
     with (
         show_progress(Start.of(experiment, None), as_json=False) as observe,
         open_search(
-            experiment, unheard if quiet else observe, agent=agent, workers=workers, preferences=chosen
+            experiment, unheard if quiet else observe, agent=agent, workers=workers, preferences=chosen, trust=trust
         ) as search,
         experiment.archive.lock("search"),
     ):
