@@ -65,8 +65,7 @@ COMPUTATION_DENIED = Policy(
     "computation", {**_DENIED, **_sockets(socket.AF_UNIX), **rules(NEVER, "execve execveat")}, others=ALWAYS
 )
 
-_PROT_EXEC, _MAP_SHARED, _MAP_ANONYMOUS, _MAP_HUGETLB = 0x4, 0x1, 0x20, 0x40000
-_NOT_EXECUTABLE = Condition(2, 0, mask=_PROT_EXEC)
+_MAP_SHARED, _MAP_ANONYMOUS, _MAP_HUGETLB = 0x1, 0x20, 0x40000
 # __O_TMPFILE without O_DIRECTORY, whose bit differs between architectures.
 _UNNAMED_FILE = 0o20000000
 _FOR_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | _UNNAMED_FILE
@@ -84,16 +83,16 @@ def _one_of(argument: int, values: tuple[int, ...]) -> Rule:
     return Rule(tuple((Condition(argument, value),) for value in values))
 
 
-# Memory of its own, readable and writable, never executable.
+# Private memory, and files to read. Not shared memory without a name: pages that nobody maps are charged to nobody.
+# It may be executable: oneDNN compiles its kernels, and who has ctypes gains nothing by machine code.
 _MEMORY = {
     "mmap": Rule(
         (
-            (_NOT_EXECUTABLE, Condition(3, 0, mask=_MAP_SHARED | _MAP_HUGETLB)),
-            (_NOT_EXECUTABLE, Condition(3, 0, mask=_MAP_ANONYMOUS | _MAP_HUGETLB)),
+            (Condition(3, 0, mask=_MAP_SHARED | _MAP_HUGETLB),),
+            (Condition(3, 0, mask=_MAP_ANONYMOUS | _MAP_HUGETLB),),
         )
     ),
-    "mprotect": Rule(((_NOT_EXECUTABLE,),)),
-    **rules(ALWAYS, "munmap mremap madvise brk"),
+    **rules(ALWAYS, "mprotect munmap mremap madvise brk"),
 }
 _FILES_TO_READ = {
     "open": Rule(((Condition(1, 0, mask=_FOR_WRITING),),)),
@@ -125,7 +124,7 @@ def candidate_policy(pid: int) -> Policy:
     """What the process `pid`, as it knows itself, may call when it runs a candidate's code in a single thread.
 
     It starts no process and no thread, opens files only to read, makes none, has no sockets but those it holds, and
-    signals nobody but itself. It has loaded every library it needs: memory cannot become executable.
+    signals nobody but itself.
     """
     limits = tuple((Condition(0, who), Condition(2, 0, mask=(1 << 64) - 1, wide=True)) for who in (0, pid))
     return Policy(
