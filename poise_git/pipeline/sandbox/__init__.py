@@ -2,7 +2,7 @@
 
 from poise_git.pipeline.sandbox.allowance import Allowance, Limits
 from poise_git.pipeline.sandbox.failures import Cancelled, ChildFailed, IsolationMissing
-from poise_git.pipeline.sandbox.layers import Layer
+from poise_git.pipeline.sandbox.layers import Layer, missing
 from poise_git.pipeline.sandbox.sandbox import Completed, Sandbox, isolation
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "Limits",
     "Sandbox",
     "isolation",
+    "missing",
 ]

@@ -10,6 +10,7 @@ import socket
 import struct
 
 CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
@@ -28,6 +29,14 @@ PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 
+_PR_CAPBSET_READ = 23
+_PR_CAPBSET_DROP = 24
+_PR_SET_SECUREBITS = 28
+_PR_CAP_AMBIENT = 47
+_PR_CAP_AMBIENT_CLEAR_ALL = 4
+# NOROOT, NO_SETUID_FIXUP and NO_CAP_AMBIENT_RAISE, each locked, and KEEP_CAPS locked at 0; see capabilities(7).
+_NO_CAPABILITIES_BY_ID = 0b11101111
+
 LANDLOCK_CREATE_RULESET = 444
 LANDLOCK_ADD_RULE = 445
 LANDLOCK_RESTRICT_SELF = 446
@@ -35,6 +44,7 @@ LANDLOCK_RESTRICT_SELF = 446
 _MOUNT_SETATTR = 442
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _CAPSET = {"x86_64": 126, "aarch64": 91}
+_SECCOMP = {"x86_64": 317, "aarch64": 277}
 _CAPABILITY_VERSION_3 = 0x20080522
 _AT_FDCWD = -100
 _AT_RECURSIVE = 0x8000
@@ -56,9 +66,16 @@ def unshare(flags: int) -> None:
     _checked("unshare", _libc.unshare(flags))
 
 
-def process_control(option: int, value: int) -> None:
+def process_control(option: int, value: int) -> int:
     """prctl(2)."""
-    _checked("prctl", _libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0))
+    zero = ctypes.c_ulong(0)
+    return _checked("prctl", _libc.prctl(option, ctypes.c_ulong(value), zero, zero, zero))
+
+
+def seccomp(operation: int, flags: int, address: int) -> int:
+    return system_call(
+        "seccomp", _number(_SECCOMP), ctypes.c_uint(operation), ctypes.c_uint(flags), ctypes.c_void_p(address)
+    )
 
 
 def mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
@@ -99,6 +116,32 @@ def drop_capabilities() -> None:
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     nothing = (ctypes.c_uint32 * 6)()
     system_call("capset", _number(_CAPSET), ctypes.byref(header), ctypes.byref(nothing))
+
+
+def empty_bounding_set() -> None:
+    """Bar this process and all that it starts from capabilities, whatever program or user they become.
+
+    Needs CAP_SETPCAP, unless the set is empty already.
+    """
+    capability = 0
+    while (held := _capability_bound(capability)) is not None:
+        if held:
+            process_control(_PR_CAPBSET_DROP, capability)
+        capability += 1
+    process_control(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+
+
+def lock_secure_bits() -> None:
+    """Keep user 0 and changes of user from bringing capabilities. Needs CAP_SETPCAP."""
+    process_control(_PR_SET_SECUREBITS, _NO_CAPABILITIES_BY_ID)
+
+
+def _capability_bound(capability: int) -> bool | None:
+    """Is it in the bounding set; None past the kernel's last capability."""
+    try:
+        return bool(process_control(_PR_CAPBSET_READ, capability))
+    except OSError:
+        return None
 
 
 def _number(numbers: dict[str, int]) -> int:

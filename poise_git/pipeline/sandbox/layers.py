@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from poise_git.pipeline.sandbox import kernel, landlock, view
+from poise_git.pipeline.sandbox import kernel, landlock, policies, seccomp, view
 from poise_git.pipeline.sandbox.allowance import Allowance, Limits
 
 _MEBIBYTE = 1 << 20
+_SETTINGS_OF_NAMESPACES = Path("/proc/sys/user")
 _PRIVATE = {
     "network namespace": kernel.CLONE_NEWNET,
     "process namespace": kernel.CLONE_NEWPID,
@@ -81,11 +82,18 @@ class Wall:
             self.layers.append(Layer("unprivileged user", True, f"uid {os.getuid()}"))
 
     def shut(self) -> None:
-        """Limits, no capabilities and no way to new ones, no files but those named; for this process, for good."""
+        """Limits, no capabilities and no way to new ones, no files but those named, no system calls but the usual.
+
+        For this process, for good.
+        """
         self._try("resource limits", self._limit)
-        self._try("no new privileges", partial(kernel.process_control, kernel.PR_SET_NO_NEW_PRIVS, 1))
+        self._try("no new privileges", _forbid_new_privileges)
+        self._try("no new namespaces", partial(_forbid_namespaces, own=self.up("user namespace")))
+        self._try("empty bounding set", _empty_bounding_set)
         self._try("no capabilities", kernel.drop_capabilities)
         self._try("landlock", self._restrict_files)
+        # Last, since it forbids some of the above.
+        self._try("system call filter", self._filter_system_calls)
 
     @property
     def _writable(self) -> tuple[Path, ...]:
@@ -108,6 +116,9 @@ class Wall:
             shut_out = next((path for path in shown if not _reachable(path)), None)
         if shut_out is not None:
             raise OSError(f"{shut_out} is out of the reach of other users than root")
+        # A user namespace, where there is one to be had, begins with a full set again, and empties it again.
+        with suppress(OSError):
+            kernel.empty_bounding_set()
         os.setgroups([])
         os.setresgid(view.NOBODY, view.NOBODY, view.NOBODY)
         os.setresuid(view.NOBODY, view.NOBODY, view.NOBODY)
@@ -138,6 +149,13 @@ class Wall:
         abi = landlock.restrict(readable, (*writable, *self.allowance.devices), loopback=self.allowance.services)
         return f"ABI {abi}"
 
+    def _filter_system_calls(self) -> str:
+        # Drivers of devices may start programs.
+        plain = not (self.allowance.services or self.allowance.devices)
+        policy = policies.COMPUTATION_DENIED if plain else policies.SERVICES_DENIED
+        seccomp.install(policy)
+        return f"{policy.name}, {len(policy.rules)} calls"
+
 
 def _enter_user_namespace() -> None:
     """A user namespace in which the present user is itself and nobody else is anybody."""
@@ -147,6 +165,37 @@ def _enter_user_namespace() -> None:
     kernel.unshare(kernel.CLONE_NEWUSER)
     for file, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
         Path("/proc/self", file).write_text(text)
+
+
+def _forbid_new_privileges() -> None:
+    kernel.process_control(kernel.PR_SET_NO_NEW_PRIVS, 1)
+
+
+def _forbid_namespaces(own: bool) -> None:
+    """Set the number of namespaces to 0 in this process's user namespace, and so in all that would be below it.
+
+    Args:
+        own: the user namespace is this run's own. Another one's number is not ours to change.
+    """
+    for file in _SETTINGS_OF_NAMESPACES.glob("max_*_namespaces"):
+        if file.read_text().strip() != "0":
+            if not own:
+                raise OSError("no user namespace of its own")
+            file.write_text("0")
+    if not (_SETTINGS_OF_NAMESPACES / "max_user_namespaces").exists():
+        raise OSError(f"{_SETTINGS_OF_NAMESPACES} is not there")
+
+
+def _empty_bounding_set() -> None:
+    kernel.empty_bounding_set()
+    # Without the right to lock them, there is no user 0 and no file capability to bring any back either.
+    with suppress(PermissionError):
+        kernel.lock_secure_bits()
+
+
+def missing(layers: Iterable[Layer]) -> tuple[str, ...]:
+    """The names of the layers that a run was without, sorted, as they are recorded with its figures."""
+    return tuple(sorted(layer.name for layer in layers if not layer.up))
 
 
 @contextmanager

@@ -18,10 +18,13 @@ NAMES = {
         "resource limits",
         "no new privileges",
         "no capabilities",
+        "no new namespaces",
+        "empty bounding set",
         "landlock",
+        "system call filter",
     ),
 }
-UNCONDITIONAL = {"resource limits", "no new privileges", "no capabilities"}
+UNCONDITIONAL = {"resource limits", "no new privileges", "no capabilities", "system call filter"}
 
 
 def test_every_layer_is_named_and_tried() -> None:

@@ -159,6 +159,6 @@ def talk_to_myself(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
     return {
         "heard": heard,
         "folders": {folder: sorted(os.listdir(folder)) for folder in ("/tmp", "/dev/shm")},
-        "interfaces": sorted(name for _, name in socket.if_nameindex()),
+        "interfaces": sorted(os.listdir("/proc/sys/net/ipv4/neigh")),
         "user": pwd.getpwuid(os.getuid()).pw_name,
     }

@@ -1,0 +1,142 @@
+"""Which system calls the processes of a run may make.
+
+Every child, also one that runs trusted code, is under a deny list: frameworks such as Ray and vLLM make calls that
+nobody can list. The process that runs a candidate is under an allow list on top: it computes, and talks to nobody
+but over descriptors that it holds. What is refused fails with EPERM, so that a library with another way takes it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import termios
+
+from poise_git.pipeline.sandbox import kernel
+from poise_git.pipeline.sandbox.seccomp import ALWAYS, NEVER, UNKNOWN, Condition, Policy, Rule, rules
+
+_NEW_NAMESPACES = (
+    kernel.CLONE_NEWNS
+    | kernel.CLONE_NEWCGROUP
+    | kernel.CLONE_NEWUTS
+    | kernel.CLONE_NEWIPC
+    | kernel.CLONE_NEWUSER
+    | kernel.CLONE_NEWPID
+    | kernel.CLONE_NEWNET
+)
+
+_DENIED = {
+    # Whole subsystems of the kernel that a computation needs no part of.
+    **rules(NEVER, "io_uring_setup io_uring_enter io_uring_register"),
+    **rules(NEVER, "keyctl add_key request_key bpf perf_event_open userfaultfd fanotify_init fanotify_mark"),
+    # Mounts, roots and namespaces.
+    **rules(NEVER, "mount umount2 pivot_root chroot open_tree open_tree_attr move_mount fsopen fsconfig fsmount fspick"),
+    **rules(NEVER, "mount_setattr statmount listmount listns unshare setns"),
+    "clone": Rule(((Condition(0, 0, mask=_NEW_NAMESPACES),),)),
+    # Its flags are in memory, which a filter cannot read: libc falls back to clone.
+    "clone3": UNKNOWN,
+    # Other processes, and files by other ways than their paths.
+    **rules(NEVER, "ptrace process_vm_readv process_vm_writev process_madvise process_mrelease kcmp pidfd_getfd"),
+    **rules(NEVER, "name_to_handle_at open_by_handle_at"),
+    # Memory that no process is charged with: files without a name, and System V's, which outlives its processes.
+    **rules(NEVER, "memfd_create memfd_secret"),
+    **rules(NEVER, "shmget shmat shmctl shmdt msgget msgsnd msgrcv msgctl semget semop semctl semtimedop"),
+    **rules(NEVER, "mq_open mq_unlink mq_timedsend mq_timedreceive mq_notify mq_getsetattr"),
+    # The machine.
+    **rules(NEVER, "kexec_load kexec_file_load init_module finit_module delete_module create_module"),
+    **rules(NEVER, "swapon swapoff acct quotactl quotactl_fd reboot syslog nfsservctl vhangup lookup_dcookie _sysctl"),
+    **rules(NEVER, "settimeofday clock_settime adjtimex clock_adjtime sethostname setdomainname"),
+    **rules(NEVER, "personality iopl ioperm modify_ldt uselib lsm_set_self_attr"),
+    "socketpair": Rule(((Condition(0, socket.AF_UNIX),),), errno.EAFNOSUPPORT),
+}
+
+
+def _sockets(*families: int) -> dict[str, Rule]:
+    alternatives = tuple((Condition(0, family),) for family in families)
+    return {"socket": Rule(alternatives, errno.EAFNOSUPPORT)}
+
+
+# For frameworks whose processes talk to each other and start programs.
+SERVICES_DENIED = Policy(
+    "services", {**_DENIED, **_sockets(socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)}, others=ALWAYS
+)
+# For a plain computation, which has no network and starts no program.
+COMPUTATION_DENIED = Policy(
+    "computation", {**_DENIED, **_sockets(socket.AF_UNIX), **rules(NEVER, "execve execveat")}, others=ALWAYS
+)
+
+_MAP_SHARED, _MAP_ANONYMOUS, _MAP_HUGETLB = 0x1, 0x20, 0x40000
+# __O_TMPFILE without O_DIRECTORY, whose bit differs between architectures.
+_UNNAMED_FILE = 0o20000000
+_FOR_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | _UNNAMED_FILE
+# PR_GET_DUMPABLE, PR_SET_NAME, PR_GET_NAME, PR_CAPBSET_READ, and PR_SET_VMA, with which malloc names its memory.
+_HARMLESS_OPTIONS = (3, 15, 16, 23, 0x53564D41)
+# F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL and F_DUPFD_CLOEXEC; not F_SETOWN, which signals other processes.
+_DESCRIPTOR_COMMANDS = (0, 1, 2, 3, 4, 1030)
+_DESCRIPTOR_CONTROLS = (
+    *(termios.TCGETS, termios.TIOCGWINSZ, termios.FIONREAD, termios.FIONBIO),
+    *(termios.FIOCLEX, termios.FIONCLEX),
+)
+
+
+def _one_of(argument: int, values: tuple[int, ...]) -> Rule:
+    return Rule(tuple((Condition(argument, value),) for value in values))
+
+
+# Private memory, and files to read. Not shared memory without a name: pages that nobody maps are charged to nobody.
+# It may be executable: oneDNN compiles its kernels, and who has ctypes gains nothing by machine code.
+_MEMORY = {
+    "mmap": Rule(
+        (
+            (Condition(3, 0, mask=_MAP_SHARED | _MAP_HUGETLB),),
+            (Condition(3, 0, mask=_MAP_ANONYMOUS | _MAP_HUGETLB),),
+        )
+    ),
+    **rules(ALWAYS, "mprotect munmap mremap madvise brk"),
+}
+_FILES_TO_READ = {
+    "open": Rule(((Condition(1, 0, mask=_FOR_WRITING),),)),
+    "openat": Rule(((Condition(2, 0, mask=_FOR_WRITING),),)),
+    # Its flags are in memory.
+    "openat2": UNKNOWN,
+    **rules(ALWAYS, "stat lstat fstat newfstatat statx access faccessat faccessat2 readlink readlinkat statfs fstatfs"),
+    **rules(ALWAYS, "getdents getdents64 getcwd lseek pread64 preadv preadv2 fadvise64"),
+}
+_DESCRIPTORS = {
+    **rules(ALWAYS, "read write readv writev recvmsg sendmsg recvfrom sendto close close_range dup dup2 dup3"),
+    **rules(ALWAYS, "poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait"),
+    **rules(ALWAYS, "getsockopt getsockname getpeername shutdown"),
+    "fcntl": _one_of(1, _DESCRIPTOR_COMMANDS),
+    "ioctl": _one_of(1, _DESCRIPTOR_CONTROLS),
+}
+_ITSELF = {
+    **rules(ALWAYS, "exit exit_group restart_syscall futex set_robust_list rseq set_tid_address sched_yield"),
+    **rules(ALWAYS, "clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday time times getrandom"),
+    **rules(ALWAYS, "rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigsuspend rt_sigtimedwait sigaltstack"),
+    **rules(ALWAYS, "getitimer setitimer pause"),
+    **rules(ALWAYS, "getpid gettid getppid getuid geteuid getgid getegid getresuid getresgid getgroups getpgrp"),
+    **rules(ALWAYS, "uname sysinfo getrlimit getrusage getcpu sched_getaffinity get_mempolicy capget"),
+    "prctl": _one_of(0, _HARMLESS_OPTIONS),
+}
+
+
+def candidate_policy(pid: int) -> Policy:
+    """What the process `pid`, as it knows itself, may call when it runs a candidate's code in a single thread.
+
+    It starts no process and no thread, opens files only to read, makes none, has no sockets but those it holds, and
+    signals nobody but itself.
+    """
+    limits = tuple((Condition(0, who), Condition(2, 0, mask=(1 << 64) - 1, wide=True)) for who in (0, pid))
+    return Policy(
+        "candidate",
+        {
+            **_DESCRIPTORS,
+            **_MEMORY,
+            **_ITSELF,
+            **_FILES_TO_READ,
+            "tgkill": Rule(((Condition(0, pid),),)),
+            "prlimit64": Rule(limits),
+            "clone3": UNKNOWN,
+        },
+        others=NEVER,
+    )
