@@ -19,9 +19,9 @@ import torch
 
 from poise_git.pipeline.boundary import frames
 from poise_git.pipeline.boundary.answering import answer, load_candidate
-from poise_git.pipeline.boundary.confinement import confine, confinement
 from poise_git.pipeline.boundary.failures import CandidateFailed
 from poise_git.pipeline.sandbox.child import FIRST_HANDED
+from poise_git.pipeline.sandbox.confinement import confine, confinement
 
 _QUESTION = 1 << 12
 # The output pipe; everything from here on but the connection is closed in a candidate's process.

@@ -3,7 +3,7 @@
 from poise_git.pipeline.sandbox.allowance import Allowance, Limits
 from poise_git.pipeline.sandbox.failures import Cancelled, ChildFailed, IsolationMissing
 from poise_git.pipeline.sandbox.layers import Layer, missing
-from poise_git.pipeline.sandbox.sandbox import Completed, Sandbox, isolation
+from poise_git.pipeline.sandbox.sandbox import Completed, Sandbox, isolation, missing_layers
 
 __all__ = [
     "Allowance",
@@ -16,4 +16,5 @@ __all__ = [
     "Sandbox",
     "isolation",
     "missing",
+    "missing_layers",
 ]

@@ -10,7 +10,7 @@ import os
 import resource
 from collections.abc import Callable
 
-from poise_git.pipeline.sandbox import landlock, view
+from poise_git.pipeline.sandbox import landlock, policies, seccomp, view
 from poise_git.pipeline.sandbox.layers import Layer
 
 
@@ -45,6 +45,10 @@ def confine() -> dict[str, str]:
     return failures
 
 
+def _compute_only() -> None:
+    seccomp.install(policies.candidate_policy(os.getpid()))
+
+
 def _write_nothing() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
@@ -56,4 +60,6 @@ def _open_nothing_but_libraries() -> None:
 _STEPS: tuple[tuple[str, Callable[[], None]], ...] = (
     ("no files of its own", _write_nothing),
     ("libraries alone", _open_nothing_but_libraries),
+    # Last: it refuses what the others need.
+    ("computation alone", _compute_only),
 )

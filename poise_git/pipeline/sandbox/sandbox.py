@@ -18,6 +18,7 @@ from typing import Any, Self
 
 from poise_git.pipeline.sandbox.allowance import Allowance, Limits
 from poise_git.pipeline.sandbox.channel import Messages, Output
+from poise_git.pipeline.sandbox.confinement import confinement
 from poise_git.pipeline.sandbox.failures import Cancelled, ChildFailed, IsolationMissing, NeverBegan
 from poise_git.pipeline.sandbox.forks import ForkServer
 from poise_git.pipeline.sandbox.keeper import send_request
@@ -287,15 +288,22 @@ class _Run:
             return
 
 
-def probe(arguments: Mapping[str, Any], send: Callable[[Mapping[str, Any]], None]) -> None:
-    """An entry point that does nothing: the layers come with every run."""
+def probe(arguments: Mapping[str, Any], send: Callable[[Mapping[str, Any]], None]) -> list[dict[str, Any]]:
+    """An entry point that tries what a candidate's process gives up; the other layers come with every run."""
+    return [layer.to_data() for layer in confinement()]
 
 
 def isolation() -> tuple[Layer, ...]:
-    """The layers of the wall on this machine, each tried in a child.
+    """The layers between a candidate and this machine, each tried in a child.
 
     Raises:
         PoiseError: there is no child to be had.
     """
     with tempfile.TemporaryDirectory() as scratch, Sandbox(SandboxSettings(), preloaded={}) as sandbox:
-        return sandbox.run(f"{__name__}:probe", {}, Path(scratch)).layers
+        completed = sandbox.run(f"{__name__}:probe", {}, Path(scratch))
+    return (*completed.layers, *(Layer(**layer) for layer in completed.value))
+
+
+def missing_layers() -> tuple[Layer, ...]:
+    """Those that this machine lacks. Raises as `isolation` does."""
+    return tuple(layer for layer in isolation() if not layer.up)
