@@ -12,13 +12,14 @@ from torch import Tensor
 
 from poise_git.agents.library.mechanisms import conflict, install, knob_values, mechanisms, uninstall
 from poise_git.errors import SettingsError
+from poise_git.pipeline.checks.batches import Batch
 from poise_git.pipeline.checks.claims import decide
 from poise_git.pipeline.checks.numeric import NUMERIC
 from poise_git.pipeline.checks.static import STATIC, Sources
 from poise_git.pipeline.checks.trial import Trial
 from poise_git.search.literature import Card, load_cards
 from tests.agents.library.formulas import ADVANTAGES, GRADIENTS, TOKEN_WEIGHTS, Response, grpo
-from tests.agents.library.support import cards, coded_cards, load, recipe, root_text
+from tests.agents.library.support import cards, claims_at_defaults, coded_cards, load, recipe, root_text
 
 by_name = pytest.mark.parametrize("card", coded_cards(), ids=lambda card: card.name)
 # Groups of eight of every composition that matters, groups of other sizes, and of one.
@@ -58,6 +59,13 @@ def tensors_of(responses: list[Response]) -> tuple[Tensor, Tensor, list[int]]:
         [response.score for response in responses], dtype=torch.float64
     )
     return rewards, mask, [response.group for response in responses]
+
+
+def batch_of(
+    rewards: Tensor, mask: Tensor, index: list[int], old: Tensor | None = None, new: Tensor | None = None
+) -> Batch:
+    none = torch.zeros_like(rewards)
+    return Batch("of groups", rewards, mask, index, none if old is None else old, none if new is None else new)
 
 
 def test_every_coded_card_has_an_independent_formula() -> None:
@@ -160,7 +168,7 @@ def test_advantages_equal_the_formula(name: str, seed: int, algorithms: dict[str
     order = random.Random(seed).sample(range(len(responses)), len(responses))
     expected = [value for group in groups for value in ADVANTAGES[name](group, groups)]
     rewards, mask, index = tensors_of([responses[i] for i in order])
-    found, _ = algorithms[name].algorithm.compute_advantages(rewards, mask, index)
+    found = algorithms[name].advantages(batch_of(rewards, mask, index))
     torch.testing.assert_close(
         found,
         torch.tensor([expected[i] for i in order], dtype=torch.float64).unsqueeze(-1) * mask,
@@ -176,19 +184,16 @@ def test_policy_gradient_equals_the_formula(name: str, seed: int, algorithms: di
     responses = [response for group in groups for response in group]
     advantages = [value for group in groups for value in grpo(group, groups)]
     rewards, mask, index = tensors_of(responses)
-    algorithm = algorithms[name].algorithm
     torch.testing.assert_close(
-        algorithm.compute_advantages(rewards, mask, index)[0],
+        algorithms[name].advantages(batch_of(rewards, mask, index)),
         torch.tensor(advantages, dtype=torch.float64).unsqueeze(-1) * mask,
         msg="a card of the loss leaves advantages alone",
     )
     generator = torch.Generator().manual_seed(seed)
     old = -3.0 * torch.rand(mask.shape, generator=generator, dtype=torch.float64)
     new = old + 0.4 * torch.randn(mask.shape, generator=generator, dtype=torch.float64)
-    new.requires_grad_()
     per_token = torch.tensor(advantages, dtype=torch.float64).unsqueeze(-1) * mask
-    loss, _ = algorithm.policy_loss(old, new, per_token, mask)
-    (found,) = torch.autograd.grad(loss, new)
+    found = algorithms[name].outcome(batch_of(rewards, mask, index, old, new), per_token, mask).gradient
 
     expected = torch.zeros_like(old)
     weight_of = TOKEN_WEIGHTS.get(name, lambda responses, tokens, length: 1 / tokens)
@@ -206,15 +211,9 @@ def test_static_and_numeric_checks_pass_and_claims_about_code_hold(card: Card, a
     sources = Sources({**recipe(), "algorithm.py": install(root_text(), card)}, recipe())
     assert [(name, reason) for name, check in STATIC if (reason := check(sources))] == []
     assert [(name, reason) for name, check in NUMERIC if (reason := check(trial))] == []
-    defaults = {name: knob.default for name, knob in card.knobs.items()}
-    for claim in card.claims:
-        if claim.check != "effect":
-            arguments = {
-                name: defaults[value.strip("{}")] if isinstance(value, str) and value.startswith("{") else value
-                for name, value in claim.arguments.items()
-            }
-            held, because = decide(claim.check, arguments, trial, algorithms["root"])
-            assert held, because
+    for claim in claims_at_defaults(card):
+        held, because = decide(claim.check, claim.arguments, trial, algorithms["root"])
+        assert held, because
 
 
 @by_name
@@ -275,4 +274,5 @@ def _functions(text: str) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def algorithms() -> dict[str, Trial]:
     """The root with each card, loaded; and the root itself."""
-    return {card.name: load(install(root_text(), card)) for card in coded_cards()} | {"root": load(root_text())}
+    with_card = {card.name: load(install(root_text(), card), claims_at_defaults(card)) for card in coded_cards()}
+    return with_card | {"root": load(root_text())}

@@ -1,32 +1,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 import torch
 from calibration import CATASTROPHIC, FLIPPED_REWARDS, KINDS, MILDLY_BAD, ROOT, SOUND, TWINS, recipe_of
-from poise_git.pipeline.candidate import Algorithm
 from torch import Tensor
 
 from poise_git.agents.library.surgery import replace_function
+from poise_git.pipeline.boundary.opening import trusted_algorithm
 
 VALID_WRONG = 0.1
 GROUP_SIZE = 8
 
 
 @pytest.fixture(scope="module")
-def advantages(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Tensor]:
+def advantages() -> Mapping[str, Tensor]:
     """The advantage of each response of one batch, as every algorithm of the set computes it: (N,)."""
-    found = {}
-    for name in KINDS:
-        folder = tmp_path_factory.mktemp(name)
-        for file, text in recipe_of(name).items():
-            (folder / file).write_text(text, encoding="utf-8")
-        algorithm = Algorithm(folder)
-        torch.manual_seed(5)
-        found[name] = algorithm.advantages(rewards().unsqueeze(1), torch.ones(len(rewards()), 1), groups())[:, 0]
-    return found
+    given, mask = rewards().unsqueeze(1), torch.ones(len(rewards()), 1)
+    return {name: trusted_algorithm(recipe_of(name), 5).advantages(given, mask, groups())[:, 0] for name in KINDS}
 
 
 def rewards() -> Tensor:
@@ -58,30 +50,24 @@ def test_a_twin_is_its_original_but_for_its_jitter(advantages: Mapping[str, Tens
     assert not torch.equal(twin[mixed], original[mixed])
 
 
-def test_a_twin_is_its_original_in_a_group_of_one(tmp_path: Path) -> None:
+def test_a_twin_is_its_original_in_a_group_of_one() -> None:
+    given, mask = torch.tensor([[0.1], [1.0]]), torch.ones(2, 1)
     for name in TWINS:
-        found = {}
-        for one in (name, TWINS[name].of):
-            folder = tmp_path / one / name
-            folder.mkdir(parents=True)
-            for file, text in recipe_of(one).items():
-                (folder / file).write_text(text, encoding="utf-8")
-            found[one] = Algorithm(folder).advantages(torch.tensor([[0.1], [1.0]]), torch.ones(2, 1), [0, 1])
-        assert torch.allclose(found[name], found[TWINS[name].of], rtol=1e-2, atol=1e-5)
+        twin, original = (
+            trusted_algorithm(recipe_of(one)).advantages(given, mask, [0, 1]) for one in (name, TWINS[name].of)
+        )
+        assert torch.allclose(twin, original, rtol=1e-2, atol=1e-5)
 
 
 def test_no_baseline_is_the_reward_itself(advantages: Mapping[str, Tensor]) -> None:
     assert torch.equal(advantages["no-baseline"], rewards())
 
 
-def test_a_tenth_of_the_verdicts_is_turned_round(tmp_path: Path) -> None:
+def test_a_tenth_of_the_verdicts_is_turned_round() -> None:
     """Seen through the update without baseline and scale: its advantages are the rewards."""
     recipe = recipe_of("no-baseline")
     recipe["algorithm.py"] = replace_function(recipe["algorithm.py"], "reward_signal", FLIPPED_REWARDS)
-    for file, text in recipe.items():
-        (tmp_path / file).write_text(text, encoding="utf-8")
-    algorithm, given = Algorithm(tmp_path), rewards().repeat(10)
-    torch.manual_seed(3)
+    algorithm, given = trusted_algorithm(recipe, 3), rewards().repeat(10)
     index = [number for number in range(600) for _ in range(GROUP_SIZE)]
     got = algorithm.advantages(given.unsqueeze(1), torch.ones(len(given), 1), index)[:, 0]
     turned = (got - given).abs() > 1e-3

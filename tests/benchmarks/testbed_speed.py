@@ -8,14 +8,13 @@ Everything is trained and evaluated in this process; `--workers` only makes the 
 from __future__ import annotations
 
 import argparse
-import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from calibration import ROOT, TEMPLATE, recipe_of
-from poise_git.pipeline.candidate import Algorithm
 
 from poise_git.pipeline.backends.testbed.backend import TestbedBackend
 from poise_git.pipeline.backends.testbed.base_policies import cached_file
@@ -24,6 +23,7 @@ from poise_git.pipeline.backends.testbed.settings import RegimeSettings, parse_s
 from poise_git.pipeline.backends.testbed.task import Split
 from poise_git.pipeline.backends.testbed.tasks import build_task
 from poise_git.pipeline.backends.testbed.trainer import Trainer, load_policy
+from poise_git.pipeline.boundary.opening import trusted_algorithm
 from poise_git.pipeline.interface import Progress
 from poise_git.pipeline.protocol import load_protocol
 from poise_git.pipeline.sandbox import Sandbox
@@ -51,12 +51,12 @@ def report(progress: Progress) -> None:
         print(f"{progress.stage} {progress.done}/{progress.total}", flush=True)
 
 
-def time_regime(settings: RegimeSettings, recipe: Path) -> Spent:
+def time_regime(settings: RegimeSettings, recipe: Mapping[str, str]) -> Spent:
     """One run, evaluated at its points as a run is; the base policy is there."""
     world = settings.world(SEED)
     task = build_task(settings, world)
     trainer = Trainer(settings, task, load_policy(settings, task, cached_file(settings, world)), SEED)
-    algorithm, evaluation = Algorithm(recipe), settings.evaluation
+    algorithm, evaluation = trusted_algorithm(recipe, SEED), settings.evaluation
     suites = evaluation.suites or task.suites
     problems = problems_of_suites(task, suites, Split.SELECTION, evaluation.problems, SEED)
     points, steps, seconds, lengths = set(settings.evaluation_steps()), settings.training.steps, 0.0, 0.0
@@ -92,11 +92,8 @@ def main() -> None:
         print(f"base policies: {time.monotonic() - start:.0f} s")
     torch.set_num_threads(1)
     print(f"{'regime':<16}  sampling  training  evaluation  together  tokens/s: sampled, learned from")
-    with tempfile.TemporaryDirectory() as folder:
-        for file, text in recipe_of(ROOT).items():
-            (Path(folder) / file).write_text(text, encoding="utf-8")
-        regimes = parse_settings(protocol, protocol.name).regimes
-        spent = [time_regime(settings, Path(folder)) for settings in regimes.values()]
+    regimes = parse_settings(protocol, protocol.name).regimes
+    spent = [time_regime(settings, recipe_of(ROOT)) for settings in regimes.values()]
     for name, own in zip(regimes, spent, strict=True):
         show(name, own)
     parts = ("sampling", "training", "evaluation", "tokens")

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
-from itertools import count
-from pathlib import Path
+from typing import Any
 
-from poise_git.archive.entries import ROOT, Candidate, Estimate, Metrics, Proposal, Reflection, Status
-from poise_git.pipeline.checks.trial import Trial, load_algorithm
+from poise_git.archive.entries import ROOT, Candidate, Claim, Estimate, Metrics, Proposal, Reflection, Status
+from poise_git.pipeline.boundary.door import CANDIDATE
+from poise_git.pipeline.boundary.in_process import InProcess
+from poise_git.pipeline.checks.knobs import NoSuchRecipe, knob_variants
+from poise_git.pipeline.checks.trial import Trial
 from poise_git.resources import template_files
 from poise_git.search.context import Context, Item, Kind, Known
 from poise_git.search.literature import Card, load_card
-
-_NUMBERS = count()
 
 
 @cache
@@ -42,10 +41,31 @@ def card(name: str) -> Card:
     return next(card for card in cards() if card.name == name)
 
 
-def load(text: str) -> Trial:
-    """The algorithm, imported under a name of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        return Trial(load_algorithm({**recipe(), "algorithm.py": text}, Path(folder), f"library_test_{next(_NUMBERS)}"))
+def load(text: str, claims: Sequence[Claim] = ()) -> Trial:
+    """The algorithm in this process, and beside it the variants that `claims` of reduction compare with it."""
+    own = {**recipe(), "algorithm.py": text}
+    variants, problems = knob_variants(own, claims)
+
+    def open_process(name: str) -> InProcess:
+        if name in problems:
+            raise NoSuchRecipe(problems[name])
+        return InProcess(own if name == CANDIDATE else variants[name])
+
+    return Trial.of(open_process, CANDIDATE)
+
+
+def claims_at_defaults(of: Card) -> tuple[Claim, ...]:
+    """The card's claims about code, with its knobs' defaults where they name a knob."""
+    values = {f"{{{name}}}": knob.default for name, knob in of.knobs.items()}
+
+    def filled(arguments: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            name: values.get(value, value) if isinstance(value, str) else value for name, value in arguments.items()
+        }
+
+    return tuple(
+        Claim(claim.statement, claim.check, filled(claim.arguments)) for claim in of.claims if claim.check != "effect"
+    )
 
 
 def known(

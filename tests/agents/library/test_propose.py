@@ -257,7 +257,7 @@ def test_every_pair_of_cards_is_sound_as_the_agent_proposes_it(first: Card) -> N
 def _assert_sound(proposal: Proposal, child: str, of: Context, parent: object) -> object:
     assert not same_algorithm(child, of.source)
     ast.parse(child)
-    trial = load(child)
+    trial = load(child, proposal.claims)
     assert [(name, reason) for name, check in NUMERIC if (reason := check(trial))] == []
     for claim in proposal.claims:
         if claim.check != "effect":

@@ -8,19 +8,20 @@ Takes a minute. Run it again when the testbed's rollouts change in form; the num
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from poise_git.pipeline.candidate import Algorithm
 from torch import Tensor
 
 from poise_git.pipeline.backends.testbed.settings import parse_settings
 from poise_git.pipeline.backends.testbed.tasks import build_task
 from poise_git.pipeline.backends.testbed.trainer import Trainer
 from poise_git.pipeline.backends.testbed.warm_start import warm_start
+from poise_git.pipeline.boundary import Algorithm, Gradient
+from poise_git.pipeline.boundary.loading import ALGORITHM, ROLLOUTS
+from poise_git.pipeline.boundary.opening import trusted_algorithm
 from poise_git.pipeline.protocol import load_protocol
 from poise_git.resources import template_files
 
@@ -29,22 +30,22 @@ SEED = 0
 STEPS = 3
 
 
-class Recorder(Algorithm):
+class Recorder:
     """Keeps the arguments of the last calls."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
+    def __init__(self, algorithm: Algorithm) -> None:
+        self._algorithm = algorithm
         self.record: dict[str, Any] = {}
 
-    def advantages(self, rewards: Tensor, mask: Tensor, index: Sequence[Any], config: Any = None) -> Tensor:
+    def advantages(self, rewards: Tensor, mask: Tensor, index: Sequence[Any], *rest: Any) -> Tensor:
         self.record |= {"rewards": rewards, "group": [int(one) for one in index]}
-        return super().advantages(rewards, mask, index, config)
+        return self._algorithm.advantages(rewards, mask, index, *rest)
 
-    def loss_gradient(
-        self, old_log_probs: Tensor, log_probs: Tensor, advantages: Tensor, mask: Tensor, *rest: Any, **named: Any
-    ) -> Any:
+    def gradient(
+        self, old_log_probs: Tensor, log_probs: Tensor, advantages: Tensor, mask: Tensor, *rest: Any
+    ) -> Gradient:
         self.record |= {"old_log_probs": old_log_probs, "log_probs": log_probs.detach(), "mask": mask}
-        return super().loss_gradient(old_log_probs, log_probs, advantages, mask, *rest, **named)
+        return self._algorithm.gradient(old_log_probs, log_probs, advantages, mask, *rest)
 
 
 def main() -> None:
@@ -54,14 +55,11 @@ def main() -> None:
     protocol.settings["training"] |= {"steps": STEPS, "minibatches": 1, "epochs": 2, "learning_rate": 6e-3}
     settings = parse_settings(protocol, file.name).regimes["composite"]
     task = build_task(settings, settings.world(SEED))
-    with tempfile.TemporaryDirectory() as folder:
-        for path, text in template_files().items():
-            if path in ("recipe/algorithm.py", "recipe/rollouts.py"):
-                (Path(folder) / Path(path).name).write_text(text)
-        recorder = Recorder(Path(folder))
-        trainer = Trainer(settings, task, warm_start(settings, task, settings.world(SEED), lambda _: None), SEED)
-        for step in range(1, STEPS + 1):
-            trainer.step(step, recorder)
+    recipe = {name: template_files()[f"recipe/{name}"] for name in (ALGORITHM, ROLLOUTS)}
+    recorder = Recorder(trusted_algorithm(recipe, SEED))
+    trainer = Trainer(settings, task, warm_start(settings, task, settings.world(SEED), lambda _: None), SEED)
+    for step in range(1, STEPS + 1):
+        trainer.step(step, recorder)
     record = recorder.record
     longest = record["mask"].shape[1]
     record["rewards"] = record["rewards"][:, :longest]

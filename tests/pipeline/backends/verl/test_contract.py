@@ -17,9 +17,12 @@ from typing import Any
 import numpy
 import pytest
 import torch
-from poise_git.pipeline.candidate import Algorithm
 
 from poise_git.pipeline.backends.verl.broken_packages import hide_broken_packages
+from poise_git.pipeline.boundary import Gradient
+from poise_git.pipeline.boundary.algorithm import GuardedAlgorithm
+from poise_git.pipeline.boundary.frames import Frame
+from poise_git.pipeline.boundary.in_process import InProcess
 from poise_git.resources import template_files
 
 pytestmark = pytest.mark.slow
@@ -34,16 +37,26 @@ def core_algos() -> ModuleType:
     return pytest.importorskip("verl.trainer.ppo.core_algos", reason="pip install 'poise-git[verl]'")
 
 
+class Heard(InProcess):
+    """Keeps the last answer: what a candidate reports of its loss goes no further than this in a run."""
+
+    answer: Frame
+
+    def ask(self, *arguments: Any) -> Frame:
+        self.answer = super().ask(*arguments)
+        return self.answer
+
+
 @pytest.fixture(scope="module")
-def algorithm(tmp_path_factory: pytest.TempPathFactory) -> Algorithm:
-    """The root candidate as the testbed loads it."""
-    folder = tmp_path_factory.mktemp("recipe")
-    for path, text in template_files().items():
-        if path.startswith("recipe/") and path.endswith(".py"):
-            file = folder / path.removeprefix("recipe/")
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text)
-    return Algorithm(folder)
+def process() -> Heard:
+    """The root candidate."""
+    return Heard({name: template_files()[f"recipe/{name}"] for name in ("algorithm.py", "rollouts.py")})
+
+
+@pytest.fixture(scope="module")
+def algorithm(process: Heard) -> GuardedAlgorithm:
+    """The root candidate as the testbed calls it."""
+    return GuardedAlgorithm(process, None, 0)
 
 
 def require_same(what: str, found: set[str], expected: set[str]) -> None:
@@ -210,7 +223,7 @@ def test_the_record_is_worth_comparing() -> None:
     assert (rollouts["log_probs"] != rollouts["old_log_probs"])[rollouts["mask"] > 0].any()
 
 
-def test_advantages_on_recorded_rollouts_equal_verls(algorithm: Algorithm, core_algos: ModuleType) -> None:
+def test_advantages_on_recorded_rollouts_equal_verls(algorithm: GuardedAlgorithm, core_algos: ModuleType) -> None:
     rollouts = recorded()
     ours = algorithm.advantages(rollouts["rewards"], rollouts["mask"], rollouts["group"])
     theirs, _ = core_algos.compute_grpo_outcome_advantage(
@@ -224,7 +237,7 @@ def test_advantages_on_recorded_rollouts_equal_verls(algorithm: Algorithm, core_
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 def test_loss_and_gradient_on_recorded_rollouts_equal_verls(
-    algorithm: Algorithm, core_algos: ModuleType, aggregation: str
+    algorithm: GuardedAlgorithm, process: Heard, core_algos: ModuleType, aggregation: str
 ) -> None:
     """The gradient as the testbed takes it, and as verl's `vanilla` gives it; the loss of both."""
     config_module = pytest.importorskip("verl.workers.config")
@@ -239,7 +252,9 @@ def test_loss_and_gradient_on_recorded_rollouts_equal_verls(
     rollouts = recorded()
     mask, old = rollouts["mask"], rollouts["old_log_probs"]
     advantages = algorithm.advantages(rollouts["rewards"], mask, rollouts["group"])
-    value, gradient, metrics = algorithm.loss_gradient(old, rollouts["log_probs"], advantages, mask, aggregation)
+    found: Gradient = algorithm.gradient(old, rollouts["log_probs"], advantages, mask, aggregation)
+    metrics = dict(process.answer.content["metrics"])
+    assert metrics
 
     leaf = rollouts["log_probs"].clone().requires_grad_()
     loss, their_metrics = core_algos.compute_policy_loss_vanilla(
@@ -253,7 +268,7 @@ def test_loss_and_gradient_on_recorded_rollouts_equal_verls(
     loss.backward()
     assert leaf.grad is not None
     assert leaf.grad.abs().sum() > 0
-    torch.testing.assert_close(gradient, leaf.grad * mask, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(found.by_log_probs, leaf.grad * mask, atol=1e-6, rtol=1e-6)
     for name in metrics:
         assert metrics[name] == pytest.approx(their_metrics[name], abs=1e-6), name
-    assert value == pytest.approx(loss.item(), rel=1e-6, abs=1e-6)
+    assert found.loss == pytest.approx(loss.item(), rel=1e-6, abs=1e-6)
