@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import lru_cache
 
 from poise_git import source_text
@@ -161,6 +161,22 @@ def set_defaults(text: str, name: str, values: Mapping[str, float]) -> str:
     return text
 
 
+def default_places(text: str, of: Container[tuple[str, str]]) -> list[tuple[int, int, int]]:
+    """Where the finite numbers stand that are defaults of these (function, argument) pairs.
+
+    Each as its line (from 1), and where it begins and ends there, in bytes.
+
+    Raises:
+        CheckFailed: `implement`, when the text does not parse.
+    """
+    return [
+        (value.lineno, value.start, value.end)
+        for name, function in functions(text).items()
+        for argument, value in _default_nodes(function).items()
+        if (name, argument) in of and value.is_number
+    ]
+
+
 def mend_imports(text: str) -> str:
     """Import from `.rollouts` what the algorithm uses of it, and no more."""
     tree = _parse(text)
@@ -181,6 +197,8 @@ class _Default:
     def __init__(self, value: object, node: ast.expr) -> None:
         self.value, self.lineno = value, node.lineno
         self.start, self.end = node.col_offset, node.end_col_offset or node.col_offset
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        self.is_number = is_number and node.end_lineno == node.lineno
 
 
 def _default_nodes(function: ast.FunctionDef) -> dict[str, _Default]:
