@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
+from poise_git import source_text
 from poise_git.archive.configure import configure, install_hooks
 from poise_git.archive.documents import dump_yaml
 from poise_git.archive.entries import ROOT, Proposal
@@ -90,8 +91,8 @@ def root_proposal(algorithm: str | bytes) -> Proposal:
     """The root candidate's proposal: its mechanism is the first paragraph of the algorithm's docstring."""
     text = algorithm.decode(errors="replace") if isinstance(algorithm, bytes) else algorithm
     try:
-        documentation = ast.get_docstring(ast.parse(text)) or ""
-    except (SyntaxError, ValueError):
+        documentation = ast.get_docstring(source_text.parse(text)) or ""
+    except source_text.SourceRefused:
         documentation = ""
     return Proposal(
         name=ROOT,

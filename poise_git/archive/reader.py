@@ -19,6 +19,7 @@ from poise_git.archive.refs import CANDIDATES, EVIDENCE, METRICS_NOTES, candidat
 
 _FIELDS = "%H%x00%P%x00%ct%x00%B%x00%N"
 _TREE, _BLOB = "tree", "blob"
+_LINK = b"120000"
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,10 @@ def read_text(repository: Repository, revision: str, path: str) -> str | None:
 
 
 def list_texts(repository: Repository, revision: str, folder: str) -> dict[str, str]:
-    """Every file under `folder` at `revision`, by path relative to it; empty if there is no such folder."""
+    """Every file under `folder` at `revision`, by path relative to it; empty if there is no such folder.
+
+    A link is none: what git keeps of it is the path that it leads to.
+    """
     found: dict[str, str] = {}
     waiting = [("", f"{revision}:{folder.strip('/')}")]
     while waiting:
@@ -151,7 +155,9 @@ def list_texts(repository: Repository, revision: str, folder: str) -> dict[str, 
         if kind == _BLOB and prefix:
             found[prefix] = content.decode(errors="replace")
         elif kind == _TREE:
-            waiting += [(f"{prefix}/{file}".lstrip("/"), object_id) for file, object_id in _tree_entries(content)]
+            waiting += [
+                (f"{prefix}/{file}".lstrip("/"), object_id) for file, object_id in _tree_entries(content, links=False)
+            ]
     return dict(sorted(found.items()))
 
 
@@ -161,13 +167,14 @@ def list_files(repository: Repository, revision: str, folder: str) -> dict[str, 
     return dict(_tree_entries(entry[1])) if entry and entry[0] == _TREE else {}
 
 
-def _tree_entries(content: bytes) -> list[tuple[str, str]]:
+def _tree_entries(content: bytes, *, links: bool = True) -> list[tuple[str, str]]:
     """Name and object of each entry of a tree object: `<mode> <name>\\0<20 bytes of object id>`, repeated."""
     entries, place = [], 0
     while place < len(content):
         end = content.index(b"\0", place)
-        name = content[place:end].split(b" ", 1)[1].decode(errors="replace")
-        entries.append((name, content[end + 1 : end + 21].hex()))
+        mode, name = content[place:end].split(b" ", 1)
+        if links or mode != _LINK:
+            entries.append((name.decode(errors="replace"), content[end + 1 : end + 21].hex()))
         place = end + 21
     return entries
 

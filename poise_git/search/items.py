@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
+from poise_git import source_text
 from poise_git.archive.entries import Candidate, Estimate, Metrics, Proposal, Run, Status
 from poise_git.search.context import Known
 from poise_git.search.figures import OVERALL
@@ -120,7 +121,7 @@ def sibling_text(known: Known, gain: float | None) -> str:
 
 def change_text(before: str, after: str) -> str:
     """The change of one text into another: a diff with one line of context, without file names and line numbers."""
-    old, new = before.splitlines(), after.splitlines()
+    old, new = ([line.removesuffix("\n") for line in source_text.lines(text)] for text in (before, after))
     # What both begin and end with is most of two algorithms, and nothing that a diff has to compare.
     head = _alike(zip(old, new, strict=False))
     tail = _alike(zip(reversed(old[head:]), reversed(new[head:]), strict=False))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from poise_git import source_text
 from poise_git.errors import SettingsError
 from poise_git.settings import StrictModel, load_settings
 
@@ -59,6 +60,16 @@ class Edit(StrictModel):
         if sum(change is not None for change in (self.replace, self.add, self.set)) != 1:
             raise ValueError("exactly one of replace, add, set")
         return self
+
+    @field_validator("replace", "add")
+    @classmethod
+    def _is_code(cls, text: str | None) -> str | None:
+        try:
+            if text is not None:
+                source_text.parse(text)
+        except source_text.SourceRefused as refusal:
+            raise ValueError(f"not code: {refusal}") from refusal
+        return text
 
 
 class CardClaim(StrictModel):

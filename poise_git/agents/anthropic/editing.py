@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 
+from poise_git import source_text
 from poise_git.agents.anthropic.replies import CodeAnswer, Replacement
 from poise_git.agents.library.surgery import functions, mend_imports
 from poise_git.errors import CheckFailed
@@ -45,12 +46,12 @@ def _replaced(text: str, replacement: Replacement) -> str:
 
 def _with_function(text: str, function: str) -> str:
     try:
-        body = ast.parse(function).body
-    except (SyntaxError, ValueError, RecursionError) as error:
-        raise CheckFailed(CHECK, f"a function does not parse: {error}") from error
+        body = source_text.parse(function).body
+    except source_text.SourceRefused as refusal:
+        raise CheckFailed(CHECK, f"a function does not parse: {refusal}") from refusal
     if len(body) != 1 or not isinstance(body[0], ast.FunctionDef):
         raise CheckFailed(CHECK, "each entry of `functions` must be exactly one top-level function")
-    new, lines = function.strip("\n") + "\n", text.splitlines(keepends=True)
+    new, lines = function.strip("\n") + "\n", source_text.lines(text)
     existing = functions(text).get(body[0].name)
     if existing:
         first = min(existing.lineno, *(mark.lineno for mark in existing.decorator_list), existing.lineno)

@@ -16,6 +16,7 @@ from poise_git.agents.anthropic.prompts import Prompts, Rendered
 from poise_git.agents.anthropic.recordings import Recordings
 from poise_git.agents.anthropic.service import Service
 from poise_git.errors import ReplyUnusable
+from poise_git.pipeline.checks import allowed
 from poise_git.resources import template_files
 from poise_git.settings import AnthropicSettings
 
@@ -91,4 +92,6 @@ class Session:
 
     @cached_property
     def _rules(self) -> str:
-        return self.prompts.render(RULES, rollouts=template_files()["recipe/rollouts.py"]).text
+        return self.prompts.render(
+            RULES, rollouts=template_files()["recipe/rollouts.py"], allowed=allowed.describe()
+        ).text

@@ -25,7 +25,7 @@ def mechanisms(text: str, cards: Iterable[Card]) -> tuple[Mechanism, ...]:
     A card is left out when another one that is there includes it: no-std is part of leave-one-out. A card that only
     sets defaults counts when one of its knobs is off its neutral value and no other card owns that default.
     """
-    shown = [card for card in cards if card.edits and all(_shows(text, edit) for edit in card.edits)]
+    shown = [card for card in cards if card.edits and all(shows(text, edit) for edit in card.edits)]
     bodies = {card.name: {_signature(edit) for edit in card.edits if edit.set is None} for card in shown}
     whole = [
         card
@@ -45,6 +45,21 @@ def conflict(left: Card, right: Card) -> bool:
     if left.name == right.name or left.name in right.conflicts or right.name in left.conflicts:
         return True
     return any(_collide(one, other) for one in left.edits for other in right.edits)
+
+
+def shows(text: str, edit: Edit) -> bool:
+    """Does the text have what an edit makes, whatever values the defaults have?"""
+    functions = surgery.functions(text)
+    if edit.stage not in functions:
+        return False
+    if edit.replace is not None:
+        stage = _without_calls(functions[edit.stage], edit.stage, surgery.chained(text, edit.stage))
+        return stage == _normal(surgery.functions(edit.replace)[edit.stage])
+    if edit.add is not None:
+        name = surgery.added_name(edit)
+        is_called = name in surgery.chained(text, edit.stage)
+        return is_called and _normal(functions[name]) == _normal(surgery.functions(edit.add)[name])
+    return set(edit.set or {}) <= set(surgery.defaults(text, edit.stage))
 
 
 def knob_values(text: str, card: Card) -> dict[str, float]:
@@ -82,20 +97,6 @@ def set_knobs(text: str, card: Card, knobs: Mapping[str, float]) -> str:
         if surgery.defaults(text, knob.function).get(knob.argument) != value:
             text = surgery.set_defaults(text, knob.function, {knob.argument: value})
     return text
-
-
-def _shows(text: str, edit: Edit) -> bool:
-    functions = surgery.functions(text)
-    if edit.stage not in functions:
-        return False
-    if edit.replace is not None:
-        stage = _without_calls(functions[edit.stage], edit.stage, surgery.chained(text, edit.stage))
-        return stage == _normal(surgery.functions(edit.replace)[edit.stage])
-    if edit.add is not None:
-        name = surgery.added_name(edit)
-        is_called = name in surgery.chained(text, edit.stage)
-        return is_called and _normal(functions[name]) == _normal(surgery.functions(edit.add)[name])
-    return set(edit.set or {}) <= set(surgery.defaults(text, edit.stage))
 
 
 def _is_off_neutral(text: str, card: Card) -> bool:

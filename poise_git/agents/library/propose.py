@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from poise_git import source_text
 from poise_git.agents.library import naming, surgery
 from poise_git.agents.library.fitting import fit
 from poise_git.agents.library.ideas import Idea, Operation, all_ideas, knob_table
@@ -169,9 +170,9 @@ def _is_explained(context: Context, present: tuple[Mechanism, ...]) -> bool:
     try:
         for mechanism in reversed(present):
             text = uninstall(text, mechanism.card, context.root_source)
-    except CheckFailed:
+        return ast.dump(source_text.parse(text)) == ast.dump(source_text.parse(context.root_source))
+    except (CheckFailed, source_text.SourceRefused):
         return False
-    return ast.dump(ast.parse(text)) == ast.dump(ast.parse(context.root_source))
 
 
 def _all_claim(claim: CardClaim, after: tuple[Mechanism, ...]) -> bool:

@@ -7,9 +7,11 @@ applying it.
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Container, Mapping, Sequence
 from functools import lru_cache
 
+from poise_git import source_text
 from poise_git.errors import CheckFailed
 from poise_git.search.literature import Edit
 
@@ -68,7 +70,7 @@ def functions(text: str) -> dict[str, ast.FunctionDef]:
 def function_text(text: str, name: str) -> str:
     """The lines of a top-level function."""
     node = _function(text, name)
-    return "".join(text.splitlines(keepends=True)[node.lineno - 1 : node.end_lineno])
+    return "".join(source_text.lines(text)[node.lineno - 1 : node.end_lineno])
 
 
 def defaults(text: str, name: str) -> dict[str, float]:
@@ -118,7 +120,7 @@ def remove_function(text: str, stage: str, name: str) -> str:
         stage_text = _collapse(stage_text, variable)
     text = _splice(text, node.lineno, node.end_lineno or node.lineno, stage_text)
     node = _function(text, name)
-    end, lines = node.end_lineno or node.lineno, text.splitlines()
+    end, lines = node.end_lineno or node.lineno, source_text.lines(text)
     while end < len(lines) and not lines[end].strip():
         end += 1
     return _splice(text, node.lineno, end, "")
@@ -148,13 +150,31 @@ def set_defaults(text: str, name: str, values: Mapping[str, float]) -> str:
         node = _default_nodes(_function(text, name)).get(argument)
         if node is None:
             raise CheckFailed("implement", f"{name} has no keyword argument {argument}")
+        if not math.isfinite(value):
+            raise CheckFailed("implement", f"{name}.{argument} cannot be {value}")
         # repr keeps 3 an int and 3.0 a float; a bool would be neither.
         new = repr(round(value) if isinstance(node.value, int) else float(value))
-        lines = text.splitlines(keepends=True)
+        lines = source_text.lines(text)
         line = lines[node.lineno - 1].encode()
         lines[node.lineno - 1] = (line[: node.start] + new.encode() + line[node.end :]).decode()
         text = "".join(lines)
     return text
+
+
+def default_places(text: str, of: Container[tuple[str, str]]) -> list[tuple[int, int, int]]:
+    """Where the finite numbers stand that are defaults of these (function, argument) pairs.
+
+    Each as its line (from 1), and where it begins and ends there, in bytes.
+
+    Raises:
+        CheckFailed: `implement`, when the text does not parse.
+    """
+    return [
+        (value.lineno, value.start, value.end)
+        for name, function in functions(text).items()
+        for argument, value in _default_nodes(function).items()
+        if (name, argument) in of and value.is_number
+    ]
 
 
 def mend_imports(text: str) -> str:
@@ -177,6 +197,8 @@ class _Default:
     def __init__(self, value: object, node: ast.expr) -> None:
         self.value, self.lineno = value, node.lineno
         self.start, self.end = node.col_offset, node.end_col_offset or node.col_offset
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        self.is_number = is_number and node.end_lineno == node.lineno
 
 
 def _default_nodes(function: ast.FunctionDef) -> dict[str, _Default]:
@@ -218,7 +240,7 @@ def _collapse(stage_text: str, variable: str) -> str:
         case [ast.Assign(targets=[ast.Name(id=target)], value=value) as bound, ast.Return(value=ast.Name(id=returned))]:
             if target == returned == variable and not _mentions(value, variable):
                 expression = ast.get_source_segment(stage_text, value) or ""
-                return _splice(stage_text, bound.lineno, len(stage_text.splitlines()), f"    return {expression}\n")
+                return _splice(stage_text, bound.lineno, len(source_text.lines(stage_text)), f"    return {expression}\n")
     return stage_text
 
 
@@ -228,7 +250,7 @@ def _mentions(value: ast.expr, variable: str) -> bool:
 
 def _splice(text: str, first: int, last: int, new: str) -> str:
     """Lines `first` to `last` (from 1, inclusive; last = first - 1 inserts) become `new`."""
-    lines = text.splitlines(keepends=True)
+    lines = source_text.lines(text)
     return "".join([*lines[: first - 1], new, *lines[last:]])
 
 
@@ -250,6 +272,6 @@ def _only_function(text: str) -> ast.FunctionDef:
 @lru_cache(maxsize=256)
 def _parse(text: str) -> ast.Module:
     try:
-        return ast.parse(text)
-    except SyntaxError as error:
-        raise CheckFailed("implement", f"does not parse: line {error.lineno}: {error.msg}") from error
+        return source_text.parse(text)
+    except source_text.SourceRefused as refusal:
+        raise CheckFailed("implement", f"does not parse: {refusal}") from refusal

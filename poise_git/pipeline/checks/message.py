@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from poise_git.archive.entries import Claim
 from poise_git.archive.messages import Description
 from poise_git.pipeline.checks.registry import CLAIM_KINDS
+from poise_git.source_text import SourceRefused, parse
 
 DIRECTIONS = ("up", "down")
 
@@ -26,7 +27,7 @@ def message_problems(said: Description, algorithm: str | None) -> tuple[str, ...
 def _knob_problems(knobs: dict[str, float], algorithm: str | None) -> Iterator[str]:
     try:
         defaults = knob_defaults(algorithm or "")
-    except (SyntaxError, ValueError, RecursionError):
+    except SourceRefused:
         # That it is not Python is for the checks of the code to say.
         return
     for name, value in knobs.items():
@@ -44,10 +45,10 @@ def knob_defaults(algorithm: str) -> dict[str, float]:
     """Every keyword default of the module's functions that is a number, as `function.argument`.
 
     Raises:
-        SyntaxError, ValueError, RecursionError: the text is not Python.
+        SourceRefused: the text is not Python.
     """
     found = {}
-    for function in ast.parse(algorithm).body:
+    for function in parse(algorithm).body:
         if not isinstance(function, ast.FunctionDef):
             continue
         arguments = function.args

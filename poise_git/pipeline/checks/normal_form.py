@@ -36,24 +36,28 @@ from poise_git.pipeline.checks.symbols import (
     names_in,
     number,
 )
+from poise_git.source_text import SourceRefused, parse
 
 # Changes whenever a text may get another form than before.
-VERSION = 2
+VERSION = 3
 ENTRY_POINTS = ("compute_advantages", "policy_loss")
 # A text made to be long is not followed without end.
 DEPTH_LIMIT, STEP_LIMIT = 40, 100_000
+# How many expressions may be inside one another, called functions' included: fewer than Python's stack bears, so that
+# the form does not depend on who asks for it.
+NESTING_LIMIT = 80
 
 
 def normal_form(text: str) -> str:
     """A digest that is equal for equal algorithms; a text that does not parse is its own form. Never raises."""
     try:
-        tree = ast.parse(text)
-        try:
-            return _Evaluation().program(tree)
-        except NotUnderstood:
-            return digest("tree", ast.dump(_without_docstrings(tree)))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        tree = parse(text)
+    except SourceRefused:
         return digest("text", text)
+    try:
+        return _Evaluation().program(tree)
+    except NotUnderstood:
+        return digest("tree", ast.dump(_without_docstrings(tree)))
 
 
 def same_algorithm(one: str, other: str) -> bool:
@@ -76,7 +80,7 @@ class _Evaluation:
     """One text, evaluated."""
 
     def __init__(self) -> None:
-        self.depth, self.steps, self.level = 0, 0, 0
+        self.depth, self.steps, self.level, self.nesting = 0, 0, 0, 0
 
     def program(self, tree: ast.Module) -> str:
         module = Frame({})
@@ -125,7 +129,8 @@ class _Evaluation:
             case ast.Return(value=expression):
                 frame.effects.append(digest("return", self.closed(self.result(expression, frame))))
             case ast.If() | ast.For() | ast.While() | ast.With():
-                self.compound(node, frame)
+                with self.nested():
+                    self.compound(node, frame)
             case ast.Raise() | ast.Assert() | ast.Break() | ast.Continue() | ast.Delete():
                 frame.effects.append(self.generic(node, frame))
             case _:
@@ -203,7 +208,8 @@ class _Evaluation:
             case ast.Tuple(elts=parts) if not any(isinstance(part, ast.Starred) for part in parts):
                 return Items(tuple(self.expression(part, frame) for part in parts))
             case ast.Call():
-                return self.call(node, frame)
+                with self.nested():
+                    return self.call(node, frame)
             case _:
                 return self.expression(node, frame)
 
@@ -211,6 +217,10 @@ class _Evaluation:
         self.steps += 1
         if self.steps > STEP_LIMIT:
             raise NotUnderstood
+        with self.nested():
+            return self.operation(node, frame)
+
+    def operation(self, node: ast.AST, frame: Frame) -> str:
         if (value := number(node)) is not None:
             return digest("number", repr(value))
         match node:
@@ -334,6 +344,7 @@ class _Evaluation:
         if self.depth >= DEPTH_LIMIT:
             raise NotUnderstood
         self.depth += 1
+        self.nesting += 1
         frame = Frame(scope)
         if isinstance(node, ast.Lambda):
             result, decorators = self.value(node.body, frame), list[str]()
@@ -343,6 +354,7 @@ class _Evaluation:
             self.block(node.body[:-1] if isinstance(last, ast.Return) else node.body, frame)
             result = self.result(last.value if isinstance(last, ast.Return) else None, frame)
         self.depth -= 1
+        self.nesting -= 1
         if not decorators and not frame.effects:
             # A call of it is the expression itself.
             return result, False
@@ -374,6 +386,14 @@ class _Evaluation:
                 return self.abstract(value)
             case _:
                 return value
+
+    @contextmanager
+    def nested(self) -> Iterator[None]:
+        self.nesting += 1
+        if self.nesting > NESTING_LIMIT:
+            raise NotUnderstood
+        yield
+        self.nesting -= 1
 
     @contextmanager
     def binding(self) -> Iterator[str]:

@@ -26,14 +26,18 @@ class Check:
 
 
 CHECKS: tuple[Check, ...] = (
-    Check("files", "static", "nothing of the recipe but algorithm.py differs from the parent"),
+    Check(
+        "files", "static", "rollouts.py is a version that we ship, and nothing but algorithm.py differs from the parent"
+    ),
     Check("size", "static", "the file is no larger than a few hundred lines"),
-    Check("parse", "static", "the file is Python"),
-    Check("imports", "static", "only torch, math, typing, collections.abc and .rollouts are imported"),
-    Check("names", "static", "no builtin that runs text, reads input or reaches into scopes is used"),
-    Check("attributes", "static", "no private attribute and no part of torch that touches files, processes or globals"),
-    Check("module-level", "static", "the module consists of imports, constants and functions"),
+    Check("text", "static", "the text is what it looks like: UTF-8, no control or invisible character, no coding"),
+    Check("parse", "static", "the file is Python, of ordinary depth and length"),
+    Check("module-level", "static", "the module consists of imports, functions, and constants that cannot change"),
     Check("entry-points", "static", "compute_advantages and policy_loss exist with verl's parameters"),
+    Check("imports", "static", "only torch, math, typing, collections.abc and .rollouts are imported, by allowed names"),
+    Check("syntax", "static", "functions, branches, loops and expressions are all there is: no class, try or global"),
+    Check("names", "static", "every name is defined in the file or an allowed builtin"),
+    Check("attributes", "static", "only tensor functions and the fields of rollouts stand behind a dot; none is set"),
     Check("import", "numeric", "the module can be imported"),
     Check(
         "advantage-shape", "numeric", "advantages and returns are (N, T) tensors of the rewards' type, without gradient"

@@ -1,38 +1,24 @@
 """What can be told from a candidate's text alone; nothing here executes it.
 
-A convenience, not a wall: it catches honest mistakes early, and the sandbox holds whatever gets past it.
+A convenience, not a wall: it says early and in words what an algorithm may use, and the sandbox holds whatever gets
+past it. The lists are in `allowed`.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from poise_git import source_text
+from poise_git.pipeline.checks import constructs
+from poise_git.pipeline.checks.constructs import constant_problem, line_of
 from poise_git.pipeline.checks.registry import CheckFunction, ordered
+from poise_git.pipeline.recipe import ALGORITHM, files_problem
+from poise_git.source_text import SIZE_LIMIT, SourceRefused
 
-SIZE_LIMIT = 64 * 1024
-_ALGORITHM = "algorithm.py"
-_IMPORTABLE = frozenset(
-    ("__future__", "math", "typing", "collections.abc", "torch", "torch.nn", "torch.nn.functional", ".rollouts")
-)
-_FORBIDDEN_NAMES = frozenset(
-    (
-        *("eval", "exec", "compile", "open", "input", "breakpoint", "globals", "locals", "vars", "dir", "help"),
-        *("exit", "quit", "memoryview", "object", "type", "super", "id"),
-    )
-)
-# These take the name of an attribute as text; with anything but a harmless literal the check could not see it.
-_BY_NAME = frozenset(("getattr", "setattr", "delattr", "hasattr"))
-_FORBIDDEN_ATTRIBUTES = frozenset(
-    (
-        *("load", "save", "hub", "jit", "distributed", "ops", "classes", "library", "utils", "package", "compile"),
-        *("multiprocessing", "serialization", "storage", "from_file", "tofile", "numpy", "share_memory_", "futures"),
-        *("manual_seed", "seed", "set_rng_state", "set_default_dtype", "set_default_device", "set_default_tensor_type"),
-        *("set_num_threads", "set_num_interop_threads", "use_deterministic_algorithms", "set_grad_enabled"),
-    )
-)
+__all__ = ["SIZE_LIMIT", "STATIC", "Sources"]
 _ENTRY_POINTS: Mapping[str, tuple[tuple[str, ...], int]] = {
     # Parameters in order, and how many of them a caller must give.
     "compute_advantages": (("token_level_rewards", "response_mask", "index", "config"), 3),
@@ -51,7 +37,6 @@ _ENTRY_POINTS: Mapping[str, tuple[tuple[str, ...], int]] = {
         4,
     ),
 }
-_NO_GRADIENT = "torch.no_grad()"
 
 
 @dataclass(frozen=True)
@@ -63,11 +48,16 @@ class Sources:
 
     @property
     def algorithm(self) -> str:
-        return self.recipe[_ALGORITHM]
+        return self.recipe[ALGORITHM]
 
     @cached_property
     def tree(self) -> ast.Module:
-        return ast.parse(self.algorithm, _ALGORITHM)
+        """Raises SourceRefused."""
+        return source_text.parse(self.algorithm)
+
+    @cached_property
+    def names(self) -> constructs.Names:
+        return constructs.Names.of(self.tree)
 
     @property
     def functions(self) -> dict[str, ast.FunctionDef]:
@@ -75,55 +65,41 @@ class Sources:
 
 
 def _files(sources: Sources) -> str | None:
-    if _ALGORITHM not in sources.recipe:
-        return f"there is no {_ALGORITHM}"
-    names = {*sources.recipe, *sources.parent} - {_ALGORITHM}
+    if sources.recipe.keys() == {ALGORITHM} and not sources.parent:
+        # A text alone, as a hook has it: its neighbours are not at hand.
+        return None
+    if problem := files_problem(sources.recipe):
+        return problem
+    names = {*sources.recipe, *sources.parent} - {ALGORITHM}
     changed = sorted(name for name in names if sources.recipe.get(name) != sources.parent.get(name))
-    return f"{', '.join(changed)} must stay as in the parent; only {_ALGORITHM} evolves" if changed else None
+    return f"{', '.join(changed)} must stay as in the parent; only {ALGORITHM} evolves" if changed else None
 
 
-def _size(sources: Sources) -> str | None:
-    size = len(sources.algorithm.encode(errors="surrogatepass"))
-    return f"{_ALGORITHM} has {size} bytes, {SIZE_LIMIT} are allowed" if size > SIZE_LIMIT else None
+def _refusals(check: str) -> CheckFunction[Sources]:
+    """The check that says what `source_text` refuses on that ground."""
+
+    def refused(sources: Sources) -> str | None:
+        try:
+            tree = sources.tree
+            if check == "parse":
+                source_text.require_compiles(tree)
+        except SourceRefused as refusal:
+            return str(refusal) if refusal.check == check else None
+        return None
+
+    return refused
 
 
-def _parse(sources: Sources) -> str | None:
-    try:
-        compile(sources.tree, _ALGORITHM, "exec", dont_inherit=True)
-    except SyntaxError as error:
-        code = (error.text or "").strip()
-        return f"line {error.lineno}: {error.msg}" + (f", at: {code}" if code else "")
-    except (ValueError, RecursionError, MemoryError) as error:
-        return f"the text cannot be parsed: {error}"
-    return None
+def _of_tree(check: CheckFunction[Sources]) -> CheckFunction[Sources]:
+    """A check that fails, and does not raise, where the text has no tree."""
 
+    def checked(sources: Sources) -> str | None:
+        try:
+            return check(sources)
+        except SourceRefused as refusal:
+            return str(refusal)
 
-def _imports(sources: Sources) -> str | None:
-    for node in ast.walk(sources.tree):
-        for module in _imported_modules(node):
-            if module not in _IMPORTABLE:
-                allowed = ", ".join(sorted(_IMPORTABLE))
-                return f"{_line(node)}: imports {module}; allowed are {allowed}"
-        for alias in node.names if isinstance(node, ast.ImportFrom) else ():
-            if alias.name == "*" or alias.name in _FORBIDDEN_ATTRIBUTES or _is_private(alias.name):
-                return f"{_line(node)}: imports {alias.name!r} from {node.module}, which is not allowed"  # type: ignore[attr-defined]
-    return None
-
-
-def _names(sources: Sources) -> str | None:
-    for node in ast.walk(sources.tree):
-        if isinstance(node, ast.Name) and (node.id in _FORBIDDEN_NAMES or _is_dunder(node.id)):
-            return f"{_line(node)}: uses {node.id}, which is not allowed"
-        if isinstance(node, ast.Name) and node.id in _BY_NAME and not _is_literal_access(node, sources.tree):
-            return f"{_line(node)}: {node.id} is allowed only as a call with a literal, public attribute name"
-    return None
-
-
-def _attributes(sources: Sources) -> str | None:
-    for node in ast.walk(sources.tree):
-        if isinstance(node, ast.Attribute) and (node.attr in _FORBIDDEN_ATTRIBUTES or _is_private(node.attr)):
-            return f"{_line(node)}: uses the attribute .{node.attr}, which is not allowed"
-    return None
+    return checked
 
 
 def _module_level(sources: Sources) -> str | None:
@@ -132,16 +108,19 @@ def _module_level(sources: Sources) -> str | None:
         if is_docstring or isinstance(node, ast.Import | ast.ImportFrom):
             continue
         if isinstance(node, ast.Assign | ast.AnnAssign):
-            if node.value is None or _is_constant(node.value):
-                continue
-            return f"{_line(node)}: a module-level value must be a constant, this one is computed"
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if not all(isinstance(target, ast.Name) for target in targets):
+                return f"{line_of(node)}: a module-level constant has a plain name"
+            if node.value is not None and (problem := constant_problem(node.value)):
+                return f"{line_of(node)}: a module-level value must be a constant, {problem}"
+            continue
         if not isinstance(node, ast.FunctionDef):
-            return f"{_line(node)}: only imports, constants and functions may stand at module level"
-        defaults = (*node.args.defaults, *(value for value in node.args.kw_defaults if value is not None))
-        if not all(map(_is_constant, defaults)):
-            return f"{_line(node)}: the defaults of {node.name} must be constants"
-        if any(ast.unparse(decorator) != _NO_GRADIENT for decorator in node.decorator_list):
-            return f"{_line(node)}: {node.name} may have no decorator but @{_NO_GRADIENT}"
+            return f"{line_of(node)}: only imports, constants and functions may stand at module level"
+        for value in (*node.args.defaults, *(value for value in node.args.kw_defaults if value is not None)):
+            if problem := constant_problem(value):
+                return f"{line_of(value)}: the defaults of {node.name} must be constants, {problem}"
+        if problem := constructs.decorator_problem(node, sources.names):
+            return problem
     return None
 
 
@@ -157,9 +136,9 @@ def _entry_points(sources: Sources) -> str | None:
             value is not None for value in arguments.kw_defaults
         )
         if found[: len(parameters)] != parameters or arguments.posonlyargs or not optional_extras:
-            return f"{_line(function)}: expected {expected}, found {name}({', '.join(found)})"
+            return f"{line_of(function)}: expected {expected}, found {name}({', '.join(found)})"
         if len(found) - len(arguments.defaults) > required:
-            return f"{_line(function)}: {', '.join(parameters[required:])} of {name} must have defaults"
+            return f"{line_of(function)}: {', '.join(parameters[required:])} of {name} must have defaults"
     return None
 
 
@@ -167,49 +146,14 @@ STATIC: tuple[tuple[str, CheckFunction[Sources]], ...] = ordered(
     "static",
     {
         "files": _files,
-        "size": _size,
-        "parse": _parse,
-        "imports": _imports,
-        "names": _names,
-        "attributes": _attributes,
-        "module-level": _module_level,
-        "entry-points": _entry_points,
+        "size": _refusals("size"),
+        "text": _refusals("text"),
+        "parse": _refusals("parse"),
+        "module-level": _of_tree(_module_level),
+        "entry-points": _of_tree(_entry_points),
+        "imports": _of_tree(lambda sources: constructs.imports_problem(sources.tree)),
+        "syntax": _of_tree(lambda sources: constructs.syntax_problem(sources.tree, sources.names)),
+        "names": _of_tree(lambda sources: constructs.names_problem(sources.tree, sources.names)),
+        "attributes": _of_tree(lambda sources: constructs.attributes_problem(sources.tree, sources.names)),
     },
 )
-
-
-def _imported_modules(node: ast.AST) -> Iterator[str]:
-    if isinstance(node, ast.Import):
-        yield from (alias.name for alias in node.names)
-    elif isinstance(node, ast.ImportFrom):
-        yield "." * node.level + (node.module or "")
-
-
-def _is_literal_access(name: ast.Name, tree: ast.Module) -> bool:
-    """Is `name` the function of a call such as getattr(config, "field", None)?"""
-    call = next((node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.func is name), None)
-    if call is None or len(call.args) < 2 or not isinstance(call.args[1], ast.Constant):
-        return False
-    field = call.args[1].value
-    return isinstance(field, str) and field not in _FORBIDDEN_ATTRIBUTES and not _is_private(field)
-
-
-def _is_constant(node: ast.expr) -> bool:
-    """No call, no comprehension, nothing that runs code."""
-    harmless = (
-        *(ast.Constant, ast.Tuple, ast.List, ast.Dict, ast.Set, ast.UnaryOp, ast.BinOp, ast.Name, ast.Attribute),
-        *(ast.Subscript, ast.expr_context, ast.operator, ast.unaryop),
-    )
-    return all(isinstance(part, harmless) for part in ast.walk(node))
-
-
-def _is_dunder(name: str) -> bool:
-    return name.startswith("__")
-
-
-def _is_private(name: str) -> bool:
-    return name.startswith("_")
-
-
-def _line(node: ast.AST) -> str:
-    return f"line {getattr(node, 'lineno', 0)}"

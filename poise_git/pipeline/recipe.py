@@ -1,0 +1,95 @@
+"""What of a recipe runs: the text of `algorithm.py`, and a version of `rollouts.py` that we know.
+
+A candidate's own `rollouts.py` is compared and never executed: whoever runs the algorithm takes our copy of that version.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.machinery import all_suffixes
+from pathlib import PurePosixPath
+
+from poise_git import source_text
+from poise_git.errors import CheckFailed
+from poise_git.resources import template_files
+
+ALGORITHM, ROLLOUTS = "algorithm.py", "rollouts.py"
+# SHA-256 of every `rollouts.py` that an archive may hold -> its version. A text once listed stays, so that archives
+# stay readable.
+KNOWN_ROLLOUTS: Mapping[str, str] = {
+    "ddbb230624810f052f5b86b95ea0de9a52826731b73c2dfca75686d6afb4ff7b": "1",
+}
+# Where our copy of a version lies among the files of the template.
+_COPIES: Mapping[str, str] = {"1": "recipe/rollouts.py"}
+# Beside these two: what starts verl by hand. No run of ours loads it.
+_BESIDE = frozenset(("__init__.py", "main_poise.py", "poise_registration.py", "poise_reward.py"))
+_LOADABLE = (*all_suffixes(), ".pyw", ".pyi", ".pth", ".so", ".pyd", ".zip", ".egg")
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """What is sent to a candidate's process: a text, and the version of `rollouts.py` that it imports."""
+
+    text: str
+    rollouts: str
+
+
+def algorithm_of(recipe: Mapping[str, str]) -> Algorithm:
+    """What of a recipe (path below `recipe/` -> text) runs.
+
+    Raises:
+        CheckFailed: `files`: a file is missing, not known, or one too many.
+    """
+    if problem := files_problem(recipe):
+        raise CheckFailed("files", problem)
+    return Algorithm(recipe[ALGORITHM], KNOWN_ROLLOUTS[_digest(recipe[ROLLOUTS])])
+
+
+def rollouts_text(version: str) -> str:
+    """Our copy of a version of `rollouts.py`, the text that runs beside an algorithm.
+
+    Raises:
+        CheckFailed: `files`: there is no such version, or the installation is damaged.
+    """
+    text = template_files().get(_COPIES.get(version, ""), "")
+    if KNOWN_ROLLOUTS.get(_digest(text)) != version:
+        raise CheckFailed("files", f"this installation has no rollouts.py of version {version!r}; install it again")
+    return text
+
+
+def files_problem(recipe: Mapping[str, str]) -> str | None:
+    """What is wrong with the files of a recipe, in words for its author; None where nothing is."""
+    for name in (ALGORITHM, ROLLOUTS):
+        if name not in recipe:
+            return f"there is no {name}"
+    for path in sorted(recipe):
+        if _is_loadable(path) and path not in (ALGORITHM, ROLLOUTS, *_BESIDE):
+            return f"{path}: Python could load it in the place of another module; remove it"
+    if _digest(recipe[ROLLOUTS]) not in KNOWN_ROLLOUTS:
+        return (
+            f"{ROLLOUTS} is none of the versions that poise-git knows; restore it: "
+            f"git checkout main -- recipe/{ROLLOUTS}"
+        )
+    if "__init__.py" in recipe and not _is_documentation(recipe["__init__.py"]):
+        return "__init__.py may hold a docstring, and nothing else"
+    return None
+
+
+def _is_loadable(path: str) -> bool:
+    name = PurePosixPath(path).name.lower()
+    return name.endswith(_LOADABLE)
+
+
+def _is_documentation(text: str) -> bool:
+    try:
+        body = source_text.parse(text).body
+    except source_text.SourceRefused:
+        return False
+    return all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in body)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

@@ -1,0 +1,255 @@
+"""The one way from a text of code to its syntax tree: an algorithm's, a card's, a reply's.
+
+What stands in a text must be what a person sees, an edit cuts and Python runs. So a text is refused, in one line that
+names the line, where these three may differ, and where Python's parser or a walk of its tree could run out of stack:
+trees that come from here are at most `DEPTH_LIMIT` deep. Nothing is executed.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import math
+import re
+import token
+import tokenize
+import unicodedata
+from collections.abc import Iterator
+from typing import Literal
+
+from poise_git.errors import PoiseError
+
+SIZE_LIMIT = 64 * 1024
+LINE_LIMIT = 1000
+# What a hundred honest algorithms need is a third of each of these, or less.
+TOKEN_LIMIT = 1000
+BRACKET_LIMIT = 30
+BLOCK_LIMIT = 20
+SIGN_LIMIT = 8
+BRANCH_LIMIT = 30
+DEPTH_LIMIT = 50
+NUMBER_LIMIT = 40
+STRING_LIMIT = 8000
+FORMATTED_LIMIT, FORMATTED_BRACKETS = 500, 4
+
+_ADVICE = "; remove it: a line ends at a line feed alone, and whatever is in the text can be seen"
+# Control characters, other ends of a line, what changes the direction of writing, what nobody sees, what looks like a
+# space and is none, surrogates, private use, and what stands in for bytes that are no text.
+_UNSEEN = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\xa0\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u08e2\u115f\u1160\u1680\u17b4\u17b5"
+    r"\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ud800-\uf8ff\ufe00-\ufe0f\ufeff\uffa0"
+    r"\ufff0-\uffff\U00013430-\U0001345f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U0010ffff]|\r(?!\n)"
+)
+_CONTROL_NAMES = {
+    "\0": "a null character",
+    "\x0b": "a vertical tab",
+    "\x0c": "a form feed",
+    "\r": "a carriage return alone",
+    "\x1b": "an escape character",
+    "\ufeff": "a byte order mark",
+    "\ufffd": "what stands for bytes that are not UTF-8",
+}
+# PEP 263: Python would read the file by another encoding than everybody else.
+_COOKIE = re.compile(r"^[ \t]*#.*?coding[:=]")
+_LONG_LINE = re.compile(rf"[^\n]{{{LINE_LIMIT + 1}}}")
+_SIGNS = frozenset(("-", "+", "~", "not", "await"))
+_OPENING, _CLOSING = frozenset("([{"), frozenset(")]}")
+# Python 3.11 has no such tokens: there a formatted string is one token.
+_FORMATTED_START, _FORMATTED_END = getattr(token, "FSTRING_START", -1), getattr(token, "FSTRING_END", -1)
+_LAYOUT = frozenset((token.INDENT, token.DEDENT, token.NEWLINE, token.NL, token.COMMENT))
+
+
+class SourceRefused(PoiseError):
+    """A text is not taken for code.
+
+    Attributes:
+        check: which check of a candidate says so: its size, its characters, or whether it is Python.
+        line: from 1; 0 where it is the text as a whole.
+    """
+
+    def __init__(self, check: Literal["size", "text", "parse"], line: int, what: str) -> None:
+        self.check, self.line, self.what = check, line, what
+        super().__init__(f"line {line}: {what}" if line else what)
+
+
+def read(data: bytes) -> str:
+    """The text of a file.
+
+    Raises:
+        SourceRefused: it is not UTF-8, or holds characters that code may not have.
+    """
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise SourceRefused("text", line, f"byte {data[error.start]:#04x} is not UTF-8 text") from error
+    require_plain(text)
+    return text
+
+
+def parse(text: str) -> ast.Module:
+    """The syntax tree of a text, at most `DEPTH_LIMIT` deep.
+
+    Raises:
+        SourceRefused: too large, characters that code may not have, not Python, or made to be hard to read.
+    """
+    require_plain(text)
+    longest = _require_measured(text)
+    try:
+        tree = ast.parse(text)
+    except SyntaxError as error:
+        raise SourceRefused("parse", error.lineno or 0, _syntax_error(error)) from error
+    except (ValueError, RecursionError, MemoryError, OverflowError, SystemError) as error:
+        raise SourceRefused("parse", longest, "the statement is nested too deep, or too long") from error
+    _require_shallow(tree)
+    return tree
+
+
+def require_compiles(tree: ast.Module) -> None:
+    """Raises SourceRefused where Python refuses a tree that it could parse, such as `return` outside a function."""
+    try:
+        compile(tree, "algorithm.py", "exec", dont_inherit=True)
+    except SyntaxError as error:
+        raise SourceRefused("parse", error.lineno or 0, _syntax_error(error)) from error
+    except (ValueError, RecursionError, MemoryError, OverflowError, SystemError) as error:
+        raise SourceRefused("parse", 0, f"Python cannot compile it: {type(error).__name__}") from error
+
+
+def lines(text: str) -> list[str]:
+    """The lines with their ends. `str.splitlines` knows ends of a line that Python's parser does not count."""
+    *whole, last = text.split("\n")
+    return [*(f"{line}\n" for line in whole), *([last] if last else [])]
+
+
+def require_plain(text: str) -> None:
+    """Raises SourceRefused for a text that is too large, or is not what it looks like."""
+    size = len(text.encode(errors="surrogatepass"))
+    if size > SIZE_LIMIT:
+        raise SourceRefused("size", 0, f"the text has {size} bytes, {SIZE_LIMIT} are allowed")
+    if found := _UNSEEN.search(text):
+        character, number = found[0], text.count("\n", 0, found.start()) + 1
+        name = _CONTROL_NAMES.get(character) or unicodedata.name(character, "a character that cannot be seen")
+        raise SourceRefused("text", number, f"{name} (U+{ord(character):04X}){_ADVICE}")
+    for number, line in enumerate(text.split("\n", 2)[:2], 1):
+        if _COOKIE.match(line):
+            raise SourceRefused("text", number, "a comment that declares a coding (PEP 263); remove it: code is UTF-8")
+    if found := _LONG_LINE.search(text):
+        number = text.count("\n", 0, found.start()) + 1
+        raise SourceRefused("text", number, f"the line has more than {LINE_LIMIT} characters")
+
+
+def _require_measured(text: str) -> int:
+    """Refuse what could exhaust the parser, told from tokens one by one; returns where the longest statement begins.
+
+    What is no token is left to the parser, which reads no further either.
+    """
+    longest, longest_line = 0, 0
+    count, begins, brackets, blocks, signs, formatted = 0, 0, 0, 0, 0, 0
+    branches = [0]
+    for kind, string, (line, _), _, _ in _tokens(text):
+        if kind in _LAYOUT:
+            if kind == token.NEWLINE:
+                count = brackets = signs = 0
+            elif kind == token.INDENT:
+                blocks += 1
+                branches.append(0)
+            elif kind == token.DEDENT:
+                blocks -= 1
+                branches.pop()
+            if blocks > BLOCK_LIMIT:
+                raise SourceRefused("parse", line, f"more than {BLOCK_LIMIT} blocks inside one another")
+            continue
+        if not count:
+            begins = line
+            # An `elif` is an `if` inside the `else` of the one before.
+            branches[-1] = branches[-1] + 1 if string == "elif" else 0 if string != "else" else branches[-1]
+            if branches[-1] > BRANCH_LIMIT:
+                raise SourceRefused("parse", line, f"more than {BRANCH_LIMIT} elif in a row")
+        count += 1
+        if count > longest:
+            longest, longest_line = count, begins
+            if count > TOKEN_LIMIT:
+                raise SourceRefused("parse", begins, f"a statement of more than {TOKEN_LIMIT} words and signs")
+        signs = signs + 1 if string in _SIGNS else 0
+        if signs > SIGN_LIMIT:
+            raise SourceRefused("parse", line, f"more than {SIGN_LIMIT} signs before one value")
+        if kind == token.OP:
+            brackets += 1 if string in _OPENING else -1 if string in _CLOSING else 0
+            if brackets > BRACKET_LIMIT:
+                raise SourceRefused("parse", line, f"more than {BRACKET_LIMIT} brackets inside one another")
+        elif kind == token.NUMBER:
+            _require_number(string, line)
+        elif kind == token.STRING:
+            _require_string(string, line)
+        elif kind == token.NAME and not string.isascii():
+            _require_normal(string, line)
+        elif kind == _FORMATTED_START:
+            formatted += 1
+        elif kind == _FORMATTED_END:
+            formatted -= 1
+        if formatted > 1:
+            raise SourceRefused("parse", line, "a formatted string inside another")
+    return longest_line
+
+
+def _tokens(text: str) -> Iterator[tokenize.TokenInfo]:
+    try:
+        for found in tokenize.generate_tokens(io.StringIO(text).readline):
+            if found.type == token.ERRORTOKEN and found.string.strip():
+                return
+            yield found
+    except (tokenize.TokenError, SyntaxError):
+        return
+
+
+def _require_number(string: str, line: int) -> None:
+    if len(string) > NUMBER_LIMIT:
+        raise SourceRefused("parse", line, f"a number of {len(string)} characters, {NUMBER_LIMIT} are allowed")
+    try:
+        value = float(string.rstrip("jJ"))
+    except ValueError:
+        return
+    if not math.isfinite(value):
+        raise SourceRefused("parse", line, f"{string} is not finite; write math.inf where that is meant")
+
+
+def _require_string(string: str, line: int) -> None:
+    if len(string) > STRING_LIMIT:
+        raise SourceRefused("parse", line, f"a string of {len(string)} characters, {STRING_LIMIT} are allowed")
+    if "f" not in re.split("['\"]", string, maxsplit=1)[0].lower():
+        return
+    depth = deepest = 0
+    for character in string:
+        depth += 1 if character in _OPENING else -1 if character in _CLOSING else 0
+        deepest = max(deepest, depth)
+    if len(string) > FORMATTED_LIMIT or deepest > FORMATTED_BRACKETS:
+        raise SourceRefused("parse", line, "a formatted string that is too long, or nested too deep")
+    _require_normal(string, line)
+
+
+def _require_normal(string: str, line: int) -> None:
+    """Python reads `ﬁ` in a name as `fi`; whoever reads the text sees another name."""
+    read_as = unicodedata.normalize("NFKC", string)
+    if read_as != string:
+        raise SourceRefused("text", line, f"Python reads {_short(string)} as {_short(read_as)}; write it so")
+
+
+def _require_shallow(tree: ast.Module) -> None:
+    """Without recursion: every later walk may then recurse."""
+    level: list[ast.AST] = [tree]
+    for _ in range(DEPTH_LIMIT):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if not level:
+            return
+    line = next((found for node in level if (found := getattr(node, "lineno", 0))), 0)
+    raise SourceRefused("parse", line, f"nested more than {DEPTH_LIMIT} deep; use more statements, or a function")
+
+
+def _syntax_error(error: SyntaxError) -> str:
+    code = _short((error.text or "").strip())
+    return _short(error.msg) + (f", at: {code}" if code else "")
+
+
+def _short(text: str, length: int = 120) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= length else f"{line[:length]}..."

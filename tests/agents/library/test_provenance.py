@@ -1,0 +1,180 @@
+"""Shipped code is told from texts alone.
+
+P1  Every line of changes that the library agent makes with shipped cards is shipped code, at any knobs.
+P2  One character changed anywhere, but in a knob's number, and it is not; nor is whatever descends from it.
+P3  Nothing that an archive says of itself matters.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from poise_git.agents.library.ideas import Operation, all_ideas
+from poise_git.agents.library.mechanisms import install, mechanisms, set_knobs, uninstall
+from poise_git.agents.library.provenance import Provenance, composed_of_shipped_cards, follows, is_merge, is_root
+from poise_git.archive import Archive
+from poise_git.archive.entries import Proposal
+from poise_git.errors import CheckFailed
+from poise_git.resources import hook_files, template_files
+from poise_git.search.literature import Card
+from tests.agents.library.support import card, cards, coded_cards, context, known, root_text
+
+LINES = 200
+
+
+def line(seed: int) -> list[str]:
+    """The root and two to four changes, each drawn from all that the agent could try, other knobs included."""
+    generator, texts = random.Random(seed), [root_text()]
+    for _ in range(generator.randint(2, 4)):
+        present = mechanisms(texts[-1], cards())
+        ideas = all_ideas(context(texts[-1], parent=known("parent")), present, generator)
+        rare = [idea for idea in ideas if idea.operation in (Operation.MUTATE, Operation.REMOVE, Operation.REPLACE)]
+        generator.shuffle(ideas)
+        first = [generator.choice(rare)] if rare and generator.random() < 0.6 else []
+        for idea in (*first, *ideas):
+            try:
+                texts.append(idea.apply(texts[-1], root_text()))
+                break
+            except CheckFailed:
+                continue
+    return texts
+
+
+@pytest.mark.parametrize("card", coded_cards(), ids=lambda card: card.name)
+def test_each_card_on_the_root_and_off_again(card: Card) -> None:
+    text = install(root_text(), card)
+    other = set_knobs(text, card, {name: knob.high * 3 + 1 for name, knob in card.knobs.items()})
+    assert composed_of_shipped_cards([root_text(), text])
+    assert composed_of_shipped_cards([root_text(), text, other])
+    assert composed_of_shipped_cards([root_text(), other, uninstall(other, card, root_text())])
+
+
+@pytest.mark.parametrize("start", range(0, LINES, 20))
+def test_lines_of_cards(start: int) -> None:
+    for seed in range(start, start + 20):
+        texts = line(seed)
+        assert len(texts) >= 3
+        assert composed_of_shipped_cards(texts), seed
+        if not is_root(texts[-1]) and not follows(texts[-1], root_text()):
+            assert not composed_of_shipped_cards([texts[0], texts[-1]]), "a step must be seen to be believed"
+
+
+def single_changes(text: str, generator: random.Random) -> Iterator[str]:
+    for _ in range(25):
+        place = generator.randrange(len(text))
+        yield text[:place] + text[place + 1 :]
+        yield text[:place] + generator.choice("abz_ #0.\n(") + text[place:]
+        yield text[:place] + chr(ord(text[place]) ^ 1) + text[place + 1 :]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_one_character_is_enough(seed: int) -> None:
+    texts, generator = line(seed), random.Random(seed)
+    child, told = texts[-1], 0
+    for changed in single_changes(child, generator):
+        if changed == child:
+            continue
+        if composed_of_shipped_cards([*texts[:-1], changed]):
+            assert _differs_in_a_number(child, changed), changed
+        else:
+            told += 1
+            assert not composed_of_shipped_cards([*texts[:-1], changed, child]), "nor is what comes of it"
+    assert told >= 60
+
+
+def _differs_in_a_number(one: str, other: str) -> bool:
+    pairs = [(a, b) for a, b in zip(one.split("\n"), other.split("\n"), strict=True) if a != b]
+    return len(pairs) == 1 and all(
+        "".join(filter(lambda c: c not in "0123456789.-_e ", text)).startswith("def")
+        or ": float =" in text
+        or ": int =" in text
+        for text in pairs[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("clip_high: float = 0.2", "clip_high: float = print()"),
+        ("clip_high: float = 0.2", "clip_high: float = 1e999"),
+        ("clip_high: float = 0.2", "clip_high: float = True"),
+        ("clip_high: float = 0.2", "clip_high: float = 2j"),
+        ("clip_high: float = 0.2", "clip_high: print() = 0.2"),
+        ("dual_clip: float = 3.0", "dual_clip: float = 4.0"),
+        ("min=-20.0, max=20.0", "min=-20.0, max=21.0"),
+        ("# Loss: computed", "# loss: computed"),
+        ("import torch\n", "import torch, os\n"),
+        ("(N,)", "(N, )"),
+        ("import torch\n", "import torch\r\n"),
+        ("import torch\n", "import torch\n\x0c\n"),
+        ("import torch\n", "import torch\n# coding: utf-7\n"),
+    ],
+)
+def test_what_is_not_shipped(old: str, new: str) -> None:
+    text = root_text().replace(old, new, 1)
+    assert text != root_text()
+    assert not is_root(text)
+    assert not composed_of_shipped_cards([text])
+    assert not composed_of_shipped_cards([root_text(), text])
+    assert not composed_of_shipped_cards([text, root_text(), text])
+
+
+@pytest.mark.parametrize("text", ["", "\0", "def f(:", "x = " + "-" * 900 + "1", "\ud800", "if a:\n pass\n" * 3])
+def test_what_is_no_algorithm_is_not_shipped_and_nothing_is_raised(text: str) -> None:
+    assert not composed_of_shipped_cards([text])
+    assert not composed_of_shipped_cards([root_text(), text])
+    assert not composed_of_shipped_cards([])
+
+
+def test_a_card_of_that_name_and_another_text_is_nobodys() -> None:
+    ours = card("cispo")
+    edit = ours.edits[0]
+    assert edit.replace is not None
+    theirs = ours.model_copy(
+        update={"edits": (edit.model_copy(update={"replace": edit.replace.replace("log_ratio.detach()", "log_ratio")}),)}
+    )
+    assert composed_of_shipped_cards([root_text(), install(root_text(), ours)])
+    assert not composed_of_shipped_cards([root_text(), install(root_text(), theirs)])
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Archive:
+    return Archive.create(tmp_path / "search", template_files(), hook_files())
+
+
+def add(archive: Archive, name: str, text: str, parent: str = "grpo", second: str | None = None) -> None:
+    # Everything it says of itself is in order: the library made it, of a shipped card.
+    archive.add_candidate(
+        Proposal(name, parent, "m", "h", "f", "library", priors=("no-std",), second_parent=second), text
+    )
+
+
+def test_candidates_of_an_archive(archive: Archive) -> None:
+    clip, scale = install(root_text(), card("cispo")), install(root_text(), card("no-std"))
+    add(archive, "clip", clip)
+    add(archive, "scale", scale)
+    merged = archive.merge(root_text(), clip, scale)
+    assert merged is not None
+    assert is_merge(merged, root_text(), clip, scale, archive.merge)
+    add(archive, "both", merged, "clip", "scale")
+    forged = clip.replace("ratio = log_ratio.detach().exp()", "ratio = log_ratio.exp()")
+    add(archive, "forged", forged, "clip")
+    add(archive, "forged-both", merged.replace("\n", " \n", 1), "clip", "scale")
+    add(archive, "child-of-forged", install(forged, card("no-std")), "forged")
+    add(archive, "healed", clip, "forged")
+    provenance, genealogy = Provenance(archive), archive.genealogy()
+    shipped = {node.name for node in genealogy if provenance.is_shipped(node, genealogy)}
+    assert shipped == {"grpo", "clip", "scale", "both"}
+
+
+def test_an_archive_with_another_root_has_no_shipped_code(tmp_path: Path) -> None:
+    path = "recipe/algorithm.py"
+    other = template_files()[path].replace("return rollouts.score", "return 1.0 * rollouts.score")
+    archive = Archive.create(tmp_path / "search", {**template_files(), path: other}, hook_files())
+    add(archive, "clip", install(other, card("cispo")))
+    provenance, genealogy = Provenance(archive), archive.genealogy()
+    assert not any(provenance.is_shipped(node, genealogy) for node in genealogy)
