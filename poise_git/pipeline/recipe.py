@@ -48,6 +48,16 @@ def algorithm_of(recipe: Mapping[str, str]) -> Algorithm:
     return Algorithm(recipe[ALGORITHM], KNOWN_ROLLOUTS[_digest(recipe[ROLLOUTS])])
 
 
+def runnable(recipe: Mapping[str, str]) -> dict[str, str]:
+    """The two texts that run, by their names: the candidate's algorithm and our copy of its rollouts.py.
+
+    Raises:
+        CheckFailed: as `algorithm_of`.
+    """
+    algorithm = algorithm_of(recipe)
+    return {ALGORITHM: algorithm.text, ROLLOUTS: rollouts_text(algorithm.rollouts)}
+
+
 def rollouts_text(version: str) -> str:
     """Our copy of a version of `rollouts.py`, the text that runs beside an algorithm.
 

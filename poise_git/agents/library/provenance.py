@@ -49,20 +49,33 @@ class Provenance:
                 self._known[each.commit] = self._follows(each, genealogy)
         return self._known[candidate.commit]
 
+    def is_shipped_child(self, text: str, parents: Sequence[str], genealogy: Genealogy) -> bool:
+        """Is `text`, which is no candidate yet, shipped code as a child of the candidates of these names?"""
+        for name in parents:
+            if name in genealogy.by_name:
+                self.is_shipped(genealogy.by_name[name], genealogy)
+        return self._descends(text, parents, genealogy)
+
     def _follows(self, candidate: Candidate, genealogy: Genealogy) -> bool:
-        text = self._text(candidate)
-        parents = [genealogy.by_name[name] for name in candidate.parents if name in genealogy.by_name]
+        return self._descends(self._text(candidate), candidate.parents, genealogy)
+
+    def _descends(self, text: str, names: Sequence[str], genealogy: Genealogy) -> bool:
+        """`text` as a child of candidates whose own answers are known."""
+        parents = [genealogy.by_name[name] for name in names if name in genealogy.by_name]
         if is_root(text):
             return True
-        if not parents or len(parents) != len(candidate.parents) or not all(map(self._is_known, parents)):
+        if len(parents) != len(names) or not all(map(self._is_known, parents)):
             return False
-        texts = [self._text(parent) for parent in parents]
-        if len(parents) == 1:
-            return follows(text, texts[0])
-        return len(parents) == 2 and any(
-            self._is_known(base) and is_merge(text, self._text(base), *texts, self.archive.merge)
-            for base in _shared(genealogy, *parents)
-        )
+        match parents:
+            case [parent]:
+                return follows(text, self._text(parent))
+            case [ours, theirs]:
+                texts = self._text(ours), self._text(theirs)
+                return any(
+                    self._is_known(base) and is_merge(text, self._text(base), *texts, merge=self.archive.merge)
+                    for base in _shared(genealogy, ours, theirs)
+                )
+        return False
 
     def _text(self, candidate: Candidate) -> str:
         try:
@@ -163,9 +176,7 @@ def _changed(before: str, after: str) -> frozenset[str]:
 
 def _texts(text: str) -> Mapping[str, str]:
     lines = source_text.lines(text)
-    return {
-        name: "".join(lines[node.lineno - 1 : node.end_lineno]) for name, node in surgery.functions(text).items()
-    }
+    return {name: "".join(lines[node.lineno - 1 : node.end_lineno]) for name, node in surgery.functions(text).items()}
 
 
 @lru_cache(maxsize=256)

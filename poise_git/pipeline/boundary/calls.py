@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from poise_git.pipeline.boundary.failures import CandidateFailed, one_line
-from poise_git.pipeline.boundary.loading import ALGORITHM
+from poise_git.pipeline.recipe import ALGORITHM
 
 ENTRY_POINTS = ("compute_advantages", "policy_loss")
 

@@ -15,6 +15,7 @@ from poise_git.archive.entries import Isolation
 from poise_git.pipeline.boundary import server
 from poise_git.pipeline.boundary.door import CANDIDATE
 from poise_git.pipeline.boundary.opening import TRUSTED_RECIPE
+from poise_git.pipeline.recipe import runnable
 from poise_git.pipeline.sandbox import ChildFailed, IsolationMissing, Layer, Limits, Sandbox
 from poise_git.pipeline.sandbox.layers import describe
 
@@ -66,7 +67,7 @@ def contain(
 ) -> Iterator[Contained]:
     """The candidate of this recipe, ready to be opened by a trusted child. Raises as `host` does."""
     if containment.trusted:
-        yield Contained({TRUSTED_RECIPE: dict(recipe)}, (), None)
+        yield Contained({TRUSTED_RECIPE: runnable(recipe)}, (), None)
         return
     with host(sandbox, {CANDIDATE: recipe}, may_lack_layers=containment.may_lack_layers, limits=limits) as running:
         yield Contained({}, (running.door,), running)
@@ -107,11 +108,14 @@ def host(
     """A host of these recipes (name -> file name -> text); it ends with the block, whatever its processes do.
 
     `limits` are the sandbox's own where they are None.
+    Of a recipe the algorithm runs, beside our copy of its rollouts.py.
 
     Raises:
         IsolationMissing: this machine lacks a layer, and `may_lack_layers` is false; no candidate has run.
         ChildFailed: the host could not begin.
+        CheckFailed: `files`: a recipe is not one that can run.
     """
+    texts = {name: runnable(recipe) for name, recipe in recipes.items()}
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     running = Host(ours.fileno())
 
@@ -123,7 +127,7 @@ def host(
         try:
             with theirs, tempfile.TemporaryDirectory(prefix="poise-") as scratch:
                 completed = sandbox.run(
-                    _SERVE, {"recipes": recipes}, Path(scratch), handed=(theirs.fileno(),),
+                    _SERVE, {"recipes": texts}, Path(scratch), handed=(theirs.fileno(),),
                     limits=limits, require_isolation=not may_lack_layers, on_message=on_message,
                 )  # fmt: skip
             running.cpu_seconds = completed.cpu_seconds

@@ -7,9 +7,10 @@ import sys
 from collections.abc import Mapping
 from types import ModuleType
 
+from poise_git.pipeline.recipe import ALGORITHM, ROLLOUTS
+
 # A package name that nothing installed has: some wheels bring a top-level `recipe`.
 PACKAGE = "poise_candidate"
-ALGORITHM, ROLLOUTS = "algorithm.py", "rollouts.py"
 
 
 def load(recipe: Mapping[str, str], package: str = PACKAGE) -> ModuleType:

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from poise_git import source_text
 from poise_git.archive.entries import Claim
-from poise_git.pipeline.boundary.loading import ALGORITHM
+from poise_git.pipeline.recipe import ALGORITHM
 
 Value = bool | int | float | str | None
 
@@ -43,7 +44,7 @@ class Knob:
 
     def set_in(self, text: str) -> str:
         """`text` with this default. Raises NoSuchRecipe."""
-        found = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
+        found = [node for node in source_text.parse(text).body if isinstance(node, ast.FunctionDef)]
         function = next((node for node in found if node.name == self.function), None)
         if function is None:
             raise NoSuchRecipe(f"there is no function {self.function}")

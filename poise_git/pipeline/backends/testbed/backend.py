@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from poise_git.archive.entries import Isolation, Run
-from poise_git.errors import RunFailed, SettingsError, UsageError
+from poise_git.errors import CheckFailed, RunFailed, SettingsError, UsageError
 from poise_git.pipeline.backends.testbed import evaluation, trainer
 from poise_git.pipeline.backends.testbed.base_policies import base_policies, ensure_base_policies, ensure_base_policy
 from poise_git.pipeline.backends.testbed.estimators import estimate
@@ -154,7 +154,7 @@ class _Child:
                 reply, cpu_seconds = self.run(
                     entry, {**arguments, **candidate.arguments}, folder, readable, expected, candidate.handed
                 )
-        except ChildFailed as error:
+        except (ChildFailed, CheckFailed) as error:
             raise RunFailed(self.stage, error.reason) from error
         except RunFailed as failure:
             # What ended the candidate's processes says more than that they were gone.
@@ -193,7 +193,7 @@ class _Child:
                 on_message=self._report,
                 cancelled=self.cancelled,
             )
-        except ChildFailed as error:
+        except (ChildFailed, CheckFailed) as error:
             raise RunFailed(self.stage, error.reason) from error
         reply = parse(completed.value, expected, self.stage)
         if isinstance(reply, Failure):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from poise_git.archive.entries import Isolation, Run
-from poise_git.errors import PoiseError, RunFailed
+from poise_git.errors import CheckFailed, PoiseError, RunFailed
 from poise_git.pipeline.backends.verl import evaluation, training
 from poise_git.pipeline.backends.verl.configuration import checkpoint_folder
 from poise_git.pipeline.backends.verl.preparation import Prepared, assemble_weights, prepare, suite_problems
@@ -156,7 +156,7 @@ class VerlBackend:
             # What failed is not gone on with: the next try starts afresh.
             shutil.rmtree(scratch, ignore_errors=True)
             raise RunFailed(failure.stage, candidate.failure or failure.reason) from failure
-        except ChildFailed as error:
+        except (ChildFailed, CheckFailed) as error:
             raise RunFailed("train", error.reason) from error
         return reply, cpu_seconds + candidate.cpu_seconds, candidate.isolation
 
