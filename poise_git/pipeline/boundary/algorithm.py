@@ -111,7 +111,5 @@ def _plain(sizes: BatchSizes | None) -> dict[str, float] | None:
 
 
 def _require_finite(name: str, values: Tensor) -> None:
-    if bool(values.isnan().any()):
-        raise CandidateFailed(f"{name} is NaN")
-    if bool(values.isinf().any()):
-        raise CandidateFailed(f"{name} is infinite")
+    if not bool(values.isfinite().all()):
+        raise CandidateFailed(f"{name} is {'NaN' if bool(values.isnan().any()) else 'infinite'}")

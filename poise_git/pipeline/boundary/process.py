@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Self
@@ -13,7 +12,16 @@ from torch import Tensor
 
 from poise_git.pipeline.boundary.door import CANDIDATE, Door
 from poise_git.pipeline.boundary.failures import CandidateFailed, one_line
-from poise_git.pipeline.boundary.frames import ANSWERED, Closed, Frame, FrameRefused, TooLate, receive, send
+from poise_git.pipeline.boundary.frames import (
+    ANSWERED,
+    Closed,
+    Frame,
+    FrameRefused,
+    TooLate,
+    receive,
+    send,
+    wait_at_most,
+)
 
 # Seconds for one answer. An honest call takes milliseconds.
 ANSWER_SECONDS = 60.0
@@ -36,6 +44,7 @@ class CandidateProcess:
 
     def __init__(self, connection: socket.socket, door: Door | None = None, number: int = 0) -> None:
         self._connection, self._door, self._number = connection, door, number
+        wait_at_most(connection, ANSWER_SECONDS)
         self._said("loading recipe/algorithm.py", 0)
 
     @classmethod
@@ -45,7 +54,6 @@ class CandidateProcess:
 
     def ask(self, what: str, content: Mapping[str, Any], tensors: Sequence[Tensor]) -> Frame:
         size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-        self._connection.settimeout(ANSWER_SECONDS)
         try:
             send(self._connection, {"ask": what, **content}, tensors)
         except TooLate as error:
@@ -62,7 +70,7 @@ class CandidateProcess:
 
     def _said(self, what: str, size: int) -> Frame:
         try:
-            frame = receive(self._connection, 4 * size + _ANSWER_BYTES, time.monotonic() + ANSWER_SECONDS, ANSWERED)
+            frame = receive(self._connection, 4 * size + _ANSWER_BYTES, ANSWERED)
         except TooLate as error:
             raise CandidateFailed(f"{what} did not answer within {ANSWER_SECONDS:g} s") from error
         except FrameRefused as error:
