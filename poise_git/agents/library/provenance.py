@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, pairwise
 
 from poise_git import source_text
 from poise_git.agents.library import surgery
@@ -56,11 +56,11 @@ class Provenance:
             return True
         if not parents or len(parents) != len(candidate.parents) or not all(map(self._is_known, parents)):
             return False
-        texts = [self._text(parent) for parent in parents]
-        if len(parents) == 1:
-            return follows(text, texts[0])
+        ours, *theirs = (self._text(parent) for parent in parents)
+        if not theirs:
+            return follows(text, ours)
         return len(parents) == 2 and any(
-            self._is_known(base) and is_merge(text, self._text(base), *texts, self.archive.merge)
+            self._is_known(base) and is_merge(text, self._text(base), ours, theirs[0], self.archive.merge)
             for base in _shared(genealogy, *parents)
         )
 
@@ -76,12 +76,8 @@ class Provenance:
 
 
 def composed_of_shipped_cards(lineage: Sequence[str]) -> bool:
-    """Is the last of these texts shipped code? `lineage` leads from the root's text to it, each the next one's parent."""
-    return (
-        bool(lineage)
-        and is_root(lineage[0])
-        and all(follows(child, parent) for parent, child in zip(lineage, lineage[1:], strict=False))
-    )
+    """Is the last of these texts shipped code? `lineage` leads to it from the root's text, parent to child."""
+    return bool(lineage) and is_root(lineage[0]) and all(follows(child, parent) for parent, child in pairwise(lineage))
 
 
 def is_root(text: str) -> bool:
@@ -163,9 +159,7 @@ def _changed(before: str, after: str) -> frozenset[str]:
 
 def _texts(text: str) -> Mapping[str, str]:
     lines = source_text.lines(text)
-    return {
-        name: "".join(lines[node.lineno - 1 : node.end_lineno]) for name, node in surgery.functions(text).items()
-    }
+    return {name: "".join(lines[node.lineno - 1 : node.end_lineno]) for name, node in surgery.functions(text).items()}
 
 
 @lru_cache(maxsize=256)
