@@ -15,7 +15,7 @@ import token
 import tokenize
 import unicodedata
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, NoReturn
 
 from poise_git.errors import PoiseError
 
@@ -33,13 +33,13 @@ STRING_LIMIT = 8000
 FORMATTED_LIMIT, FORMATTED_BRACKETS = 500, 4
 
 _ADVICE = "; remove it: a line ends at a line feed alone, and whatever is in the text can be seen"
-# Control characters, other ends of a line, what changes the direction of writing, what nobody sees, what looks like a
-# space and is none, surrogates, private use, and what stands in for bytes that are no text.
-_UNSEEN = re.compile(
-    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\xa0\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u08e2\u115f\u1160\u1680\u17b4\u17b5"
-    r"\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ud800-\uf8ff\ufe00-\ufe0f\ufeff\uffa0"
-    r"\ufff0-\uffff\U00013430-\U0001345f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U0010ffff]|\r(?!\n)"
+# Characters that count as printable, and that nobody sees: fillers, selectors of a variant, an empty Braille cell, what
+# stands in for bytes that are no text.
+_UNSEEN = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0\ufffc\ufffd"
+    + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
 )
+_LONE_RETURN = re.compile(r"\r(?!\n)")
 _CONTROL_NAMES = {
     "\0": "a null character",
     "\x0b": "a vertical tab",
@@ -126,16 +126,27 @@ def require_plain(text: str) -> None:
     size = len(text.encode(errors="surrogatepass"))
     if size > SIZE_LIMIT:
         raise SourceRefused("size", 0, f"the text has {size} bytes, {SIZE_LIMIT} are allowed")
-    if found := _UNSEEN.search(text):
-        character, number = found[0], text.count("\n", 0, found.start()) + 1
-        name = _CONTROL_NAMES.get(character) or unicodedata.name(character, "a character that cannot be seen")
-        raise SourceRefused("text", number, f"{name} (U+{ord(character):04X}){_ADVICE}")
+    if unseen := [character for character in set(text) if _is_unseen(character)]:
+        _refuse_character(text, min(map(text.index, unseen)))
+    if found := _LONE_RETURN.search(text):
+        _refuse_character(text, found.start())
     for number, line in enumerate(text.split("\n", 2)[:2], 1):
         if _COOKIE.match(line):
             raise SourceRefused("text", number, "a comment that declares a coding (PEP 263); remove it: code is UTF-8")
     if found := _LONG_LINE.search(text):
         number = text.count("\n", 0, found.start()) + 1
         raise SourceRefused("text", number, f"the line has more than {LINE_LIMIT} characters")
+
+
+def _is_unseen(character: str) -> bool:
+    """Controls, other ends of a line, what turns writing round, surrogates, spaces that are none, and the like."""
+    return character in _UNSEEN or not (character.isprintable() or character in "\n\t\r")
+
+
+def _refuse_character(text: str, place: int) -> NoReturn:
+    character, number = text[place], text.count("\n", 0, place) + 1
+    name = _CONTROL_NAMES.get(character) or unicodedata.name(character, "a character that cannot be seen")
+    raise SourceRefused("text", number, f"{name} (U+{ord(character):04X}){_ADVICE}")
 
 
 def _require_measured(text: str) -> int:
@@ -238,11 +249,21 @@ def _require_shallow(tree: ast.Module) -> None:
     """Without recursion: every later walk may then recurse."""
     level: list[ast.AST] = [tree]
     for _ in range(DEPTH_LIMIT):
-        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        level = [child for node in level for child in _children(node)]
         if not level:
             return
     line = next((found for node in level if (found := getattr(node, "lineno", 0))), 0)
     raise SourceRefused("parse", line, f"nested more than {DEPTH_LIMIT} deep; use more statements, or a function")
+
+
+def _children(node: ast.AST) -> Iterator[ast.AST]:
+    """As `ast.iter_child_nodes`, in half the time, without what has no children."""
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if isinstance(value, list):
+            yield from (each for each in value if isinstance(each, ast.AST))
+        elif isinstance(value, ast.AST) and value._fields:
+            yield value
 
 
 def _syntax_error(error: SyntaxError) -> str:

@@ -1,6 +1,6 @@
 """What of a recipe runs: the text of `algorithm.py`, and a version of `rollouts.py` that we know.
 
-A candidate's own `rollouts.py` is compared and never executed: whoever runs the algorithm takes our copy of that version.
+A candidate's own `rollouts.py` is compared and never executed: what runs is our copy of that version.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def _with_function(text: str, function: str) -> str:
         first = min(existing.lineno, *(mark.lineno for mark in existing.decorator_list), existing.lineno)
         return "".join([*lines[: first - 1], new, *lines[existing.end_lineno or first :]])
     # Above the first function: whoever calls it comes later, and nothing at module level runs.
-    place = min(node.lineno for node in functions(text).values()) - 1
+    place = min((node.lineno for node in functions(text).values()), default=len(lines) + 1) - 1
     return "".join([*lines[:place], new, "\n\n", *lines[place:]])
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, pairwise
 
 from poise_git import source_text
 from poise_git.agents.library import surgery
@@ -70,9 +70,9 @@ class Provenance:
             case [parent]:
                 return follows(text, self._text(parent))
             case [ours, theirs]:
-                texts = self._text(ours), self._text(theirs)
+                texts: tuple[str, str] = (self._text(ours), self._text(theirs))
                 return any(
-                    self._is_known(base) and is_merge(text, self._text(base), *texts, merge=self.archive.merge)
+                    self._is_known(base) and is_merge(text, self._text(base), *texts, self.archive.merge)
                     for base in _shared(genealogy, ours, theirs)
                 )
         return False
@@ -89,12 +89,8 @@ class Provenance:
 
 
 def composed_of_shipped_cards(lineage: Sequence[str]) -> bool:
-    """Is the last of these texts shipped code? `lineage` leads from the root's text to it, each the next one's parent."""
-    return (
-        bool(lineage)
-        and is_root(lineage[0])
-        and all(follows(child, parent) for parent, child in zip(lineage, lineage[1:], strict=False))
-    )
+    """Is the last of these texts shipped code? `lineage` leads to it from the root's text, parent to child."""
+    return bool(lineage) and is_root(lineage[0]) and all(follows(child, parent) for parent, child in pairwise(lineage))
 
 
 def is_root(text: str) -> bool:

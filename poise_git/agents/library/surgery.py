@@ -240,7 +240,9 @@ def _collapse(stage_text: str, variable: str) -> str:
         case [ast.Assign(targets=[ast.Name(id=target)], value=value) as bound, ast.Return(value=ast.Name(id=returned))]:
             if target == returned == variable and not _mentions(value, variable):
                 expression = ast.get_source_segment(stage_text, value) or ""
-                return _splice(stage_text, bound.lineno, len(source_text.lines(stage_text)), f"    return {expression}\n")
+                return _splice(
+                    stage_text, bound.lineno, len(source_text.lines(stage_text)), f"    return {expression}\n"
+                )
     return stage_text
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from poise_git.pipeline.boundary.calls import kind
 from poise_git.pipeline.boundary.failures import CandidateFailed, one_line
 from poise_git.pipeline.boundary.frames import Frame
 from poise_git.pipeline.boundary.interface import BatchSizes, Gradient, groups
@@ -67,11 +68,15 @@ class GuardedAlgorithm:
         tensors = (old_log_probs, log_probs, advantages, mask)
         weights = () if rollout_is_weights is None else (rollout_is_weights,)
         frame = self._ask("policy_loss", {"aggregation": aggregation, "sizes": _plain(sizes)}, (*tensors, *weights))
-        if len(frame.tensors) != 2:
-            raise CandidateFailed("policy_loss returned no scalar loss that depends on log_prob")
-        loss, gradient = frame.tensors
-        if loss.numel() != 1 or gradient.shape != log_probs.shape or gradient.dtype != log_probs.dtype:
-            raise CandidateFailed("policy_loss returned a loss or a gradient of another shape or type")
+        match frame.tensors:
+            case (loss, gradient) if loss.numel() == 1 and _alike(gradient, log_probs):
+                pass
+            case (loss,) if loss.numel() == 1:
+                raise CandidateFailed("policy_loss returned a loss that does not depend on log_prob")
+            case (loss, *_):
+                raise CandidateFailed(f"policy_loss returned {kind(loss)}, not a scalar tensor with a gradient")
+            case _:
+                raise CandidateFailed("policy_loss returned a loss that is no tensor")
         _require_finite("loss", loss)
         _require_finite("gradient", gradient)
         return Gradient(float(loss), gradient.to(log_probs.device) * mask)
@@ -95,15 +100,17 @@ class GuardedAlgorithm:
         return frame
 
 
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and one.dtype == other.dtype
+
+
 def _is_power_of_four(number: int) -> bool:
     return number > 1 and number.bit_count() == 1 and number.bit_length() % 2 == 1
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
     """To the bit: what is not a number is equal to itself here."""
-    if one.shape != other.shape or one.dtype != other.dtype:
-        return False
-    return torch.equal(one.reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8))
+    return _alike(one, other) and torch.equal(one.reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8))
 
 
 def _plain(sizes: BatchSizes | None) -> dict[str, float] | None:

@@ -73,7 +73,7 @@ class Names:
         return cls(bindings, frozenset(binding.name for binding in bindings), imported)
 
     def path(self, node: ast.AST) -> str | None:
-        """`torch.nn.functional` for that chain of attributes, whatever torch was imported as; None for another value."""
+        """`torch.nn.functional` for that chain of attributes, whatever torch is imported as; None for other values."""
         parts: list[str] = []
         while isinstance(node, ast.Attribute):
             parts.append(node.attr)
@@ -126,12 +126,14 @@ def attributes_problem(tree: ast.Module, names: Names) -> str | None:
         if not isinstance(node, ast.Attribute | ast.Name):
             continue
         path = names.path(node)
-        if path in MODULES and id(node) not in owners:
+        if path is not None and path in MODULES and id(node) not in owners:
             return f"{line_of(node)}: {path} is a module; use one of its functions, such as {path}.{min(MODULES[path])}"
         if isinstance(node, ast.Name):
             continue
         if not isinstance(node.ctx, ast.Load):
-            return f"{line_of(node)}: sets the attribute .{node.attr}; an algorithm has no memory: return what it computes"
+            return (
+                f"{line_of(node)}: sets the attribute .{node.attr}; an algorithm has no memory: return what it computes"
+            )
         owner = names.path(node.value) or ""
         allowed = MODULES.get(owner) or _STEPS.get(owner) or MEMBERS
         if node.attr not in allowed:

@@ -135,7 +135,9 @@ def test_a_card_of_that_name_and_another_text_is_nobodys() -> None:
     edit = ours.edits[0]
     assert edit.replace is not None
     theirs = ours.model_copy(
-        update={"edits": (edit.model_copy(update={"replace": edit.replace.replace("log_ratio.detach()", "log_ratio")}),)}
+        update={
+            "edits": (edit.model_copy(update={"replace": edit.replace.replace("log_ratio.detach()", "log_ratio")}),)
+        }
     )
     assert composed_of_shipped_cards([root_text(), install(root_text(), ours)])
     assert not composed_of_shipped_cards([root_text(), install(root_text(), theirs)])

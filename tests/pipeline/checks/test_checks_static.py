@@ -26,7 +26,7 @@ def test_grpo_passes(grpo: Mapping[str, str]) -> None:
     [
         (END, "    return loss,, metrics\n", "parse", "line {line}: invalid syntax, at: return loss,, metrics"),
         (END, "    return = 3\n", "parse", "line {line}: "),
-        (END, "    return '\0'\n", "parse", "null"),
+        (END, "    return '\0'\n", "text", "line {line}: a null character (U+0000)"),
         (END, END + "#" * SIZE_LIMIT, "size", f"{SIZE_LIMIT} are allowed"),
         (END, END + "import os\n", "imports", "line {next}: imports os; allowed are "),
         (END, "    import socket\n" + END, "imports", "line {line}: imports socket"),
@@ -76,7 +76,7 @@ def test_bad_text_is_told(grpo: Mapping[str, str], edited: Edit, old: str, new: 
         "from torch.nn import functional\n",
         "LIMIT: float = 2 * 0.5\n",
         "LEVELS = (0.0, -1.0, math.pi)\nimport math\n",
-        "@torch.no_grad()\ndef late(values: Tensor, share: float = -0.5) -> Tensor:\n    return values.load_it\n",
+        "@torch.no_grad()\ndef late(values: Tensor, share: float = -0.5) -> Tensor:\n    return values * share\n",
         "def late(config: Any) -> Any:\n    return getattr(config, 'clip_ratio', None)\n",
     ],
 )
@@ -102,3 +102,45 @@ def test_same_algorithm_sees_through_layout(grpo: Mapping[str, str], edited: Edi
     assert same_algorithm(source, other["algorithm.py"])
     assert not same_algorithm(source, edited(("= 0.2", "= 0.25"))["algorithm.py"])
     assert not same_algorithm(source, "def broken(:")
+
+
+@pytest.mark.parametrize("size", [SIZE_LIMIT - 2000, SIZE_LIMIT + 1])
+def test_the_size_counts_bytes(grpo: Mapping[str, str], size: int) -> None:
+    missing = size - len(grpo["algorithm.py"].encode())
+    text = grpo["algorithm.py"] + "# π\n" * (missing // 5)
+    failure = first_failure({**grpo, "algorithm.py": text + "#" * (size - len(text.encode()))}, grpo)
+    assert failure is None if size < SIZE_LIMIT else failure is not None and failure[0] == "size"
+
+
+def test_every_check_answers_for_every_text(grpo: Mapping[str, str]) -> None:
+    """Whatever is called alone, and in whatever order: a sentence, and no exception."""
+    for text in ("", "\0", "def f(:", "x = " + "-" * 900 + "1", "\ud800", "#" * 70_000, "if a:\n pass"):
+        sources = Sources({**grpo, "algorithm.py": text}, grpo)
+        found = {name: check(sources) for name, check in STATIC}
+        assert any(found.values())
+        assert all(reason is None or "\n" not in reason for reason in found.values())
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"rollouts.py": "import os\n"}, "rollouts.py is none of the versions that poise-git knows"),
+        ({"zz/algorithm.py": "import os\n"}, "zz/algorithm.py: Python could load it in the place of another module"),
+        ({"torch.py": ""}, "torch.py: Python could load it"),
+        ({"torch/__init__.py": ""}, "torch/__init__.py: Python could load it"),
+        ({"rollouts.so": ""}, "rollouts.so: Python could load it"),
+        ({"rollouts.cpython-311-x86_64-linux-gnu.so": ""}, "Python could load it"),
+        ({"__pycache__/rollouts.cpython-311.pyc": ""}, "Python could load it"),
+        ({"ALGORITHM.PY": ""}, "ALGORITHM.PY: Python could load it"),
+        ({"x.pth": "import os\n"}, "x.pth: Python could load it"),
+        ({"__init__.py": "import os\n"}, "__init__.py may hold a docstring, and nothing else"),
+        ({"__init__.py": "def f(:\n"}, "__init__.py may hold a docstring, and nothing else"),
+    ],
+)
+def test_a_root_cannot_bring_code_of_its_own(grpo: Mapping[str, str], changed: Mapping[str, str], reason: str) -> None:
+    """Its parent is itself, so that nothing differs."""
+    recipe = {**grpo, **changed}
+    failure = first_failure(recipe, recipe)
+    assert failure is not None
+    assert failure[0] == "files"
+    assert reason in failure[1]

@@ -83,27 +83,32 @@ MEMORIES = {
         "from . import rollouts as shared\n\n\n",
         "shared.__dict__.setdefault('calls', [])",
     ),
-    "the generator": ("", "[0] * int(torch.randint(1, 9, ()))"),
+    "torch itself": ("", "torch.__dict__.setdefault('calls', [])"),
 }
 
 
 @pytest.mark.parametrize("memory", MEMORIES)
-def test_every_regime_begins_anew(run_testbed: RunTestbed, tiny: Protocol, memory: str) -> None:
-    """Two regimes in one run give the figures that each gives alone, whatever the candidate remembers."""
+def test_what_a_candidate_remembers_ends_its_run(run_testbed: RunTestbed, memory: str) -> None:
+    """Another process, which has answered fewer calls, answers the fourth."""
     definition, calls = MEMORIES[memory]
     remembering = (
         f"    calls = {calls}\n    calls.append(1)\n    advantages = advantages + len(calls) * response_mask\n"
     )
+    with pytest.raises(RunFailed, match="gives other numbers in another process"):
+        run_testbed((FUNCTION, definition + FUNCTION), (ADVANTAGES, remembering + ADVANTAGES))
 
+
+def test_what_a_candidate_draws_is_no_memory(run_testbed: RunTestbed) -> None:
+    """Both processes are given the same number to draw from."""
+    run_testbed((ADVANTAGES, "    advantages = advantages + torch.rand(()) * response_mask\n" + ADVANTAGES))
+
+
+def test_every_regime_gives_the_figures_that_it_gives_alone(run_testbed: RunTestbed, tiny: Protocol) -> None:
     def run(*regimes: str) -> Run:
         data = tiny.model_dump(mode="json")
         data["suites"] = dict.fromkeys(regimes, 1.0)
         data["settings"]["regimes"] = {name: tiny.settings["regimes"][name] for name in regimes}
-        return run_testbed(
-            (FUNCTION, definition + FUNCTION),
-            (ADVANTAGES, remembering + ADVANTAGES),
-            protocol=Protocol.model_validate(data),
-        )
+        return run_testbed(protocol=Protocol.model_validate(data))
 
     together = run("composite", "accuracy")
     for name in ("composite", "accuracy"):
@@ -112,8 +117,6 @@ def test_every_regime_begins_anew(run_testbed: RunTestbed, tiny: Protocol, memor
         assert [point[name] for point in together.curve] == [point[name] for point in alone.curve]
         assert together.values[name] == alone.values[name]
         assert together.details[name] == alone.details[name]
-    forgetful = run_testbed((ADVANTAGES, "    advantages = advantages + response_mask\n" + ADVANTAGES))
-    assert forgetful.series != together.series, "what it remembers matters"
 
 
 def test_confirmation_seeds_are_evaluated_on_the_confirmation_side(
@@ -143,13 +146,25 @@ def test_confirmation_seeds_are_evaluated_on_the_confirmation_side(
         (LOSS, "    loss = loss * float('nan')\n", "loss is NaN at step 1 of regime composite"),
         (LOSS, "    loss = (log_prob - 1.0).abs().sum() * float('inf')\n", "loss is infinite at step 1"),
         (LOSS, "    loss = (log_prob * 0).sqrt().sum()\n", "gradient is NaN at step 1"),
-        (LOSS, "    loss = log_prob\n", "policy_loss returned a tensor (16, "),
+        (LOSS, "    loss = log_prob\n", "policy_loss returned a tensor of shape (16, "),
         (LOSS, "    loss = torch.tensor(1.0)\n", "does not depend on log_prob at step 1"),
-        (LOSS, "    return loss\n", "not (loss, metrics) at step 1"),
+        (
+            LOSS,
+            "    return loss\n",
+            "policy_loss must return (loss, metrics), it returned a tensor of shape ()",
+        ),
         (ADVANTAGES, "    advantages = advantages / 0\n", "advantage is NaN at step 1"),
-        (ADVANTAGES, "    advantages = advantages[:, :1]\n", "compute_advantages returned a tensor (32, 1), not"),
-        (ADVANTAGES, "    return advantages\n", "not (advantages, returns) at step 1"),
-        (SIGNAL, "    raise ValueError('no\\nway')\n", "compute_advantages raised ValueError: no way at step 1"),
+        (
+            ADVANTAGES,
+            "    advantages = advantages[:, :1]\n",
+            "compute_advantages returned a tensor of shape (32, 1) and type torch.float32 as advantages, not",
+        ),
+        (ADVANTAGES, "    return advantages\n", "must return (advantages, returns), it returned a tensor of shape"),
+        (
+            SIGNAL,
+            "    raise ValueError('no\\nway')\n",
+            "compute_advantages raised ValueError: no way (algorithm.py line",
+        ),
         (SIGNAL, "    raise SystemExit\n", "compute_advantages raised SystemExit"),
         (FUNCTION, "import nowhere\n\n\n", "importing recipe/algorithm.py raised ModuleNotFoundError"),
         ("def policy_loss(", "def policy_gradient_loss(): ...\n\n\ndef the_policy_loss(", "no function policy_loss"),
