@@ -46,7 +46,9 @@ class StrictModel(BaseModel):
             wrong = _mistaken(data[name], getattr(found, name))
             if wrong is not None:
                 what = PydanticCustomError("number_expected", f"{wrong} is not a number; write it in decimal digits")
-                raise ValidationError.from_exception_data(cls.__name__, [{"type": what, "loc": (name,), "input": wrong}])
+                raise ValidationError.from_exception_data(
+                    cls.__name__, [{"type": what, "loc": (name,), "input": wrong}]
+                )
         return found
 
 

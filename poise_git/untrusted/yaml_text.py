@@ -2,7 +2,7 @@
 
 It is the YAML 1.1 that PyYAML reads, without what surprises people or calls for trouble: tags other than those of JSON's
 types, dates (text here), octal and base-60 numbers (text here, which a field that is a number refuses), keys that stand
-twice, and keys that are no words.
+twice, and keys that are not text.
 """
 
 from __future__ import annotations
@@ -165,11 +165,11 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         for key in parts[::2]:
             if not isinstance(key, yaml.ScalarNode):
                 raise _refusal("a key must be a word", key.start_mark)
-            name = key.value if key.tag in (_TEXT, _MERGE) else self.construct_object(key)
-            # As in a mapping of Python's, 1 and true would be one key.
-            if name in seen:
+            if key.tag not in (_TEXT, _MERGE):
+                raise _refusal(f"the key {key.value} is not text; write it in quotes", key.start_mark)
+            if key.value in seen:
                 raise _refusal(f"the key {key.value[:_WORD_LENGTH]} stands twice", key.start_mark)
-            seen.add(name)
+            seen.add(key.value)
         node.value = list(zip(parts[::2], parts[1::2], strict=True))
         return node
 
