@@ -21,6 +21,8 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # YAML has no form for half of a character.
+    text = text.encode(errors="backslashreplace").decode()
     lines = text.split("\n")
     style = None
     if visible(text) != text or not all(line.isprintable() for line in lines):

@@ -166,7 +166,7 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing_behind(archive: Archive)
     with pytest.raises(ArchiveError, match=r"recipe/algorithm.py: holds a NUL"):
         archive.add_candidate(make_proposal("x"), "a\0b")
     with pytest.raises(ArchiveError, match="not valid Unicode"):
-        archive.add_candidate(make_proposal("x", mechanism="a\ud800b"), "# x\n")
+        archive.add_candidate(make_proposal("x"), "a\ud800b")
     for action in (lambda: archive.add_evidence("nobody", make_metrics(), None), lambda: archive.runs("No Name")):
         with pytest.raises((UnknownCandidate, UsageError)):
             action()
