@@ -7,7 +7,7 @@ every type: it raises a ValueError where the data are not such an entry.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from functools import cache
@@ -40,12 +40,12 @@ class Entry:
 
 
 @cache
-def _reader(kind: type[Any]) -> TypeAdapter[Any]:
+def _reader(kind: Hashable) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
 @cache
-def _optional(kind: type[Any]) -> frozenset[str]:
+def _optional(kind: Any) -> frozenset[str]:
     """Fields that may be empty (`knobs:` and nothing behind it), as people leave them."""
     return frozenset(
         each.name for each in fields(kind) if each.default is not MISSING or each.default_factory is not MISSING

@@ -10,6 +10,7 @@ from poise_git.cli.common import (
     print_json,
     protocol_option,
 )
+from poise_git.cli.output import echo
 
 
 @click.command(
@@ -65,6 +66,6 @@ def command(
     if as_json:
         print_json(candidate_data(found, experiment.protocol.hash))
     else:
-        click.echo(f"{found.name}  {score_text(found, experiment.protocol.hash)}")
+        echo(f"{found.name}  {score_text(found, experiment.protocol.hash)}")
     if found.status_under(experiment.protocol.hash) is Status.FAILED:
         click.get_current_context().exit(PoiseError.exit_code)

@@ -1,8 +1,8 @@
 """Templates of prompts, which an archive may bring along: Jinja without whatever could run, loop or grow at will.
 
-A template is parsed, and what it consists of is compared with a list of what a prompt needs, before anything of it is
-evaluated. What is left can loop and print, so both are counted while it is filled in. No names but those given, no calls
-but `mapping.get`, no arithmetic, no macros, no other files.
+A template is parsed, and its parts are compared with a list of what a prompt needs, before any of it is evaluated. What
+is left can loop and print, so both are bounded while it is filled in. No names but those given, no calls but
+`mapping.get`, no arithmetic, no macros, no other files.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class _Rewriter(NodeTransformer):
         node.iter = nodes.Filter(node.iter, _COUNTED, [clock], [], None, None).set_lineno(node.lineno)
         return node
 
-    def visit_Call(self, node: nodes.Call) -> nodes.Filter:
+    def visit_Call(self, node: nodes.Call) -> nodes.Node:
         self.generic_visit(node)
         assert isinstance(node.node, nodes.Getattr)
         return nodes.Filter(node.node.node, _GET, node.args, [], None, None).set_lineno(node.lineno)
@@ -173,11 +173,15 @@ def _check(tree: nodes.Template, filters: frozenset[str]) -> None:
             _refuse_name("test", node, _TESTS)
         elif isinstance(node, nodes.Name) and node.name.startswith("_"):
             raise _Exceeded(f"{node.name[:40]} is not given to a prompt", line)
-        elif isinstance(node, _CONTAINERS) and getattr(node, "ctx", "load") == "load":
-            # A list that holds a list twice, which holds another twice, and so on, prints for ever.
-            if not all(isinstance(child, (nodes.Const, *_CONTAINERS)) for child in children):
-                raise _Exceeded("lists and mappings may hold constants only", line)
+        elif isinstance(node, _CONTAINERS) and not _is_constant(node, children):
+            raise _Exceeded("lists and mappings may hold constants only", line)
         waiting += [(child, depth + 1, loops) for child in children]
+
+
+def _is_constant(node: nodes.Node, children: Iterable[nodes.Node]) -> bool:
+    """Of constants alone. A list that holds a list twice, which holds another twice, and so on, prints for ever."""
+    targets = getattr(node, "ctx", "load") != "load"
+    return targets or all(isinstance(child, (nodes.Const, *_CONTAINERS)) for child in children)
 
 
 def _parts_of_get(call: nodes.Call) -> list[nodes.Node]:

@@ -1,6 +1,6 @@
 """YAML within limits: of size, depth and number of nodes, with what aliases expand to counted.
 
-It is the YAML 1.1 that PyYAML reads, without what surprises people or calls for trouble: tags other than those of JSON's
+It is the YAML 1.1 that PyYAML reads, without what surprises people or makes trouble: tags other than those of JSON's
 types, dates (text here), octal and base-60 numbers (text here, which a field that is a number refuses), keys that stand
 twice, and keys that are not text.
 """
@@ -144,7 +144,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
                 return node
             opened[-1].parts.append(node)
 
-    def _scalar(self, event: yaml.ScalarEvent) -> yaml.ScalarNode:
+    def _scalar(self, event: Any) -> yaml.ScalarNode:
         tag, value = event.tag, event.value
         if tag is None or tag == "!":
             tag = _resolved(value) if event.implicit[0] else _TEXT
@@ -189,7 +189,7 @@ _Loader.add_constructor(f"{_PREFIX}float", _Loader.construct_yaml_float)
 _Loader.add_constructor(f"{_PREFIX}bool", _Loader.construct_yaml_bool)
 
 
-def _collection(event: yaml.CollectionStartEvent) -> yaml.CollectionNode:
+def _collection(event: Any) -> yaml.CollectionNode:
     kind, own = (
         (yaml.SequenceNode, _LIST) if isinstance(event, yaml.SequenceStartEvent) else (yaml.MappingNode, _MAPPING)
     )
