@@ -25,6 +25,7 @@ def distil_principles(experiment: Experiment, agent: Agent, number: int) -> None
     lessons = [Lesson.of(proposal, reflection) for proposal, reflection in found if reflection]
     if len(lessons) < FEWEST or earlier.get("round") == number:
         return
-    before = [entry for entry in earlier.get("principles") or () if isinstance(entry, dict)]
+    stated = earlier.get("principles")
+    before = [entry for entry in stated if isinstance(entry, dict)] if isinstance(stated, list) else []
     principles = agent.distil(lessons, before)
     archive.write_principles({"version": 1, "round": number, "agent": agent.name, "principles": principles})

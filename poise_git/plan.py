@@ -8,9 +8,11 @@ from typing import Any
 
 from poise_git.archive import Archive
 from poise_git.archive.entries import Call, Proposal
+from poise_git.archive.refs import JOURNAL
 from poise_git.search.policies.interface import Selection
 from poise_git.search.references import Rejected
 from poise_git.search.screening import Screened, Verdict
+from poise_git.untrusted.data import mapping, read_entry
 
 # Proposals rejected in so many of the newest rounds are context for the next ones.
 REMEMBERED_ROUNDS = 16
@@ -107,6 +109,15 @@ class Plan:
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Plan:
+        """The plan that a round of the journal is.
+
+        Raises:
+            ArchiveError: it is none.
+        """
+        return read_entry(cls._from_data, data, f"{JOURNAL}: round {str(data.get('round'))[:20]}")
+
+    @classmethod
+    def _from_data(cls, data: Mapping[str, Any]) -> Plan:
         return cls(
             number=int(data["round"]),
             protocol=str(data["protocol"]),
@@ -114,7 +125,7 @@ class Plan:
             directive=str(data["directive"]),
             seed=int(data["seed"]),
             policy=str(data["policy"]),
-            acquisition=dict(data["acquisition"]),
+            acquisition=dict(mapping(data["acquisition"])),
             slots=tuple(map(Slot.from_data, data["slots"])),
             again=tuple(map(str, data.get("again") or ())),
             calls=tuple(Call.from_data(call) for call in data.get("calls") or ()),
@@ -126,7 +137,7 @@ def rejected_proposals(archive: Archive) -> tuple[Rejected, ...]:
     return tuple(
         Rejected(entry.proposal, entry.reason, number)
         for number, slots in archive.newest_rounds(REMEMBERED_ROUNDS, "slots")
-        for slot in map(Slot.from_data, slots)
+        for slot in _slots(number, slots)
         for entry in slot.proposals
         if entry.verdict is Verdict.REJECTED
     )
@@ -135,10 +146,14 @@ def rejected_proposals(archive: Archive) -> tuple[Rejected, ...]:
 def screening_of(archive: Archive, name: str) -> tuple[int, Slot] | None:
     """The round in which a candidate was chosen, and the slot with its rivals; None for one that was made by hand."""
     for number, slots in archive.rounds_with(name, "slots"):
-        for slot in map(Slot.from_data, slots):
+        for slot in _slots(number, slots):
             if slot.chosen and slot.chosen.name == name:
                 return number, slot
     return None
+
+
+def _slots(number: int, data: Any) -> tuple[Slot, ...]:
+    return read_entry(lambda slots: tuple(map(Slot.from_data, slots)), data, f"{JOURNAL}: round {number}")
 
 
 def selection_data(selection: Selection) -> dict[str, Any]:

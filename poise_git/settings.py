@@ -6,15 +6,26 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from poise_git.errors import SettingsError
+from poise_git.untrusted.yaml_text import SETTINGS, BadYaml, parse
 
 Model = TypeVar("Model", bound=BaseModel)
-Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -24,7 +35,37 @@ Amount = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 class StrictModel(BaseModel):
     """Unknown fields are errors: an option that does nothing is worse than none."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _as_written(cls, data: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        """A number is what it looks like: `true` is not 1, and `010` neither 8 nor 10."""
+        found = validate(data)
+        for name in cls.model_fields.keys() & data.keys() if isinstance(data, dict) else ():
+            wrong = _mistaken(data[name], getattr(found, name))
+            if wrong is not None:
+                what = PydanticCustomError("number_expected", f"{wrong} is not a number; write it in decimal digits")
+                raise ValidationError.from_exception_data(
+                    cls.__name__, [{"type": what, "loc": (name,), "input": wrong}]
+                )
+        return found
+
+
+def _mistaken(written: Any, found: Any) -> str | None:
+    """What was taken for a number that only looks like one; None if nothing was."""
+    if isinstance(found, int | float) and not isinstance(found, bool):
+        if isinstance(written, bool):
+            return str(written).lower()
+        octal = isinstance(written, str) and isinstance(found, int) and not _WHOLE.fullmatch(written)
+        return written if octal else None
+    if isinstance(found, list | tuple) and isinstance(written, list | tuple):
+        pairs = zip(written, found, strict=False)
+    elif isinstance(found, dict) and isinstance(written, dict):
+        pairs = zip(written.values(), found.values(), strict=False)
+    else:
+        return None
+    return next((wrong for pair in pairs if (wrong := _mistaken(*pair)) is not None), None)
 
 
 def _number_or_root(value: Any, validate: Callable[[Any], Any]) -> Any:
@@ -50,7 +91,7 @@ class Term(StrictModel):
     @model_validator(mode="before")
     @classmethod
     def _a_number_is_the_weight(cls, data: Any) -> Any:
-        return {"weight": data} if isinstance(data, int | float) else data
+        return {"weight": data} if isinstance(data, int | float) and not isinstance(data, bool) else data
 
 
 class Constraint(StrictModel):
@@ -220,15 +261,10 @@ def load_settings(text: str, model: type[Model], file: str) -> Model:
         SettingsError: not YAML, not a mapping, or a field is unknown or has a wrong value.
     """
     try:
-        tree = yaml.compose(text, Loader=Loader)
-        data = yaml.load(text, Loader=Loader)
-    except (yaml.YAMLError, ValueError) as error:
-        # A scalar that looks like a date and is none is a ValueError.
-        mark = getattr(error, "problem_mark", None)
-        what = getattr(error, "problem", None) or str(error)
-        raise SettingsError(file, mark.line + 1 if mark else 0, "", f"not YAML: {what}") from error
-    if data is None:
-        data = {}
+        parsed = parse(text, SETTINGS)
+    except BadYaml as error:
+        raise SettingsError(file, error.line, "", error.what) from error
+    data = {} if parsed.data is None else parsed.data
     if not isinstance(data, dict):
         raise SettingsError(file, 1, "", "expected `field: value` lines")
     try:
@@ -237,12 +273,12 @@ def load_settings(text: str, model: type[Model], file: str) -> Model:
         first = error.errors()[0]
         location = [part for part in first["loc"] if isinstance(part, str | int)]
         message = "unknown field" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
-        raise SettingsError(file, _line_of(tree, location), ".".join(map(str, location)), message) from error
+        raise SettingsError(file, _line_of(parsed.tree, location), ".".join(map(str, location)), message) from error
 
 
 def field_error(text: str, file: str, location: Sequence[str | int], what: str) -> SettingsError:
     """The error of a field that only the rest of the archive shows to be wrong; `text` is the content of `file`."""
-    line = _line_of(yaml.compose(text, Loader=Loader), location)
+    line = _line_of(parse(text, SETTINGS).tree, location)
     return SettingsError(file, line, ".".join(map(str, location)), what)
 
 
@@ -250,7 +286,11 @@ def with_fields(text: str, fields: Mapping[tuple[str, ...], Any]) -> str:
     """A settings file with other values of some fields (path of keys -> plain data); all else stays, comments too.
 
     A field that the file does not have is added at its end, for which its section must not be there either.
+
+    Raises:
+        BadYaml: the file is none, or is beyond the limits.
     """
+    parse(text, SETTINGS)
     added: dict[str, Any] = {}
     for path, value in fields.items():
         node = _node_at(yaml.compose(text, Loader=yaml.SafeLoader), path)

@@ -58,5 +58,5 @@ def _effect(facts: Mapping[str, Any]) -> Estimate | None:
         found = facts["against_parent"][UTILITY]
         error = found.get("se")
         return Estimate(float(found["difference"]), None if error is None else float(error), int(facts["seeds"]))
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return None

@@ -34,6 +34,7 @@ from poise_git.archive.messages import Description
 from poise_git.archive.notes import latest_runs
 from poise_git.archive.refs import CANDIDATES, TRAJECTORY_NOTES, candidate_name, candidate_ref, evidence_ref
 from poise_git.errors import NotAnArchive
+from poise_git.untrusted.data import read_entry
 
 __all__ = ["Archive"]
 
@@ -181,7 +182,7 @@ class Archive:
         """None for a candidate made by plain git without one."""
         path = writer.proposal_path(name)
         text = self.read_text(evidence_ref(name), path)
-        return None if text is None else Proposal.from_data(load_yaml(text, path))
+        return None if text is None else read_entry(Proposal.from_data, load_yaml(text, path), path)
 
     def description(self, candidate: Candidate) -> Description:
         """All that a candidate's commit message says."""
@@ -207,7 +208,7 @@ class Archive:
         """The newest metrics with all details; the genealogy has the short form of every protocol's."""
         path = writer.metrics_path(name)
         text = self.read_text(evidence_ref(name), path)
-        return None if text is None else Metrics.from_data(load_yaml(text, path))
+        return None if text is None else read_entry(Metrics.from_data, load_yaml(text, path), path)
 
     def reflection(self, name: str) -> Reflection | None:
         path = writer.reflection_path(name)
@@ -289,7 +290,7 @@ class Archive:
 
     def journalled_calls(self) -> Iterator[Call]:
         """Every ledger entry of the journal."""
-        return map(Call.from_data, journal.read_calls(self.repository))
+        return (read_entry(Call.from_data, data, journal.CALLS_PLACE) for data in journal.read_calls(self.repository))
 
     def write_principles(self, data: Mapping[str, Any]) -> None:
         journal.write_principles(self.repository, data)

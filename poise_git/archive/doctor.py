@@ -17,7 +17,7 @@ from poise_git.archive.configure import (
 from poise_git.archive.conformity import Finding, branch_findings, change_findings, evidence_findings
 from poise_git.archive.git import GitFailed, Repository
 from poise_git.archive.lock import Lock, hold
-from poise_git.archive.notes import unreadable_lines
+from poise_git.archive.notes import KINDS, unreadable_lines
 from poise_git.archive.reader import read_description, read_genealogy
 from poise_git.archive.refs import (
     CANDIDATES,
@@ -78,7 +78,7 @@ def _notes(repository: Repository) -> Iterator[Finding]:
                     f"git notes --ref={ref} show {commit[:12]}",
                 )
             entry = repository.read(blob)
-            for broken in unreadable_lines(entry[1].decode(errors="replace") if entry else ""):
+            for broken in unreadable_lines(entry[1].decode(errors="replace") if entry else "", KINDS[ref]):
                 yield Finding(
                     ref, f"an unreadable line on {commit[:12]}: {broken[:40]}…", f"git notes --ref={ref} edit {commit}"
                 )

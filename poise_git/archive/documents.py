@@ -9,10 +9,11 @@ from typing import Any
 import yaml
 
 from poise_git.archive.entries import Reflection
+from poise_git.display import visible
 from poise_git.errors import ArchiveError
+from poise_git.untrusted.yaml_text import BadYaml, parse
 
 _FENCE = "---\n"
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -20,9 +21,11 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # YAML has no form for half of a character.
+    text = text.encode(errors="backslashreplace").decode()
     lines = text.split("\n")
     style = None
-    if not all(line.isprintable() for line in lines):
+    if visible(text) != text or not all(line.isprintable() for line in lines):
         style = '"'
     elif len(lines) > 1 and lines[0] and all(line == line.strip() for line in lines):
         style = "|"
@@ -48,14 +51,14 @@ def load_yaml(text: str, file: str) -> dict[str, Any]:
     """The mapping that `text`, the content of `file`, holds.
 
     Raises:
-        ArchiveError: it is not YAML, or not a mapping.
+        ArchiveError: it is not YAML, not a mapping of words, or beyond the limits.
     """
     try:
-        data = yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError) as error:
-        raise ArchiveError(f"{file}: not YAML: {_one_line(error)}") from error
+        data = parse(text).data
+    except BadYaml as error:
+        raise ArchiveError(f"{file}:{error.line}: {error.what}" if error.line else f"{file}: {error.what}") from error
     if not isinstance(data, dict):
-        raise ArchiveError(f"{file}: expected `field: value` lines")
+        raise ArchiveError(f"{file}:1: expected `field: value` lines")
     return data
 
 
@@ -63,16 +66,16 @@ def load_field(text: str, field: str, file: str) -> Any:
     """One top-level field of a document that `dump_yaml` wrote, without reading the rest; None if there is none.
 
     Raises:
-        ArchiveError: it is not YAML.
+        ArchiveError: it is not YAML, or beyond the limits.
     """
     # Only the name of a field stands at the start of a line: what is inside of one is indented, or begins with `-`.
     found = re.search(rf"^{re.escape(field)}:.*?(?=^[^\s#-]|\Z)", text, flags=re.MULTILINE | re.DOTALL)
-    return load_yaml(found[0], file)[field] if found else None
+    return load_yaml(found[0], file).get(field) if found else None
 
 
 def dump_reflection(reflection: Reflection) -> str:
-    """Front matter with the facts, then the prose."""
-    return f"{_FENCE}{dump_yaml(reflection.facts)}{_FENCE}\n{reflection.prose}\n"
+    """Front matter with the facts, then the prose, made visible: `git show` prints it as it is."""
+    return f"{_FENCE}{dump_yaml(reflection.facts)}{_FENCE}\n{visible(reflection.prose)}\n"
 
 
 def load_reflection(text: str, file: str) -> Reflection:

@@ -1,18 +1,55 @@
 """What an archive holds, as values: e = (z proposal, ρ implementation, τ trajectory, y metrics, r reflection).
 
 The archive knows nothing of reinforcement learning: names of metrics and series are the backend's.
-Every class here is frozen and turns into plain JSON or YAML data by `to_data` and back by `from_data`.
+Every class here is frozen and turns into plain JSON or YAML data by `to_data` and back by `from_data`, which checks
+every type: it raises a ValueError where the data are not such an entry.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Hashable, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from enum import StrEnum
-from typing import Any
+from functools import cache
+from typing import Annotated, Any, Self
+
+from pydantic import Field, TypeAdapter
 
 ROOT = "grpo"
 SCHEMA_VERSION = 1
+
+
+# What was paid or used up: a negative one would be a budget for more.
+Spent = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Tokens = Annotated[int, Field(ge=0)]
+
+
+class Entry:
+    """What can be read back from plain data."""
+
+    __slots__ = ()
+
+    @classmethod
+    def from_data(cls, data: Any) -> Self:
+        """The entry that plain data are; unknown fields are passed over, as later versions may have more."""
+        if isinstance(data, Mapping):
+            optional = _optional(cls)
+            data = {name: value for name, value in data.items() if value is not None or name not in optional}
+        found: Self = _reader(cls).validate_python(data)
+        return found
+
+
+@cache
+def _reader(kind: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+@cache
+def _optional(kind: Any) -> frozenset[str]:
+    """Fields that may be empty (`knobs:` and nothing behind it), as people leave them."""
+    return frozenset(
+        each.name for each in fields(kind) if each.default is not MISSING or each.default_factory is not MISSING
+    )
 
 
 class Status(StrEnum):
@@ -22,7 +59,7 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(Entry):
     """A mean over `n` independent runs with its standard error (None where n < 2).
 
     `interval` is half the width of its 95% interval; differences have one, where their noise is known.
@@ -37,14 +74,9 @@ class Estimate:
         data = {"value": self.value, "se": self.se, "n": self.n}
         return data if self.interval is None else data | {"interval": self.interval}
 
-    @classmethod
-    def from_data(cls, data: Mapping[str, Any]) -> Estimate:
-        se, interval = (None if data.get(name) is None else float(data[name]) for name in ("se", "interval"))
-        return cls(float(data["value"]), se, int(data["n"]), interval)
-
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Entry):
     """One falsifiable statement of a proposal and the check that decides it.
 
     `check` is the check's name and `arguments` its arguments; the pipeline and the analysis know the names.
@@ -57,13 +89,9 @@ class Claim:
     def to_data(self) -> dict[str, Any]:
         return {"statement": self.statement, "check": self.check, "arguments": dict(self.arguments)}
 
-    @classmethod
-    def from_data(cls, data: Mapping[str, Any]) -> Claim:
-        return cls(str(data["statement"]), str(data["check"]), dict(data.get("arguments") or {}))
-
 
 @dataclass(frozen=True, slots=True)
-class Direction:
+class Direction(Entry):
     """Where one of a parent's N proposals is sent, so that the N differ by construction.
 
     `kind` says what `name` is a name of (the search knows the kinds), `reason` why it was chosen; `departure` is the
@@ -79,15 +107,9 @@ class Direction:
         data = {"kind": str(self.kind), "name": self.name, "reason": self.reason}
         return data | {"departure": self.departure} if self.departure else data
 
-    @classmethod
-    def from_data(cls, data: Mapping[str, Any]) -> Direction:
-        return cls(
-            str(data["kind"]), str(data["name"]), str(data.get("reason") or ""), str(data.get("departure") or "")
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class Proposal:
+class Proposal(Entry):
     """z: a change of mechanism, before anybody has written it.
 
     `plan` is what the proposing agent's own implement operator needs; nobody else reads it.
@@ -127,26 +149,9 @@ class Proposal:
             data["direction"] = self.direction.to_data()
         return data
 
-    @classmethod
-    def from_data(cls, data: Mapping[str, Any]) -> Proposal:
-        return cls(
-            name=str(data["name"]),
-            parent=str(data["parent"]),
-            mechanism=str(data["mechanism"]),
-            hypothesis=str(data["hypothesis"]),
-            family=str(data["family"]),
-            agent=str(data["agent"]),
-            knobs={str(knob): float(value) for knob, value in (data.get("knobs") or {}).items()},
-            claims=tuple(Claim.from_data(claim) for claim in data.get("claims") or ()),
-            priors=tuple(str(prior) for prior in data.get("priors") or ()),
-            plan=dict(data.get("plan") or {}),
-            second_parent=data.get("second_parent"),
-            direction=Direction.from_data(data["direction"]) if data.get("direction") else None,
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class Isolation:
+class Isolation(Entry):
     """How a run's candidate was kept apart from the trainer that measured it.
 
     `missing` names the layers of the sandbox that the machine lacked; `trusted` says that the candidate ran in the
@@ -159,13 +164,9 @@ class Isolation:
     def to_data(self) -> dict[str, Any]:
         return {"missing": list(self.missing), "trusted": self.trusted}
 
-    @classmethod
-    def from_data(cls, data: Mapping[str, Any]) -> Isolation:
-        return cls(tuple(str(layer) for layer in data["missing"]), bool(data["trusted"]))
-
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Run(Entry):
     """One training run of a candidate: one seed under one protocol.
 
     `values` is the metric vector y of this run (metric -> value, as the protocol's estimator defines it), `details`
@@ -195,22 +196,9 @@ class Run:
             "cpu_seconds": self.cpu_seconds,
         }
 
-    @classmethod
-    def from_data(cls, data: Mapping[str, Any]) -> Run:
-        return cls(
-            protocol=str(data["protocol"]),
-            seed=int(data["seed"]),
-            values=dict(data["values"]),
-            details={suite: dict(figures) for suite, figures in data["details"].items()},
-            series={name: tuple(values) for name, values in data["series"].items()},
-            curve=tuple(dict(point) for point in data["curve"]),
-            cpu_seconds=float(data["cpu_seconds"]),
-            isolation=Isolation.from_data(data["isolation"]) if data.get("isolation") else None,
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class Call(Entry):
     """One paid call that an agent made for a candidate: an entry of its ledger.
 
     `key` names the call within the archive, `subject` the candidate or proposal that it was for ("" where it was for a
@@ -224,11 +212,11 @@ class Call:
     subject: str
     model: str
     prompt: str
-    input_tokens: int
-    output_tokens: int
-    cached_tokens: int
-    written_tokens: int
-    usd: float | None
+    input_tokens: Tokens
+    output_tokens: Tokens
+    cached_tokens: Tokens
+    written_tokens: Tokens
+    usd: Spent | None
     seconds: float
     outcome: str
     replayed: bool = False
@@ -237,27 +225,9 @@ class Call:
         data = asdict(self)
         return data if self.replayed else {name: value for name, value in data.items() if name != "replayed"}
 
-    @classmethod
-    def from_data(cls, data: Mapping[str, Any]) -> Call:
-        return cls(
-            key=str(data["key"]),
-            operator=str(data["operator"]),
-            subject=str(data["subject"]),
-            model=str(data["model"]),
-            prompt=str(data["prompt"]),
-            input_tokens=int(data["input_tokens"]),
-            output_tokens=int(data["output_tokens"]),
-            cached_tokens=int(data["cached_tokens"]),
-            written_tokens=int(data["written_tokens"]),
-            usd=None if data["usd"] is None else float(data["usd"]),
-            seconds=float(data["seconds"]),
-            outcome=str(data["outcome"]),
-            replayed=bool(data.get("replayed", False)),
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class Violation:
+class Violation(Entry):
     """A constraint of the objective that a candidate breaks: what is bounded, how, and how far beyond that it is."""
 
     metric: str
@@ -271,13 +241,9 @@ class Violation:
     def to_data(self) -> dict[str, Any]:
         return {"metric": self.metric, "bound": self.bound, "excess": self.excess.to_data()}
 
-    @classmethod
-    def from_data(cls, data: Mapping[str, Any]) -> Violation:
-        return cls(str(data["metric"]), str(data["bound"]), Estimate.from_data(data["excess"]))
-
 
 @dataclass(frozen=True, slots=True)
-class Metrics:
+class Metrics(Entry):
     """y: what is known of a candidate's quality under one protocol, or why nothing is.
 
     `utility` is U(y); `gain` is the mean difference from the root, paired by seed (None for the root itself);
@@ -305,7 +271,7 @@ class Metrics:
     reason: str = ""
     calls: tuple[Call, ...] = ()
     algorithm: str = ""
-    usd: float = 0.0
+    usd: Spent = 0.0
 
     def with_calls(self, calls: tuple[Call, ...]) -> Metrics:
         """What others have paid for, whose recording was replayed, is in the ledger and not in the sum."""
@@ -339,31 +305,6 @@ class Metrics:
             "seeds": list(self.seeds),
             "cpu_seconds": self.cpu_seconds,
         }
-
-    @classmethod
-    def from_data(cls, data: Mapping[str, Any]) -> Metrics:
-        return cls(
-            status=Status(data["status"]),
-            protocol=str(data["protocol"]),
-            utility=Estimate.from_data(data["utility"]) if data.get("utility") else None,
-            gain=Estimate.from_data(data["gain"]) if data.get("gain") else None,
-            values={name: Estimate.from_data(value) for name, value in (data.get("values") or {}).items()},
-            further={name: Estimate.from_data(value) for name, value in (data.get("further") or {}).items()},
-            details={
-                suite: {name: Estimate.from_data(value) for name, value in figures.items()}
-                for suite, figures in (data.get("details") or {}).items()
-            },
-            dynamics={name: float(value) for name, value in (data.get("dynamics") or {}).items()},
-            seeds=tuple(data.get("seeds") or ()),
-            cpu_seconds=float(data.get("cpu_seconds") or 0.0),
-            objective=str(data.get("objective") or ""),
-            violations=tuple(Violation.from_data(violation) for violation in data.get("violations") or ()),
-            stage=str(data.get("stage") or ""),
-            reason=str(data.get("reason") or ""),
-            calls=tuple(Call.from_data(call) for call in data.get("calls") or ()),
-            algorithm=str(data.get("algorithm") or ""),
-            usd=float(data.get("usd") or 0.0),
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from poise_git.archive.git import Repository
 from poise_git.archive.reader import read_text
 from poise_git.archive.writer import ALGORITHM, proposal_path, reflection_path
 from poise_git.errors import ArchiveError
+from poise_git.untrusted.data import read_entry
 
 # So many candidates' documents are kept, those used last.
 KEPT = 2048
@@ -47,7 +48,7 @@ class EvidenceReader:
     def _read_proposal(self, commit: str, name: str) -> Proposal | None:
         path = proposal_path(name)
         text = read_text(self._repository, commit, path)
-        return None if text is None else Proposal.from_data(load_yaml(text, path))
+        return None if text is None else read_entry(Proposal.from_data, load_yaml(text, path), path)
 
     def _read_reflection(self, commit: str, name: str) -> Reflection | None:
         text = self._text(commit, name)

@@ -12,9 +12,10 @@ from poise_git.archive.configure import configure, install_hooks
 from poise_git.archive.documents import dump_yaml
 from poise_git.archive.entries import ROOT, Proposal
 from poise_git.archive.git import Repository
-from poise_git.archive.messages import describe, format_candidate, format_proposal_added, one_line
+from poise_git.archive.messages import describe, format_candidate, format_proposal_added
 from poise_git.archive.refs import MAIN, candidate_ref, evidence_ref
 from poise_git.archive.writer import ALGORITHM, Change, proposal_path, publish
+from poise_git.display import one_line
 from poise_git.errors import ArchiveError, NotAnArchive
 
 TEMPLATE_AGENT = "template"

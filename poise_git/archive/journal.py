@@ -9,16 +9,18 @@ from typing import Any
 
 from poise_git.archive.documents import dump_yaml, load_field, load_yaml
 from poise_git.archive.git import Repository
-from poise_git.archive.messages import SUBJECT_LENGTH, one_line, shorten
+from poise_git.archive.messages import SUBJECT_LENGTH, shorten
 from poise_git.archive.reader import list_files, read_text
 from poise_git.archive.refs import JOURNAL, MAIN
 from poise_git.archive.writer import Change, publish
+from poise_git.display import one_line
 from poise_git.errors import ArchiveError
 
 ROUNDS = "rounds"
 DIRECTIVES = "directives"
 CALLS = "calls"
 PRINCIPLES = "principles.yaml"
+CALLS_PLACE = f"{JOURNAL}: an entry of calls"
 FIELDS_KEPT = 64
 
 
@@ -33,7 +35,7 @@ def write_round(repository: Repository, number: int, data: Mapping[str, Any], su
         ArchiveError: the round is in the journal with other content.
     """
     path, text = round_path(number), dump_yaml(data)
-    subject = f"round({number}): {summary}" if summary else f"round({number})"
+    subject = f"round({number}): {one_line(summary)}" if summary else f"round({number})"
 
     def build(change: Change) -> None:
         before = change.old[JOURNAL]
@@ -78,7 +80,7 @@ class FieldReader:
         """
         files = sorted(list_files(self._repository, JOURNAL, ROUNDS).items())[-count:]
         found = ((file, self._field(file, object_id, field)) for file, object_id in files)
-        return tuple((int(file.removesuffix(".yaml")), value) for file, value in found if value is not None)
+        return tuple((_number(file), value) for file, value in found if value is not None)
 
     def _read(self, file: str, object_id: str, field: str) -> Any:
         entry = self._repository.read(object_id)
@@ -96,7 +98,15 @@ def read_with(repository: Repository, text: str, field: str) -> Iterator[tuple[i
         content = read_text(repository, JOURNAL, f"{ROUNDS}/{file}") or ""
         value = load_field(content, field, f"{JOURNAL}:{ROUNDS}/{file}") if text in content else None
         if value is not None:
-            yield int(file.removesuffix(".yaml")), value
+            yield _number(file), value
+
+
+def _number(file: str) -> int:
+    """The round that a file of `rounds/` is about."""
+    number = file.removesuffix(".yaml")
+    if not (number.isascii() and number.isdigit() and len(number) < 10):
+        raise ArchiveError(f"{JOURNAL}:{ROUNDS}/{file[:80]}: its name is not the number of a round")
+    return int(number)
 
 
 def write_directive(repository: Repository, data: Mapping[str, Any], settings: str, edit: Callable[[str], str]) -> None:
@@ -136,7 +146,7 @@ def write_calls(repository: Repository, what: str, calls: Sequence[Mapping[str, 
     def build(change: Change) -> None:
         before = change.old[JOURNAL]
         number = len(list_files(repository, before, CALLS)) + 1 if before else 1
-        change.grow(JOURNAL, f"calls({number}): {what}\n", {f"{CALLS}/{number:04d}.yaml": text})
+        change.grow(JOURNAL, f"calls({number}): {one_line(what)}\n", {f"{CALLS}/{number:04d}.yaml": text})
 
     publish(repository, [JOURNAL], build)
 
@@ -151,7 +161,10 @@ def read_calls(repository: Repository) -> Iterator[dict[str, Any]]:
         for path in _paths(repository, folder):
             text = read_text(repository, JOURNAL, path) or ""
             if "calls:" in text:
-                yield from load_field(text, "calls", f"{JOURNAL}:{path}") or ()
+                found = load_field(text, "calls", f"{JOURNAL}:{path}") or ()
+                if not isinstance(found, list):
+                    raise ArchiveError(f"{JOURNAL}:{path}: calls: expected a list")
+                yield from found
 
 
 def _paths(repository: Repository, folder: str) -> list[str]:

@@ -31,8 +31,11 @@ from functools import lru_cache
 
 from poise_git.archive import statements
 from poise_git.archive.entries import ROOT, Claim, Estimate, Metrics, Proposal, Status
+from poise_git.display import one_line, visible
 
 SUBJECT_LENGTH = 72
+# Of a longer message the rest is not read: nobody writes one, and every verb reads all of them.
+MESSAGE_LENGTH = 512 * 1024
 MESSAGES_REMEMBERED = 16_384
 _LABELLED = re.compile(r"(?:mechanism|hypothesis|knobs?|claims?):", re.IGNORECASE)
 _SUBJECT = re.compile(r"algorithm\([^)]*\): ?(.*)")
@@ -82,7 +85,7 @@ def describe(proposal: Proposal) -> Description:
         name=proposal.name,
         parents=tuple(parent for parent in parents if parent),
         mechanism=one_line(proposal.mechanism),
-        hypothesis=tidy(proposal.hypothesis),
+        hypothesis=tidy(visible(tidy(proposal.hypothesis))),
         family=one_line(proposal.family),
         priors=tuple(line for prior in proposal.priors if (line := one_line(prior))),
         agent=one_line(proposal.agent),
@@ -118,7 +121,7 @@ def format_candidate(description: Description) -> str:
 @lru_cache(MESSAGES_REMEMBERED)
 def parse_candidate(message: str) -> Description:
     """Read a candidate's message, ours or one written by hand; what is missing is empty."""
-    paragraphs = tidy(message).split("\n\n")
+    paragraphs = tidy(message[:MESSAGE_LENGTH]).split("\n\n")
     trailers = _take_trailers(paragraphs)
     subject = paragraphs.pop(0)
     if found := _SUBJECT.match(subject):
@@ -204,11 +207,6 @@ def result_line(metrics: Metrics) -> str:
 def _with_error(estimate: Estimate) -> str:
     error = f" (n = {estimate.n})" if estimate.se is None else f" ± {estimate.se:.3f}"
     return f"{estimate.value:.3f}{error}"
-
-
-def one_line(text: str) -> str:
-    """`text` with every run of white space as one space."""
-    return " ".join(text.split())
 
 
 def tidy(text: str) -> str:

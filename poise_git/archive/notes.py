@@ -10,13 +10,27 @@ it likes, and several may exist at once, whose lines then belong together.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
 from poise_git.archive.entries import SCHEMA_VERSION, Estimate, Metrics, Reflection, Run, Status, Violation
-from poise_git.archive.messages import one_line, shorten
+from poise_git.archive.lines import (
+    METRICS_LINE_LENGTH,
+    NOTE_LENGTH,
+    Line,
+    MetricsLine,
+    Numbers,
+    ReflectionLine,
+    RunLine,
+    as_object,
+    lines_of,
+    read_line,
+    read_lines,
+)
+from poise_git.archive.messages import shorten
+from poise_git.archive.refs import METRICS_NOTES, REFLECTION_NOTES, TRAJECTORY_NOTES
+from poise_git.display import json_text, one_line
 
 DIGITS = 6
 # The trajectories of so many candidates.
@@ -38,31 +52,36 @@ def note_path(commit: str) -> str:
 
 
 def parse_lines(text: str) -> Iterator[dict[str, Any]]:
-    """The lines of a note that are ours, in the order of their writing."""
-    found = []
-    for line in text.split("\n"):
-        try:
-            data = json.loads(line)
-            found.append((float(data["at"]), line, data))
-        except (ValueError, TypeError, KeyError, RecursionError):
-            continue
-    yield from (data for _, _, data in sorted(found, key=lambda entry: entry[:2]) if data.get("v") == SCHEMA_VERSION)
+    """The lines of a note that are ours, of whatever kind, in the order of their writing."""
+    found = ((line, data) for each in lines_of(text) if (line := read_line(each, Line)) and (data := as_object(each)))
+    yield from (dict(data) for _, data in sorted(found, key=lambda entry: entry[0].at))
 
 
-def unreadable_lines(text: str) -> list[str]:
-    """Lines that look like ours, and are broken."""
-    return [line for line in text.split("\n") if line.startswith("{") and not any(parse_lines(line))]
+def unreadable_lines(text: str, kind: type[Line] = Line) -> list[str]:
+    """Lines that look like ours, and are not of the kind that the note holds; and what is too long to be read."""
+    longest = {"longest": METRICS_LINE_LENGTH} if kind is MetricsLine else {}
+    broken = [line for line in lines_of(text) if line.startswith("{") and read_line(line, kind, **longest) is None]
+    unread = [f"{len(text)} characters, of which the last {NOTE_LENGTH} are read"] if len(text) > NOTE_LENGTH else []
+    return [*unread, *broken]
 
 
 def algorithm_in(line: str) -> str:
     """The blob of the algorithm that a line is about; empty where it does not say."""
-    return next((str(data.get("algorithm", "")) for data in parse_lines(line)), "")
+    found = read_line(line, Line)
+    return found.algorithm if found else ""
 
 
 def append(text: str, lines: Iterable[str]) -> str:
     """A note's text with further lines."""
     return "".join(f"{line}\n" for line in [*filter(None, text.split("\n")), *lines])
 
+
+# What a note of each ref holds.
+KINDS: Mapping[str, type[Line]] = {
+    METRICS_NOTES: MetricsLine,
+    REFLECTION_NOTES: ReflectionLine,
+    TRAJECTORY_NOTES: RunLine,
+}
 
 # Metrics: the result first, because `git log` shows the line as it is.
 
@@ -106,34 +125,28 @@ def metrics_line(metrics: Metrics, at: float) -> str:
 def latest_metrics(text: str) -> Mapping[str, Metrics]:
     """The latest metrics of every protocol, by protocol hash."""
     found: dict[str, Metrics] = {}
-    for data in parse_lines(text):
-        try:
-            found[str(data["protocol"])] = _metrics(data)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            continue
+    for line in read_lines(text, MetricsLine, METRICS_LINE_LENGTH):
+        found[line.protocol] = _metrics(line)
     return found
 
 
-def _metrics(data: Mapping[str, Any]) -> Metrics:
+def _metrics(line: MetricsLine) -> Metrics:
     return Metrics(
-        status=Status(data["status"]),
-        protocol=str(data["protocol"]),
-        utility=_estimate(data.get("U")),
-        gain=_estimate(data.get("gain")),
-        values={name: Estimate(*numbers) for name, numbers in data.get("y", {}).items()},
-        further={name: Estimate(*numbers) for name, numbers in data.get("further", {}).items()},
-        seeds=tuple(data.get("seeds", ())),
-        cpu_seconds=float(data.get("cpu", 0.0)),
-        dynamics={name: float(value) for name, value in (data.get("dynamics") or {}).items()},
-        objective=str(data.get("objective", "")),
-        violations=tuple(
-            Violation(str(metric), str(bound), Estimate(*excess))
-            for metric, bound, excess in data.get("violations", ())
-        ),
-        stage=str(data.get("stage", "")),
-        reason=str(data.get("reason", "")),
-        algorithm=str(data.get("algorithm", "")),
-        usd=float(data.get("usd", 0.0)),
+        status=line.status,
+        protocol=line.protocol,
+        utility=_estimate(line.U),
+        gain=_estimate(line.gain),
+        values={name: Estimate(*numbers) for name, numbers in line.y.items()},
+        further={name: Estimate(*numbers) for name, numbers in line.further.items()},
+        seeds=line.seeds,
+        cpu_seconds=line.cpu,
+        dynamics=line.dynamics or {},
+        objective=line.objective,
+        violations=tuple(Violation(metric, bound, Estimate(*excess)) for metric, bound, excess in line.violations),
+        stage=line.stage,
+        reason=line.reason,
+        algorithm=line.algorithm,
+        usd=line.usd,
     )
 
 
@@ -150,15 +163,23 @@ def run_line(run: Run, at: float, algorithm: str) -> str:
 def latest_runs(text: str, algorithm: str) -> tuple[Run, ...]:
     """The latest run of every protocol and seed, in that order, without those of another algorithm than this blob."""
     found: dict[tuple[str, int], Run] = {}
-    for data in parse_lines(text):
-        if data.get("algorithm", algorithm) != algorithm:
-            continue
-        try:
-            run = Run.from_data(data)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            continue
-        found[run.protocol, run.seed] = run
+    for line in read_lines(text, RunLine):
+        if "algorithm" not in line.model_fields_set or line.algorithm == algorithm:
+            found[line.protocol, line.seed] = _run(line)
     return tuple(found[key] for key in sorted(found))
+
+
+def _run(line: RunLine) -> Run:
+    return Run(
+        protocol=line.protocol,
+        seed=line.seed,
+        values=line.values,
+        details=line.details,
+        series=line.series,
+        curve=line.curve,
+        cpu_seconds=line.cpu_seconds,
+        isolation=line.isolation,
+    )
 
 
 def reflection_line(reflection: Reflection, protocol: str, at: float) -> str:
@@ -166,7 +187,7 @@ def reflection_line(reflection: Reflection, protocol: str, at: float) -> str:
 
 
 def _line(data: Mapping[str, Any], at: float) -> str:
-    return json.dumps({**data, "at": at, "v": SCHEMA_VERSION}, ensure_ascii=False, separators=(",", ":"), default=str)
+    return json_text({**data, "at": at, "v": SCHEMA_VERSION}, separators=(",", ":"), default=str)
 
 
 def _round(value: float) -> float:
@@ -181,5 +202,5 @@ def _numbers(estimate: Estimate | None) -> list[Any] | None:
     return numbers if estimate.interval is None else [*numbers, _round(estimate.interval)]
 
 
-def _estimate(numbers: list[Any] | None) -> Estimate | None:
+def _estimate(numbers: Numbers | None) -> Estimate | None:
     return Estimate(*numbers) if numbers else None

@@ -35,6 +35,7 @@ from poise_git.archive.writer import (
     publish,
     reflection_path,
 )
+from poise_git.untrusted.data import read_entry
 
 NOTES = (METRICS_NOTES, REFLECTION_NOTES, TRAJECTORY_NOTES)
 
@@ -91,7 +92,7 @@ def _evidence(
     paths = [proposal_path(name), *([metrics_path(name), reflection_path(name)] if same else [])]
     files = {path: text for path in paths if (text := read_text(repository, before, path)) is not None}
     if (text := files.get(proposal_path(name))) is not None:
-        proposal = Proposal.from_data(load_yaml(text, proposal_path(name)))
+        proposal = read_entry(Proposal.from_data, load_yaml(text, proposal_path(name)), proposal_path(name))
         files[proposal_path(name)] = dump_yaml(_as_stated(repository, proposal, commit).to_data())
     subject = repository.text("log", "-1", "--no-show-signature", "--format=%B", before)
     return (f"{subject}\n" if metrics_path(name) in files else format_proposal_added(name)), files

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from poise_git.archive.entries import Claim
+from poise_git.display import json_text, one_line
 
 KNOBS, CLAIMS = "Knobs:", "Claims:"
 # The check of a claim that names none: whoever reads the code decides.
@@ -41,6 +42,8 @@ _NUMBER = re.compile(r"[^\s,;]+")
 _AFTER_NUMBER = re.compile(r"[\s,;]*")
 # Messages may be a stranger's: at most so many brackets of one entry are looked at.
 _BRACKETS = 1000
+_DEPTH = 16
+_LARGEST = 10**64
 _JSON_WORDS = frozenset(("true", "false", "null", "NaN", "Infinity"))
 _DECODER = json.JSONDecoder()
 
@@ -99,7 +102,7 @@ def _format_claim(claim: Claim) -> str:
     check = _OUTSIDE_NAMES.sub("-", claim.check).strip("-")
     plain: dict[str, Any] = json.loads(json.dumps(dict(claim.arguments), default=str))
     arguments = "".join(f" {_format_key(name)}={_format_value(value)}" for name, value in plain.items())
-    statement = " ".join(claim.statement.split())
+    statement = one_line(claim.statement)
     return f"{statement} [{check if _CHECK.fullmatch(check) else READING}{arguments}]".lstrip(" ")
 
 
@@ -152,7 +155,18 @@ def _parse_value(text: str, place: int) -> tuple[Any, int]:
     if (found := _WORDS.match(text, place)) and found[0] not in _JSON_WORDS:
         words = re.split(r" *, *", found[0])
         return (words if len(words) > 1 else words[0]), found.end()
-    return _DECODER.raw_decode(text, place)
+    value, end = _DECODER.raw_decode(text, place)
+    if _exceeds(value, _DEPTH):
+        raise _Unreadable
+    return value, end
+
+
+def _exceeds(value: Any, depth: int) -> bool:
+    """Whether a value is nested deeper, or has a longer number in it, than an argument needs."""
+    if isinstance(value, list | dict):
+        inner = value.values() if isinstance(value, dict) else value
+        return depth == 0 or any(_exceeds(each, depth - 1) for each in inner)
+    return isinstance(value, int) and abs(value) >= _LARGEST
 
 
 def _expect(text: str, place: int, signs: str) -> int:
@@ -174,7 +188,7 @@ def _is_word(value: object) -> bool:
 
 
 def _format_key(name: str) -> str:
-    return name if _KEY.fullmatch(name) else json.dumps(name, ensure_ascii=False)
+    return name if _KEY.fullmatch(name) else json_text(name)
 
 
 def _format_value(value: Any) -> str:
@@ -182,7 +196,7 @@ def _format_value(value: Any) -> str:
         return str(value)
     if isinstance(value, list) and len(value) > 1 and all(map(_is_word, value)):
         return ",".join(value)
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return json_text(value, separators=(",", ":"))
 
 
 def _format_number(value: float) -> str:

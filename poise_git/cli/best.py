@@ -3,6 +3,7 @@ from __future__ import annotations
 import click
 
 from poise_git.cli.common import json_option, open_experiment, print_json, protocol_option
+from poise_git.cli.output import echo
 
 
 @click.command(name="best", epilog="Example: git cherry-pick $(poise-git -C my-search best --path)")
@@ -28,7 +29,7 @@ def command(path: bool, protocol: str | None, as_json: bool) -> None:
     confirmation = experiment.confirmation(candidate.name)
     if path:
         for node in line:
-            click.echo(node.commit)
+            echo(node.commit)
     elif as_json:
         print_json(
             candidate_data(candidate, experiment.protocol.hash)
@@ -42,5 +43,5 @@ def command(path: bool, protocol: str | None, as_json: bool) -> None:
         evaluated = len(experiment.evaluated(genealogy)) - 1
         ended = Ended(candidate.name, confirmation, evaluated, len(experiment.archive.rounds()))
         for text in verdict_lines(experiment, ended):
-            click.echo(text)
-        click.echo(f"  path: {' → '.join([ROOT, *(node.name for node in line)])}")
+            echo(text)
+        echo(f"  path: {' → '.join([ROOT, *(node.name for node in line)])}")

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from poise_git.cli.common import candidate_argument, json_option, open_archive, print_json
+from poise_git.cli.output import echo
 
 
 @click.command(
@@ -79,12 +80,12 @@ def _check(ref: str | None, file: Path | None, *, as_json: bool) -> None:
             click.get_current_context().exit(CheckFailed.exit_code)
         return
     for name, seconds in report.passed:
-        click.echo(f"  ok    {name}  ({seconds * 1000:.0f} ms)")
+        echo(f"  ok    {name}  ({seconds * 1000:.0f} ms)")
     for verdict in report.claims:
-        click.echo(f"  {verdict.verdict}  {verdict.claim.statement}: {verdict.because}")
+        echo(f"  {verdict.verdict}  {verdict.claim.statement}: {verdict.because}")
     if report.failure:
         raise report.failure
-    click.echo(f"{len(report.passed)} checks passed")
+    echo(f"{len(report.passed)} checks passed")
 
 
 def _check_staged(*, as_json: bool) -> None:
@@ -104,7 +105,7 @@ def _check_staged(*, as_json: bool) -> None:
     elif failure:
         raise failure
     else:
-        click.echo("the static checks passed")
+        echo("the static checks passed")
 
 
 def _check_all(*, as_json: bool) -> None:
@@ -120,10 +121,10 @@ def _check_all(*, as_json: bool) -> None:
         for finding in inspect(archive, sandbox):
             findings.append(finding)
             if not as_json:
-                click.echo(f"{finding.where.removeprefix('refs/heads/')}: {finding.what}; {finding.advice}")
+                echo(f"{finding.where.removeprefix('refs/heads/')}: {finding.what}; {finding.advice}")
     if as_json:
         print_json({"findings": [asdict(finding) for finding in findings]})
     elif not findings:
-        click.echo("every candidate is as it should be")
+        echo("every candidate is as it should be")
     if findings:
         click.get_current_context().exit(PoiseError.exit_code)

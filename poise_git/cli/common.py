@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from poise_git.archive import Archive
+from poise_git.cli.output import echo, echo_json
 from poise_git.errors import PoiseError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def candidate_argument(name: str = "candidate", *, required: bool = True) -> Cal
 
 
 def print_json(document: Any) -> None:
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    echo_json(document, indent=2)
 
 
 def open_experiment(protocol: str | None) -> Experiment:
@@ -90,7 +90,7 @@ def open_experiment(protocol: str | None) -> Experiment:
 
     experiment = Experiment.load(open_archive(), protocol=protocol)
     if stale := experiment.measured_otherwise():
-        click.echo(
+        echo(
             f"poise-git: poise.yaml has another objective than when {len(stale)} candidates were measured; "
             f"measure them anew, without training: poise-git reflect {stale[0]}",
             err=True,

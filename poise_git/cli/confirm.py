@@ -11,6 +11,7 @@ from poise_git.cli.common import (
     protocol_option,
     trust_option,
 )
+from poise_git.cli.output import echo
 
 
 @click.command(name="confirm", epilog="Example: poise-git confirm av-grpo")
@@ -63,4 +64,4 @@ def command(
         print_json({"name": candidate.name, "gain": gain.to_data(), "confirmed": confirmed, "violated": violations})
     else:
         verdict = ", ".join(["confirmed" if confirmed else "not confirmed", *map(violation_text, violated)])
-        click.echo(f"{candidate.name}: {estimate_text(gain, signed=True)} vs {ROOT}{interval_text(gain)}: {verdict}")
+        echo(f"{candidate.name}: {estimate_text(gain, signed=True)} vs {ROOT}{interval_text(gain)}: {verdict}")

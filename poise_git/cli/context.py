@@ -3,6 +3,7 @@ from __future__ import annotations
 import click
 
 from poise_git.cli.common import candidate_argument, json_option, open_experiment, print_json, protocol_option
+from poise_git.cli.output import echo
 
 
 @click.command(name="context", epilog="Example: poise-git -C my-search context av-grpo | less")
@@ -38,9 +39,9 @@ def command(candidate: str, protocol: str | None, as_json: bool) -> None:
             }
         )
         return
-    click.echo(text, nl=False)
+    echo(text, nl=False)
     if tokens(text) > context.budget:
-        click.echo(
+        echo(
             f"poise-git: {tokens(text)} tokens, above the budget of {context.budget} even without all that may be left "
             "out; raise search.context_tokens in poise.yaml",
             err=True,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import click
 
 from poise_git.cli.common import candidate_argument, json_option, open_archive, print_json, protocol_option
+from poise_git.cli.output import echo
 
 
 @click.command(
@@ -39,8 +40,8 @@ def command(first: str, second: str, name: str | None, agent: str | None, protoc
     if as_json:
         print_json({"name": child, "parents": [ours.name, theirs.name], "passed": passed})
     elif passed:
-        click.echo(f"{child}: made of {ours.name} and {theirs.name}; train it: poise-git evaluate {child}")
+        echo(f"{child}: made of {ours.name} and {theirs.name}; train it: poise-git evaluate {child}")
     if not passed:
         # Archived with its reason, like every candidate that fails a check.
-        click.echo(f"poise-git: {child} failed a check before training; why: poise-git show {child}", err=True)
+        echo(f"poise-git: {child} failed a check before training; why: poise-git show {child}", err=True)
         raise SystemExit(1)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import click
 
 from poise_git.cli.common import candidate_argument, json_option, open_archive, print_json
+from poise_git.cli.output import echo
 
 
 @click.command(name="diff", epilog="Example: poise-git -C my-search diff vm-av-grpo grpo")
@@ -24,4 +25,4 @@ def command(a: str, b: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"name": of.name, "against": against.name, "patch": patch})
     else:
-        click.echo(patch, nl=False)
+        echo(patch, nl=False)

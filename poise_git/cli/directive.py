@@ -3,6 +3,7 @@ from __future__ import annotations
 import click
 
 from poise_git.cli.common import json_option, open_experiment, print_json, protocol_option
+from poise_git.cli.output import echo
 
 
 @click.command(
@@ -44,10 +45,8 @@ def command(text: str | None, agent: str | None, commit: bool, protocol: str | N
     if as_json:
         print_json({"directive": experiment.directive, **reading.to_data(), "committed": commit})
         return
-    click.echo("\n".join(interpretation_lines(experiment.directive, reading)))
+    echo("\n".join(interpretation_lines(experiment.directive, reading)))
     if reading.objective is not None:
-        click.echo("\n" + Objective(experiment.protocol.suite_weights, reading.objective).to_yaml().rstrip())
+        echo("\n" + Objective(experiment.protocol.suite_weights, reading.objective).to_yaml().rstrip())
         if not commit:
-            click.echo(
-                "\nTo search by it: the same command with --commit, or put the block into poise.yaml and commit it"
-            )
+            echo("\nTo search by it: the same command with --commit, or put the block into poise.yaml and commit it")

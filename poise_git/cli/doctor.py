@@ -3,6 +3,7 @@ from __future__ import annotations
 import click
 
 from poise_git.cli.common import directory, json_option, open_archive, print_json
+from poise_git.cli.output import echo
 
 
 @click.command(name="doctor", epilog="Example: poise-git -C my-search doctor --repair")
@@ -34,12 +35,12 @@ def command(repair: bool, as_json: bool) -> None:
         )
     else:
         for finding in findings:
-            click.echo(f"found   {finding.where}: {finding.what}; {finding.advice}")
+            echo(f"found   {finding.where}: {finding.what}; {finding.advice}")
         for name in archive.local_hooks():
-            click.echo(f"hook    {name}: calls your own first, which is kept as {name}.local")
-        click.echo(f"archive {'has problems' if findings else 'is whole'}: {archive.root}")
+            echo(f"hook    {name}: calls your own first, which is kept as {name}.local")
+        echo(f"archive {'has problems' if findings else 'is whole'}: {archive.root}")
         for layer in layers:
-            click.echo(
+            echo(
                 f"sandbox {'up  ' if layer.up else 'DOWN'}  {layer.name}"
                 + (f": {layer.detail}" if layer.detail else "")
             )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import click
-
 from poise_git.archive import Archive
 from poise_git.cli.common import directory, print_json
+from poise_git.cli.output import echo
 from poise_git.creation import template_protocols
 from poise_git.errors import NotAnArchive, UsageError
 from poise_git.experiment import Experiment, protocol_file
@@ -32,8 +31,8 @@ def show_estimate(name: str | None, *, as_json: bool) -> None:
             }
         )
         return
-    click.echo(f"protocol  {protocol.name} ({protocol.hash}), backend {protocol.backend}")
-    click.echo("\n".join(_lines(estimate, runs)))
+    echo(f"protocol  {protocol.name} ({protocol.hash}), backend {protocol.backend}")
+    echo("\n".join(_lines(estimate, runs)))
 
 
 def known_protocol(name: str | None) -> Protocol:

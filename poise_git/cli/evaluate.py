@@ -11,6 +11,7 @@ from poise_git.cli.common import (
     protocol_option,
     trust_option,
 )
+from poise_git.cli.output import echo
 
 
 @click.command(
@@ -70,6 +71,6 @@ def command(
     if as_json:
         print_json(candidate_data(found, experiment.protocol.hash))
     else:
-        click.echo(f"{found.name}  {score_text(found, experiment.protocol.hash)}")
+        echo(f"{found.name}  {score_text(found, experiment.protocol.hash)}")
     if found.status_under(experiment.protocol.hash) is Status.FAILED:
         click.get_current_context().exit(PoiseError.exit_code)

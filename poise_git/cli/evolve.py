@@ -6,6 +6,7 @@ import click
 
 from poise_git.cli.backends import backend_option
 from poise_git.cli.common import device_option, executor_options, protocol_option, trust_option
+from poise_git.cli.output import echo, echo_json
 
 
 @click.command(
@@ -64,7 +65,6 @@ def command(
     Makes the archive if DIR has none (without DIR: in the current archive), and goes on where an earlier
     call stopped. Without --candidates, --rounds or --budget-hours it ends at 10 evaluated candidates.
     """
-    import json
     import shlex
     from dataclasses import replace
 
@@ -92,11 +92,11 @@ def command(
         if target is None:
             raise
         archive = create_archive(place, backend=backend, protocol=protocol, device=device, directive=directive or "")
-        click.echo(f"made an archive in {archive.root}", err=as_json)
+        echo(f"made an archive in {archive.root}", err=as_json)
     experiment = Experiment.load(archive, protocol=protocol, directive=directive)
     stated = experiment.settings.objective != ObjectiveSettings()
     if stated and directive not in (None, experiment.settings.directive):
-        click.echo(
+        echo(
             f"the objective of poise.yaml stands ({experiment.objective.description}); "
             f"to translate the directive instead: poise-git directive {shlex.quote(directive or '')} --commit",
             err=True,
@@ -123,7 +123,7 @@ def command(
     if candidates is None and rounds is None and budget_hours is None:
         candidates = 10
     if unproven := unproven_text(experiment):
-        click.echo(f"poise-git: objective: {unproven}", err=True)
+        echo(f"poise-git: objective: {unproven}", err=True)
     goal = Goal(candidates, rounds, budget_hours)
     with (
         show_progress(Start.of(experiment, candidates), as_json=as_json) as observe,
@@ -140,8 +140,8 @@ def command(
     ):
         ended = search.evolve(goal)
     if as_json:
-        click.echo(json.dumps({"event": "SearchEnded"} | result_document(experiment, ended), ensure_ascii=False))
+        echo_json({"event": "SearchEnded"} | result_document(experiment, ended))
     else:
-        click.echo(result_text(experiment, ended))
+        echo(result_text(experiment, ended))
     if ended.out_of_budget:
         raise BudgetReached(ended.out_of_budget)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from poise_git.cli.common import directory, json_option, print_json
+from poise_git.cli.output import echo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,9 +53,9 @@ def command(as_json: bool) -> None:
             f"{entry.package} {entry.installed or 'none'}, not {entry.needed}" for entry in entries if not entry.fits
         ]
         state = f"{'; '.join(lacking)}: {install_command(device)}" if lacking else "all as needed"
-        click.echo(f"packages  {EXTRAS[device]:<10} {state}")
+        echo(f"packages  {EXTRAS[device]:<10} {state}")
     down = [layer.name for layer in layers if not layer.up]
-    click.echo("sandbox   " + (f"DOWN: {', '.join(down)} (poise-git doctor says why)" if down else "every layer is up"))
+    echo("sandbox   " + (f"DOWN: {', '.join(down)} (poise-git doctor says why)" if down else "every layer is up"))
     _print_protocols(found)
 
 
@@ -63,8 +64,8 @@ def _print_machine(machine: Equipment) -> None:
     for gpu in machine.gpus:
         label = f"{gpu.name} ({gpu.memory_gb:.0f} GB)"
         counted[label] = counted.get(label, 0) + 1
-    click.echo("gpus      " + (", ".join(f"{count} x {label}" for label, count in counted.items()) or "none"))
-    click.echo(
+    echo("gpus      " + (", ".join(f"{count} x {label}" for label, count in counted.items()) or "none"))
+    echo(
         f"machine   {machine.cores} cores, {machine.memory_gb:.0f} GB of memory, {machine.disk_gb:.0f} GB of disk free"
     )
 
@@ -72,9 +73,7 @@ def _print_machine(machine: Equipment) -> None:
 def _print_protocols(found: Mapping[str, tuple[str, ...]]) -> None:
     width = max(map(len, found), default=0)
     for name, reasons in found.items():
-        click.echo(
-            f"protocol  {name:<{width}}  " + ("cannot run here: " + "; ".join(reasons) if reasons else "runs here")
-        )
+        echo(f"protocol  {name:<{width}}  " + ("cannot run here: " + "; ".join(reasons) if reasons else "runs here"))
 
 
 def _obstacles(text: str, file: str, machine: Equipment, base: Path) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ import sys
 import click
 
 from poise_git.cli.common import open_archive
+from poise_git.cli.output import echo
 
 
 @click.command(name="hook", epilog="Example: git stripspace --strip-comments < message | poise-git hook commit-msg")
@@ -28,7 +29,7 @@ def _post_rewrite() -> None:
     """`OLD NEW` a line: notes and evidence follow."""
     pairs = [line.split()[:2] for line in sys.stdin if line.strip()]
     for name in open_archive().follow(dict(pairs)):
-        click.echo(f"{name}: its notes and evidence have followed, as far as its code is the same")
+        echo(f"{name}: its notes and evidence have followed, as far as its code is the same")
 
 
 def _pre_push() -> None:
@@ -43,6 +44,6 @@ def _refuse(problems: tuple[str, ...]) -> None:
     from poise_git.errors import PoiseError
 
     for problem in problems:
-        click.echo(problem, err=True)
+        echo(problem, err=True)
     if problems:
         click.get_current_context().exit(PoiseError.exit_code)

@@ -6,6 +6,7 @@ import click
 
 from poise_git.cli.backends import backend_option
 from poise_git.cli.common import device_option
+from poise_git.cli.output import echo
 
 
 @click.command(name="init", epilog="Example: poise-git init my-search --directive 'accurate and concise'")
@@ -26,5 +27,5 @@ def command(target: Path | None, backend: str | None, protocol: str | None, devi
 
     place = directory() / target if target else directory()
     archive = create_archive(place, backend=backend, protocol=protocol, device=device, directive=directive)
-    click.echo(f"made an archive in {archive.root}")
-    click.echo(f"next: poise-git evolve {shlex.quote(str(archive.root))}    or edit poise.yaml first")
+    echo(f"made an archive in {archive.root}")
+    echo(f"next: poise-git evolve {shlex.quote(str(archive.root))}    or edit poise.yaml first")

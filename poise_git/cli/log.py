@@ -3,6 +3,7 @@ from __future__ import annotations
 import click
 
 from poise_git.cli.common import json_option, open_experiment, print_json, protocol_option
+from poise_git.cli.output import echo
 
 
 @click.command(name="log", epilog="Example: poise-git -C my-search log    (by plain git: git lineage)")
@@ -20,4 +21,4 @@ def command(protocol: str | None, as_json: bool) -> None:
         return
     leader = best(genealogy, hash_)
     for line in tree_lines(genealogy, hash_, mark=leader[0].name if leader else None):
-        click.echo(line)
+        echo(line)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from pathlib import Path
 
 import click
 
 from poise_git import __version__
+from poise_git.cli.output import echo
+from poise_git.display import one_line
 from poise_git.errors import PoiseError
 
 # Verb -> the module in this package that holds a command of that name, in the order of a person's first day.
@@ -82,16 +85,15 @@ def main() -> None:
     """The program: exit codes are 0 done, 1 failed, 2 wrong usage, 3 budget reached, 130 interrupted."""
     try:
         code = cli.main(prog_name="poise-git", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        sys.exit(error.exit_code)
     except click.ClickException as error:
-        error.show()
+        said = io.StringIO()
+        error.show(said)
+        echo(said.getvalue(), err=True, nl=False)
         sys.exit(error.exit_code)
     except PoiseError as error:
-        click.echo(f"poise-git: {error}", err=True)
+        echo(f"poise-git: {one_line(str(error))}", err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("poise-git: interrupted; everything finished is kept, the same command goes on from here", err=True)
+        echo("poise-git: interrupted; everything finished is kept, the same command goes on from here", err=True)
         sys.exit(INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)

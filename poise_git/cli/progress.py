@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Iterator
@@ -10,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import click
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -18,7 +16,9 @@ from rich.text import Text
 
 from poise_git import events
 from poise_git.archive.entries import ROOT, Metrics
+from poise_git.cli.output import echo, echo_json
 from poise_git.cli.render import estimate_text, gain_text, interpretation_lines, sparkline
+from poise_git.display import one_line, visible
 from poise_git.experiment import Experiment
 from poise_git.search.nodes import standing
 
@@ -27,7 +27,7 @@ def line_of(event: events.Event) -> str | None:
     """The event as one plain line; None for what happens too often."""
     match event:
         case events.LayerMissing(layer, detail):
-            return f"WARNING: the sandbox is without {layer} on this machine: {detail}"
+            return f"WARNING: the sandbox is without {layer} on this machine: {one_line(detail)}"
         case events.DirectiveTranslated(directive, reading):
             return "\n".join(interpretation_lines(directive, reading))
         case events.RoundPlanned(number, parents, resumed):
@@ -35,17 +35,19 @@ def line_of(event: events.Event) -> str | None:
             return f"round {number}{' (resumed)' if resumed else ''}: parents {names}"
         case events.CandidateAdded(name, parent, mechanism, passed, repairs):
             mended = f", {repairs} repairs" if repairs else ""
-            return f"  {name} off {parent}: {mechanism} ({passed} checks passed{mended})"
+            return f"  {name} off {parent}: {one_line(mechanism)} ({passed} checks passed{mended})"
         case events.ProposalRejected(name, parent, _, reason):
-            return f"  {name} off {parent} rejected: {reason}"
+            return f"  {name} off {parent} rejected: {one_line(reason)}"
         case events.AllRejected(parent, proposals, attempt, again):
             next_step = "asking again, with the reasons" if again else "on to the next parent"
             what = f"all {proposals} proposals rejected" if proposals else "nothing proposed"
             return f"  {parent}: {what} (attempt {attempt + 1}); {next_step}"
         case events.ProposalSkipped(name, parent, reason):
-            return f"  {name} off {parent} skipped: {reason}"
+            return f"  {name} off {parent} skipped: {one_line(reason)}"
         case events.Waiting(parent, directions):
-            asked = "; ".join(f"{direction.kind} {direction.name}: {direction.reason}" for direction in directions)
+            asked = one_line(
+                "; ".join(f"{direction.kind} {direction.name}: {direction.reason}" for direction in directions)
+            )
             return (
                 f"waiting for a candidate by hand off {parent} ({asked})\n"
                 f"  in another terminal: poise-git propose {parent} --agent human    the context, and what to type\n"
@@ -60,11 +62,11 @@ def line_of(event: events.Event) -> str | None:
         case events.MeasuredAgain(again):
             return f"  measured again on further seeds: {', '.join(again)}"
         case events.CandidateFailed(name, stage, reason):
-            return f"  {name}: failed at {stage}: {reason}"
+            return f"  {name}: failed at {one_line(stage)}: {one_line(reason)}"
         case events.Confirmed(name, gain):
             return f"{name} on fresh seeds: {estimate_text(gain, signed=True)} vs {ROOT}"
         case events.ConfirmationFailed(name, reason):
-            return f"{name} failed on a fresh seed: {reason}"
+            return f"{name} failed on a fresh seed: {one_line(reason)}"
         case _:
             return None
 
@@ -127,7 +129,7 @@ class Display:
         with self.lock:
             self._update(event)
         if line := line_of(event):
-            self.console.print(Text(line))
+            self.console.print(Text(visible(line)))
 
     def _update(self, event: events.Event) -> None:
         match event:
@@ -160,15 +162,16 @@ class Display:
         with self.lock:
             grid = Table.grid(padding=(0, 2))
             for stage, (done, total) in self.preparing.items():
-                grid.add_row(stage, _bar(done, total), f"{done}/{total}", "")
+                # As a text: a plain string would be read as rich's markup.
+                grid.add_row(Text(one_line(stage)), _bar(done, total), f"{done}/{total}", "")
             for (candidate, seed), worker in self.workers.items():
                 grid.add_row(
-                    f"{candidate} seed {seed}",
+                    Text(one_line(f"{candidate} seed {seed}")),
                     _bar(worker.done, worker.total),
-                    f"{worker.stage} {worker.done}/{worker.total}",
+                    Text(one_line(f"{worker.stage} {worker.done}/{worker.total}")),
                     Text(sparkline(worker.rewards), style="cyan"),
                 )
-            return Group(grid, Text(self._status(), style="bold"))
+            return Group(grid, Text(one_line(self._status()), style="bold"))
 
     def _status(self) -> str:
         elapsed = time.monotonic() - self.started
@@ -189,7 +192,7 @@ def show_progress(start: Start, *, as_json: bool) -> Iterator[events.Observer]:
     """An observer that shows events the way the output wants them."""
     console = Console()
     if as_json:
-        yield lambda event: click.echo(json.dumps(data_of(event), ensure_ascii=False, default=str))
+        yield lambda event: echo_json(data_of(event))
     elif console.is_terminal:
         display = Display(start, console)
         with Live(display, console=console, refresh_per_second=4, transient=True):
@@ -207,9 +210,9 @@ class PlainLines:
     def observe(self, event: events.Event) -> None:
         if isinstance(event, events.Preparing) and event.progress.stage not in self.announced:
             self.announced.add(event.progress.stage)
-            click.echo(f"{event.progress.stage} …")
+            echo(f"{event.progress.stage} …")
         elif line := line_of(event):
-            click.echo(line)
+            echo(line)
 
 
 def _bar(done: int, total: int, width: int = 16) -> str:

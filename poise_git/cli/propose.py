@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from poise_git.cli.common import candidate_argument, json_option, open_experiment, print_json, protocol_option
+from poise_git.cli.output import echo
 
 if TYPE_CHECKING:
     from poise_git.archive import Archive
@@ -53,15 +54,15 @@ def command(candidate: str, agent: str | None, protocol: str | None, as_json: bo
         if as_json:
             print_json({"parent": parent, "context": text, "tokens": tokens(text), "next": steps.strip()})
         else:
-            click.echo(text + steps, nl=False)
+            echo(text + steps, nl=False)
         return
     slot = propose_once(experiment, upcoming, parent, agent)
     if as_json:
         print_json({"parent": parent, "proposals": [entry.to_data() for entry in slot.proposals]})
     elif not slot.proposals:
-        click.echo(f"nothing to propose for {parent}")
+        echo(f"nothing to propose for {parent}")
     else:
-        click.echo("\n".join(screening_lines(upcoming.number, slot)))
+        echo("\n".join(screening_lines(upcoming.number, slot)))
 
 
 def message_template(archive: Archive) -> str:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import click
 
 from poise_git.cli.common import candidate_argument, json_option, open_archive, print_json, protocol_option
+from poise_git.cli.output import echo
 
 
 @click.command(name="reflect", epilog="Example: poise-git reflect av-grpo")
@@ -33,4 +34,4 @@ def command(ref: str, agent: str | None, protocol: str | None, as_json: bool) ->
     if as_json:
         print_json({"name": candidate.name, "facts": dict(reflection.facts), "prose": reflection.prose})
     else:
-        click.echo(reflection.prose.rstrip())
+        echo(reflection.prose.rstrip())

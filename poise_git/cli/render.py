@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from poise_git.archive.entries import ROOT, Candidate, Estimate, Metrics, Status, Violation
 from poise_git.archive.genealogy import Genealogy
+from poise_git.display import one_line
 from poise_git.plan import Slot
 from poise_git.search.estimate import beyond_noise, half_width
 from poise_git.search.interpretation import Interpretation
 from poise_git.search.objective import Objective
 
 SPARKS = "▁▂▃▄▅▆▇█"
+GAP = "·"
 
 
 def estimate_text(estimate: Estimate | None, *, signed: bool = False) -> str:
@@ -43,11 +46,11 @@ def score_text(candidate: Candidate, protocol: str) -> str:
     """One candidate's result in one phrase."""
     metrics = candidate.metrics_under(protocol)
     if metrics is None:
-        elsewhere = ", ".join(sorted(candidate.metrics))
+        elsewhere = one_line(", ".join(sorted(candidate.metrics)))
         return f"not evaluated under this protocol (only {elsewhere})" if elsewhere else "pending"
     if metrics.status is Status.FAILED:
-        return f"failed at {metrics.stage}: {metrics.reason}"
-    return "  ".join([result_text(metrics), *(f"violates {each.constraint}" for each in metrics.violations)])
+        return one_line(f"failed at {metrics.stage}: {metrics.reason}")
+    return "  ".join([result_text(metrics), *(f"violates {one_line(each.constraint)}" for each in metrics.violations)])
 
 
 def result_text(metrics: Metrics) -> str:
@@ -67,7 +70,7 @@ def ledger_text(metrics: Metrics) -> str:
 
 def violation_text(violation: Violation) -> str:
     """`violates mean_length at most 12, by 1.2000 ± 0.1000`."""
-    return f"violates {violation.constraint}, by {estimate_text(violation.excess)}"
+    return f"violates {one_line(violation.constraint)}, by {estimate_text(violation.excess)}"
 
 
 def tree_lines(genealogy: Genealogy, protocol: str, *, mark: str | None = None) -> list[str]:
@@ -108,6 +111,7 @@ def candidate_data(candidate: Candidate, protocol: str) -> dict[str, Any]:
 
 def table_lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Columns padded to their widest cell; the first column to the left, the others to the right."""
+    header, rows = [one_line(cell) for cell in header], [[one_line(cell) for cell in row] for row in rows]
     cells = [header, *rows]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     return [
@@ -134,7 +138,7 @@ def screening_lines(number: int, slot: Slot) -> list[str]:
         sent = entry.proposal.direction
         where = f"; sent to {sent.kind} {sent.name}" if sent else ""
         departed = f", but {sent.departure}" if sent and sent.departure else ""
-        said.append(f"{entry.verdict}: {entry.reason}{where}{departed}")
+        said.append(one_line(f"{entry.verdict}: {entry.reason}{where}{departed}"))
     return [f"{line}  {why}" for line, why in zip(table_lines(header, rows), said, strict=True)]
 
 
@@ -152,10 +156,16 @@ def interpretation_lines(directive: str, reading: Interpretation) -> list[str]:
 
 
 def sparkline(values: Sequence[float], width: int = 24) -> str:
-    """The newest `width` values as block characters, between their own least and largest."""
+    """The newest `width` values as block characters, between their own least and largest; a gap where there is none."""
     shown = list(values)[-width:]
-    if not shown:
-        return ""
-    low, high = min(shown), max(shown)
-    span = (high - low) or 1.0
-    return "".join(SPARKS[min(int((value - low) / span * len(SPARKS)), len(SPARKS) - 1)] for value in shown)
+    known = [value for value in shown if math.isfinite(value)]
+    low, high = min(known, default=0.0), max(known, default=0.0)
+    # Halves, because the difference of two numbers may be beyond any.
+    span = (high / 2 - low / 2) or 1.0
+
+    def spark(value: float) -> str:
+        if not math.isfinite(value):
+            return GAP
+        return SPARKS[min(int((value / 2 - low / 2) / span * len(SPARKS)), len(SPARKS) - 1)]
+
+    return "".join(map(spark, shown))

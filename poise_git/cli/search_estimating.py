@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import click
-
 from poise_git.agents import ExpectedCalls, Workload, expected_calls
 from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT
 from poise_git.cli.common import print_json
+from poise_git.cli.output import echo
 from poise_git.creation import template_protocols
 from poise_git.errors import NotAnArchive, UsageError
 from poise_git.experiment import SETTINGS_FILE, Experiment, protocol_file
@@ -48,8 +47,8 @@ def show_search_estimate(place: Path, protocol_name: str | None, asked: Asked, *
     if as_json:
         print_json(_document(agent, workload, calls, runs, run))
         return
-    click.echo(f"search    {workload.candidates} candidates in about {workload.rounds} rounds, agent {agent}")
-    click.echo("\n".join([*_call_lines(calls), *_run_lines(runs, protocol, run)]))
+    echo(f"search    {workload.candidates} candidates in about {workload.rounds} rounds, agent {agent}")
+    echo("\n".join([*_call_lines(calls), *_run_lines(runs, protocol, run)]))
 
 
 def _standing(place: Path, protocol_name: str | None) -> tuple[PoiseSettings, Protocol, int, bool]:

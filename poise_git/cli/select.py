@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from poise_git.cli.common import json_option, open_experiment, print_json, protocol_option
+from poise_git.cli.output import echo
 
 if TYPE_CHECKING:
     from poise_git.search.policies.interface import Ranked, Selection
@@ -51,18 +52,18 @@ def command(protocol: str | None, as_json: bool) -> None:
         ]
         for entry in selection.ranked
     ]
-    click.echo("\n".join(table_lines(["candidate", "score", *terms, "U", "children"], rows)))
+    echo("\n".join(table_lines(["candidate", "score", *terms, "U", "children"], rows)))
     weights = policy.weights
-    click.echo(
+    echo(
         f"\npolicy {settings.policy}: score = {weights.pareto:g} pareto + {weights.perf:g} perf + {weights.div:g} div "
         f"+ {weights.bayes:g} bayes, over the sum of the weights"
     )
-    click.echo(f"the model: {selection.knowledge.statement}")
+    echo(f"the model: {selection.knowledge.statement}")
     for remark in selection.remarks:
-        click.echo(remark)
-    click.echo(f"\nround {number} would take")
+        echo(remark)
+    echo(f"\nround {number} would take")
     for line in _choices(selection):
-        click.echo(f"  {line}")
+        echo(f"  {line}")
 
 
 def _choices(selection: Selection) -> list[str]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import click
 
 from poise_git.cli.common import candidate_argument, json_option, open_experiment, print_json, protocol_option
+from poise_git.cli.output import echo
 
 
 @click.command(name="show", epilog="Example: poise-git -C my-search show av-grpo")
@@ -25,6 +26,7 @@ def command(candidate: str, protocol: str | None, regime: str | None, as_json: b
         violation_text,
     )
     from poise_git.cli.render import estimate_text as text
+    from poise_git.display import one_line
     from poise_git.errors import UsageError
     from poise_git.plan import screening_of
 
@@ -54,17 +56,17 @@ def command(candidate: str, protocol: str | None, regime: str | None, as_json: b
             }
         )
         return
-    click.echo(f"{found.name}  {score_text(found, experiment.protocol.hash)}")
-    click.echo(f"commit {found.commit}, off {', '.join(found.parents) or 'nothing: the root'}, by {found.agent}")
-    click.echo(f"\n{found.mechanism}  [{found.family}]")
+    echo(f"{found.name}  {score_text(found, experiment.protocol.hash)}")
+    echo(f"commit {found.commit}, off {', '.join(found.parents) or 'nothing: the root'}, by {found.agent}")
+    echo(f"\n{one_line(found.mechanism)}  [{one_line(found.family)}]")
     if found.hypothesis:
-        click.echo(f"\n{found.hypothesis}")
+        echo(f"\n{found.hypothesis}")
     if proposal and proposal.knobs:
-        click.echo("\nknobs: " + ", ".join(f"{knob} = {value:g}" for knob, value in proposal.knobs.items()))
+        echo("\nknobs: " + ", ".join(f"{knob} = {value:g}" for knob, value in proposal.knobs.items()))
     if found.priors:
-        click.echo("priors: " + ", ".join(found.priors))
+        echo("priors: " + ", ".join(found.priors))
     if screening:
-        click.echo("\n" + "\n".join(screening_lines(*screening)))
+        echo("\n" + "\n".join(screening_lines(*screening)))
     if metrics and metrics.details:
         figures = list(dict.fromkeys(figure for row in metrics.details.values() for figure in row))
         header = ["suite", "y", *figures]
@@ -72,23 +74,25 @@ def command(candidate: str, protocol: str | None, regime: str | None, as_json: b
             [suite, text(metrics.values.get(suite)), *(text(row.get(figure)) for figure in figures)]
             for suite, row in metrics.details.items()
         ]
-        click.echo("\n" + "\n".join(table_lines(header, rows)))
+        echo("\n" + "\n".join(table_lines(header, rows)))
     if metrics:
         for name, value in metrics.further.items():
-            click.echo(f"{name} {text(value)}")
+            echo(one_line(f"{name} {text(value)}"))
         for violation in metrics.violations:
-            click.echo(violation_text(violation))
+            echo(violation_text(violation))
     if regimes:
         shown = regime or regimes[0]
         where = f" in regime {shown} (--regime: {', '.join(regimes)})" if shown else ""
-        click.echo(f"\ntrajectory{where}, mean over seeds: first, last")
+        echo(f"\ntrajectory{where}, mean over seeds: first, last")
         for name in runs[0].series:
             own, _, figure = name.rpartition("/")
             if own == shown:
-                series = [run.series[name] for run in runs]
+                series = [run.series.get(name, ()) for run in runs]
                 mean = [sum(step) / len(step) for step in zip(*series, strict=False)]
-                click.echo(f"  {figure:<16} {mean[0]:>8.3f} {mean[-1]:>8.3f}  {sparkline(mean, width=50)}")
+                if not mean:
+                    continue
+                echo(f"  {one_line(figure):<16} {mean[0]:>8.3f} {mean[-1]:>8.3f}  {sparkline(mean, width=50)}")
     if metrics and metrics.calls:
-        click.echo(f"\n{ledger_text(metrics)}")
+        echo(f"\n{ledger_text(metrics)}")
     if reflection:
-        click.echo(f"\n{reflection.prose.rstrip()}")
+        echo(f"\n{reflection.prose.rstrip()}")

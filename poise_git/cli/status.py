@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from poise_git.cli.common import json_option, open_experiment, print_json, protocol_option
+from poise_git.cli.output import echo
 
 if TYPE_CHECKING:
     from poise_git.analysis.resolution import Detectable, Resolution
@@ -56,25 +57,23 @@ def command(protocol: str | None, as_json: bool) -> None:
         )
         return
     seeds = len(experiment.protocol.seeds)
-    click.echo(f"archive     {experiment.archive.root}")
-    click.echo(
-        f"protocol    {experiment.protocol.name} ({hash_}), {seeds} seeds, backend {experiment.protocol.backend}"
-    )
+    echo(f"archive     {experiment.archive.root}")
+    echo(f"protocol    {experiment.protocol.name} ({hash_}), {seeds} seeds, backend {experiment.protocol.backend}")
     if experiment.directive:
-        click.echo(f"directive   {experiment.directive}")
-    click.echo(f"objective   {experiment.objective.description}")
+        echo(f"directive   {experiment.directive}")
+    echo(f"objective   {experiment.objective.description}")
     if unproven := unproven_text(experiment):
-        click.echo(f"            ({unproven})")
-    click.echo(f"rounds      {rounds}")
-    click.echo("candidates  " + ", ".join(f"{count} {status}" for status, count in counts.items()))
+        echo(f"            ({unproven})")
+    echo(f"rounds      {rounds}")
+    echo("candidates  " + ", ".join(f"{count} {status}" for status, count in counts.items()))
     if paid:
-        click.echo(f"paid        ${paid:.2f} for calls")
+        echo(f"paid        ${paid:.2f} for calls")
     if leader:
-        click.echo(f"best        {leader[0].name}  {score_text(leader[0], hash_)}")
+        echo(f"best        {leader[0].name}  {score_text(leader[0], hash_)}")
     if found:
-        click.echo("resolution  " + "\n            ".join(_resolution_lines(found, experiment.protocol.name)))
+        echo("resolution  " + "\n            ".join(_resolution_lines(found, experiment.protocol.name)))
     else:
-        click.echo("resolution  unknown until a candidate differs from the root on two seeds: poise-git evolve")
+        echo("resolution  unknown until a candidate differs from the root on two seeds: poise-git evolve")
 
 
 def _resolution_lines(found: Resolution, protocol: str) -> list[str]:

@@ -6,21 +6,17 @@ import re
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import accumulate, groupby
 
-from jinja2 import StrictUndefined, Template
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
+from poise_git.display import visible
 from poise_git.search.context import Context, Item, Kind
+from poise_git.untrusted.template import fill_template
 
 # A token is about four characters of English and of code; nothing here needs to know a model's tokenizer.
 CHARACTERS_PER_TOKEN = 4
 QUOTES_REMEMBERED = 1024
-# Characters that a terminal obeys, that some readers take for the end of a line, or that nobody sees.
-_CONTROL = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e0fff]"
-)
+FILE = "prompts/context.md.j2"
 
 # What a budget drops: each kind, the least important item first, down to so many; then the next line.
 # The directive, the objective, what was refused in this round, and the parent's code, proposal and metrics always stay.
@@ -50,7 +46,7 @@ def quoted(text: str) -> str:
 
     However hostile the text, no line of it can close the fence.
     """
-    plain = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n")).strip("\n")
+    plain = visible(text).strip("\n")
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", plain)), default=0))
     return f"{fence}\n{plain}\n{fence}"
 
@@ -62,7 +58,7 @@ def tokens(text: str) -> int:
 
 @dataclass(frozen=True)
 class Renderer:
-    """The one way from a context to text: a Jinja2 template.
+    """The one way from a context to text: a template, within the limits of `untrusted.template`.
 
     It is given `parent`, a name; `groups`, a list of (kind, [(name, reason, text), ...]), every text quoted already;
     `dropped`, a list of (kind, names); and the `budget`. It reaches nothing else.
@@ -107,20 +103,9 @@ class Renderer:
             (str(kind), [item.name for item in items])
             for kind, items in groupby(context.dropped, key=lambda item: item.kind)
         ]
-        return self._template.render(
-            parent=context.parent.candidate.name, groups=groups, dropped=dropped, budget=context.budget
-        )
-
-    @cached_property
-    def _template(self) -> Template:
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-            undefined=StrictUndefined,
-            autoescape=False,
-        )
-        return environment.from_string(self.source)
+        name = context.parent.candidate.name
+        values = {"parent": name, "groups": groups, "dropped": dropped, "budget": context.budget}
+        return fill_template(self.source, FILE, values, {"quoted": quoted})
 
 
 def _droppable(items: tuple[Item, ...]) -> list[int]:

@@ -20,6 +20,7 @@ from typing import Any
 from poise_git.archive.entries import Proposal
 from poise_git.archive.genealogy import own_mechanisms
 from poise_git.settings import ScreeningWeights
+from poise_git.untrusted.data import mapping
 
 PLACES = 4
 # Priors and family, and the words in which it is stated.
@@ -110,7 +111,7 @@ class Screened:
             proposal=Proposal.from_data(data["proposal"]),
             verdict=Verdict(data.get("verdict") or (Verdict.REJECTED if refused else Verdict.PASSED)),
             reason=str(data.get("reason") or refused),
-            scores={str(name): float(value) for name, value in data["scores"].items()},
+            scores={str(name): float(value) for name, value in mapping(data["scores"]).items()},
             score=float(data["score"]),
             gate=Gate(data["gate"]) if data.get("gate") else None,
             attempt=int(data.get("attempt") or 0),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from poise_git.archive.entries import Claim, Estimate, Metrics, Status, Violation
 from poise_git.archive.messages import describe, format_candidate, format_evidence, parse_candidate, shorten, tidy
+from poise_git.display import one_line, visible
 
 from .conftest import make_metrics, make_proposal
 
@@ -58,11 +59,12 @@ def test_what_is_written_is_read_back(
     )  # fmt: skip
     said = describe(proposal)
     assert parse_candidate(format_candidate(said)) == said
-    assert said.hypothesis == tidy(hypothesis)
+    # What nobody would see is written so that it is seen; `git log` prints messages as they are.
+    assert said.hypothesis == tidy(visible(tidy(hypothesis)))
     assert (said.name, said.parents) == ("child", ("grpo", "other"))
     assert said.knobs == knobs
     assert [claim.arguments for claim in said.claims] == [claim.arguments for claim in claims]
-    assert [claim.statement for claim in said.claims] == [" ".join(claim.statement.split()) for claim in claims]
+    assert [claim.statement for claim in said.claims] == [one_line(claim.statement) for claim in claims]
 
 
 @given(TEXT | HOSTILE)

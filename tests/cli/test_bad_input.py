@@ -69,7 +69,7 @@ def test_a_directory_with_files(tmp_path: Path) -> None:
         ("  parents: 3", "  parents: none", "search.parents"),
         ("  parents: 3", "  parent: 3", "search.parent"),
         ("version: 1", "version: [", "not YAML"),
-        ('directive: ""', "directive: 2024-13-45", "not YAML"),
+        ('directive: ""', "directive: !!binary 2024", "not YAML"),
         ("  metrics: {}", "  metrics: {composite: .inf}", "objective.metrics.composite"),
     ],
 )

@@ -7,14 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
 from poise_git.archive.documents import dump_yaml
 from poise_git.archive.entries import Proposal
-from poise_git.errors import UsageError
 from poise_git.resources import read_prompt
 from poise_git.search.rendering import quoted
+from poise_git.untrusted.template import fill_template
 
 
 @dataclass(frozen=True)
@@ -40,18 +37,10 @@ class Prompts:
         Raises:
             UsageError: the archive's own template is wrong.
         """
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, autoescape=False
-        )
-        environment.filters |= {"quoted": quoted, "as_yaml": _as_yaml}
         source = self.source(name)
-        try:
-            text = environment.from_string(source).render(**values)
-        except (TemplateError, TypeError) as error:
-            raise UsageError(
-                f"prompts/{name}: {' '.join(str(error).split())}; correct it on main, and commit"
-            ) from error
-        return Rendered(text, _blob_id(source))
+        text = fill_template(source, f"prompts/{name}", values, {"quoted": quoted, "as_yaml": _as_yaml})
+        # The end of the file's last line is not part of a prompt.
+        return Rendered(text.removesuffix("\n"), _blob_id(source))
 
 
 def _as_yaml(proposal: Proposal) -> str:

@@ -13,6 +13,7 @@ from poise_git.agents.library import mechanisms
 from poise_git.agents.library.mechanisms import Mechanism
 from poise_git.search.context import REFERENCES, Context, Kind, Known
 from poise_git.search.literature import Card, Knob
+from poise_git.untrusted.data import mapping
 
 # Knobs whose range spans this factor or more move on a logarithmic scale.
 LOGARITHMIC_SPAN = 8.0
@@ -78,7 +79,7 @@ def idea_of(plan: Mapping[str, Any], cards: Iterable[Card]) -> Idea:
     return Idea(
         operation=Operation(plan["operation"]),
         card=by_name[plan["card"]],
-        knobs=dict(plan["knobs"]),
+        knobs={str(name): float(value) for name, value in mapping(plan["knobs"]).items()},
         replaced=tuple(by_name[name] for name in plan.get("replaced", ())),
     )
 
@@ -100,10 +101,16 @@ def all_ideas(context: Context, present: tuple[Mechanism, ...], generator: rando
 
 
 def _key(plan: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What makes two changes of one parent the same; who lent a mechanism does not."""
+    """What makes two changes of one parent the same; who lent a mechanism does not. Plans may be anybody's."""
     installs = plan.get("operation") not in (Operation.MUTATE, Operation.REMOVE)
     operation = "install" if installs else plan.get("operation")
-    return operation, plan.get("card"), tuple(sorted((plan.get("knobs") or {}).items()))
+    knobs = plan.get("knobs")
+    values = (
+        {name: float(value) if isinstance(value, int | float) else str(value) for name, value in knobs.items()}
+        if isinstance(knobs, Mapping)
+        else {}
+    )
+    return str(operation), str(plan.get("card")), tuple(sorted(values.items(), key=lambda pair: pair[0]))
 
 
 def _install(context: Context, present: tuple[Mechanism, ...]) -> Iterator[Idea]:

@@ -304,6 +304,6 @@ def test_an_archives_prompt_reaches_nothing_but_its_values(
     agent: AnthropicAgent, server: Loopback, template: str
 ) -> None:
     agent.session = replace(agent.session, prompts=Prompts({"propose.md.j2": template}))
-    with pytest.raises(UsageError, match=r"prompts/propose\.md\.j2: "):
+    with pytest.raises(UsageError, match=r"prompts/propose\.md\.j2:"):
         agent.propose(context(), DIRECTIONS, 0)
     assert not server.requests

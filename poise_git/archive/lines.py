@@ -1,0 +1,107 @@
+"""Lines of notes as they are read: one JSON object each, checked by type and size, whoever wrote it.
+
+A line that is not of its form counts as not ours: readers pass it over, and `poise-git doctor` names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
+
+from poise_git.archive.entries import SCHEMA_VERSION, Isolation, Status
+from poise_git.untrusted.data import Amount, Count, Number, Whole
+
+# Characters. A run of 10,000 steps with 50 series is 10 MB; a note grows by a line for every run.
+LINE_LENGTH = 16 * 1024 * 1024
+METRICS_LINE_LENGTH = 256 * 1024
+NOTE_LENGTH = 64 * 1024 * 1024
+# Steps of a run, and names in one mapping.
+STEPS = 100_000
+NAMES = 1_000
+TEXT_LENGTH = 10_000
+
+Text = Annotated[str, Field(max_length=TEXT_LENGTH)]
+Figures = Annotated[dict[Text, Number], Field(max_length=NAMES)]
+# [value, standard error, n], and half the interval of what has one.
+Numbers = tuple[Number, Number | None, Count] | tuple[Number, Number | None, Count, Number]
+Estimates = Annotated[dict[Text, Numbers], Field(max_length=NAMES)]
+
+
+class Line(BaseModel):
+    """What every line has: when it was written (Unix seconds), and the version of its form."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    at: Annotated[float, Field(allow_inf_nan=False)]
+    v: Literal[SCHEMA_VERSION]  # type: ignore[valid-type]
+    algorithm: Text = ""
+
+
+class MetricsLine(Line):
+    status: Status
+    protocol: Text
+    U: Numbers | None = None
+    gain: Numbers | None = None
+    y: Estimates = {}
+    further: Estimates = {}
+    seeds: Annotated[tuple[Whole, ...], Field(max_length=STEPS)] = ()
+    cpu: Number = 0.0
+    dynamics: Figures | None = None
+    objective: Text = ""
+    violations: Annotated[tuple[tuple[Text, Text, Numbers], ...], Field(max_length=NAMES)] = ()
+    stage: Text = ""
+    reason: Text = ""
+    usd: Amount = 0.0
+
+
+class RunLine(Line):
+    protocol: Text
+    seed: Whole
+    values: Figures
+    details: Annotated[dict[Text, Figures], Field(max_length=NAMES)]
+    series: Annotated[dict[Text, Annotated[tuple[Number, ...], Field(max_length=STEPS)]], Field(max_length=NAMES)]
+    curve: Annotated[tuple[Figures, ...], Field(max_length=STEPS)]
+    cpu_seconds: Number
+    isolation: Isolation | None = None
+
+
+class ReflectionLine(Line):
+    protocol: Text
+    facts: dict[str, Any]
+    prose: str
+
+
+AnyLine = TypeVar("AnyLine", bound=Line)
+
+
+def read_line(text: str, kind: type[AnyLine], longest: int = LINE_LENGTH) -> AnyLine | None:
+    """The line, if it is of that kind, and no longer than `longest` characters."""
+    if len(text) > longest or not text.startswith("{"):
+        return None
+    try:
+        return kind.model_validate_json(text)
+    except (ValidationError, ValueError):
+        return None
+
+
+def read_lines(text: str, kind: type[AnyLine], longest: int = LINE_LENGTH) -> Iterator[AnyLine]:
+    """The lines of a note that are of that kind, in the order of their writing."""
+    found = [(line.at, each, line) for each in lines_of(text) if (line := read_line(each, kind, longest))]
+    yield from (line for _, _, line in sorted(found, key=lambda entry: entry[:2]))
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a note; of one that is too long, the last whole lines, because what is newest is appended."""
+    return text[-NOTE_LENGTH:].split("\n")[len(text) > NOTE_LENGTH :]
+
+
+def as_object(line: str) -> Mapping[str, Any] | None:
+    """The JSON object that a line is, of whatever form; None if it is none."""
+    try:
+        data = from_json(line) if len(line) <= LINE_LENGTH else None
+    except ValueError:
+        return None
+    return data if isinstance(data, dict) else None

@@ -1,0 +1,48 @@
+"""Text that goes out, to a terminal, a commit or a note: what nobody sees, and what a terminal obeys, is made visible.
+
+Text of candidates, of models and of strangers' archives may hold escape sequences that rewrite the screen, marks that
+turn the order of characters around, and characters without any shape that carry hidden words.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+# Controls but for the line end and the tab, format characters (bidi marks, joiners, tags), line and paragraph
+# separators, surrogates, and the rest of what Unicode says to display as nothing; and the blank Braille pattern.
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u115f-\u1160\u17b4-\u17b5"
+    "\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0"
+    "\ufff0-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff]"
+)
+
+
+def visible(text: str) -> str:
+    """`text` with every such character as its escape (`\\x1b`, `\\u202e`, `\\U000e0041`); line ends and tabs stay.
+
+    `\\r\\n` is a line end. Text that is visible already is returned as it is.
+    """
+    return _INVISIBLE.sub(_escape, text.replace("\r\n", "\n"))
+
+
+def one_line(text: str) -> str:
+    """`text` with every run of white space as one space, and all else visible."""
+    return visible(" ".join(text.split()))
+
+
+def json_text(data: Any, **options: Any) -> str:
+    """`json.dumps` that leaves letters of any script readable, and escapes what `visible` would."""
+    return _INVISIBLE.sub(_json_escape, json.dumps(data, ensure_ascii=False, **options))
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _json_escape(found: re.Match[str]) -> str:
+    # Outside of strings JSON holds nothing of the kind, so each is inside of one.
+    return json.dumps(found[0])[1:-1]
