@@ -209,6 +209,61 @@ class Run:
         )
 
 
+class Outcome(StrEnum):
+    """What came of training a run again."""
+
+    EQUAL = "equal"
+    WITHIN_NOISE = "within noise"
+    DIFFERS = "differs"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """One archived run, trained again: the same recipe, protocol and seed.
+
+    `figure` is the first that differs, or the one that was compared, "" where all are equal to the last bit; `before`
+    and `again` are its values, `allowed` how far they may lie apart (None: not at all). `torch` and `processor` are
+    those of the machine that compared them; of the archived run nobody wrote them down.
+    """
+
+    protocol: str
+    seed: int
+    outcome: Outcome
+    figure: str = ""
+    before: float | None = None
+    again: float | None = None
+    allowed: float | None = None
+    torch: str = ""
+    processor: str = ""
+    reason: str = ""
+
+    @property
+    def reproduces(self) -> bool:
+        return self.outcome in (Outcome.EQUAL, Outcome.WITHIN_NOISE)
+
+    def to_data(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if value not in ("", None)}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Reproduction:
+        before, again, allowed = (
+            None if data.get(name) is None else float(data[name]) for name in ("before", "again", "allowed")
+        )
+        return cls(
+            protocol=str(data["protocol"]),
+            seed=int(data["seed"]),
+            outcome=Outcome(data["outcome"]),
+            figure=str(data.get("figure") or ""),
+            before=before,
+            again=again,
+            allowed=allowed,
+            torch=str(data.get("torch") or ""),
+            processor=str(data.get("processor") or ""),
+            reason=str(data.get("reason") or ""),
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One paid call that an agent made for a candidate: an entry of its ledger.

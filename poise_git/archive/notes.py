@@ -12,10 +12,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from poise_git.archive.entries import SCHEMA_VERSION, Estimate, Metrics, Reflection, Run, Status, Violation
+from poise_git.archive.entries import (
+    SCHEMA_VERSION,
+    Estimate,
+    Metrics,
+    Reflection,
+    Reproduction,
+    Run,
+    Status,
+    Violation,
+)
 from poise_git.archive.messages import one_line, shorten
 
 DIGITS = 6
@@ -23,6 +33,9 @@ DIGITS = 6
 RUNS_REMEMBERED = 32
 METRICS_REMEMBERED = 16_384
 REASON_LENGTH = 200
+REPRODUCTION = "reproduction"
+# The clocks of two machines may differ by so many seconds.
+CLOCKS_APART = 86_400.0
 # git deepens a notes tree by one level each time it has 256 times more notes; four levels hold 16 million.
 _DEPTHS = 4
 
@@ -159,6 +172,44 @@ def latest_runs(text: str, algorithm: str) -> tuple[Run, ...]:
             continue
         found[run.protocol, run.seed] = run
     return tuple(found[key] for key in sorted(found))
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """All that a trajectory note says, in the order of its writing.
+
+    `runs` are of the candidate's own algorithm, and hold every line: the same seed twice where it was trained twice.
+    `foreign` names the algorithm blobs of runs of other code. `future` counts lines dated later than they can be.
+    """
+
+    runs: tuple[Run, ...] = ()
+    foreign: tuple[str, ...] = ()
+    reproductions: tuple[Reproduction, ...] = ()
+    future: int = 0
+
+
+def read_trajectory(text: str, algorithm: str, now: float) -> Trajectory:
+    """Every run and reproduction of a note; `now` in Unix seconds."""
+    runs, foreign, reproductions, future = list[Run](), list[str](), list[Reproduction](), 0
+    for data in parse_lines(text):
+        future += float(data["at"]) > now + CLOCKS_APART
+        own = str(data.get("algorithm", algorithm))
+        try:
+            if REPRODUCTION in data:
+                if own == algorithm:
+                    reproductions.append(Reproduction.from_data(data[REPRODUCTION]))
+            elif "values" in data and own != algorithm:
+                foreign.append(own)
+            else:
+                runs.append(Run.from_data(data))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            continue
+    return Trajectory(tuple(runs), tuple(foreign), tuple(reproductions), future)
+
+
+def reproduction_line(reproduction: Reproduction, at: float, algorithm: str) -> str:
+    """A line of the trajectory note. It has no `values`, so readers of runs pass over it."""
+    return _line({REPRODUCTION: reproduction.to_data(), "algorithm": algorithm}, at)
 
 
 def reflection_line(reflection: Reflection, protocol: str, at: float) -> str:
