@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from poise_git.analysis.evidence import ClaimVerdict, Evidence
 from poise_git.analysis.gather import gather_evidence
+from poise_git.analysis.integrity import Verdict
 from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Candidate, Estimate, Metrics, Proposal, Run, Status, Violation
 from poise_git.archive.genealogy import Genealogy
+from poise_git.auditing import Auditor
 from poise_git.errors import NotAnArchive, UsageError
 from poise_git.pipeline.cache import cache_folder
 from poise_git.pipeline.interface import Job
@@ -25,7 +27,7 @@ from poise_git.search.estimate import Noise, paired_difference
 from poise_git.search.figures import OVERALL, UTILITY, Figures, overall
 from poise_git.search.items import objective_text
 from poise_git.search.literature import Card, load_cards
-from poise_git.search.nodes import evaluated
+from poise_git.search.nodes import best, evaluated, survey
 from poise_git.search.objective import Objective
 from poise_git.search.policies.interface import Survey
 from poise_git.search.rendering import Renderer
@@ -124,9 +126,30 @@ class Experiment:
         stated = self.protocol.paired_deviation
         return Noise(stated.value, stated.freedom) if stated and self.objective.is_overall else None
 
+    @cached_property
+    def auditor(self) -> Auditor:
+        """What decides whose figures count."""
+        return Auditor(self)
+
+    def verdicts(self, genealogy: Genealogy | None = None) -> Mapping[str, Verdict]:
+        """The integrity of every candidate with figures under this protocol."""
+        return self.auditor.verdicts(genealogy or self.archive.genealogy())
+
+    def counted(self, genealogy: Genealogy | None = None) -> Genealogy:
+        """The genealogy with the figures that selection goes by: no note says what its runs do not."""
+        return self.auditor.counted(genealogy or self.archive.genealogy())
+
     def evaluated(self, genealogy: Genealogy | None = None) -> dict[str, tuple[Candidate, Metrics]]:
-        """Candidates with metrics under this protocol, the root included."""
-        return evaluated(genealogy or self.archive.genealogy(), self.protocol.hash)
+        """Candidates whose metrics under this protocol count, the root included."""
+        return evaluated(self.counted(genealogy), self.protocol.hash)
+
+    def best(self, genealogy: Genealogy | None = None) -> tuple[Candidate, Metrics] | None:
+        """The candidate that stands highest by the figures that count."""
+        return best(self.counted(genealogy), self.protocol.hash)
+
+    def survey(self, genealogy: Genealogy, remaining: int | None = None) -> Survey:
+        """Every candidate that may be a parent, by the figures that count; see `nodes.survey`."""
+        return survey(self.counted(genealogy), self.protocol.hash, self.objective, remaining)
 
     def proposal(self, candidate: Candidate) -> Proposal:
         """A candidate's proposal: as archived, or, for one that people committed by hand, as its commit tells it."""
@@ -147,7 +170,9 @@ class Experiment:
 
     def contexts(self, genealogy: Genealogy, surveyed: Survey, seed: int) -> Contexts:
         """The contexts of this state of the archive; `seed` is the round's."""
-        return Contexts(self.archive, genealogy, surveyed, self.brief, rejected_proposals(self.archive), seed)
+        return Contexts(
+            self.archive, self.counted(genealogy), surveyed, self.brief, rejected_proposals(self.archive), seed
+        )
 
     @cached_property
     def brief(self) -> Brief:
@@ -176,10 +201,19 @@ class Experiment:
         """
         if name == ROOT:
             self.refuse_unknown_metrics()
-            return summarise(self.protocol.hash, runs, None, self.objective, self.noise)
+            return self.metrics_of(runs, None)
         root_runs = self.runs(ROOT, self.protocol.seeds)
         again = tuple(self.runs(each, self.protocol.further_seeds) for each in (name, ROOT))
-        return summarise(self.protocol.hash, runs, root_runs, self.objective, self.noise, (again[0], again[1]))
+        return self.metrics_of(runs, root_runs, (again[0], again[1]))
+
+    def metrics_of(
+        self,
+        runs: Sequence[Run],
+        root_runs: Sequence[Run] | None,
+        again: tuple[Sequence[Run], Sequence[Run]] = ((), ()),
+    ) -> Metrics:
+        """y and U(y) of these runs, against these of the root: what measures, and what checks measurements."""
+        return summarise(self.protocol.hash, runs, root_runs, self.objective, self.noise, again)
 
     def confirmation(self, name: str) -> Estimate | None:
         """The gain over the root on the fresh seeds; None unless both have run on every one of them."""

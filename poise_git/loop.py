@@ -36,7 +36,6 @@ from poise_git.plan import Plan, Slot, selection_data
 from poise_git.proposing import Proposing
 from poise_git.search.context import Context
 from poise_git.search.items import change_text
-from poise_git.search.nodes import best, survey
 from poise_git.search.policies import policy_of
 from poise_git.steering import adopt, interpret, is_untranslated
 from poise_git.training import run_missing
@@ -159,7 +158,7 @@ class Search:
             distil_principles(self.experiment, self.agent, number)
         seed = round_seed(self.experiment.settings.seed, number)
         remaining = None if goal.candidates is None else max(1, goal.candidates - self.evaluated)
-        surveyed = survey(genealogy, self.protocol.hash, self.experiment.objective, remaining)
+        surveyed = self.experiment.survey(genealogy, remaining)
         count = min(settings.parents, remaining or settings.parents)
         selection = policy_of(settings).select(surveyed, count, seed)
         self.proposing.begin(genealogy, surveyed, seed)
@@ -202,7 +201,7 @@ class Search:
             pending = genealogy[proposal.name].status_under(self.protocol.hash) is Status.PENDING
             # A process that was killed may have archived it without a verdict of the checks.
             return proposal.name if pending and self.verify_by_name(proposal.name) else None
-        surveyed = survey(genealogy, self.protocol.hash, self.experiment.objective)
+        surveyed = self.experiment.survey(genealogy)
         context = self.experiment.contexts(genealogy, surveyed, slot.seed).of(slot.parent, genealogy.by_name)
         try:
             source = self.proposing.sources.pop(proposal.name, None) or self.agent.implement(proposal, context)
@@ -360,7 +359,7 @@ class Search:
 
     @property
     def best(self) -> str:
-        leader = best(self.archive.genealogy(), self.protocol.hash)
+        leader = self.experiment.best()
         return leader[0].name if leader else ROOT
 
     def _change(self, proposal: Proposal, recipe: Mapping[str, str]) -> str:

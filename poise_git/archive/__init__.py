@@ -14,6 +14,7 @@ Nothing here knows of reinforcement learning.
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from poise_git.archive import configure, conformity, doctor, journal, reader, rewriting, writer
+from poise_git.archive.configure import NOTES_REFSPEC
 from poise_git.archive.conformity import Finding
 from poise_git.archive.documents import load_reflection, load_yaml
 from poise_git.archive.entries import ROOT, Call, Candidate, Metrics, Proposal, Reflection, Reproduction, Run
@@ -263,6 +265,22 @@ class Archive:
             return {}
         found = evidence_metrics(self.repository, candidate.name, candidate.commit, candidate.evidence)
         return {protocol: measured.metrics for protocol, measured in found.items()}
+
+    def note_blobs(self, ref: str) -> dict[str, tuple[str, ...]]:
+        """The objects that hold the note on each commit."""
+        found: dict[str, tuple[str, ...]] = {}
+        if self.repository.object_id(ref):
+            for line in self.repository.text("ls-tree", "-r", ref).splitlines():
+                head, _, path = line.partition("\t")
+                commit = path.replace("/", "")
+                found[commit] = (*found.get(commit, ()), head.rpartition(" ")[2])
+        return found
+
+    def fetch_notes_command(self) -> str:
+        """What brings the notes of the first remote; empty where there is no remote."""
+        return next(
+            (f"git fetch {shlex.quote(each)} '{NOTES_REFSPEC}'" for each in configure.remotes(self.repository)), ""
+        )
 
     def state(self, *refs: str) -> tuple[str | None, ...]:
         """What the refs point at; figures that were read at the same state are the same."""

@@ -35,11 +35,9 @@ def evidence_metrics(repository: Repository, name: str, commit: str, evidence: s
     What cannot be read is passed over: `doctor` names it.
     """
     own = (repository.object_id(f"{commit}:recipe/algorithm.py") or "")[:12]
-    found: dict[str, Measured] = {}
-    base = None
     line = list(_line(repository, name, evidence))
-    if line:
-        base = repository.object_id(f"{line[-1]}^")
+    base = repository.object_id(f"{line[-1]}^") if line else None
+    found: dict[str, Measured] = {}
     seen = ""
     for each in line:
         blob = repository.object_id(f"{each}:evidence/{name}/metrics.yaml")

@@ -6,6 +6,7 @@ Metrics and reflections stand in both. Trajectories stand in notes alone: they c
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,24 +38,19 @@ class _Lacking:
 
 
 def missing_notes(repository: Repository) -> Iterator[Finding]:
-    """What is in evidence branches and not in notes; and figures without the runs they are of."""
+    """Metrics that are on evidence branches and in no note."""
     genealogy = read_genealogy(repository)
     lacking = [each.name for each in _lacking(repository, genealogy)]
     if lacking:
-        fetch = "".join(f"git fetch {remote} '{NOTES_REFSPEC}' if {remote} has them, else " for remote in remotes(repository))
+        fetch = "".join(
+            f"git fetch {shlex.quote(remote)} '{NOTES_REFSPEC}' if it has them, else " for remote in remotes(repository)
+        )
         yield Finding(
             METRICS_NOTES,
-            f"{_candidates(lacking)} on the evidence branches alone: branches were pushed or cloned without notes; "
-            "figures are read from the evidence branches",
-            f"{fetch}poise-git doctor --repair, which makes metrics and reflections again from the branches",
+            f"{_candidates(lacking)} on the evidence branches alone, from where they are read: branches were pushed or "
+            "cloned without notes",
+            f"{fetch}poise-git doctor --repair, which makes metrics and reflections again; trajectories do not come back",
             repairable=True,
-        )
-    if untraced := _without_runs(repository, genealogy):
-        advice = "; ".join(f"git fetch {remote} '{NOTES_REFSPEC}'" for remote in remotes(repository))
-        yield Finding(
-            TRAJECTORY_NOTES,
-            f"{_candidates(untraced)} without runs: trajectories are in notes alone, so their figures cannot be traced",
-            advice or f"fetch {NOTES}* from where they were trained, or train one again: poise-git reproduce {untraced[0]}",
         )
 
 
@@ -111,7 +107,11 @@ def _without_runs(repository: Repository, genealogy: Genealogy) -> list[str]:
 def _candidates(names: list[str]) -> str:
     """`the figures of 12 candidates (a, b, c, …) are`."""
     shown = ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
-    return f"the figures of 1 candidate ({shown}) are" if len(names) == 1 else f"the figures of {len(names)} candidates ({shown}) are"
+    return (
+        f"the figures of 1 candidate ({shown}) are"
+        if len(names) == 1
+        else f"the figures of {len(names)} candidates ({shown}) are"
+    )
 
 
 def _time_of(repository: Repository, commit: str) -> float:

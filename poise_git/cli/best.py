@@ -16,11 +16,10 @@ def command(path: bool, protocol: str | None, as_json: bool) -> None:
     from poise_git.cli.report import verdict_lines
     from poise_git.errors import PoiseError
     from poise_git.loop import Ended
-    from poise_git.search.nodes import best
 
     experiment = open_experiment(protocol)
     genealogy = experiment.archive.genealogy()
-    leader = best(genealogy, experiment.protocol.hash)
+    leader = experiment.best(genealogy)
     if leader is None:
         raise PoiseError("nothing is evaluated yet; run: poise-git evolve")
     candidate = leader[0]

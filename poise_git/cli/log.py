@@ -11,13 +11,12 @@ from poise_git.cli.common import json_option, open_experiment, print_json, proto
 def command(protocol: str | None, as_json: bool) -> None:
     """The tree of candidates, with scores and failures."""
     from poise_git.cli.render import candidate_data, tree_lines
-    from poise_git.search.nodes import best
 
     experiment = open_experiment(protocol)
     genealogy, hash_ = experiment.archive.genealogy(), experiment.protocol.hash
     if as_json:
         print_json([candidate_data(candidate, hash_) for candidate in genealogy])
         return
-    leader = best(genealogy, hash_)
+    leader = experiment.best(genealogy)
     for line in tree_lines(genealogy, hash_, mark=leader[0].name if leader else None):
         click.echo(line)

@@ -23,7 +23,6 @@ from poise_git.pipeline.sandbox import Sandbox, isolation
 from poise_git.plan import Slot
 from poise_git.proposing import Proposing
 from poise_git.search.contexts import Contexts
-from poise_git.search.nodes import survey
 from poise_git.search.policies.interface import Survey
 from poise_git.settings import PoiseSettings
 
@@ -104,7 +103,7 @@ def next_round(experiment: Experiment) -> Upcoming:
     genealogy = experiment.archive.genealogy()
     number = experiment.archive.count_rounds() + 1
     seed = round_seed(experiment.settings.seed, number)
-    surveyed = survey(genealogy, experiment.protocol.hash, experiment.objective)
+    surveyed = experiment.survey(genealogy)
     contexts = experiment.contexts(genealogy, surveyed, seed)
     return Upcoming(number, seed, genealogy, surveyed, contexts, experiment.protocol.hash)
 
