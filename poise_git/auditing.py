@@ -28,6 +28,7 @@ from poise_git.pipeline.backends.recorded import Recorded
 from poise_git.pipeline.cache import cache_folder
 
 if TYPE_CHECKING:
+    from poise_git.archive import Archive
     from poise_git.experiment import Experiment
 
 # Counts up when verdicts come out otherwise on the same archive.
@@ -133,7 +134,7 @@ class Auditor:
 
     def _bring_runs(self, name: str) -> str:
         fetch = self.archive.fetch_notes_command()
-        train = f"train one again: poise-git reproduce {name}"
+        train = f"train one again: poise-git evaluate {name}"
         return f"{fetch}, or {train}" if fetch else f"fetch the notes from where they were trained, or {train}"
 
     def _replaced(self, candidate: Candidate, counted: Metrics | None) -> dict[str, Metrics]:
@@ -313,3 +314,19 @@ def _verdict(data: Mapping[str, Any], claimed: Metrics | None) -> Verdict:
         counted = Metrics.from_data(data["counted"]) if data["counted"] else None
     problems = tuple(Problem.from_data(problem) for problem in data["problems"])
     return Verdict(Integrity.from_data(data["integrity"]), problems, counted)
+
+
+def audit(archive: Archive) -> Iterator[Finding]:
+    """What does not add up among the figures of every protocol that is committed and has figures."""
+    from poise_git.experiment import Experiment, protocol_files
+
+    genealogy = archive.genealogy()
+    hashes = {protocol for candidate in genealogy for protocol in candidate.metrics}
+    for name, hash_ in protocol_files(archive).items():
+        if hash_ not in hashes:
+            continue
+        try:
+            experiment = Experiment.load(archive, protocol=name, committed=True)
+            yield from experiment.auditor.findings(genealogy)
+        except PoiseError as error:
+            yield Finding(f"protocol {name}", f"its figures cannot be computed again: {error}", "poise-git status")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Candidate, Estimate, Metrics, Proposal, Run, Status, Violation
 from poise_git.archive.genealogy import Genealogy
 from poise_git.auditing import Auditor
-from poise_git.errors import NotAnArchive, UsageError
+from poise_git.errors import NotAnArchive, SettingsError, UsageError
 from poise_git.pipeline.cache import cache_folder
 from poise_git.pipeline.interface import Job
 from poise_git.pipeline.protocol import Protocol, load_protocol
@@ -55,7 +56,9 @@ class Experiment:
     directive: str
 
     @classmethod
-    def load(cls, archive: Archive, *, protocol: str | None = None, directive: str | None = None) -> Experiment:
+    def load(
+        cls, archive: Archive, *, protocol: str | None = None, directive: str | None = None, committed: bool = False
+    ) -> Experiment:
         """Read settings, protocol and cards from the archive's `main` branch: what is committed is what counts.
 
         Raises:
@@ -63,16 +66,18 @@ class Experiment:
             SettingsError: a file is wrong (file, line, field).
             UsageError: an unknown protocol, or poise.yaml has changes that are not committed.
 
-        A metric of the objective that is no suite is known once the root has run: before that every name passes.
+        `committed`: an edit in the work tree is no error. A metric of the objective that is no suite is known once the
+        root has run: before that every name passes.
         """
-        settings = load_poise_settings(archive)
+        settings = load_poise_settings(archive, committed=committed)
         name = protocol or settings.protocol
         file = protocol_file(name)
         text = archive.read_text(BRANCH, file)
         if text is None:
             known = sorted(path.removesuffix(".yaml") for path in archive.list_texts(BRANCH, "protocols"))
             raise UsageError(f"no protocol {name!r}: {BRANCH} has {', '.join(known) or 'none'} in protocols/")
-        _refuse_uncommitted(archive, file, text)
+        if not committed:
+            _refuse_uncommitted(archive, file, text)
         loaded = load_protocol(text, file)
         experiment = cls(
             archive=archive,
@@ -160,11 +165,14 @@ class Experiment:
         found = {run.seed: run for run in self.archive.runs(name) if run.protocol == self.protocol.hash}
         return [found[seed] for seed in sorted(seeds) if seed in found]
 
-    def job(self, name: str, seed: int) -> Job:
-        """A training run, in the scratch folder that an interrupted attempt at the same run would have left."""
+    def job(self, name: str, seed: int, purpose: str = "") -> Job:
+        """A training run, in the scratch folder that an interrupted attempt at the same run would have left.
+
+        `purpose` gives it another folder than the search's own run has.
+        """
         job = Job(name, self.archive.recipe(name), self.protocol, seed, Path())
         place = hashlib.sha256(str(self.archive.root).encode()).hexdigest()[:16]
-        folder = cache_folder("runs") / place / f"{name}-{job.key}"
+        folder = cache_folder("runs") / place / "-".join(filter(None, (name, job.key, purpose)))
         folder.mkdir(parents=True, exist_ok=True)
         return replace(job, scratch=folder)
 
@@ -202,7 +210,7 @@ class Experiment:
         if name == ROOT:
             self.refuse_unknown_metrics()
             return self.metrics_of(runs, None)
-        root_runs = self.runs(ROOT, self.protocol.seeds)
+        root_runs = self.runs(ROOT, self.protocol.seeds) or None
         again = tuple(self.runs(each, self.protocol.further_seeds) for each in (name, ROOT))
         return self.metrics_of(runs, root_runs, (again[0], again[1]))
 
@@ -231,14 +239,14 @@ class Experiment:
         complete = all(len(table[UTILITY]) == len(seeds) for table in (of, against))
         return (of, against) if name != ROOT and seeds and complete else None
 
-    def measured_otherwise(self) -> tuple[str, ...]:
+    def measured_otherwise(self, genealogy: Genealogy | None = None) -> tuple[str, ...]:
         """Candidates whose recorded utility and violations are not those of the present objective.
 
         So are those that failed because their runs lacked a figure that another objective looked at.
         """
         return tuple(
             candidate.name
-            for candidate in self.archive.genealogy()
+            for candidate in genealogy or self.archive.genealogy()
             if (metrics := candidate.metrics_under(self.protocol.hash)) and self._is_of_another_objective(metrics)
         )
 
@@ -272,14 +280,24 @@ class Experiment:
         )
 
 
-def load_poise_settings(archive: Archive) -> PoiseSettings:
+def protocol_files(archive: Archive) -> dict[str, str]:
+    """The hash of every protocol of the archive's `main` branch that can be read, by the file's name."""
+    found = {}
+    for path, text in archive.list_texts(BRANCH, "protocols").items():
+        with suppress(SettingsError):
+            found[path.removesuffix(".yaml")] = load_protocol(text, f"protocols/{path}").hash
+    return found
+
+
+def load_poise_settings(archive: Archive, *, committed: bool = False) -> PoiseSettings:
     """`poise.yaml` of the archive's `main` branch; see `Experiment.load` for what it raises."""
     text = archive.read_text(BRANCH, SETTINGS_FILE)
     if text is None:
         raise NotAnArchive(
             f"{archive.root}: branch {BRANCH} holds no {SETTINGS_FILE}; make an archive: poise-git init DIR"
         )
-    _refuse_uncommitted(archive, SETTINGS_FILE, text)
+    if not committed:
+        _refuse_uncommitted(archive, SETTINGS_FILE, text)
     return load_settings(text, PoiseSettings, SETTINGS_FILE)
 
 

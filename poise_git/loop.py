@@ -125,7 +125,9 @@ class Search:
                 if barren == BARREN_ROUNDS:
                     raise PoiseError(f"{barren} rounds brought no candidate with figures; `poise-git log` says why")
             winner = self.best
-            gain = self.confirm(winner)
+            # Its confirmation may be among the trajectories that did not come along: nothing is trained unasked.
+            traced = self.experiment.runs(winner, self.protocol.seeds)
+            gain = self.confirm(winner) if traced else self.experiment.confirmation(winner)
             self.archive.maintain()
         return Ended(winner, gain, self.evaluated, rounds)
 
@@ -252,6 +254,8 @@ class Search:
         genealogy, seeds = self.archive.genealogy(), self.protocol.seeds
         pending = [name for name in names if genealogy[name].status_under(self.protocol.hash) in statuses]
         stopped: AgentError | BudgetReached | None = None
+        if set(pending) - {ROOT}:
+            self.complete_root()
         for name, failure in self._run_missing(pending, seeds):
             if failure:
                 self._fail(name, failure.stage, failure.reason)
@@ -264,12 +268,25 @@ class Search:
         if stopped:
             raise stopped
 
+    def complete_root(self) -> None:
+        """See that the root's runs are here: gains are paired with them by seed.
+
+        Where notes did not come along with the branches its figures are known and its runs are not.
+
+        Raises:
+            PoiseError: the root cannot be trained.
+        """
+        for name, failure in self._run_missing([ROOT], self.protocol.seeds):
+            if failure:
+                raise PoiseError(f"{name} cannot be trained, so nothing can be compared with it: {failure}")
+
     def measure_again(self, names: Sequence[str]) -> None:
         """Further seeds of candidates that may be the best, and of the root: luck shall not decide between them."""
         if not names:
             return
         self.observe(events.MeasuredAgain(tuple(names)))
-        for name, failure in self._run_missing([*names, ROOT], self.protocol.further_seeds):
+        seeds = (*self.protocol.seeds, *self.protocol.further_seeds)
+        for name, failure in self._run_missing([*names, ROOT], seeds):
             if failure and name != ROOT:
                 self._fail(name, failure.stage, failure.reason)
         for name in names:
@@ -306,9 +323,19 @@ class Search:
         return metrics
 
     def measure_anew(self) -> None:
-        """Where the objective has changed since a candidate was measured, measure it again from its archived runs."""
-        for name in self.experiment.measured_otherwise():
-            self.reflect_or_fail(name)
+        """Where the objective has changed since a candidate was measured, measure it again from its archived runs.
+
+        Runs that did not come along with the branches are trained: no other objective can be computed without them.
+        """
+        names = self.experiment.measured_otherwise()
+        if not names:
+            return
+        self.complete_root()
+        for name, failure in self._run_missing(names, self.protocol.seeds):
+            if failure:
+                self._fail(name, failure.stage, failure.reason)
+            else:
+                self.reflect_or_fail(name)
 
     def confirm(self, name: str) -> Estimate | None:
         """The candidate against the root on seeds that selection has never seen: its gain there."""

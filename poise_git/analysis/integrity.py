@@ -188,7 +188,7 @@ def _against_runs(account: Account) -> tuple[list[Metrics], list[Problem]]:
 
 
 def _not_reproduced(account: Account) -> list[Problem]:
-    """Runs that, trained again, came out as another: the latest attempt at each seed counts."""
+    """Runs that, trained again, came out as no noise explains: the latest attempt at each seed counts."""
     latest = {each.seed: each for each in account.reproductions}
     return [
         Problem(
@@ -196,19 +196,26 @@ def _not_reproduced(account: Account) -> list[Problem]:
             f"poise-git reproduce {account.name} --seed {seed}",
         )
         for seed, each in sorted(latest.items())
-        if not each.reproduces
+        if each.refutes
     ]
 
 
 def reproduction_text(reproduction: Reproduction) -> str:
-    """What was compared and how far apart it is: `utility was 0.1518, now 0.1519 (+0.0001)`."""
+    """What differs first and by how much: `values sparse was 0.15, now 0.16 (+0.01); U is +0.002 apart, …`."""
     if reproduction.reason:
         return reproduction.reason
-    if not reproduction.figure or reproduction.before is None or reproduction.again is None:
+    if not reproduction.figure:
         return "equal to the last bit"
+    if reproduction.before is None or reproduction.again is None:
+        return f"{reproduction.figure} is there once only"
     apart = reproduction.again - reproduction.before
-    within = "" if reproduction.allowed is None else f", ±{reproduction.allowed:.4g} is noise"
-    return f"{reproduction.figure} was {reproduction.before:.6g}, now {reproduction.again:.6g} ({apart:+.3g}{within})"
+    text = f"{reproduction.figure} was {reproduction.before:.6g}, now {reproduction.again:.6g} ({apart:+.3g})"
+    if reproduction.utility_apart is None:
+        return text
+    noise = (
+        "and its noise is unknown" if reproduction.allowed is None else f"noise explains ±{reproduction.allowed:.3g}"
+    )
+    return f"{text}; U is {reproduction.utility_apart:+.3g} apart, {noise}"
 
 
 def _remarks(account: Account) -> tuple[Problem, ...]:
@@ -242,6 +249,9 @@ def _unproven(account: Account, claimed: Metrics, matching: Sequence[Metrics]) -
         return f"seed {account.twice[0]} was trained twice, with different figures"
     if matching and _intervals_apart(claimed, matching[0]):
         return f"its intervals are of another paired_deviation; poise-git reflect {account.name}"
+    latest = {each.seed: each for each in account.reproductions}
+    if undone := next((each for each in latest.values() if not each.reproduces), None):
+        return f"seed {undone.seed} was trained again: {reproduction_text(undone)}"
     used = [run.isolation for run in account.runs if run.seed in (claimed.seeds or (run.seed,))]
     return next((reason for isolation in used if (reason := _unisolated(isolation))), "")
 
@@ -314,8 +324,8 @@ def _pairs(
 def _equal(one: Estimate | None, other: Estimate | None, tolerance: float) -> bool:
     if one is None or other is None:
         return one is other
-    errors = (math.nan if each.se is None else each.se for each in (one, other))
-    return one.n == other.n and _close(one.value, other.value, tolerance) and _close(*errors, tolerance)
+    errors = [math.nan if each.se is None else each.se for each in (one, other)]
+    return one.n == other.n and _close(one.value, other.value, tolerance) and _close(errors[0], errors[1], tolerance)
 
 
 def _close(one: float, other: float, tolerance: float) -> bool:

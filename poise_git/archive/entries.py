@@ -222,9 +222,9 @@ class Outcome(StrEnum):
 class Reproduction:
     """One archived run, trained again: the same recipe, protocol and seed.
 
-    `figure` is the first that differs, or the one that was compared, "" where all are equal to the last bit; `before`
-    and `again` are its values, `allowed` how far they may lie apart (None: not at all). `torch` and `processor` are
-    those of the machine that compared them; of the archived run nobody wrote them down.
+    `figure` is the first that differs, "" where all are equal to the last bit; `before` and `again` are its values.
+    `utility_apart` is how much U has changed, `allowed` how much noise explains (None: unknown). `torch` and
+    `processor` are those of the machine that compared; of the archived run nobody wrote them down.
     """
 
     protocol: str
@@ -233,6 +233,7 @@ class Reproduction:
     figure: str = ""
     before: float | None = None
     again: float | None = None
+    utility_apart: float | None = None
     allowed: float | None = None
     torch: str = ""
     processor: str = ""
@@ -242,13 +243,20 @@ class Reproduction:
     def reproduces(self) -> bool:
         return self.outcome in (Outcome.EQUAL, Outcome.WITHIN_NOISE)
 
+    @property
+    def refutes(self) -> bool:
+        """Whether noise does not explain the difference. Other last bits are no proof of forging: machines round."""
+        known = self.utility_apart is not None and self.allowed is not None
+        return self.outcome is Outcome.DIFFERS and known and not abs(self.utility_apart or 0.0) <= (self.allowed or 0.0)
+
     def to_data(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if value not in ("", None)}
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Reproduction:
-        before, again, allowed = (
-            None if data.get(name) is None else float(data[name]) for name in ("before", "again", "allowed")
+        before, again, apart, allowed = (
+            None if data.get(name) is None else float(data[name])
+            for name in ("before", "again", "utility_apart", "allowed")
         )
         return cls(
             protocol=str(data["protocol"]),
@@ -257,6 +265,7 @@ class Reproduction:
             figure=str(data.get("figure") or ""),
             before=before,
             again=again,
+            utility_apart=apart,
             allowed=allowed,
             torch=str(data.get("torch") or ""),
             processor=str(data.get("processor") or ""),

@@ -20,7 +20,7 @@ from poise_git.archive.git import GitFailed, Repository
 from poise_git.archive.measured import Measured, evidence_metrics
 from poise_git.archive.notes import latest_metrics, metrics_line, reflection_line
 from poise_git.archive.reader import read_genealogy, read_note, read_text
-from poise_git.archive.refs import METRICS_NOTES, NOTES, REFLECTION_NOTES, TRAJECTORY_NOTES
+from poise_git.archive.refs import METRICS_NOTES, REFLECTION_NOTES, TRAJECTORY_NOTES
 from poise_git.archive.writer import add_note_lines, reflection_path
 from poise_git.errors import ArchiveError
 
@@ -47,8 +47,8 @@ def missing_notes(repository: Repository) -> Iterator[Finding]:
         )
         yield Finding(
             METRICS_NOTES,
-            f"{_candidates(lacking)} on the evidence branches alone, from where they are read: branches were pushed or "
-            "cloned without notes",
+            f"{_candidates(lacking)} on the evidence branches alone, and read from there: "
+            "branches were pushed or cloned without notes",
             f"{fetch}poise-git doctor --repair, which makes metrics and reflections again; trajectories do not come back",
             repairable=True,
         )

@@ -30,7 +30,7 @@ def command(path: bool, protocol: str | None, as_json: bool) -> None:
             click.echo(node.commit)
     elif as_json:
         print_json(
-            candidate_data(candidate, experiment.protocol.hash)
+            candidate_data(candidate, experiment.protocol.hash, experiment.verdicts(genealogy))
             | {
                 "path": [node.name for node in line],
                 "confirmation": confirmation.to_data() if confirmation else None,
@@ -42,4 +42,6 @@ def command(path: bool, protocol: str | None, as_json: bool) -> None:
         ended = Ended(candidate.name, confirmation, evaluated, len(experiment.archive.rounds()))
         for text in verdict_lines(experiment, ended):
             click.echo(text)
+        if verdict := experiment.verdicts(genealogy).get(candidate.name):
+            click.echo(f"  figures {verdict.integrity}")
         click.echo(f"  path: {' → '.join([ROOT, *(node.name for node in line)])}")

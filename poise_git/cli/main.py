@@ -28,6 +28,7 @@ VERBS = (
     "evaluate",
     "reflect",
     "confirm",
+    "reproduce",
     "cross",
     "doctor",
     "gpu-check",

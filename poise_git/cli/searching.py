@@ -12,6 +12,7 @@ from poise_git.agents import Means, agent_named
 from poise_git.agents.interface import Agent
 from poise_git.archive.entries import Status
 from poise_git.archive.genealogy import Genealogy
+from poise_git.cli.common import warn_of_suspicious
 from poise_git.cli.progress import Start, show_progress
 from poise_git.errors import UsageError
 from poise_git.events import Observer, unheard
@@ -134,8 +135,11 @@ def open_step(
     workers: int | None = None,
     executor: str | None = None,
     ray_address: str | None = None,
+    measure: bool = True,
 ) -> Iterator[Search]:
     """A search for one step of it, with the archive's search lock held and progress shown unless `quiet`.
+
+    `measure`: candidates that were measured by another objective are measured anew first.
 
     Raises:
         ArchiveLocked: a search is running in this archive.
@@ -146,5 +150,7 @@ def open_step(
         open_search(experiment, unheard if quiet else observe, agent=agent, workers=workers) as search,
         experiment.archive.lock("search"),
     ):
-        search.measure_anew()
+        warn_of_suspicious(experiment, experiment.archive.genealogy())
+        if measure:
+            search.measure_anew()
         yield search
