@@ -17,11 +17,11 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from poise_git.analysis.integrity import Account, Integrity, Mark, Problem, Verdict, judge
+from poise_git.analysis.integrity import NOTES, Account, Integrity, Mark, Problem, Verdict, judge
 from poise_git.archive.conformity import Finding
 from poise_git.archive.entries import ROOT, Candidate, Metrics, Run, Status
 from poise_git.archive.genealogy import Genealogy
-from poise_git.archive.notes import Trajectory
+from poise_git.archive.notes import Trajectory, as_noted
 from poise_git.archive.refs import METRICS_NOTES, TRAJECTORY_NOTES, candidate_ref
 from poise_git.errors import PoiseError
 from poise_git.pipeline.backends.recorded import Recorded
@@ -171,6 +171,9 @@ class Auditor:
             else:
                 verdict = self._judge(candidate, root, genealogy[ROOT].metrics_under(self.protocol.hash))
             if verdict is not None:
+                if verdict.counted is not None and verdict.counted != claimed:
+                    # As the note would have it, so that candidates compare as if nothing had been forged.
+                    verdict = replace(verdict, counted=as_noted(verdict.counted))
                 found[candidate.name], names[candidate.name] = verdict, key
                 written[key] = _data(verdict, claimed)
         self._keep({"state": state, "names": names, "entries": written})
@@ -181,7 +184,7 @@ class Auditor:
             return judge(self._account(candidate, root, root_metrics))
         except BROKEN as error:
             what = f"its figures are no numbers ({type(error).__name__})"
-            problem = Problem(what, f"git notes --ref=poise/metrics edit poise/{candidate.name}")
+            problem = Problem(what, f"{NOTES} --ref=poise/metrics edit poise/{candidate.name}")
             return Verdict(Integrity(Mark.SUSPICIOUS, what), (problem,), None)
 
     def _account(self, candidate: Candidate, root: _Runs, root_metrics: Metrics | None) -> Account:

@@ -20,6 +20,8 @@ from poise_git.archive.entries import Estimate, Isolation, Metrics, Reproduction
 
 # Notes hold six significant digits; evidence branches hold all of them, and only summation may differ.
 OF_NOTES, OF_EVIDENCE = 1e-5, 1e-9
+# The hooks keep notes from being taken away by mistake; here a person means to.
+NOTES = "git -c core.hooksPath=/dev/null notes"
 # Below this a figure is rounding.
 NOTHING = 1e-9
 
@@ -221,7 +223,7 @@ def reproduction_text(reproduction: Reproduction) -> str:
 def _remarks(account: Account) -> tuple[Problem, ...]:
     """What does not touch the figures that count."""
     name, found = account.name, []
-    edit = f"git notes --ref=poise/trajectory edit poise/{name}"
+    edit = f"{NOTES} --ref=poise/trajectory edit poise/{name}"
     if account.missing and account.runs:
         seeds = ", ".join(map(str, account.missing))
         found.append(Problem(f"it has figures, and no runs of seeds {seeds}", f"poise-git evaluate {name}"))
@@ -352,7 +354,7 @@ def _broken(metrics: Metrics) -> str:
 
 def _take_off(account: Account) -> str:
     """The commands after which a candidate counts as not evaluated."""
-    return f"git notes --ref=poise/metrics remove poise/{account.name} && poise-git evaluate {account.name}"
+    return f"{NOTES} --ref=poise/metrics remove poise/{account.name} && poise-git evaluate {account.name}"
 
 
 def _first_seed(account: Account) -> str:

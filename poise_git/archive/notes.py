@@ -127,6 +127,11 @@ def latest_metrics(text: str) -> Mapping[str, Metrics]:
     return found
 
 
+def as_noted(metrics: Metrics) -> Metrics:
+    """Metrics as a note says them: without details, at six significant digits."""
+    return latest_metrics(metrics_line(metrics, 0.0))[metrics.protocol]
+
+
 def _metrics(data: Mapping[str, Any]) -> Metrics:
     return Metrics(
         status=Status(data["status"]),

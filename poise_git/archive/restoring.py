@@ -49,7 +49,8 @@ def missing_notes(repository: Repository) -> Iterator[Finding]:
             METRICS_NOTES,
             f"{_candidates(lacking)} on the evidence branches alone, and read from there: "
             "branches were pushed or cloned without notes",
-            f"{fetch}poise-git doctor --repair, which makes metrics and reflections again; trajectories do not come back",
+            f"{fetch}poise-git doctor --repair, which makes metrics and reflections again; "
+            "trajectories do not come back",
             repairable=True,
         )
 
