@@ -126,8 +126,7 @@ class Search:
                     raise PoiseError(f"{barren} rounds brought no candidate with figures; `poise-git log` says why")
             winner = self.best
             # Its confirmation may be among the trajectories that did not come along: nothing is trained unasked.
-            traced = self.experiment.runs(winner, self.protocol.seeds)
-            gain = self.confirm(winner) if traced else self.experiment.confirmation(winner)
+            gain = (self.confirm if self._is_traced(winner) else self.experiment.confirmation)(winner)
             self.archive.maintain()
         return Ended(winner, gain, self.evaluated, rounds)
 
@@ -165,10 +164,12 @@ class Search:
         selection = policy_of(settings).select(surveyed, count, seed)
         self.proposing.begin(genealogy, surveyed, seed)
         slots = self.proposing.fill(selection, seed)
+        # Further seeds join earlier runs; where those did not come along, nothing is trained unasked.
+        again = tuple(name for name in selection.again if self._is_traced(name))
 
         plan = Plan(
             number, self.protocol.hash, self.agent.name, self.experiment.directive, seed,
-            settings.policy, selection_data(selection), slots, selection.again, self.agent.calls[paid:],
+            settings.policy, selection_data(selection), slots, again, self.agent.calls[paid:],
         )  # fmt: skip
         self.archive.write_round(number, plan.to_data(), plan.summary)
         self.observe(events.RoundPlanned(number, plan.parents, resumed=False))
@@ -404,6 +405,10 @@ class Search:
         """Whether further seeds of an evaluated candidate are still to be run, or to be counted."""
         metrics = self.archive.genealogy()[name].metrics_under(self.protocol.hash)
         return bool(metrics and metrics.gain and metrics.gain.n <= len(self.protocol.seeds))
+
+    def _is_traced(self, name: str) -> bool:
+        """Whether the runs that a candidate's figures are of are here."""
+        return len(self.experiment.runs(name, self.protocol.seeds)) == len(self.protocol.seeds)
 
     def _is_done(self, slot: Slot, genealogy: Genealogy) -> bool:
         """Its proposal has an outcome, or it has none."""
