@@ -8,7 +8,6 @@ from poise_git.archive.genealogy import Genealogy
 from poise_git.errors import CheckFailed, UsageError
 from poise_git.loop import ALGORITHM, Search
 from poise_git.search.items import change_text
-from poise_git.search.nodes import survey
 
 FAMILY = "crossover"
 
@@ -40,7 +39,7 @@ def cross(search: Search, first: Candidate, second: Candidate, name: str) -> boo
         source = search.agent.resolve(proposal, left, right, ours)
     if source in (ours, theirs):
         raise CheckFailed("implement", f"{first.name} and {second.name} together are one of them alone")
-    surveyed = survey(genealogy, search.protocol.hash, search.experiment.objective)
+    surveyed = search.experiment.survey(genealogy)
     seed = search.experiment.settings.seed
     context = search.experiment.contexts(genealogy, surveyed, seed).of(first.name, genealogy.by_name)
     return search.verify(proposal, source, context)

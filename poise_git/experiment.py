@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import math
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from poise_git.analysis.evidence import ClaimVerdict, Evidence
 from poise_git.analysis.gather import gather_evidence
+from poise_git.analysis.integrity import Verdict
 from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Candidate, Estimate, Metrics, Proposal, Run, Status, Violation
 from poise_git.archive.genealogy import Genealogy
-from poise_git.errors import NotAnArchive, UsageError
+from poise_git.auditing import Auditor
+from poise_git.errors import NotAnArchive, SettingsError, UsageError
 from poise_git.pipeline.cache import cache_folder
 from poise_git.pipeline.interface import Job
 from poise_git.pipeline.protocol import Protocol, load_protocol
@@ -26,7 +29,7 @@ from poise_git.search.estimate import Noise, paired_difference
 from poise_git.search.figures import OVERALL, UTILITY, Figures, overall
 from poise_git.search.items import objective_text
 from poise_git.search.literature import Card, load_cards
-from poise_git.search.nodes import evaluated
+from poise_git.search.nodes import best, evaluated, survey
 from poise_git.search.objective import Objective
 from poise_git.search.policies.interface import Survey
 from poise_git.search.rendering import Renderer
@@ -54,7 +57,9 @@ class Experiment:
     directive: str
 
     @classmethod
-    def load(cls, archive: Archive, *, protocol: str | None = None, directive: str | None = None) -> Experiment:
+    def load(
+        cls, archive: Archive, *, protocol: str | None = None, directive: str | None = None, committed: bool = False
+    ) -> Experiment:
         """Read settings, protocol and cards from the archive's `main` branch: what is committed is what counts.
 
         Raises:
@@ -62,16 +67,18 @@ class Experiment:
             SettingsError: a file is wrong (file, line, field).
             UsageError: an unknown protocol, or poise.yaml has changes that are not committed.
 
-        A metric of the objective that is no suite is known once the root has run: before that every name passes.
+        `committed`: an edit in the work tree is no error. A metric of the objective that is no suite is known once the
+        root has run: before that every name passes.
         """
-        settings = load_poise_settings(archive)
+        settings = load_poise_settings(archive, committed=committed)
         name = protocol or settings.protocol
         file = protocol_file(name)
         text = archive.read_text(BRANCH, file)
         if text is None:
             known = sorted(path.removesuffix(".yaml") for path in archive.list_texts(BRANCH, "protocols"))
             raise UsageError(f"no protocol {name!r}: {BRANCH} has {', '.join(known) or 'none'} in protocols/")
-        _refuse_uncommitted(archive, file, text)
+        if not committed:
+            _refuse_uncommitted(archive, file, text)
         loaded = load_protocol(text, file)
         experiment = cls(
             archive=archive,
@@ -125,9 +132,30 @@ class Experiment:
         stated = self.protocol.paired_deviation
         return Noise(stated.value, stated.freedom) if stated and self.objective.is_overall else None
 
+    @cached_property
+    def auditor(self) -> Auditor:
+        """What decides whose figures count."""
+        return Auditor(self)
+
+    def verdicts(self, genealogy: Genealogy | None = None) -> Mapping[str, Verdict]:
+        """The integrity of every candidate with figures under this protocol."""
+        return self.auditor.verdicts(genealogy or self.archive.genealogy())
+
+    def counted(self, genealogy: Genealogy | None = None) -> Genealogy:
+        """The genealogy with the figures that selection goes by: no note says what its runs do not."""
+        return self.auditor.counted(genealogy or self.archive.genealogy())
+
     def evaluated(self, genealogy: Genealogy | None = None) -> dict[str, tuple[Candidate, Metrics]]:
-        """Candidates with metrics under this protocol, the root included."""
-        return evaluated(genealogy or self.archive.genealogy(), self.protocol.hash)
+        """Candidates whose metrics under this protocol count, the root included."""
+        return evaluated(self.counted(genealogy), self.protocol.hash)
+
+    def best(self, genealogy: Genealogy | None = None) -> tuple[Candidate, Metrics] | None:
+        """The candidate that stands highest by the figures that count."""
+        return best(self.counted(genealogy), self.protocol.hash)
+
+    def survey(self, genealogy: Genealogy, remaining: int | None = None) -> Survey:
+        """Every candidate that may be a parent, by the figures that count; see `nodes.survey`."""
+        return survey(self.counted(genealogy), self.protocol.hash, self.objective, remaining)
 
     def proposal(self, candidate: Candidate) -> Proposal:
         """A candidate's proposal: as archived, or, for one that people committed by hand, as its commit tells it."""
@@ -138,17 +166,22 @@ class Experiment:
         found = {run.seed: run for run in self.archive.runs(name) if run.protocol == self.protocol.hash}
         return [found[seed] for seed in sorted(seeds) if seed in found]
 
-    def job(self, name: str, seed: int) -> Job:
-        """A training run, in the scratch folder that an interrupted attempt at the same run would have left."""
+    def job(self, name: str, seed: int, purpose: str = "") -> Job:
+        """A training run, in the scratch folder that an interrupted attempt at the same run would have left.
+
+        `purpose` gives it another folder than the search's own run has.
+        """
         job = Job(name, self.archive.recipe(name), self.protocol, seed, Path())
         place = hashlib.sha256(str(self.archive.root).encode()).hexdigest()[:16]
-        folder = cache_folder("runs") / place / f"{name}-{job.key}"
+        folder = cache_folder("runs") / place / "-".join(filter(None, (name, job.key, purpose)))
         folder.mkdir(parents=True, exist_ok=True)
         return replace(job, scratch=folder)
 
     def contexts(self, genealogy: Genealogy, surveyed: Survey, seed: int) -> Contexts:
         """The contexts of this state of the archive; `seed` is the round's."""
-        return Contexts(self.archive, genealogy, surveyed, self.brief, rejected_proposals(self.archive), seed)
+        return Contexts(
+            self.archive, self.counted(genealogy), surveyed, self.brief, rejected_proposals(self.archive), seed
+        )
 
     @cached_property
     def brief(self) -> Brief:
@@ -177,10 +210,19 @@ class Experiment:
         """
         if name == ROOT:
             self.refuse_unknown_metrics()
-            return summarise(self.protocol.hash, runs, None, self.objective, self.noise)
-        root_runs = self.runs(ROOT, self.protocol.seeds)
+            return self.metrics_of(runs, None)
+        root_runs = self.runs(ROOT, self.protocol.seeds) or None
         again = tuple(self.runs(each, self.protocol.further_seeds) for each in (name, ROOT))
-        return summarise(self.protocol.hash, runs, root_runs, self.objective, self.noise, (again[0], again[1]))
+        return self.metrics_of(runs, root_runs, (again[0], again[1]))
+
+    def metrics_of(
+        self,
+        runs: Sequence[Run],
+        root_runs: Sequence[Run] | None,
+        again: tuple[Sequence[Run], Sequence[Run]] = ((), ()),
+    ) -> Metrics:
+        """y and U(y) of these runs, against these of the root: what measures, and what checks measurements."""
+        return summarise(self.protocol.hash, runs, root_runs, self.objective, self.noise, again)
 
     def confirmation(self, name: str) -> Estimate | None:
         """The gain over the root on the fresh seeds; None unless both have run on every one of them."""
@@ -198,14 +240,14 @@ class Experiment:
         complete = all(len(table[UTILITY]) == len(seeds) for table in (of, against))
         return (of, against) if name != ROOT and seeds and complete else None
 
-    def measured_otherwise(self) -> tuple[str, ...]:
+    def measured_otherwise(self, genealogy: Genealogy | None = None) -> tuple[str, ...]:
         """Candidates whose recorded utility and violations are not those of the present objective.
 
         So are those that failed because their runs lacked a figure that another objective looked at.
         """
         return tuple(
             candidate.name
-            for candidate in self.archive.genealogy()
+            for candidate in genealogy or self.archive.genealogy()
             if (metrics := candidate.metrics_under(self.protocol.hash)) and self._is_of_another_objective(metrics)
         )
 
@@ -239,14 +281,24 @@ class Experiment:
         )
 
 
-def load_poise_settings(archive: Archive) -> PoiseSettings:
+def protocol_files(archive: Archive) -> dict[str, str]:
+    """The hash of every protocol of the archive's `main` branch that can be read, by the file's name."""
+    found = {}
+    for path, text in archive.list_texts(BRANCH, "protocols").items():
+        with suppress(SettingsError):
+            found[path.removesuffix(".yaml")] = load_protocol(text, f"protocols/{path}").hash
+    return found
+
+
+def load_poise_settings(archive: Archive, *, committed: bool = False) -> PoiseSettings:
     """`poise.yaml` of the archive's `main` branch; see `Experiment.load` for what it raises."""
     text = archive.read_text(BRANCH, SETTINGS_FILE)
     if text is None:
         raise NotAnArchive(
             f"{archive.root}: branch {BRANCH} holds no {SETTINGS_FILE}; make an archive: poise-git init DIR"
         )
-    _refuse_uncommitted(archive, SETTINGS_FILE, text)
+    if not committed:
+        _refuse_uncommitted(archive, SETTINGS_FILE, text)
     return load_settings(text, PoiseSettings, SETTINGS_FILE)
 
 

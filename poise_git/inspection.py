@@ -10,6 +10,7 @@ from poise_git.archive import Archive
 from poise_git.archive.conformity import Finding
 from poise_git.archive.entries import ROOT, Candidate, Status
 from poise_git.archive.refs import candidate_ref
+from poise_git.auditing import audit
 from poise_git.pipeline.checks import check_candidate
 from poise_git.pipeline.checks.message import message_problems
 from poise_git.pipeline.checks.runner import check_text
@@ -22,9 +23,10 @@ def inspect(archive: Archive, sandbox: Sandbox) -> Iterator[Finding]:
     """Every defect of every candidate, as it is found.
 
     Code that has figures has passed all checks, so it is read only; what nobody has checked yet is run, in the sandbox.
-    A failure that is archived is known, and no finding.
+    A failure that is archived is known, and no finding. Figures are computed again from the archived runs.
     """
     yield from archive.conformity()
+    yield from audit(archive)
     for candidate in archive.genealogy():
         statuses = {metrics.status for metrics in candidate.metrics.values()}
         recipe = archive.recipe(candidate.name)

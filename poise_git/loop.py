@@ -37,7 +37,6 @@ from poise_git.plan import Plan, Slot, selection_data
 from poise_git.proposing import Proposing
 from poise_git.search.context import Context
 from poise_git.search.items import change_text
-from poise_git.search.nodes import best, survey
 from poise_git.search.policies import policy_of
 from poise_git.steering import adopt, interpret, is_untranslated
 from poise_git.training import run_missing
@@ -128,7 +127,8 @@ class Search:
                 if barren == BARREN_ROUNDS:
                     raise PoiseError(f"{barren} rounds brought no candidate with figures; `poise-git log` says why")
             winner = self.best
-            gain = self.confirm(winner)
+            # Its confirmation may be among the trajectories that did not come along: nothing is trained unasked.
+            gain = (self.confirm if self._is_traced(winner) else self.experiment.confirmation)(winner)
             self.archive.maintain()
         return Ended(winner, gain, self.evaluated, rounds)
 
@@ -161,15 +161,17 @@ class Search:
             distil_principles(self.experiment, self.agent, number)
         seed = round_seed(self.experiment.settings.seed, number)
         remaining = None if goal.candidates is None else max(1, goal.candidates - self.evaluated)
-        surveyed = survey(genealogy, self.protocol.hash, self.experiment.objective, remaining)
+        surveyed = self.experiment.survey(genealogy, remaining)
         count = min(settings.parents, remaining or settings.parents)
         selection = policy_of(settings).select(surveyed, count, seed)
         self.proposing.begin(genealogy, surveyed, seed)
         slots = self.proposing.fill(selection, seed)
+        # Further seeds join earlier runs; where those did not come along, nothing is trained unasked.
+        again = tuple(name for name in selection.again if self._is_traced(name))
 
         plan = Plan(
             number, self.protocol.hash, self.agent.name, self.experiment.directive, seed,
-            settings.policy, selection_data(selection), slots, selection.again, self.agent.calls[paid:],
+            settings.policy, selection_data(selection), slots, again, self.agent.calls[paid:],
         )  # fmt: skip
         self.archive.write_round(number, plan.to_data(), plan.summary)
         self.observe(events.RoundPlanned(number, plan.parents, resumed=False))
@@ -204,7 +206,7 @@ class Search:
             pending = genealogy[proposal.name].status_under(self.protocol.hash) is Status.PENDING
             # A process that was killed may have archived it without a verdict of the checks.
             return proposal.name if pending and self.verify_by_name(proposal.name) else None
-        surveyed = survey(genealogy, self.protocol.hash, self.experiment.objective)
+        surveyed = self.experiment.survey(genealogy)
         context = self.experiment.contexts(genealogy, surveyed, slot.seed).of(slot.parent, genealogy.by_name)
         try:
             source = self.proposing.sources.pop(proposal.name, None) or self.agent.implement(proposal, context)
@@ -255,6 +257,8 @@ class Search:
         genealogy, seeds = self.archive.genealogy(), self.protocol.seeds
         pending = [name for name in names if genealogy[name].status_under(self.protocol.hash) in statuses]
         stopped: AgentError | BudgetReached | None = None
+        if set(pending) - {ROOT}:
+            self.complete_root()
         for name, failure in self._run_missing(pending, seeds):
             if failure:
                 self._fail(name, failure.stage, failure.reason)
@@ -267,12 +271,25 @@ class Search:
         if stopped:
             raise stopped
 
+    def complete_root(self) -> None:
+        """See that the root's runs are here: gains are paired with them by seed.
+
+        Where notes did not come along with the branches its figures are known and its runs are not.
+
+        Raises:
+            PoiseError: the root cannot be trained.
+        """
+        for name, failure in self._run_missing([ROOT], self.protocol.seeds):
+            if failure:
+                raise PoiseError(f"{name} cannot be trained, so nothing can be compared with it: {failure}")
+
     def measure_again(self, names: Sequence[str]) -> None:
         """Further seeds of candidates that may be the best, and of the root: luck shall not decide between them."""
         if not names:
             return
         self.observe(events.MeasuredAgain(tuple(names)))
-        for name, failure in self._run_missing([*names, ROOT], self.protocol.further_seeds):
+        seeds = (*self.protocol.seeds, *self.protocol.further_seeds)
+        for name, failure in self._run_missing([*names, ROOT], seeds):
             if failure and name != ROOT:
                 self._fail(name, failure.stage, failure.reason)
         for name in names:
@@ -309,9 +326,19 @@ class Search:
         return metrics
 
     def measure_anew(self) -> None:
-        """Where the objective has changed since a candidate was measured, measure it again from its archived runs."""
-        for name in self.experiment.measured_otherwise():
-            self.reflect_or_fail(name)
+        """Where the objective has changed since a candidate was measured, measure it again from its archived runs.
+
+        Runs that did not come along with the branches are trained: no other objective can be computed without them.
+        """
+        names = self.experiment.measured_otherwise()
+        if not names:
+            return
+        self.complete_root()
+        for name, failure in self._run_missing(names, self.protocol.seeds):
+            if failure:
+                self._fail(name, failure.stage, failure.reason)
+            else:
+                self.reflect_or_fail(name)
 
     def confirm(self, name: str) -> Estimate | None:
         """The candidate against the root on seeds that selection has never seen: its gain there."""
@@ -363,7 +390,7 @@ class Search:
 
     @property
     def best(self) -> str:
-        leader = best(self.archive.genealogy(), self.protocol.hash)
+        leader = self.experiment.best()
         return leader[0].name if leader else ROOT
 
     def _change(self, proposal: Proposal, recipe: Mapping[str, str]) -> str:
@@ -381,6 +408,10 @@ class Search:
         """Whether further seeds of an evaluated candidate are still to be run, or to be counted."""
         metrics = self.archive.genealogy()[name].metrics_under(self.protocol.hash)
         return bool(metrics and metrics.gain and metrics.gain.n <= len(self.protocol.seeds))
+
+    def _is_traced(self, name: str) -> bool:
+        """Whether the runs that a candidate's figures are of are here."""
+        return len(self.experiment.runs(name, self.protocol.seeds)) == len(self.protocol.seeds)
 
     def _is_done(self, slot: Slot, genealogy: Genealogy) -> bool:
         """Its proposal has an outcome, or it has none."""

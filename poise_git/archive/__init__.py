@@ -15,24 +15,34 @@ Nothing here knows of reinforcement learning.
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
 
 from poise_git.archive import configure, conformity, doctor, journal, reader, rewriting, writer
+from poise_git.archive.configure import NOTES_REFSPEC
 from poise_git.archive.conformity import Finding
 from poise_git.archive.documents import load_reflection, load_yaml
-from poise_git.archive.entries import ROOT, Call, Candidate, Metrics, Proposal, Reflection, Run
+from poise_git.archive.entries import ROOT, Call, Candidate, Metrics, Proposal, Reflection, Reproduction, Run
 from poise_git.archive.evidence import EvidenceReader
 from poise_git.archive.fetching import fetch
 from poise_git.archive.genealogy import Genealogy
 from poise_git.archive.git import DURABLE, Repository
 from poise_git.archive.initialize import initialize
 from poise_git.archive.lock import Lock, hold
+from poise_git.archive.measured import evidence_metrics
 from poise_git.archive.messages import Description
-from poise_git.archive.notes import latest_runs
-from poise_git.archive.refs import CANDIDATES, TRAJECTORY_NOTES, candidate_name, candidate_ref, evidence_ref
+from poise_git.archive.notes import Trajectory, latest_metrics, latest_runs, read_trajectory
+from poise_git.archive.refs import (
+    CANDIDATES,
+    METRICS_NOTES,
+    TRAJECTORY_NOTES,
+    candidate_name,
+    candidate_ref,
+    evidence_ref,
+)
 from poise_git.errors import NotAnArchive
 from poise_git.untrusted.data import read_entry
 
@@ -242,6 +252,42 @@ class Archive:
         note = reader.read_note(self.repository, TRAJECTORY_NOTES, commit)
         return latest_runs(note, writer.algorithm_of(self.repository, commit))
 
+    def trajectory(self, candidate: Candidate) -> Trajectory:
+        """Every line of a candidate's trajectory note, of the candidate as the genealogy has it."""
+        note = reader.read_note(self.repository, TRAJECTORY_NOTES, candidate.commit)
+        return read_trajectory(note, writer.algorithm_of(self.repository, candidate.commit), time.time())
+
+    def noted_metrics(self, candidate: Candidate) -> Mapping[str, Metrics]:
+        """What the note on a candidate's commit says, by protocol; nothing of it is the evidence branch's."""
+        return latest_metrics(reader.read_note(self.repository, METRICS_NOTES, candidate.commit))
+
+    def committed_metrics(self, candidate: Candidate) -> Mapping[str, Metrics]:
+        """What the evidence branch of a candidate says, by protocol, in full."""
+        if candidate.evidence is None:
+            return {}
+        found = evidence_metrics(self.repository, candidate.name, candidate.commit, candidate.evidence)
+        return {protocol: measured.metrics for protocol, measured in found.items()}
+
+    def note_blobs(self, ref: str) -> dict[str, tuple[str, ...]]:
+        """The objects that hold the note on each commit."""
+        found: dict[str, tuple[str, ...]] = {}
+        if self.repository.object_id(ref):
+            for line in self.repository.text("ls-tree", "-r", ref).splitlines():
+                head, _, path = line.partition("\t")
+                commit = path.replace("/", "")
+                found[commit] = (*found.get(commit, ()), head.rpartition(" ")[2])
+        return found
+
+    def fetch_notes_command(self) -> str:
+        """What brings the notes of the first remote; empty where there is no remote."""
+        return next(
+            (f"git fetch {shlex.quote(each)} '{NOTES_REFSPEC}'" for each in configure.remotes(self.repository)), ""
+        )
+
+    def state(self, *refs: str) -> tuple[str | None, ...]:
+        """What the refs point at; figures that were read at the same state are the same."""
+        return tuple(map(self.repository.object_id, refs))
+
     # Writing.
 
     def add_candidate(self, proposal: Proposal, algorithm: str) -> Candidate:
@@ -252,6 +298,9 @@ class Archive:
 
     def add_run(self, name: str, run: Run) -> None:
         writer.add_run(self.repository, name, run)
+
+    def add_reproduction(self, name: str, reproduction: Reproduction) -> None:
+        writer.add_reproduction(self.repository, name, reproduction)
 
     def add_evidence(self, name: str, metrics: Metrics, reflection: Reflection | None) -> None:
         writer.add_evidence(self.repository, name, metrics, reflection)

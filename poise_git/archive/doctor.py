@@ -25,6 +25,7 @@ from poise_git.archive.refs import (
     REFLECTION_NOTES,
     TRAJECTORY_NOTES,
 )
+from poise_git.archive.restoring import fetch_notes, missing_notes, restore_notes
 from poise_git.archive.rewriting import follow_all
 from poise_git.archive.stale import leftover_locks, remove_leftover_locks
 
@@ -33,7 +34,8 @@ def examine(repository: Repository, hooks: Mapping[str, str]) -> tuple[Finding, 
     """Everything that is wrong with the archive; empty if nothing is. `hooks` are those that should be installed."""
     found: list[Finding] = []
     installation = _installation(repository, hooks)
-    for check in (_candidates(repository), _notes(repository), installation, _objects(repository)):
+    checks = (_candidates(repository), _notes(repository), missing_notes(repository))
+    for check in (*checks, installation, _objects(repository)):
         try:
             found += check
         except GitFailed as error:
@@ -42,12 +44,17 @@ def examine(repository: Repository, hooks: Mapping[str, str]) -> tuple[Finding, 
 
 
 def repair(repository: Repository, hooks: Mapping[str, str]) -> None:
-    """Restore configuration and hooks, delete leftover lock files, and let notes and evidence follow their code."""
+    """Restore configuration and hooks, delete leftover lock files, and let notes and evidence follow their code.
+
+    Notes that did not come along with the branches are fetched, or made again from the evidence branches.
+    """
     configure(repository)
     install_hooks(repository, hooks)
     with hold(repository.common_dir, Lock.WRITE):
         remove_leftover_locks(repository)
+    fetch_notes(repository)
     follow_all(repository, read_genealogy(repository))
+    restore_notes(repository)
 
 
 def _candidates(repository: Repository) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ every type: it raises a ValueError where the data are not such an entry.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from functools import cache
@@ -40,7 +40,7 @@ class Entry:
 
 
 @cache
-def _reader(kind: Hashable) -> TypeAdapter[Any]:
+def _reader(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
@@ -195,6 +195,70 @@ class Run(Entry):
             "curve": [dict(point) for point in self.curve],
             "cpu_seconds": self.cpu_seconds,
         }
+
+
+class Outcome(StrEnum):
+    """What came of training a run again."""
+
+    EQUAL = "equal"
+    WITHIN_NOISE = "within noise"
+    DIFFERS = "differs"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """One archived run, trained again: the same recipe, protocol and seed.
+
+    `figure` is the first that differs, "" where all are equal to the last bit; `before` and `again` are its values.
+    `utility_apart` is how much U has changed, `allowed` how much noise explains (None: unknown). `torch` and
+    `processor` are those of the machine that compared; of the archived run nobody wrote them down.
+    """
+
+    protocol: str
+    seed: int
+    outcome: Outcome
+    figure: str = ""
+    before: float | None = None
+    again: float | None = None
+    utility_apart: float | None = None
+    allowed: float | None = None
+    torch: str = ""
+    processor: str = ""
+    reason: str = ""
+
+    @property
+    def reproduces(self) -> bool:
+        return self.outcome in (Outcome.EQUAL, Outcome.WITHIN_NOISE)
+
+    @property
+    def refutes(self) -> bool:
+        """Whether noise does not explain the difference. Other last bits are no proof of forging: machines round."""
+        known = self.utility_apart is not None and self.allowed is not None
+        return self.outcome is Outcome.DIFFERS and known and not abs(self.utility_apart or 0.0) <= (self.allowed or 0.0)
+
+    def to_data(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if value not in ("", None)}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Reproduction:
+        before, again, apart, allowed = (
+            None if data.get(name) is None else float(data[name])
+            for name in ("before", "again", "utility_apart", "allowed")
+        )
+        return cls(
+            protocol=str(data["protocol"]),
+            seed=int(data["seed"]),
+            outcome=Outcome(data["outcome"]),
+            figure=str(data.get("figure") or ""),
+            before=before,
+            again=again,
+            utility_apart=apart,
+            allowed=allowed,
+            torch=str(data.get("torch") or ""),
+            processor=str(data.get("processor") or ""),
+            reason=str(data.get("reason") or ""),
+        )
 
 
 @dataclass(frozen=True, slots=True)

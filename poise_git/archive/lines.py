@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
-from poise_git.archive.entries import SCHEMA_VERSION, Isolation, Status
+from poise_git.archive.entries import SCHEMA_VERSION, Isolation, Reproduction, Status
 from poise_git.untrusted.data import Amount, Count, Number, Whole
 
 # Characters. A run of 10,000 steps with 50 series is 10 MB; a note grows by a line for every run.
@@ -66,6 +66,10 @@ class RunLine(Line):
     curve: Annotated[tuple[Figures, ...], Field(max_length=STEPS)]
     cpu_seconds: Number
     isolation: Isolation | None = None
+
+
+class ReproductionLine(Line):
+    reproduction: Reproduction
 
 
 class ReflectionLine(Line):

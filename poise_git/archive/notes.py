@@ -10,18 +10,30 @@ it likes, and several may exist at once, whose lines then belong together.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from poise_git.archive.entries import SCHEMA_VERSION, Estimate, Metrics, Reflection, Run, Status, Violation
+from poise_git.archive.entries import (
+    SCHEMA_VERSION,
+    Estimate,
+    Metrics,
+    Reflection,
+    Reproduction,
+    Run,
+    Status,
+    Violation,
+)
 from poise_git.archive.lines import (
+    LINE_LENGTH,
     METRICS_LINE_LENGTH,
     NOTE_LENGTH,
     Line,
     MetricsLine,
     Numbers,
     ReflectionLine,
+    ReproductionLine,
     RunLine,
     as_object,
     lines_of,
@@ -37,6 +49,9 @@ DIGITS = 6
 RUNS_REMEMBERED = 32
 METRICS_REMEMBERED = 16_384
 REASON_LENGTH = 200
+REPRODUCTION = "reproduction"
+# The clocks of two machines may differ by so many seconds.
+CLOCKS_APART = 86_400.0
 # git deepens a notes tree by one level each time it has 256 times more notes; four levels hold 16 million.
 _DEPTHS = 4
 
@@ -57,10 +72,16 @@ def parse_lines(text: str) -> Iterator[dict[str, Any]]:
     yield from (dict(data) for _, data in sorted(found, key=lambda entry: entry[0].at))
 
 
-def unreadable_lines(text: str, kind: type[Line] = Line) -> list[str]:
-    """Lines that look like ours, and are not of the kind that the note holds; and what is too long to be read."""
-    longest = {"longest": METRICS_LINE_LENGTH} if kind is MetricsLine else {}
-    broken = [line for line in lines_of(text) if line.startswith("{") and read_line(line, kind, **longest) is None]
+def unreadable_lines(text: str, kinds: Sequence[type[Line]] = (Line,)) -> list[str]:
+    """Lines that look like ours, and are of no kind that the note holds; and what is too long to be read."""
+
+    def is_read(line: str) -> bool:
+        return any(
+            read_line(line, kind, METRICS_LINE_LENGTH if kind is MetricsLine else LINE_LENGTH) is not None
+            for kind in kinds
+        )
+
+    broken = [line for line in lines_of(text) if line.startswith("{") and not is_read(line)]
     unread = [f"{len(text)} characters, of which the last {NOTE_LENGTH} are read"] if len(text) > NOTE_LENGTH else []
     return [*unread, *broken]
 
@@ -77,10 +98,10 @@ def append(text: str, lines: Iterable[str]) -> str:
 
 
 # What a note of each ref holds.
-KINDS: Mapping[str, type[Line]] = {
-    METRICS_NOTES: MetricsLine,
-    REFLECTION_NOTES: ReflectionLine,
-    TRAJECTORY_NOTES: RunLine,
+KINDS: Mapping[str, tuple[type[Line], ...]] = {
+    METRICS_NOTES: (MetricsLine,),
+    REFLECTION_NOTES: (ReflectionLine,),
+    TRAJECTORY_NOTES: (RunLine, ReproductionLine),
 }
 
 # Metrics: the result first, because `git log` shows the line as it is.
@@ -130,6 +151,11 @@ def latest_metrics(text: str) -> Mapping[str, Metrics]:
     return found
 
 
+def as_noted(metrics: Metrics) -> Metrics:
+    """Metrics as a note says them: without details, at six significant digits."""
+    return latest_metrics(metrics_line(metrics, 0.0))[metrics.protocol]
+
+
 def _metrics(line: MetricsLine) -> Metrics:
     return Metrics(
         status=line.status,
@@ -164,7 +190,7 @@ def latest_runs(text: str, algorithm: str) -> tuple[Run, ...]:
     """The latest run of every protocol and seed, in that order, without those of another algorithm than this blob."""
     found: dict[tuple[str, int], Run] = {}
     for line in read_lines(text, RunLine):
-        if "algorithm" not in line.model_fields_set or line.algorithm == algorithm:
+        if _is_of(line, algorithm):
             found[line.protocol, line.seed] = _run(line)
     return tuple(found[key] for key in sorted(found))
 
@@ -180,6 +206,44 @@ def _run(line: RunLine) -> Run:
         cpu_seconds=line.cpu_seconds,
         isolation=line.isolation,
     )
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """All that a trajectory note says, in the order of its writing.
+
+    `runs` are of the candidate's own algorithm, and hold every line: the same seed twice where it was trained twice.
+    `foreign` names the algorithm blobs of runs of other code. `future` counts lines dated later than they can be.
+    """
+
+    runs: tuple[Run, ...] = ()
+    foreign: tuple[str, ...] = ()
+    reproductions: tuple[Reproduction, ...] = ()
+    future: int = 0
+
+
+def read_trajectory(text: str, algorithm: str, now: float) -> Trajectory:
+    """Every run and reproduction of a note; `now` in Unix seconds."""
+    runs, foreign = list[Run](), list[str]()
+    lines, again = list(read_lines(text, RunLine)), list(read_lines(text, ReproductionLine))
+    for line in lines:
+        if _is_of(line, algorithm):
+            runs.append(_run(line))
+        else:
+            foreign.append(line.algorithm)
+    reproductions = tuple(line.reproduction for line in again if _is_of(line, algorithm))
+    future = sum(line.at > now + CLOCKS_APART for line in (*lines, *again))
+    return Trajectory(tuple(runs), tuple(foreign), reproductions, future)
+
+
+def reproduction_line(reproduction: Reproduction, at: float, algorithm: str) -> str:
+    """A line of the trajectory note. It has no `values`, so readers of runs pass over it."""
+    return _line({"reproduction": reproduction.to_data(), "algorithm": algorithm}, at)
+
+
+def _is_of(line: RunLine | ReproductionLine, algorithm: str) -> bool:
+    """Whether a line is of that blob; one that does not say is."""
+    return "algorithm" not in line.model_fields_set or line.algorithm == algorithm
 
 
 def reflection_line(reflection: Reflection, protocol: str, at: float) -> str:

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from poise_git.archive.collection import uncollected
-from poise_git.archive.entries import Candidate
+from poise_git.archive.entries import Candidate, Metrics
 from poise_git.archive.genealogy import Genealogy
 from poise_git.archive.git import Repository
+from poise_git.archive.measured import evidence_metrics
 from poise_git.archive.messages import Description, parse_candidate
 from poise_git.archive.notes import latest_metrics, note_paths
 from poise_git.archive.refs import CANDIDATES, EVIDENCE, METRICS_NOTES, candidate_name
@@ -33,7 +34,7 @@ class _Commit:
 @uncollected()
 def read_genealogy(repository: Repository) -> Genealogy:
     """Every branch `poise/<name>` as a candidate; a branch that only points at another candidate's commit is none."""
-    refs = repository.refs(CANDIDATES, EVIDENCE)
+    refs, protocols = _read_refs(repository)
     tips = {
         ref.removeprefix(CANDIDATES): commit
         for ref, commit in refs.items()
@@ -54,12 +55,38 @@ def read_genealogy(repository: Repository) -> Genealogy:
                 priors=found.said.priors,
                 agent=found.said.agent,
                 evidence=refs.get(EVIDENCE + names[commit]),
-                metrics=latest_metrics(found.note),
+                metrics=_metrics(repository, names[commit], commit, found.note, refs, protocols),
                 claimed=found.said.parents,
             )
             for commit, found in sorted(commits.items(), key=lambda entry: (entry[1].place, names.get(entry[0], "")))
             if commit in names
         )
+    )
+
+
+def _read_refs(repository: Repository) -> tuple[dict[str, str], dict[str, str]]:
+    """The commit of every candidate and evidence branch, and the protocol whose metrics an evidence's tip brings."""
+    form = "%(objectname) %(refname) %(contents:trailers:key=Poise-Protocol,valueonly,separator=%x20)"
+    refs, protocols = {}, {}
+    for line in repository.text("for-each-ref", f"--format={form}", CANDIDATES, EVIDENCE).splitlines():
+        commit, ref, protocol = line.split(" ", 2) if line.count(" ") > 1 else (*line.split(" ", 1), "")
+        refs[ref], protocols[ref] = commit, protocol.strip()
+    return refs, protocols
+
+
+def _metrics(
+    repository: Repository, name: str, commit: str, note: str, refs: Mapping[str, str], protocols: Mapping[str, str]
+) -> Mapping[str, Metrics]:
+    """The metrics of the note; those that it lacks and that the evidence branch has are the branch's.
+
+    Looks into the branch only where its tip brings metrics that the note has not, or where there is no note.
+    """
+    found = latest_metrics(note)
+    evidence, protocol = refs.get(EVIDENCE + name), protocols.get(EVIDENCE + name)
+    if evidence is None or (found and (not protocol or protocol in found)):
+        return found
+    return {each: own.metrics for each, own in evidence_metrics(repository, name, commit, evidence).items()} | dict(
+        found
     )
 
 

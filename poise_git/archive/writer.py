@@ -13,11 +13,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from poise_git.archive.documents import dump_reflection, dump_yaml
-from poise_git.archive.entries import Candidate, Metrics, Proposal, Reflection, Run
+from poise_git.archive.entries import Candidate, Metrics, Proposal, Reflection, Reproduction, Run
 from poise_git.archive.git import Move, RefLocked, Repository
 from poise_git.archive.lock import Lock, hold
 from poise_git.archive.messages import describe, format_candidate, format_evidence, format_proposal_added
-from poise_git.archive.notes import append, metrics_line, note_path, note_paths, reflection_line, run_line
+from poise_git.archive.notes import (
+    append,
+    metrics_line,
+    note_path,
+    note_paths,
+    reflection_line,
+    reproduction_line,
+    run_line,
+)
 from poise_git.archive.reader import evidence_base, read_note, read_text
 from poise_git.archive.refs import (
     METRICS_NOTES,
@@ -156,6 +164,37 @@ def add_run(repository: Repository, name: str, run: Run) -> None:
         _grow_note(repository, change, TRAJECTORY_NOTES, commit, line)
 
     publish(repository, [candidate, TRAJECTORY_NOTES], build)
+
+
+def add_reproduction(repository: Repository, name: str, reproduction: Reproduction) -> None:
+    """Append what came of training a run again to the candidate's trajectory note; its runs stay as they are.
+
+    Raises:
+        UnknownCandidate: no candidate has that name.
+    """
+    candidate = candidate_ref(name)
+
+    def build(change: Change) -> None:
+        commit = _existing(change, candidate, name)
+        line = reproduction_line(reproduction, time.time(), algorithm_of(repository, commit))
+        _grow_note(repository, change, TRAJECTORY_NOTES, commit, line)
+
+    publish(repository, [candidate, TRAJECTORY_NOTES], build)
+
+
+def add_note_lines(repository: Repository, lines: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
+    """Append lines to many notes at once, in one commit a ref: ref -> commit -> lines."""
+
+    def build(change: Change) -> None:
+        for ref, of_commits in lines.items():
+            before, files, removed = change.old[ref], dict[str, str | bytes](), list[str]()
+            for commit, added in of_commits.items():
+                here = note_path(commit)
+                files[here] = append(read_note(repository, before, commit) if before else "", added)
+                removed += [path for path in note_paths(commit) if path != here]
+            change.grow(ref, "notes from the evidence branches\n", files, removed)
+
+    publish(repository, list(lines), build)
 
 
 def add_evidence(repository: Repository, name: str, metrics: Metrics, reflection: Reflection | None) -> None:

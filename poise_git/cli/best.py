@@ -17,11 +17,10 @@ def command(path: bool, protocol: str | None, as_json: bool) -> None:
     from poise_git.cli.report import verdict_lines
     from poise_git.errors import PoiseError
     from poise_git.loop import Ended
-    from poise_git.search.nodes import best
 
     experiment = open_experiment(protocol)
     genealogy = experiment.archive.genealogy()
-    leader = best(genealogy, experiment.protocol.hash)
+    leader = experiment.best(genealogy)
     if leader is None:
         raise PoiseError("nothing is evaluated yet; run: poise-git evolve")
     candidate = leader[0]
@@ -32,7 +31,7 @@ def command(path: bool, protocol: str | None, as_json: bool) -> None:
             echo(node.commit)
     elif as_json:
         print_json(
-            candidate_data(candidate, experiment.protocol.hash)
+            candidate_data(candidate, experiment.protocol.hash, experiment.verdicts(genealogy))
             | {
                 "path": [node.name for node in line],
                 "confirmation": confirmation.to_data() if confirmation else None,
@@ -44,4 +43,6 @@ def command(path: bool, protocol: str | None, as_json: bool) -> None:
         ended = Ended(candidate.name, confirmation, evaluated, len(experiment.archive.rounds()))
         for text in verdict_lines(experiment, ended):
             echo(text)
+        if verdict := experiment.verdicts(genealogy).get(candidate.name):
+            echo(f"  figures {verdict.integrity}")
         echo(f"  path: {' → '.join([ROOT, *(node.name for node in line)])}")

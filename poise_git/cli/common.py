@@ -13,6 +13,7 @@ from poise_git.cli.output import echo, echo_json
 from poise_git.errors import PoiseError
 
 if TYPE_CHECKING:
+    from poise_git.archive.genealogy import Genealogy
     from poise_git.experiment import Experiment
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -89,10 +90,30 @@ def open_experiment(protocol: str | None) -> Experiment:
     from poise_git.experiment import Experiment
 
     experiment = Experiment.load(open_archive(), protocol=protocol)
-    if stale := experiment.measured_otherwise():
+    genealogy = experiment.archive.genealogy()
+    warn_of_suspicious(experiment, genealogy)
+    if stale := experiment.measured_otherwise(genealogy):
         echo(
             f"poise-git: poise.yaml has another objective than when {len(stale)} candidates were measured; "
             f"measure them anew, without training: poise-git reflect {stale[0]}",
             err=True,
         )
     return experiment
+
+
+def warn_of_suspicious(experiment: Experiment, genealogy: Genealogy) -> None:
+    """One line on stderr where figures contradict what they are figures of, and what selection makes of them."""
+    from poise_git.analysis.integrity import Mark
+
+    found = {
+        name: verdict
+        for name, verdict in experiment.verdicts(genealogy).items()
+        if verdict.integrity.mark is Mark.SUSPICIOUS
+    }
+    if not found:
+        return
+    name, verdict = next(iter(found.items()))
+    counted = "it is left out" if verdict.counted is None else "it counts by what its runs give"
+    others = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    advice = verdict.problems[0].advice if len(found) == 1 else "poise-git doctor"
+    echo(f"poise-git: {name} is suspicious{others}: {verdict.integrity.reason}; {counted}; {advice}", err=True)

@@ -12,12 +12,15 @@ from poise_git.cli.output import echo
 def command(repair: bool, as_json: bool) -> None:
     """Verify the archive and this machine's sandbox.
 
+    Computes every figure again from the archived runs, and names those that do not add up.
+
     With --repair a plain `git clone` becomes an archive like the one it was cloned from: it fetches what clone leaves
     out, and installs the hooks.
     """
     from dataclasses import asdict
 
     from poise_git.archive import Archive
+    from poise_git.auditing import audit
     from poise_git.errors import PoiseError
     from poise_git.pipeline.sandbox import isolation
     from poise_git.resources import hook_files
@@ -25,7 +28,7 @@ def command(repair: bool, as_json: bool) -> None:
     archive = Archive.complete(directory()) if repair else open_archive()
     if repair:
         archive.repair(hook_files())
-    findings, layers = archive.examine(hook_files()), isolation()
+    findings, layers = (*archive.examine(hook_files()), *audit(archive)), isolation()
     if as_json:
         print_json(
             {

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from poise_git.cli.common import (
@@ -12,6 +14,10 @@ from poise_git.cli.common import (
     trust_option,
 )
 from poise_git.cli.output import echo
+
+if TYPE_CHECKING:
+    from poise_git.archive.entries import Status
+    from poise_git.experiment import Experiment
 
 
 @click.command(
@@ -50,7 +56,6 @@ def command(
     from poise_git.cli.searching import open_step
     from poise_git.errors import PoiseError, UsageError
     from poise_git.experiment import Experiment
-    from poise_git.loop import UNEVALUATED
 
     if estimate:
         show_estimate(protocol, as_json=as_json)
@@ -63,14 +68,25 @@ def command(
         experiment, quiet=as_json, workers=workers, executor=executor, ray_address=ray_address, trust=trust
     ) as search:
         search.prepare()
-        search.train([ROOT], UNEVALUATED)
-        untried = candidate.status_under(experiment.protocol.hash) is not Status.EVALUATED
+        search.train([ROOT], _to_train(experiment, ROOT))
+        statuses = _to_train(experiment, candidate.name)
+        untried = candidate.status_under(experiment.protocol.hash) in statuses
         if untried and candidate.name != ROOT and search.verify_by_name(candidate.name):
-            search.train([candidate.name], UNEVALUATED)
+            search.train([candidate.name], statuses)
     found = experiment.archive.resolve(candidate.name)
     if as_json:
-        print_json(candidate_data(found, experiment.protocol.hash))
+        print_json(candidate_data(found, experiment.protocol.hash, experiment.verdicts()))
     else:
         echo(f"{found.name}  {score_text(found, experiment.protocol.hash)}")
     if found.status_under(experiment.protocol.hash) is Status.FAILED:
         click.get_current_context().exit(PoiseError.exit_code)
+
+
+def _to_train(experiment: Experiment, name: str) -> frozenset[Status]:
+    """The statuses in which a candidate is trained: in any, while the archive lacks runs of it."""
+    from poise_git.archive.entries import Status
+    from poise_git.loop import UNEVALUATED
+
+    seeds = experiment.protocol.seeds
+    whole = len(experiment.runs(name, seeds)) == len(seeds)
+    return UNEVALUATED if whole else UNEVALUATED | {Status.EVALUATED}

@@ -69,7 +69,7 @@ def command(
     from dataclasses import replace
 
     from poise_git.archive import HUMAN, Archive
-    from poise_git.cli.common import directory
+    from poise_git.cli.common import directory, warn_of_suspicious
     from poise_git.cli.progress import Start, show_progress
     from poise_git.cli.report import result_document, result_text, unproven_text
     from poise_git.cli.search_estimating import Asked, show_search_estimate
@@ -124,6 +124,7 @@ def command(
         candidates = 10
     if unproven := unproven_text(experiment):
         echo(f"poise-git: objective: {unproven}", err=True)
+    warn_of_suspicious(experiment, experiment.archive.genealogy())
     goal = Goal(candidates, rounds, budget_hours)
     with (
         show_progress(Start.of(experiment, candidates), as_json=as_json) as observe,

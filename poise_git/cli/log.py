@@ -11,14 +11,16 @@ from poise_git.cli.output import echo
 @json_option
 def command(protocol: str | None, as_json: bool) -> None:
     """The tree of candidates, with scores and failures."""
-    from poise_git.cli.render import candidate_data, tree_lines
-    from poise_git.search.nodes import best
+    from poise_git.cli.render import candidate_data, tree_lines, unverified_lines
 
     experiment = open_experiment(protocol)
     genealogy, hash_ = experiment.archive.genealogy(), experiment.protocol.hash
+    verdicts = experiment.verdicts(genealogy)
     if as_json:
-        print_json([candidate_data(candidate, hash_) for candidate in genealogy])
+        print_json([candidate_data(candidate, hash_, verdicts) for candidate in genealogy])
         return
-    leader = best(genealogy, hash_)
-    for line in tree_lines(genealogy, hash_, mark=leader[0].name if leader else None):
+    leader = experiment.best(genealogy)
+    for line in tree_lines(genealogy, hash_, mark=leader[0].name if leader else None, verdicts=verdicts):
+        echo(line)
+    for line in unverified_lines(verdicts):
         echo(line)

@@ -31,6 +31,7 @@ VERBS = (
     "evaluate",
     "reflect",
     "confirm",
+    "reproduce",
     "cross",
     "doctor",
     "gpu-check",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from poise_git.archive.entries import ROOT, Candidate, Estimate, Metrics, Status, Violation
+from poise_git.analysis.integrity import Mark, Verdict, reproduction_text
+from poise_git.archive.entries import ROOT, Candidate, Estimate, Metrics, Reproduction, Status, Violation
 from poise_git.archive.genealogy import Genealogy
 from poise_git.display import one_line
 from poise_git.plan import Slot
@@ -73,8 +74,10 @@ def violation_text(violation: Violation) -> str:
     return f"violates {one_line(violation.constraint)}, by {estimate_text(violation.excess)}"
 
 
-def tree_lines(genealogy: Genealogy, protocol: str, *, mark: str | None = None) -> list[str]:
-    """The genealogy as a tree with scores; `mark` is the candidate to point out."""
+def tree_lines(
+    genealogy: Genealogy, protocol: str, *, mark: str | None = None, verdicts: Mapping[str, Verdict] | None = None
+) -> list[str]:
+    """The genealogy as a tree with scores; `mark` is the candidate to point out, `verdicts` the integrity of each."""
     lines: list[tuple[str, Candidate]] = []
 
     def walk(candidate: Candidate, indent: str, branch: str) -> None:
@@ -89,12 +92,46 @@ def tree_lines(genealogy: Genealogy, protocol: str, *, mark: str | None = None) 
     width = max(len(text) for text, _ in lines)
     return [
         f"{text.ljust(width)}  {score_text(candidate, protocol)}{'  ← best' if candidate.name == mark else ''}"
+        f"{_mark_text(verdicts, candidate)}"
         for text, candidate in lines
     ]
 
 
-def candidate_data(candidate: Candidate, protocol: str) -> dict[str, Any]:
-    """The JSON object of a candidate."""
+def _mark_text(verdicts: Mapping[str, Verdict] | None, candidate: Candidate) -> str:
+    """The integrity mark in brackets, with the reason where it is suspicious; reasons for the others stand below."""
+    verdict = (verdicts or {}).get(candidate.name)
+    if verdict is None:
+        return ""
+    suspicious = verdict.integrity.mark is Mark.SUSPICIOUS
+    return f"  [{verdict.integrity if suspicious else verdict.integrity.mark}]"
+
+
+def unverified_lines(verdicts: Mapping[str, Verdict]) -> list[str]:
+    """Why candidates are unverified, a line each reason: `unverified: its runs are not here (3 candidates)`."""
+    reasons = Counter(
+        verdict.integrity.reason for verdict in verdicts.values() if verdict.integrity.mark is Mark.UNVERIFIED
+    )
+    return [
+        f"unverified: {reason} ({'1 candidate' if count == 1 else f'{count} candidates'})"
+        for reason, count in reasons.items()
+    ]
+
+
+def reproduction_lines(reproductions: Sequence[Reproduction]) -> list[str]:
+    """What came of training runs again, the newest attempt at each seed."""
+    latest = {each.seed: each for each in reproductions}
+    return [
+        f"{'reproduced' if each.reproduces else 'not reproduced'}: seed {seed}, {reproduction_text(each)}"
+        + (f" (torch {each.torch}, {each.processor})" if each.torch else "")
+        for seed, each in sorted(latest.items())
+    ]
+
+
+def candidate_data(
+    candidate: Candidate, protocol: str, verdicts: Mapping[str, Verdict] | None = None
+) -> dict[str, Any]:
+    """The JSON object of a candidate; `integrity` is null where it has no figures."""
+    verdict = (verdicts or {}).get(candidate.name)
     metrics = candidate.metrics_under(protocol)
     return {
         "name": candidate.name,
@@ -106,6 +143,7 @@ def candidate_data(candidate: Candidate, protocol: str) -> dict[str, Any]:
         "agent": candidate.agent,
         "status": str(candidate.status_under(protocol)),
         "metrics": metrics.to_data() if metrics else None,
+        "integrity": verdict.integrity.to_data() if verdict else None,
     }
 
 

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from poise_git.archive.entries import ROOT
-from poise_git.cli.render import candidate_data, estimate_text, interval_text, tree_lines, violation_text
+from poise_git.cli.render import (
+    candidate_data,
+    estimate_text,
+    interval_text,
+    tree_lines,
+    unverified_lines,
+    violation_text,
+)
 from poise_git.experiment import Experiment
 from poise_git.loop import Ended
 from poise_git.search.estimate import beyond_noise
@@ -18,7 +25,8 @@ from poise_git.search.estimate import beyond_noise
 def result_text(experiment: Experiment, ended: Ended) -> str:
     genealogy = experiment.archive.genealogy()
     protocol = experiment.protocol.hash
-    lines = ["", *tree_lines(genealogy, protocol, mark=ended.best), ""]
+    verdicts = experiment.verdicts(genealogy)
+    lines = ["", *tree_lines(genealogy, protocol, mark=ended.best, verdicts=verdicts), *unverified_lines(verdicts), ""]
     lines += verdict_lines(experiment, ended)
     place, program = shlex.quote(str(experiment.archive.root)), program_name()
     chosen = experiment.protocol.name
@@ -78,11 +86,12 @@ def verdict_lines(experiment: Experiment, ended: Ended) -> list[str]:
 
 
 def result_document(experiment: Experiment, ended: Ended) -> dict[str, Any]:
-    candidate = experiment.archive.genealogy().by_name[ended.best]
+    genealogy = experiment.archive.genealogy()
+    candidate = experiment.counted(genealogy).by_name[ended.best]
     gain = ended.confirmation
     violated = experiment.confirmed_violations(ended.best)
     return {
-        "best": candidate_data(candidate, experiment.protocol.hash),
+        "best": candidate_data(candidate, experiment.protocol.hash, experiment.verdicts(genealogy)),
         "confirmation": gain.to_data() if gain else None,
         "confirmed": bool(gain and gain.value > 0 and beyond_noise(gain) and not violated),
         "violated": [violation.to_data() for violation in violated],

@@ -14,6 +14,7 @@ from poise_git.agents.interface import Agent
 from poise_git.agents.library.provenance import Provenance
 from poise_git.archive.entries import Status
 from poise_git.archive.genealogy import Genealogy
+from poise_git.cli.common import warn_of_suspicious
 from poise_git.cli.progress import Start, show_progress
 from poise_git.consent import refuse_device, refuse_executor, refuse_files
 from poise_git.containing import Containing
@@ -28,7 +29,6 @@ from poise_git.plan import Slot
 from poise_git.preferences import Preferences
 from poise_git.proposing import Proposing
 from poise_git.search.contexts import Contexts
-from poise_git.search.nodes import survey
 from poise_git.search.policies.interface import Survey
 from poise_git.settings import PoiseSettings
 
@@ -124,7 +124,7 @@ def next_round(experiment: Experiment) -> Upcoming:
     genealogy = experiment.archive.genealogy()
     number = experiment.archive.count_rounds() + 1
     seed = round_seed(experiment.settings.seed, number)
-    surveyed = survey(genealogy, experiment.protocol.hash, experiment.objective)
+    surveyed = experiment.survey(genealogy)
     contexts = experiment.contexts(genealogy, surveyed, seed)
     return Upcoming(number, seed, genealogy, surveyed, contexts, experiment.protocol.hash)
 
@@ -156,8 +156,11 @@ def open_step(
     executor: str | None = None,
     ray_address: str | None = None,
     trust: bool = False,
+    measure: bool = True,
 ) -> Iterator[Search]:
     """A search for one step of it, with the archive's search lock held and progress shown unless `quiet`.
+
+    `measure`: candidates that were measured by another objective are measured anew first.
 
     Raises:
         ArchiveLocked: a search is running in this archive.
@@ -171,5 +174,7 @@ def open_step(
         ) as search,
         experiment.archive.lock("search"),
     ):
-        search.measure_anew()
+        warn_of_suspicious(experiment, experiment.archive.genealogy())
+        if measure:
+            search.measure_anew()
         yield search

@@ -26,12 +26,11 @@ def command(protocol: str | None, as_json: bool) -> None:
     from poise_git.errors import PoiseError
     from poise_git.loop import round_seed
     from poise_git.plan import selection_data
-    from poise_git.search.nodes import survey
     from poise_git.search.policies import policy_of
 
     experiment = open_experiment(protocol)
     genealogy, settings = experiment.archive.genealogy(), experiment.settings.search
-    surveyed = survey(genealogy, experiment.protocol.hash, experiment.objective)
+    surveyed = experiment.survey(genealogy)
     if not surveyed.nodes:
         raise PoiseError("nothing is evaluated yet, so nothing can be a parent; run: poise-git evolve --rounds 1")
     number = len(experiment.archive.rounds()) + 1

@@ -19,6 +19,7 @@ def command(candidate: str, protocol: str | None, regime: str | None, as_json: b
     from poise_git.cli.render import (
         candidate_data,
         ledger_text,
+        reproduction_lines,
         score_text,
         screening_lines,
         sparkline,
@@ -39,6 +40,10 @@ def command(candidate: str, protocol: str | None, regime: str | None, as_json: b
         # The files are those of the protocol that was measured last, and figures of two are never mixed.
         metrics, reflection = found.metrics_under(experiment.protocol.hash), None
     screening = screening_of(archive, found.name)
+    verdicts = experiment.verdicts()
+    reproductions = [
+        each for each in archive.trajectory(found).reproductions if each.protocol == experiment.protocol.hash
+    ]
     runs = experiment.runs(found.name, experiment.protocol.seeds)
     regimes = list(dict.fromkeys(name.rpartition("/")[0] for run in runs for name in run.series))
     if regime is not None and regime not in regimes:
@@ -46,18 +51,23 @@ def command(candidate: str, protocol: str | None, regime: str | None, as_json: b
         raise UsageError(f"no regime {regime} in the runs of {found.name}; known: {known}")
     if as_json:
         print_json(
-            candidate_data(found, experiment.protocol.hash)
+            candidate_data(found, experiment.protocol.hash, verdicts)
             | {
                 "proposal": proposal.to_data() if proposal else None,
                 "screening": {"round": screening[0], **screening[1].to_data()} if screening else None,
                 "reflection": {"facts": dict(reflection.facts), "prose": reflection.prose} if reflection else None,
                 "metrics": metrics.to_data() if metrics else None,
                 "runs": [run.to_data() for run in runs],
+                "reproductions": [each.to_data() for each in reproductions],
             }
         )
         return
     echo(f"{found.name}  {score_text(found, experiment.protocol.hash)}")
     echo(f"commit {found.commit}, off {', '.join(found.parents) or 'nothing: the root'}, by {found.agent}")
+    if verdict := verdicts.get(found.name):
+        echo(f"figures {verdict.integrity}")
+    for line in reproduction_lines(reproductions):
+        echo(line)
     echo(f"\n{one_line(found.mechanism)}  [{one_line(found.family)}]")
     if found.hypothesis:
         echo(f"\n{found.hypothesis}")

@@ -21,7 +21,6 @@ def command(protocol: str | None, as_json: bool) -> None:
     from poise_git.archive.entries import ROOT, Status
     from poise_git.cli.render import score_text
     from poise_git.cli.report import unproven_text
-    from poise_git.search.nodes import best
 
     experiment = open_experiment(protocol)
     genealogy = experiment.archive.genealogy()
@@ -30,7 +29,7 @@ def command(protocol: str | None, as_json: bool) -> None:
     for candidate in genealogy:
         if candidate.name != ROOT:
             counts[candidate.status_under(hash_)] += 1
-    leader = best(genealogy, hash_)
+    leader = experiment.best(genealogy)
     evaluated = experiment.evaluated(genealogy)
     root_utility = evaluated[ROOT][1].utility if ROOT in evaluated else None
     found = resolution(

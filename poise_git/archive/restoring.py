@@ -1,0 +1,123 @@
+"""Notes that did not come along with the branches, made again from the evidence branches.
+
+Metrics and reflections stand in both. Trajectories stand in notes alone: they come back by a fetch, or by training.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from poise_git.archive.configure import NOTES_REFSPEC, remotes
+from poise_git.archive.conformity import Finding
+from poise_git.archive.documents import load_reflection
+from poise_git.archive.entries import Status
+from poise_git.archive.genealogy import Genealogy
+from poise_git.archive.git import GitFailed, Repository
+from poise_git.archive.measured import Measured, evidence_metrics
+from poise_git.archive.notes import latest_metrics, metrics_line, reflection_line
+from poise_git.archive.reader import read_genealogy, read_note, read_text
+from poise_git.archive.refs import METRICS_NOTES, REFLECTION_NOTES, TRAJECTORY_NOTES
+from poise_git.archive.writer import add_note_lines, reflection_path
+from poise_git.errors import ArchiveError
+
+# So many candidates are named in a line.
+NAMED = 3
+
+
+@dataclass(frozen=True)
+class _Lacking:
+    """A candidate whose evidence branch has metrics (by protocol) that its notes lack."""
+
+    name: str
+    commit: str
+    measured: Mapping[str, Measured]
+
+
+def missing_notes(repository: Repository) -> Iterator[Finding]:
+    """Metrics that are on evidence branches and in no note."""
+    genealogy = read_genealogy(repository)
+    lacking = [each.name for each in _lacking(repository, genealogy)]
+    if lacking:
+        fetch = "".join(
+            f"git fetch {shlex.quote(remote)} '{NOTES_REFSPEC}' if it has them, else " for remote in remotes(repository)
+        )
+        yield Finding(
+            METRICS_NOTES,
+            f"{_candidates(lacking)} on the evidence branches alone, and read from there: "
+            "branches were pushed or cloned without notes",
+            f"{fetch}poise-git doctor --repair, which makes metrics and reflections again; "
+            "trajectories do not come back",
+            repairable=True,
+        )
+
+
+def fetch_notes(repository: Repository) -> None:
+    """Fetch the notes of every remote, where some are missing here; what a remote does not have stays missing."""
+    genealogy = read_genealogy(repository)
+    if _without_runs(repository, genealogy) or any(_lacking(repository, genealogy)):
+        for remote in remotes(repository):
+            # A remote may have none, or may be out of reach, or both may have grown: then the branches have to do.
+            with suppress(GitFailed):
+                repository.run("fetch", "--quiet", remote, NOTES_REFSPEC)
+
+
+def restore_notes(repository: Repository) -> None:
+    """Write the metrics and reflections that notes lack, each dated as its evidence commit is."""
+    metrics, reflections = dict[str, list[str]](), dict[str, list[str]]()
+    for each in _lacking(repository, read_genealogy(repository)):
+        for protocol, measured in each.measured.items():
+            at = _time_of(repository, measured.commit)
+            metrics.setdefault(each.commit, []).append(metrics_line(measured.metrics, at))
+            text = read_text(repository, measured.commit, reflection_path(each.name))
+            with suppress(ArchiveError):
+                if text is not None:
+                    line = reflection_line(load_reflection(text, reflection_path(each.name)), protocol, at)
+                    reflections.setdefault(each.commit, []).append(line)
+    lines = {ref: of for ref, of in ((METRICS_NOTES, metrics), (REFLECTION_NOTES, reflections)) if of}
+    if lines:
+        add_note_lines(repository, lines)
+
+
+def _lacking(repository: Repository, genealogy: Genealogy) -> Iterator[_Lacking]:
+    for candidate in genealogy:
+        if candidate.evidence is None or not candidate.metrics:
+            continue
+        noted = latest_metrics(read_note(repository, METRICS_NOTES, candidate.commit))
+        if candidate.metrics.keys() <= noted.keys():
+            continue
+        found = evidence_metrics(repository, candidate.name, candidate.commit, candidate.evidence)
+        measured = {protocol: own for protocol, own in found.items() if protocol not in noted}
+        if measured:
+            yield _Lacking(candidate.name, candidate.commit, measured)
+
+
+def _without_runs(repository: Repository, genealogy: Genealogy) -> list[str]:
+    """Evaluated candidates without a trajectory note."""
+    return [
+        candidate.name
+        for candidate in genealogy
+        if any(metrics.status is Status.EVALUATED for metrics in candidate.metrics.values())
+        and not read_note(repository, TRAJECTORY_NOTES, candidate.commit)
+    ]
+
+
+def _candidates(names: list[str]) -> str:
+    """`the figures of 12 candidates (a, b, c, …) are`."""
+    shown = ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
+    return (
+        f"the figures of 1 candidate ({shown}) are"
+        if len(names) == 1
+        else f"the figures of {len(names)} candidates ({shown}) are"
+    )
+
+
+def _time_of(repository: Repository, commit: str) -> float:
+    """When a commit was made, in Unix seconds."""
+    entry = repository.read(commit)
+    header = entry[1].decode(errors="replace").partition("\n\n")[0] if entry else ""
+    found = re.search(r"^committer .*> (\d+) ", header, flags=re.MULTILINE)
+    return float(found[1]) if found else 0.0

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import click
+
+from poise_git.cli.common import (
+    candidate_argument,
+    executor_options,
+    json_option,
+    open_archive,
+    print_json,
+    protocol_option,
+)
+from poise_git.cli.output import echo
+
+
+@click.command(
+    name="reproduce",
+    epilog="""\b
+Examples:
+  poise-git reproduce av-grpo
+  poise-git reproduce grpo --seed 2
+""",
+)
+@candidate_argument("ref")
+@click.option("--seed", type=int, help="Which run (default: the first archived one).")
+@executor_options
+@protocol_option
+@json_option
+def command(
+    ref: str, seed: int | None, executor: str | None, ray_address: str | None, protocol: str | None, as_json: bool
+) -> None:
+    """Train an archived run again and compare.
+
+    The same recipe, protocol and seed. On the testbed figures must be equal to the last bit; elsewhere U must be within
+    the protocol's noise. The outcome is appended to the candidate's notes; its runs stay as they are.
+    """
+    from poise_git.analysis.integrity import reproduction_text
+    from poise_git.cli.searching import open_step
+    from poise_git.errors import PoiseError
+    from poise_git.experiment import Experiment
+    from poise_git.reproduction import archived_run, reproduce
+
+    experiment = Experiment.load(open_archive(), protocol=protocol)
+    candidate = experiment.archive.resolve(ref)
+    before = archived_run(experiment, candidate, seed)
+    with open_step(
+        experiment, quiet=as_json, workers=1, executor=executor, ray_address=ray_address, measure=False
+    ) as search:
+        search.prepare()
+        found = reproduce(search.experiment, search.executor, search.observe, candidate, before)
+    if as_json:
+        print_json({"name": candidate.name, "reproduces": found.reproduces} | found.to_data())
+    elif found.reproduces:
+        echo(f"{candidate.name} reproduces on seed {found.seed}: {reproduction_text(found)}")
+    if found.reproduces:
+        return
+    causes = ""
+    if found.figure:
+        causes = (
+            f"; another torch or processor than the run's can be the cause as well as a forged run: here torch "
+            f"{found.torch} on {found.processor}, the run's were not recorded"
+        )
+    raise PoiseError(f"{candidate.name} does not reproduce on seed {found.seed}: {reproduction_text(found)}{causes}")

@@ -1,0 +1,155 @@
+"""What a run under a protocol can look like: seeds, lengths, estimator and ranges, from the protocol's text alone.
+
+Nothing here trains or loads a backend: whoever reads a stranger's archive asks these questions of every run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+
+from poise_git.archive.entries import Run
+from poise_git.errors import PoiseError
+from poise_git.pipeline.protocol import Protocol
+
+# A figure is computed twice by the same code: only the last digits may differ.
+TOLERANCE = 1e-9
+# So many defects of one run are named.
+NAMED = 3
+
+
+class Recorded:
+    """What runs of one protocol look like; its settings are read once for all of them."""
+
+    def __init__(self, protocol: Protocol) -> None:
+        self.protocol = protocol
+        self._problem = ""
+        self._of_backend: Callable[[Run], Iterator[str]] = _nothing
+        try:
+            if protocol.backend == "testbed":
+                self._of_backend = _Testbed(protocol).defects
+            elif protocol.backend == "verl":
+                self._of_backend = _Verl(protocol).defects
+        except PoiseError as error:
+            self._problem = f"protocols/{protocol.name}.yaml cannot be read: {error}"
+
+    def defects(self, run: Run) -> list[str]:
+        """Why `run` cannot be of this protocol, or of any; empty if it can."""
+        if self._problem:
+            return [self._problem]
+        found: list[str] = []
+        try:
+            found += [*_values(self.protocol, run), *_rates(run)]
+            found += self._of_backend(run)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+            found.append(f"its curve or series are of another form ({type(error).__name__}: {error})")
+        return found[:NAMED]
+
+
+def is_rate(name: str) -> bool:
+    """Whether a figure of this name is a share; the candidate reports the fraction of clipped tokens itself."""
+    figure = name.rpartition("/")[2]
+    return figure.endswith("_rate") or figure.startswith(("acc@", "pass@")) or figure == "sampled"
+
+
+def _values(protocol: Protocol, run: Run) -> Iterator[str]:
+    if run.values.keys() != protocol.suites.keys():
+        yield f"its values are of {', '.join(sorted(map(str, run.values))) or 'nothing'}, not of the protocol's suites"
+    for name, value in run.values.items():
+        if not _is_share(value):
+            yield f"{name} {_shown(value)} is no share between 0 and 1"
+
+
+def _rates(run: Run) -> Iterator[str]:
+    named: Iterator[tuple[str, object]] = (
+        (f"{suite} {name}", value) for suite, figures in run.details.items() for name, value in figures.items()
+    )
+    for name, value in named:
+        if is_rate(name.rpartition(" ")[2]) and not _is_share(value):
+            yield f"{name} {_shown(value)} is no share between 0 and 1"
+    for name, values in run.series.items():
+        for step, value in enumerate(values, 1):
+            if not isinstance(value, int | float):
+                yield f"series {name} has {_shown(value)} at step {step}, which is no number"
+                break
+            # A series may lack values; a share that is there is one.
+            if is_rate(name) and not math.isnan(value) and not _is_share(value):
+                yield f"series {name} has {_shown(value)} at step {step}, which is no share between 0 and 1"
+                break
+
+
+class _Testbed:
+    def __init__(self, protocol: Protocol) -> None:
+        from poise_git.pipeline.backends.testbed.settings import parse_settings
+
+        self.protocol = protocol
+        regimes = parse_settings(protocol, protocol.name).regimes
+        self.steps = {name: regime.training.steps for name, regime in regimes.items()}
+        self.points = next(iter(regimes.values())).evaluation.points + 1
+
+    def defects(self, run: Run) -> Iterator[str]:
+        from poise_git.pipeline.backends.testbed.estimators import estimate
+
+        for name, values in run.series.items():
+            steps = self.steps.get(name.rpartition("/")[0])
+            if steps is None:
+                yield f"series {name} is of no regime of the protocol"
+            elif len(values) != steps:
+                yield f"series {name} has {len(values)} steps, the protocol {steps}"
+        recorded = {name.rpartition("/")[0] for name in run.series}
+        for regime in self.steps:
+            if regime not in recorded:
+                yield f"there is no series of regime {regime}"
+        if len(run.curve) != self.points:
+            yield f"its curve has {len(run.curve)} points, the protocol {self.points}"
+            return
+        for suite, value in run.values.items():
+            given = estimate(self.protocol.estimator, [float(point[suite]) for point in run.curve])
+            if not _close(given, value):
+                yield f"its curve gives {suite} {given:.4f} by {self.protocol.estimator}, not {value:.4f}"
+        for number, point in enumerate(run.curve):
+            yield from _overall(self.protocol, point, number)
+
+
+class _Verl:
+    def __init__(self, protocol: Protocol) -> None:
+        from poise_git.pipeline.backends.verl.settings import parse_settings
+
+        self.protocol, self.steps = protocol, parse_settings(protocol, protocol.name).steps
+
+    def defects(self, run: Run) -> Iterator[str]:
+        for name, values in run.series.items():
+            if len(values) != self.steps:
+                yield f"series {name} has {len(values)} steps, the protocol {self.steps}"
+        if not run.series:
+            yield "it has no series"
+        if len(run.curve) != 1:
+            yield f"its curve has {len(run.curve)} points, the protocol 1"
+            return
+        for suite, value in run.values.items():
+            given = float(run.curve[-1][suite])
+            if not _close(given, value):
+                yield f"its curve gives {suite} {given:.4f}, not {value:.4f}"
+        yield from _overall(self.protocol, run.curve[-1], 0)
+
+
+def _overall(protocol: Protocol, point: Mapping[str, float], number: int) -> Iterator[str]:
+    given = math.fsum(weight * float(point[suite]) for suite, weight in protocol.suite_weights.items())
+    if not _close(given, float(point["overall"])):
+        yield f"point {number} of its curve says overall {float(point['overall']):.4f}, its suites give {given:.4f}"
+
+
+def _nothing(run: Run) -> Iterator[str]:
+    yield from ()
+
+
+def _close(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value <= 1.0
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float) else repr(value)[:40]
