@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 
 GIT_HOOKS = (
-    "applypatch-msg pre-applypatch post-applypatch pre-commit pre-merge-commit prepare-commit-msg commit-msg post-commit "
-    "pre-rebase post-checkout post-merge pre-push pre-receive update proc-receive post-receive post-update "
-    "reference-transaction push-to-checkout pre-auto-gc post-rewrite fsmonitor-watchman post-index-change"
-).split()
+    "pre-commit", "pre-merge-commit", "prepare-commit-msg", "commit-msg", "post-commit", "pre-rebase", "post-checkout",
+    "post-merge", "pre-push", "pre-receive", "update", "proc-receive", "post-receive", "post-update", "post-rewrite",
+    "reference-transaction", "push-to-checkout", "pre-auto-gc", "fsmonitor-watchman", "post-index-change",
+)  # fmt: skip
 # Keys whose value git runs, or has a shell run.
 COMMANDS = (
     "core.fsmonitor", "core.pager", "core.editor", "sequence.editor", "core.askPass", "core.sshCommand",

@@ -443,3 +443,80 @@ def test_a_hook_that_refuses_everything_does_not_stop_the_writer(archive: Archiv
     hook.write_text("#!/bin/sh\nexit 1\n")
     archive.add_candidate(make_proposal("x"), "# x\n")
     assert "x" in archive.genealogy()
+
+
+# Names and texts that would have a shell, or sed, run something.
+
+
+HOSTILE = (
+    "e;#",
+    "e;w${IFS}out;#",
+    "$(touch${IFS}PWN)",
+    "`touch${IFS}PWN`",
+    "x/&/e",
+    "A",
+    "a--b",
+    "-a",
+    "'",
+    '"',
+    "é",
+    "x;touch${IFS}PWN",
+)
+
+
+@pytest.mark.usefixtures("on_path")
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_branch_that_no_candidate_can_have_is_not_looked_at(
+    archive: Archive, git: Git, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (archive.root / "candidate-message.txt").write_text("touch PWN; : NAME\nalgorithm(NAME): NAME\n")
+    git("add", ".")
+    git("commit", "-qm", "a template that is a command")
+    git("update-ref", f"refs/heads/poise/{name}", "main")
+    git("symbolic-ref", "HEAD", f"refs/heads/poise/{name}")
+    edit(archive, RECIPE, valid(archive, "# x\n"))
+    monkeypatch.setenv("GIT_EDITOR", "cp .git/COMMIT_EDITMSG seen; echo subject >")
+    done = commit(archive, "-a")
+    assert done.returncode == 0, done.stderr
+    assert "touch PWN" not in (archive.root / "seen").read_text()
+    assert "Poise-Candidate" not in git("log", "-1", "--format=%B")
+    assert done.stderr.find("next:") == -1
+    assert not list(archive.root.rglob("PWN"))
+    assert not (archive.root / "out").exists()
+
+
+@pytest.mark.usefixtures("on_path")
+def test_the_template_of_a_message_is_text(archive: Archive, git: Git, monkeypatch: pytest.MonkeyPatch) -> None:
+    (archive.root / "candidate-message.txt").write_text("algorithm(NAME): NAME \\1 & $(touch PWN)\n\n`touch PWN` %s\n")
+    git("add", ".")
+    git("commit", "-qm", "a template")
+    git("switch", "-q", "-c", "poise/x", "poise/grpo")
+    edit(archive, RECIPE, valid(archive, "# x\n"))
+    monkeypatch.setenv("GIT_EDITOR", "cp .git/COMMIT_EDITMSG seen; echo 'algorithm(x): a mechanism' >")
+    git("commit", "-qa")
+    assert (archive.root / "seen").read_text().startswith("algorithm(x): x \\1 & $(touch PWN)\n\n`touch PWN` %s\n")
+    assert not (archive.root / "PWN").exists()
+
+
+def test_a_parent_that_no_candidate_can_be_is_not_named(archive: Archive, git: Git) -> None:
+    git("switch", "-q", "-c", "poise/a", "poise/grpo")
+    edit(archive, RECIPE, "# a\n")
+    git("-c", "core.hooksPath=/dev/null", "commit", "-qam", "a\n\nPoise-Candidate: * $(touch PWN)")
+    git("switch", "-q", "-c", "poise/b")
+    edit(archive, RECIPE, "# b\n")
+    git("commit", "-qam", "try the median")
+    assert parse_candidate(git("log", "-1", "--format=%B")).parents == ("grpo",)
+    assert not (archive.root / "PWN").exists()
+
+
+@pytest.mark.parametrize("path", ["$(touch PWN)", "it's", "-x", "a b;c", "x\\n\\c"])
+def test_what_a_hook_tells_to_type_is_for_a_shell(archive: Archive, git: Git, path: str) -> None:
+    git("switch", "-q", "-c", "poise/x", "poise/grpo")
+    edit(archive, path, "")
+    git("add", "--", ".")
+    done = commit(archive, "-qm", "x")
+    assert done.returncode == 1
+    told = done.stderr.rpartition("Take it out: ")[2].strip()
+    subprocess.run(["sh", "-c", told], cwd=archive.root, check=True)
+    assert git("diff", "--cached", "--name-only") == ""
+    assert not (archive.root / "PWN").exists()

@@ -170,8 +170,8 @@ def armed(archive: Archive, tmp_path: Path) -> Path:
 
 def test_plain_git_would_run_them(archive: Archive, armed: Path) -> None:
     for arguments in (
-        ("status",), ("diff", "poise/grpo", "poise/y"), ("log", "-1", "-p", "poise/y"), ("fetch", "origin"), ("checkout", "poise/x"),
-        ("checkout", "-f", "main"), ("gc", "--auto"),
+        ("status",), ("diff", "poise/grpo", "poise/y"), ("log", "-1", "-p", "poise/y"), ("fetch", "origin"),
+        ("checkout", "poise/x"), ("checkout", "-f", "main"), ("gc", "--auto"),
     ):  # fmt: skip
         subprocess.run(["git", "-C", archive.root, *arguments], capture_output=True, stdin=subprocess.DEVNULL)
     ran = marks_in(armed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -13,11 +14,13 @@ from pydantic import BaseModel
 
 from poise_git.agents.anthropic.asking import Question, ask
 from poise_git.agents.anthropic.caller import Caller
+from poise_git.agents.anthropic.consent import refuse_address
 from poise_git.agents.anthropic.ledger import Ledger, cost
 from poise_git.agents.anthropic.messages import Reply, Request, Usage
 from poise_git.agents.anthropic.recordings import Recordings
-from poise_git.agents.anthropic.service import SECRETS, Service, refuse_untrusted
+from poise_git.agents.anthropic.service import SECRETS, Service
 from poise_git.errors import AgentError, BudgetReached, PoiseError, ReplyUnusable, ServiceFailed, UsageError
+from poise_git.preferences import Preferences
 from poise_git.settings import AnthropicSettings, Price
 from tests.agents.anthropic.server import (
     Loopback,
@@ -380,16 +383,23 @@ def test_a_gateway_that_echoes_the_key_does_not_get_it_kept(tmp_path: Path) -> N
     assert all(KEY not in file.read_text() for file in tmp_path.iterdir())
 
 
-def test_an_archive_does_not_say_where_the_key_goes() -> None:
-    for harmless in (None, "http://127.0.0.1:8000", "http://localhost", "http://[::1]:1", "https://api.anthropic.com"):
-        refuse_untrusted(harmless, None)
-    refuse_untrusted("https://gateway.example.org", "https://gateway.example.org")
+def test_an_archive_does_not_say_where_the_key_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing, gateway = Preferences(), "https://gateway.example.org"
+    for harmless in (None, "https://api.anthropic.com", "https://api.anthropic.com/v1"):
+        refuse_address(harmless, nothing)
+    refuse_address(gateway, Preferences(base_urls=("http://127.0.0.1:8000", gateway)))
     for elsewhere in (
-        *("https://gateway.example.org", "http://api.anthropic.com", "https://api.anthropic.com@evil.example"),
+        *(gateway, "http://api.anthropic.com", "https://api.anthropic.com@evil.example"),
         *("http://localhost.evil.example", "http://127.0.0.1.evil.example", "https://api.anthropic.com.evil.example"),
+        # Whoever else works on this machine may listen there.
+        *("http://127.0.0.1:8000", "http://localhost", "http://[::1]:1"),
     ):
-        with pytest.raises(PoiseError, match=r"git config poise\.baseUrl"):
-            refuse_untrusted(elsewhere, "https://other.example")
+        with pytest.raises(PoiseError) as error:
+            refuse_address(elsewhere, Preferences(base_urls=("https://other.example",)))
+        command = ["git", "config", "--global", "--add", "poise.baseUrl", elsewhere]
+        assert shlex.split(str(error.value).rpartition("allow it: ")[2]) == command
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", gateway)
+    refuse_address(gateway, nothing)
 
 
 def test_a_model_of_this_machine_needs_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,7 @@ class Searched:
             **({"ANTHROPIC_API_KEY": KEY} if server.url else {}),
             **({"ANTHROPIC_BASE_URL": server.url} if server.url else {}),
             "XDG_CACHE_HOME": str(replies),
+            "POISE_RECORDINGS": str(archive.root / "recordings"),
         }
         command = [sys.executable, "-m", "poise_git", "evolve", str(archive.root), "--agent", "anthropic", *options]
         process = subprocess.Popen(
@@ -280,7 +281,7 @@ def test_an_archive_has_prompts_of_its_own(archive: Archive, cache: Path) -> Non
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        (("  base_url: null", "  base_url: https://gateway.example.org"), "git config poise.baseUrl"),
+        (("  base_url: null", "  base_url: https://gateway.example.org"), "git config --global --add poise.baseUrl"),
         (("  replay: null", "  replay: {folder: ../elsewhere}"), "anthropic.replay.folder"),
         (("  effort: null", "  effort: utmost"), "anthropic.effort"),
     ],

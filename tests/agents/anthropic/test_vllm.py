@@ -96,6 +96,7 @@ def test_a_search_by_a_model_without_ideas_loses_nothing(tiny_archive: Archive, 
     ):
         edit_settings(folder, old, new)
     variables = {name: value for name, value in os.environ.items() if not name.startswith("ANTHROPIC_")}
+    variables["POISE_BASE_URL"] = address
     command = [sys.executable, "-m", "poise_git", "evolve", str(folder), "--agent", "anthropic", "--rounds", "1"]
     done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr

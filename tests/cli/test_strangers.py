@@ -1,0 +1,55 @@
+"""Every verb on an archive whose settings, attributes and hooks all name programs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from poise_git.archive import Archive
+from tests.archive.hostile import arm, marks_in, signed
+from tests.conftest import git
+
+
+def poise_git(archive: Archive, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "poise_git", "-C", str(archive.root), *arguments],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_no_verb_runs_what_an_archive_names(tiny_archive: Archive, tmp_path: Path) -> None:
+    assert poise_git(tiny_archive, "evolve", "--candidates", "1").returncode == 0
+    name = next(candidate.name for candidate in tiny_archive.genealogy() if candidate.name != "grpo")
+    git(tiny_archive.root, "branch", "-q", "poise/by-hand", f"poise/{name}")
+    signed(tiny_archive.root, "poise/by-hand")
+    marks = tmp_path / "marks"
+    arm(tiny_archive.root, marks)
+    marks_in(marks)
+    for verb in (
+        ("status",), ("log",), ("show", name), ("diff", name), ("context", name), ("best",), ("best", "--path"),
+        ("select",), ("doctor",), ("check", "--all"), ("check", name), ("propose", name),
+        ("directive", "short answers", "--commit"), ("gpu-check",), ("reflect", name), ("evaluate", name),
+        ("evolve", "--candidates", "2"), ("cross", name, "grpo"), ("doctor", "--repair"),
+    ):  # fmt: skip
+        done = poise_git(tiny_archive, *verb)
+        assert "Traceback" not in done.stderr, (verb, done.stderr)
+        assert marks_in(marks) == set(), verb
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("verb", ["status", "log", "doctor", "evolve", "gpu-check", "init"])
+def test_every_verb_refuses_an_archive_of_another_user(tiny_archive: Archive, verb: str) -> None:
+    subprocess.run(["chown", "-R", "12345", tiny_archive.root], check=True)
+    done = poise_git(tiny_archive, verb)
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert f"git config --global --add safe.directory {tiny_archive.root}" in done.stderr
+    again = subprocess.run(
+        [sys.executable, "-m", "poise_git", "evolve", str(tiny_archive.root)], capture_output=True, text=True
+    )
+    assert "safe.directory" in again.stderr
