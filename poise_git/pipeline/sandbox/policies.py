@@ -30,7 +30,9 @@ _DENIED = {
     **rules(NEVER, "io_uring_setup io_uring_enter io_uring_register"),
     **rules(NEVER, "keyctl add_key request_key bpf perf_event_open userfaultfd fanotify_init fanotify_mark"),
     # Mounts, roots and namespaces.
-    **rules(NEVER, "mount umount2 pivot_root chroot open_tree open_tree_attr move_mount fsopen fsconfig fsmount fspick"),
+    **rules(
+        NEVER, "mount umount2 pivot_root chroot open_tree open_tree_attr move_mount fsopen fsconfig fsmount fspick"
+    ),
     **rules(NEVER, "mount_setattr statmount listmount listns unshare setns"),
     "clone": Rule(((Condition(0, 0, mask=_NEW_NAMESPACES),),)),
     # Its flags are in memory, which a filter cannot read: libc falls back to clone.

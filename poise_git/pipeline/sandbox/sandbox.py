@@ -7,7 +7,6 @@ import os
 import selectors
 import signal
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +21,7 @@ from poise_git.pipeline.sandbox.failures import Cancelled, ChildFailed, Isolatio
 from poise_git.pipeline.sandbox.forks import ForkServer
 from poise_git.pipeline.sandbox.keeper import send_request
 from poise_git.pipeline.sandbox.layers import Layer, describe
+from poise_git.pipeline.sandbox.removal import fresh_folder
 from poise_git.settings import SandboxSettings
 
 # Modules of entry points that the fork server imports, each with what else it imports, before it first forks for one:
@@ -291,5 +291,5 @@ def isolation() -> tuple[Layer, ...]:
     Raises:
         PoiseError: there is no child to be had.
     """
-    with tempfile.TemporaryDirectory() as scratch, Sandbox(SandboxSettings(), preloaded={}) as sandbox:
-        return sandbox.run(f"{__name__}:probe", {}, Path(scratch)).layers
+    with fresh_folder() as scratch, Sandbox(SandboxSettings(), preloaded={}) as sandbox:
+        return sandbox.run(f"{__name__}:probe", {}, scratch).layers

@@ -7,7 +7,6 @@ namespace, which ends with this one.
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from poise_git.pipeline.backends.verl.launching import environment, external_mod
 from poise_git.pipeline.backends.verl.series import COSTS, SERIES, Attempt, Follower, trajectory
 from poise_git.pipeline.backends.verl.settings import VerlSettings
 from poise_git.pipeline.sandbox import kernel
+from poise_git.pipeline.sandbox.removal import remove_tree
 
 TRAINER = "verl.trainer.main_ppo"
 CHECKPOINTS = "checkpoints"
@@ -89,7 +89,7 @@ def _drop_unlogged_checkpoint(here: Path) -> None:
         return
     logged = {step for attempt in Attempt.all_in(here) for step, _ in Follower(attempt).new_steps()}
     if int(newest.read_text()) not in logged:
-        shutil.rmtree(here / CHECKPOINTS)
+        remove_tree(here / CHECKPOINTS)
 
 
 def _threads(settings: VerlSettings) -> int:
