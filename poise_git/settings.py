@@ -137,6 +137,8 @@ class SandboxSettings(StrictModel):
     cpu_seconds: PositiveInt = 600
     wall_seconds: PositiveInt = 900
     file_mb: PositiveInt = 64
+    disk_mb: PositiveInt = 2048
+    files: PositiveInt = 10_000
     processes: PositiveInt = 64
     require_isolation: bool = False
 

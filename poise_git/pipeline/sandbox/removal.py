@@ -150,16 +150,16 @@ def _open_plain(folder: Path, name: str, limit_mb: int | None) -> int:
         reason = "is a link, not a plain file" if link else f"cannot be opened: {os.strerror(error.errno or 0)}"
         raise FileRefused(f"{name} {reason}") from None
     found = os.fstat(data)
-    reason = None
+    refused = None
     if not stat.S_ISREG(found.st_mode):
-        reason = FileRefused(f"{name} is not a plain file")
+        refused = FileRefused(f"{name} is not a plain file")
     elif found.st_nlink != 1:
-        reason = FileRefused(f"{name} has {found.st_nlink} names, not one")
+        refused = FileRefused(f"{name} has {found.st_nlink} names, not one")
     elif limit_mb is not None and found.st_size > limit_mb * _MEBIBYTE:
-        reason = _too_large(name, limit_mb)
-    if reason is not None:
+        refused = _too_large(name, limit_mb)
+    if refused is not None:
         os.close(data)
-        raise reason
+        raise refused
     return data
 
 

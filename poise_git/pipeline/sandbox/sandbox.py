@@ -253,6 +253,8 @@ class _Run:
             raise ChildFailed("the sandbox's keeper process was killed", self._output.tail)
         status = json.loads(self._status)
         exit_code, cpu_seconds = status["exit"], status["cpu_seconds"]
+        if status["limit"]:
+            raise ChildFailed(status["limit"], self._output.tail)
         if exit_code == 0 and "value" in self._ending:
             return Completed(self._ending["value"], cpu_seconds, self._output.tail, self._layers)
         raise ChildFailed(self._reason(exit_code, cpu_seconds), self._output.tail)
