@@ -117,14 +117,18 @@ class Quota:
     def _look_at_disk(self, nameless: list[int]) -> None:
         if self._limits.disk_mb is None and self._limits.files is None:
             return
-        most_bytes = None if self._limits.disk_mb is None else self._limits.disk_mb * _MEBIBYTE
         size, files = sum(nameless), len(nameless) + sum(files for _, files in self._use_of_shared())
+        self._require_within(size, files)
+        # Ends as soon as there is too much, so that a look has an end too.
         for used in (used for folder in self._folders for used in _files(folder)):
             size, files = size + used, files + 1
-            if most_bytes is not None and size > most_bytes:
-                raise LimitReached(f"disk limit of {self._limits.disk_mb} MB reached")
-            if self._limits.files is not None and files > self._limits.files:
-                raise LimitReached(f"limit of {self._limits.files} files reached")
+            self._require_within(size, files)
+
+    def _require_within(self, size: int, files: int) -> None:
+        if self._limits.disk_mb is not None and size > self._limits.disk_mb * _MEBIBYTE:
+            raise LimitReached(f"disk limit of {self._limits.disk_mb} MB reached")
+        if self._limits.files is not None and files > self._limits.files:
+            raise LimitReached(f"limit of {self._limits.files} files reached")
 
     def _use_of_shared(self) -> Iterator[tuple[int, int]]:
         """Bytes and files of every file system in memory."""
