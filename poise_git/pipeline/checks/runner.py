@@ -94,7 +94,7 @@ def _try(
         "claims": [(claim.check, dict(claim.arguments)) for claim in claims],
     }
     try:
-        found = sandbox.run(_CHILD, arguments, scratch, on_message=follow).value
+        found = sandbox.run(_CHILD, arguments, scratch, limits=sandbox.check_limits, on_message=follow).value
         if found["failure"] is not None:
             check, reason = found["failure"]
             raise CheckFailed(str(check), str(reason))

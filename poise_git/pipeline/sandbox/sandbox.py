@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -73,6 +73,14 @@ class Sandbox:
     def limits(self) -> Limits:
         """Of a run that is given none of its own."""
         return Limits.of(self._settings)
+
+    @property
+    def check_limits(self) -> Limits:
+        """Of the checks of one candidate, which take seconds where training takes minutes."""
+        own, most = self.limits, self._settings.check_seconds
+        return replace(
+            own, cpu_seconds=min(own.cpu_seconds or most, most), wall_seconds=min(own.wall_seconds or most, most)
+        )
 
     def run(
         self,

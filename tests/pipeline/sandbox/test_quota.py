@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from poise_git.pipeline.sandbox import Allowance, ChildFailed, Limits
-from poise_git.pipeline.sandbox.channel import MEBIBYTE
 from poise_git.pipeline.sandbox.cgroup import Group
+from poise_git.pipeline.sandbox.channel import MEBIBYTE
 from poise_git.pipeline.sandbox.quota import LimitReached, Quota
 from poise_git.pipeline.sandbox.removal import remove_tree
 from tests.pipeline.sandbox.conftest import ENTRIES, Children
@@ -137,7 +137,7 @@ def test_a_control_group_holds_what_enters_and_goes_away() -> None:
     assert not group.out_of_memory
     group.remove()
     assert not list(parents[0].glob("poise-run-*"))
-    with pytest.raises(OSError):
+    with pytest.raises(PermissionError):
         Group(parents[0], {"memory.no_such_setting": "1"})
     assert not list(parents[0].glob("poise-run-*"))
 

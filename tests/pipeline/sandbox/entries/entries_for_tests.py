@@ -214,7 +214,7 @@ def write_many_files(arguments: Mapping[str, Any], send: Send) -> None:
 def write_nameless_files(arguments: Mapping[str, Any], send: Send) -> None:
     held = []
     for number in range(arguments["files"]):
-        held.append(open(str(number), "wb"))
+        held.append(open(str(number), "wb"))  # noqa: SIM115 - held open to the end
         os.unlink(str(number))
         held[-1].write(os.urandom(1 << 20) * arguments["mb"])
         held[-1].flush()
