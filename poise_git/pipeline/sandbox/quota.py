@@ -81,7 +81,10 @@ class Quota:
         yield _SHORTEST
         while True:
             began = time.process_time()
-            self.look()
+            try:
+                self.look()
+            except OSError as error:
+                raise LimitReached(f"what the run holds cannot be counted: {error.strerror}") from error
             yield min(_LONGEST, max(_SHORTEST, _PAUSE * (time.process_time() - began)))
 
     def look(self) -> None:
