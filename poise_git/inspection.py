@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 from poise_git.archive import Archive
 from poise_git.archive.conformity import Finding
@@ -15,6 +13,7 @@ from poise_git.pipeline.checks import check_candidate
 from poise_git.pipeline.checks.message import message_problems
 from poise_git.pipeline.checks.runner import check_text
 from poise_git.pipeline.sandbox import Sandbox
+from poise_git.pipeline.sandbox.removal import fresh_folder
 
 ALGORITHM = "algorithm.py"
 
@@ -47,6 +46,6 @@ def _failure(archive: Archive, candidate: Candidate, recipe: dict[str, str], san
         failure = check_text(recipe, parent)
     else:
         proposal = archive.proposal(candidate.name) or archive.stated_proposal(candidate)
-        with tempfile.TemporaryDirectory(prefix="poise-") as scratch:
-            failure = check_candidate(recipe, proposal.claims, parent, sandbox, Path(scratch)).failure
+        with fresh_folder() as scratch:
+            failure = check_candidate(recipe, proposal.claims, parent, sandbox, scratch).failure
     return f"check {failure.check} fails: {failure.reason}" if failure else ""

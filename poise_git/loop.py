@@ -10,12 +10,10 @@ finished runs from the notes, and only what is missing is done.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 from poise_git import events
 from poise_git.accounts import ledger_of
@@ -33,6 +31,7 @@ from poise_git.pipeline.checks import CheckReport, check_candidate
 from poise_git.pipeline.interface import Backend
 from poise_git.pipeline.protocol import Protocol
 from poise_git.pipeline.sandbox import Sandbox
+from poise_git.pipeline.sandbox.removal import fresh_folder
 from poise_git.plan import Plan, Slot, selection_data
 from poise_git.proposing import Proposing
 from poise_git.search.context import Context
@@ -358,8 +357,8 @@ class Search:
         """All checks before training, of a child of the proposal's parent: in the sandbox, then by a reader."""
         parent, genealogy = self.archive.recipe(proposal.parent or ROOT), self.archive.genealogy()
         containment = self.containing.of_proposal(proposal, recipe[ALGORITHM], genealogy)
-        with tempfile.TemporaryDirectory(prefix="poise-") as scratch:
-            report = check_candidate(recipe, proposal.claims, parent, self.sandbox, Path(scratch), containment)
+        with fresh_folder() as scratch:
+            report = check_candidate(recipe, proposal.claims, parent, self.sandbox, scratch, containment)
         if report.failure:
             return report
         began = time.perf_counter()

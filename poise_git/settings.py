@@ -177,7 +177,10 @@ class SandboxSettings(StrictModel):
     memory_mb: PositiveInt = 4096
     cpu_seconds: PositiveInt = 600
     wall_seconds: PositiveInt = 900
+    check_seconds: PositiveInt = 120
     file_mb: PositiveInt = 64
+    disk_mb: PositiveInt = 2048
+    files: PositiveInt = 10_000
     processes: PositiveInt = 64
     require_isolation: bool = False
 

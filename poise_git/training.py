@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -12,6 +11,7 @@ from poise_git.errors import RunFailed
 from poise_git.executors.interface import Executor
 from poise_git.experiment import Experiment
 from poise_git.pipeline.interface import Job, Progress
+from poise_git.pipeline.sandbox.removal import remove_tree
 from poise_git.search.figures import UTILITY
 
 
@@ -44,7 +44,7 @@ def run_missing(
         name = outcome.job.candidate
         if archive.recipe(name) != outcome.job.recipe:
             observe(events.Rewritten(name, outcome.job.seed))
-            shutil.rmtree(outcome.job.scratch, ignore_errors=True)
+            remove_tree(outcome.job.scratch)
             continue
         if outcome.run:
             archive.add_run(name, outcome.run)
@@ -52,8 +52,8 @@ def run_missing(
             value = experiment.objective.figures([outcome.run])[UTILITY].get(outcome.run.seed)
             observe(events.RunEnded(name, outcome.run.seed, value, outcome.run.cpu_seconds))
         # Only now that its outcome is archived: what is interrupted before goes on from here.
-        shutil.rmtree(outcome.job.scratch, ignore_errors=True)
+        remove_tree(outcome.job.scratch)
         if outcome.failure or not missing[name]:
             yield name, outcome.failure
     for dropped in jobs:
-        shutil.rmtree(dropped.scratch, ignore_errors=True)
+        remove_tree(dropped.scratch)

@@ -32,10 +32,11 @@ class Entry:
     @classmethod
     def from_data(cls, data: Any) -> Self:
         """The entry that plain data are; unknown fields are passed over, as later versions may have more."""
+        kind: Any = cls
         if isinstance(data, Mapping):
-            optional = _optional(cls)
+            optional = _optional(kind)
             data = {name: value for name, value in data.items() if value is not None or name not in optional}
-        found: Self = _reader(cls).validate_python(data)
+        found: Self = _reader(kind).validate_python(data)
         return found
 
 

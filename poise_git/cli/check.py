@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import click
@@ -45,6 +44,7 @@ def _check(ref: str | None, file: Path | None, *, as_json: bool) -> None:
     from poise_git.experiment import load_poise_settings
     from poise_git.pipeline.checks import check_candidate
     from poise_git.pipeline.sandbox import Sandbox
+    from poise_git.pipeline.sandbox.removal import fresh_folder
 
     archive = open_archive()
     root = archive.recipe(ROOT)
@@ -61,9 +61,9 @@ def _check(ref: str | None, file: Path | None, *, as_json: bool) -> None:
             parent, claims = archive.recipe(known.parents[0]), proposal.claims
     with (
         Sandbox(load_poise_settings(archive).sandbox) as sandbox,
-        tempfile.TemporaryDirectory(prefix="poise-") as scratch,
+        fresh_folder() as scratch,
     ):
-        report = check_candidate(recipe, claims, parent, sandbox, Path(scratch))
+        report = check_candidate(recipe, claims, parent, sandbox, scratch)
     if as_json:
         failure = {"check": report.failure.check, "reason": report.failure.reason} if report.failure else None
         print_json(

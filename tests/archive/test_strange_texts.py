@@ -91,8 +91,13 @@ class Example(StrictModel):
     flag: bool = False
 
 
-@pytest.mark.parametrize("text", ["count: true", "count: 010", "counts: [1, 1:30]", "counts: [1, true]", "count: 1.5",
-                                  "shares: {a: true}", "shares: {a: .nan}", "shares: {a: .inf}", "count: [1]"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("count: true", "count: 010", "count: 1.5", "count: [1]", "counts: [1, 1:30]", "counts: [1, true]"),
+        *("shares: {a: true}", "shares: {a: .nan}", "shares: {a: .inf}"),
+    ],
+)
 def test_a_number_is_not_guessed(text: str) -> None:
     with pytest.raises(SettingsError, match=r"^a\.yaml:1: (count|shares)"):
         load_settings(text, Example, "a.yaml")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -28,6 +28,7 @@ from poise_git.executors.ray.orders import (
 )
 from poise_git.executors.stages import claim_of
 from poise_git.pipeline.interface import Evaluated, Progress, Resources
+from poise_git.pipeline.sandbox.removal import remove_tree
 
 # What happens to tasks when machines and processes die, whatever the tasks do.
 LOSSES = (
@@ -104,7 +105,7 @@ class Board:
         for key in keys:
             work = self._work.pop(key, None)
             if work is not None and work.order.shared:
-                await asyncio.to_thread(shutil.rmtree, work.order.shared, ignore_errors=True)
+                await asyncio.to_thread(remove_tree, Path(work.order.shared))
 
     async def begun(self) -> dict[str, int]:
         """How many tasks of each stage were begun since the board was made."""

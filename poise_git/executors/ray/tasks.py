@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from poise_git.executors.ray.orders import Failed, Figures, Order, pack, unpack
 from poise_git.pipeline.backends import backend_named
 from poise_git.pipeline.interface import Backend, Evaluated, Job, Progress, Trained
 from poise_git.pipeline.sandbox import Sandbox
+from poise_git.pipeline.sandbox.removal import fresh_folder
 from poise_git.settings import SandboxSettings
 
 # Seconds between two reports of a stage.
@@ -75,8 +75,8 @@ def _workspace(order: Order) -> Iterator[Job]:
         shared.mkdir(parents=True, exist_ok=True)
         yield order.job(shared, gpus)
         return
-    with tempfile.TemporaryDirectory(prefix="poise-", ignore_cleanup_errors=True) as scratch:
-        yield order.job(Path(scratch), gpus)
+    with fresh_folder() as scratch:
+        yield order.job(scratch, gpus)
 
 
 class _Reporter:

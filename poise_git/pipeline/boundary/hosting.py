@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import socket
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from poise_git.archive.entries import Isolation
@@ -18,6 +16,7 @@ from poise_git.pipeline.boundary.opening import TRUSTED_RECIPE
 from poise_git.pipeline.recipe import runnable
 from poise_git.pipeline.sandbox import ChildFailed, IsolationMissing, Layer, Limits, Sandbox
 from poise_git.pipeline.sandbox.layers import describe
+from poise_git.pipeline.sandbox.removal import fresh_folder
 
 _SERVE = f"{server.__name__}:{server.serve.__name__}"
 
@@ -125,9 +124,9 @@ def host(
 
     def run() -> None:
         try:
-            with theirs, tempfile.TemporaryDirectory(prefix="poise-") as scratch:
+            with theirs, fresh_folder() as scratch:
                 completed = sandbox.run(
-                    _SERVE, {"recipes": texts}, Path(scratch), handed=(theirs.fileno(),),
+                    _SERVE, {"recipes": texts}, scratch, handed=(theirs.fileno(),),
                     limits=limits, require_isolation=not may_lack_layers, on_message=on_message,
                 )  # fmt: skip
             running.cpu_seconds = completed.cpu_seconds

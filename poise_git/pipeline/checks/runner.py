@@ -101,8 +101,11 @@ def _try(
     recipes = {**variants, CANDIDATE: recipe, PARENT: parent}
     arguments = {"claims": [(claim.check, dict(claim.arguments)) for claim in claims], "problems": problems}
     try:
-        with host(sandbox, recipes, may_lack_layers=containment.may_lack_layers) as running:
-            found = sandbox.run(_CHILD, arguments, scratch, handed=(running.door,), on_message=follow).value
+        limits = sandbox.check_limits
+        with host(sandbox, recipes, may_lack_layers=containment.may_lack_layers, limits=limits) as running:
+            found = sandbox.run(
+                _CHILD, arguments, scratch, limits=limits, handed=(running.door,), on_message=follow
+            ).value
         if found["failure"] is not None and running.reason:
             # What ended the candidate's processes says more than that they were gone.
             raise CheckFailed(str(found["failure"][0]), running.reason)

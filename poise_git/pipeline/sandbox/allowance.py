@@ -12,12 +12,24 @@ from poise_git.settings import SandboxSettings
 
 @dataclass(frozen=True)
 class Limits:
-    """Of every process of a run, but for `wall_seconds` and `processes`, which are of all together. None: no limit."""
+    """What a run may use. None: no limit.
+
+    Attributes:
+        memory_mb: of all processes together, and the address space that each adds to what it begins with.
+        cpu_seconds: of each process.
+        file_mb: of each file, and of what is printed.
+        disk_mb: of all files that the run may write, together.
+        files: their number, with folders.
+        processes: of all, threads included where the kernel counts them.
+        open_files: of each process.
+    """
 
     memory_mb: int | None = None
     cpu_seconds: int | None = None
     wall_seconds: int | None = None
     file_mb: int | None = None
+    disk_mb: int | None = None
+    files: int | None = None
     processes: int | None = None
     open_files: int = 256
 
@@ -28,6 +40,8 @@ class Limits:
             cpu_seconds=settings.cpu_seconds,
             wall_seconds=settings.wall_seconds,
             file_mb=settings.file_mb,
+            disk_mb=settings.disk_mb,
+            files=settings.files,
             processes=settings.processes,
         )
 

@@ -9,6 +9,7 @@ it, or because the parent is dead. When the keeper itself dies, the kernel kills
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import resource
@@ -19,11 +20,12 @@ import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from poise_git.pipeline.sandbox import child, kernel, view
 from poise_git.pipeline.sandbox.allowance import Allowance, Limits
 from poise_git.pipeline.sandbox.layers import Wall
+from poise_git.pipeline.sandbox.quota import LimitReached, Quota
 
 _HEADER = 8
 
@@ -44,6 +46,7 @@ def keep(line: socket.socket, messages: int, output: int, handed: Sequence[int],
         asked = Allowance.from_data(request["allowance"])
         allowance = replace(asked, readable=view.readable_paths(asked.readable))
         wall = Wall(Limits(**request["limits"]), scratch, allowance, request["require_isolation"])
+        quota = Quota(wall.limits, (scratch, *allowance.writable), view.SHARED_FOLDERS if allowance.services else ())
         wall.enter_namespaces()
         # Changed credentials may have cleared it.
         _die_with_parent(server)
@@ -52,18 +55,22 @@ def keep(line: socket.socket, messages: int, output: int, handed: Sequence[int],
             for descriptor in (line.fileno(), messages, output, *handed):
                 os.close(descriptor)
             os.waitpid(keeper, 0)
+            quota.remove()
             os._exit(0)
         wall.become_nobody()
+        wall.add("quota", quota.watch)
         _die_with_parent(entrance if os.getpid() != 1 else 0)
         kernel.process_control(kernel.PR_SET_CHILD_SUBREAPER, 1)
         kernel.process_control(kernel.PR_SET_DUMPABLE, 0)
         if (pid := os.fork()) == 0:
+            with contextlib.suppress(OSError):
+                quota.enter()
             child.run(wall, request["entry"], request["arguments"], messages, output, handed)
         for descriptor in (messages, output, *handed):
             os.close(descriptor)
         with contextlib.suppress(OSError):
             kernel.drop_capabilities()
-        status = _watch(pid, line)
+        status = _watch(pid, line, quota if wall.up("quota") else None)
         line.sendall(json.dumps(status).encode() + b"\n")
     except BaseException:
         # On the fork server's standard error, where the parent finds it.
@@ -72,16 +79,31 @@ def keep(line: socket.socket, messages: int, output: int, handed: Sequence[int],
         os._exit(0)
 
 
-def _watch(pid: int, line: socket.socket) -> dict[str, float]:
-    """Wait for the child, or for the line to close, and leave no process behind."""
+def _watch(pid: int, line: socket.socket, quota: Quota | None) -> dict[str, Any]:
+    """Wait for the child, for the line to close or for a limit of all processes, and leave no process behind."""
     ended = os.pidfd_open(pid)
-    select.select([ended, line.fileno()], [], [])
+    limit = ""
+    try:
+        for pause in quota.pauses() if quota else itertools.repeat(None):
+            if any(select.select([ended, line.fileno()], [], [], pause)):
+                break
+    except LimitReached as reached:
+        limit = str(reached)
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(ended, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     _end_descendants()
+    if quota and not limit:
+        try:
+            quota.look_after()
+        except LimitReached as reached:
+            limit = str(reached)
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return {"exit": os.waitstatus_to_exitcode(status), "cpu_seconds": usage.ru_utime + usage.ru_stime}
+    return {
+        "exit": os.waitstatus_to_exitcode(status),
+        "cpu_seconds": usage.ru_utime + usage.ru_stime,
+        "limit": limit,
+    }
 
 
 def _end_descendants() -> None:

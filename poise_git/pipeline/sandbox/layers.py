@@ -63,21 +63,21 @@ class Wall:
         Root takes them as it is; anybody else needs a user namespace to own them.
         """
         if os.geteuid() != 0:
-            self._try("user namespace", _enter_user_namespace)
+            self.add("user namespace", _enter_user_namespace)
         for name, flags in _PRIVATE.items():
-            self._try(name, partial(kernel.unshare, flags))
+            self.add(name, partial(kernel.unshare, flags))
         if self.allowance.services and self.up("network namespace"):
-            self._try("loopback network", kernel.bring_up_loopback)
+            self.add("loopback network", kernel.bring_up_loopback)
 
     def become_nobody(self) -> None:
         """The private root folder; then away from root, and into a user namespace that is owned by nobody."""
         if self.up("mount namespace"):
-            self._try("private root folder", partial(view.enter_private_root, self.scratch, self.allowance))
+            self.add("private root folder", partial(view.enter_private_root, self.scratch, self.allowance))
         else:
             self.layers.append(Layer("private root folder", False, "no mount namespace"))
         if os.geteuid() == 0:
-            self._try("unprivileged user", self._leave_root)
-            self._try("user namespace", _enter_user_namespace)
+            self.add("unprivileged user", self._leave_root)
+            self.add("user namespace", _enter_user_namespace)
         else:
             self.layers.append(Layer("unprivileged user", True, f"uid {os.getuid()}"))
 
@@ -86,20 +86,21 @@ class Wall:
 
         For this process, for good.
         """
-        self._try("resource limits", self._limit)
-        self._try("no new privileges", _forbid_new_privileges)
-        self._try("no new namespaces", partial(_forbid_namespaces, own=self.up("user namespace")))
-        self._try("empty bounding set", _empty_bounding_set)
-        self._try("no capabilities", kernel.drop_capabilities)
-        self._try("landlock", self._restrict_files)
+        self.add("resource limits", self._limit)
+        self.add("no new privileges", _forbid_new_privileges)
+        self.add("no new namespaces", partial(_forbid_namespaces, own=self.up("user namespace")))
+        self.add("empty bounding set", _empty_bounding_set)
+        self.add("no capabilities", kernel.drop_capabilities)
+        self.add("landlock", self._restrict_files)
         # Last, since it forbids some of the above.
-        self._try("system call filter", self._filter_system_calls)
+        self.add("system call filter", self._filter_system_calls)
 
     @property
     def _writable(self) -> tuple[Path, ...]:
         return (self.scratch, *self.allowance.writable)
 
-    def _try(self, name: str, step: Callable[[], str | None]) -> None:
+    def add(self, name: str, step: Callable[[], str | None]) -> None:
+        """Put up one layer, and note whether it is up. `step` returns a detail; OSError and ValueError say why not."""
         try:
             self.layers.append(Layer(name, True, step() or ""))
         except (OSError, ValueError) as error:
@@ -137,6 +138,9 @@ class Wall:
             _set_limit(resource.RLIMIT_FSIZE, limits.file_mb * _MEBIBYTE)
         _set_limit(resource.RLIMIT_NOFILE, limits.open_files)
         _set_limit(resource.RLIMIT_CORE, 0)
+        # Who takes the machine's last memory is ended first.
+        with suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("1000")
         if limits.cpu_seconds is not None:
             # The soft limit's signal tells the CPU limit from other deaths; who ignores it dies of the hard one.
             resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_seconds, limits.cpu_seconds + 1))

@@ -58,16 +58,30 @@ def _sockets(*families: int) -> dict[str, Rule]:
     return {"socket": Rule(alternatives, errno.EAFNOSUPPORT)}
 
 
+_MAP_SHARED, _MAP_ANONYMOUS, _MAP_HUGETLB = 0x1, 0x20, 0x40000
+# Private memory, and files. Not shared memory without a name: its pages stay when no process maps them any more, and
+# are charged to none. Private memory may be executable: oneDNN compiles its kernels, and who has ctypes gains nothing
+# by machine code.
+_NO_SHARED_MEMORY = {
+    "mmap": Rule(
+        (
+            (Condition(3, 0, mask=_MAP_SHARED | _MAP_HUGETLB),),
+            (Condition(3, 0, mask=_MAP_ANONYMOUS | _MAP_HUGETLB),),
+        )
+    )
+}
+
 # For frameworks whose processes talk to each other and start programs.
 SERVICES_DENIED = Policy(
     "services", {**_DENIED, **_sockets(socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)}, others=ALWAYS
 )
 # For a plain computation, which has no network and starts no program.
 COMPUTATION_DENIED = Policy(
-    "computation", {**_DENIED, **_sockets(socket.AF_UNIX), **rules(NEVER, "execve execveat")}, others=ALWAYS
+    "computation",
+    {**_DENIED, **_NO_SHARED_MEMORY, **_sockets(socket.AF_UNIX), **rules(NEVER, "execve execveat")},
+    others=ALWAYS,
 )
 
-_MAP_SHARED, _MAP_ANONYMOUS, _MAP_HUGETLB = 0x1, 0x20, 0x40000
 # __O_TMPFILE without O_DIRECTORY, whose bit differs between architectures.
 _UNNAMED_FILE = 0o20000000
 _FOR_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | _UNNAMED_FILE
@@ -85,17 +99,7 @@ def _one_of(argument: int, values: tuple[int, ...]) -> Rule:
     return Rule(tuple((Condition(argument, value),) for value in values))
 
 
-# Private memory, and files to read. Not shared memory without a name: pages that nobody maps are charged to nobody.
-# It may be executable: oneDNN compiles its kernels, and who has ctypes gains nothing by machine code.
-_MEMORY = {
-    "mmap": Rule(
-        (
-            (Condition(3, 0, mask=_MAP_SHARED | _MAP_HUGETLB),),
-            (Condition(3, 0, mask=_MAP_ANONYMOUS | _MAP_HUGETLB),),
-        )
-    ),
-    **rules(ALWAYS, "mprotect munmap mremap madvise brk"),
-}
+_MEMORY = rules(ALWAYS, "mprotect munmap mremap madvise brk")
 _FILES_TO_READ = {
     "open": Rule(((Condition(1, 0, mask=_FOR_WRITING),),)),
     "openat": Rule(((Condition(2, 0, mask=_FOR_WRITING),),)),
@@ -134,6 +138,7 @@ def candidate_policy(pid: int) -> Policy:
         {
             **_DESCRIPTORS,
             **_MEMORY,
+            **_NO_SHARED_MEMORY,
             **_ITSELF,
             **_FILES_TO_READ,
             "tgkill": Rule(((Condition(0, pid),),)),

@@ -7,11 +7,10 @@ import os
 import selectors
 import signal
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,6 +22,7 @@ from poise_git.pipeline.sandbox.failures import Cancelled, ChildFailed, Isolatio
 from poise_git.pipeline.sandbox.forks import ForkServer
 from poise_git.pipeline.sandbox.keeper import send_request
 from poise_git.pipeline.sandbox.layers import Layer, describe
+from poise_git.pipeline.sandbox.removal import fresh_folder
 from poise_git.settings import SandboxSettings
 
 # Modules of entry points that the fork server imports, each with what else it imports, before it first forks for one:
@@ -75,6 +75,14 @@ class Sandbox:
     def limits(self) -> Limits:
         """Of a run that is given none of its own."""
         return Limits.of(self._settings)
+
+    @property
+    def check_limits(self) -> Limits:
+        """Of the checks of one candidate, which take seconds where training takes minutes."""
+        own, most = self.limits, self._settings.check_seconds
+        return replace(
+            own, cpu_seconds=min(own.cpu_seconds or most, most), wall_seconds=min(own.wall_seconds or most, most)
+        )
 
     def run(
         self,
@@ -260,6 +268,8 @@ class _Run:
             raise ChildFailed("the sandbox's keeper process was killed", self._output.tail)
         status = json.loads(self._status)
         exit_code, cpu_seconds = status["exit"], status["cpu_seconds"]
+        if status["limit"]:
+            raise ChildFailed(status["limit"], self._output.tail)
         if exit_code == 0 and "value" in self._ending:
             return Completed(self._ending["value"], cpu_seconds, self._output.tail, self._layers)
         raise ChildFailed(self._reason(exit_code, cpu_seconds), self._output.tail)
@@ -299,8 +309,8 @@ def isolation() -> tuple[Layer, ...]:
     Raises:
         PoiseError: there is no child to be had.
     """
-    with tempfile.TemporaryDirectory() as scratch, Sandbox(SandboxSettings(), preloaded={}) as sandbox:
-        completed = sandbox.run(f"{__name__}:probe", {}, Path(scratch))
+    with fresh_folder() as scratch, Sandbox(SandboxSettings(), preloaded={}) as sandbox:
+        completed = sandbox.run(f"{__name__}:probe", {}, scratch)
     return (*completed.layers, *(Layer(**layer) for layer in completed.value))
 
 

@@ -19,7 +19,7 @@ def test_services_bring_a_loopback_network_and_meeting_places_of_its_own(childre
     with tempfile.NamedTemporaryFile(dir="/tmp", prefix="poise-outside-") as outside:
         value = child.sandbox.run("entries_for_tests:talk_to_myself", {}, child.scratch, allowance=allowance).value
     assert value["heard"] == "hello"
-    assert value["interfaces"] == ["default", "lo"]
+    assert value["interfaces"] == ["lo"]
     assert value["user"]
     assert Path(outside.name).name not in value["folders"]["/tmp"]
     assert "written-inside" in value["folders"]["/tmp"]

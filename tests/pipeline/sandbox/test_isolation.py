@@ -22,9 +22,10 @@ NAMES = {
         "empty bounding set",
         "landlock",
         "system call filter",
+        "quota",
     ),
 }
-UNCONDITIONAL = {"resource limits", "no new privileges", "no capabilities", "system call filter"}
+UNCONDITIONAL = {"resource limits", "no new privileges", "no capabilities", "system call filter", "quota"}
 
 
 def test_every_layer_is_named_and_tried() -> None:

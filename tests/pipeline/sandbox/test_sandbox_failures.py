@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from poise_git.pipeline.sandbox import ChildFailed
+from tests.pipeline.sandbox.conftest import ENTRIES
 
 
 @pytest.mark.parametrize(
@@ -75,3 +76,13 @@ def test_killing_everybody_hits_nobody(children: Any) -> None:
         child.run("kill_everybody")
     assert child.run("echo").output == "printed by echo\n"
     assert children.server() == server
+
+
+def test_checks_have_seconds_where_training_has_minutes(children: Any) -> None:
+    child = children(check_seconds=1, wall_seconds=20)
+    began = time.monotonic()
+    with pytest.raises(ChildFailed, match="wall time limit of 1 s reached"):
+        child.sandbox.run(
+            "entries_for_tests:sleep", {}, child.scratch, readable=(ENTRIES,), limits=child.sandbox.check_limits
+        )
+    assert time.monotonic() - began < 10

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from poise_git.pipeline.backends.testbed import evaluation, trainer
 from poise_git.pipeline.backends.testbed.base_policies import base_policies, ensure_base_policies, ensure_base_policy
 from poise_git.pipeline.backends.testbed.estimators import estimate
 from poise_git.pipeline.backends.testbed.replies import EvaluationReply, TrainingReply
-from poise_git.pipeline.backends.testbed.settings import RegimeSettings, field_in_file, parse_settings
+from poise_git.pipeline.backends.testbed.settings import RegimeSettings, TestbedSettings, field_in_file, parse_settings
 from poise_git.pipeline.backends.testbed.task import Split
 from poise_git.pipeline.backends.testbed.tasks import build_task
 from poise_git.pipeline.boundary.hosting import contain
@@ -25,8 +23,10 @@ from poise_git.pipeline.interface import Demand, Evaluated, Job, OnProgress, Pro
 from poise_git.pipeline.protocol import Protocol
 from poise_git.pipeline.replies import Failure, Reply, StepReply, parse
 from poise_git.pipeline.sandbox import Allowance, ChildFailed, Sandbox
+from poise_git.pipeline.sandbox.removal import FileRefused, fresh_folder, remove_tree, take_file
 
-TRAINING_FOLDER = "training"
+# A folder of its own for every attempt: no file of one is where another writes.
+ATTEMPT = "attempt-"
 WEIGHTS_FOLDER = "weights"
 # Its evaluation takes a second or two: it is not divided.
 WHOLE = "all"
@@ -71,10 +71,25 @@ class TestbedBackend:
         bases = {
             name: self._base_policy(regime, job.seed, sandbox, on_progress) for name, regime in settings.regimes.items()
         }
-        folder, weights = job.scratch / TRAINING_FOLDER, job.scratch / WEIGHTS_FOLDER
-        for left_by_another_attempt in (folder, weights):
-            shutil.rmtree(left_by_another_attempt, ignore_errors=True)
-            left_by_another_attempt.mkdir(parents=True)
+        weights = job.scratch / WEIGHTS_FOLDER
+        for left_by_another_attempt in (*job.scratch.glob(f"{ATTEMPT}*"), weights):
+            remove_tree(left_by_another_attempt)
+        weights.mkdir()
+        with fresh_folder(job.scratch, ATTEMPT) as folder:
+            return self._train(job, settings, bases, folder, weights, sandbox, on_progress, cancelled)
+
+    def _train(
+        self,
+        job: Job,
+        settings: TestbedSettings,
+        bases: Mapping[str, Path],
+        folder: Path,
+        weights: Path,
+        sandbox: Sandbox,
+        on_progress: OnProgress,
+        cancelled: threading.Event,
+    ) -> Trained:
+        """One attempt, in the fresh folder `folder`; what it made goes to `weights`."""
         steps = sum(regime.training.steps for regime in settings.regimes.values())
         child = _Child("train", steps, job, sandbox, on_progress, cancelled)
         arguments = {"bases": {name: str(base) for name, base in bases.items()}}
@@ -91,9 +106,10 @@ class TestbedBackend:
         for name, regime in settings.regimes.items():
             for step in regime.evaluation_steps():
                 file = trainer.weights_file(name, step)
-                # The evaluator says which one is missing.
-                with suppress(FileNotFoundError):
-                    (folder / file).replace(weights / file)
+                try:
+                    take_file(folder, file, weights / file, sandbox.limits.file_mb)
+                except FileRefused as error:
+                    raise RunFailed("train", error.reason) from error
         return Trained(reply.series, weights, cpu_seconds, isolation)
 
     def shards(self, protocol: Protocol) -> tuple[str, ...]:

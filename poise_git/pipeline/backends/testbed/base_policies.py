@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -28,6 +27,7 @@ from poise_git.pipeline.backends.testbed.tasks import build_task
 from poise_git.pipeline.backends.testbed.trainer import load_policy
 from poise_git.pipeline.cache import cache_folder, locked
 from poise_git.pipeline.sandbox import ChildFailed, Sandbox
+from poise_git.pipeline.sandbox.removal import FileRefused, fresh_folder, remove_tree, take_file
 
 # A base policy is what this code makes of the settings.
 MADE_BY: tuple[ModuleType, ...] = (arithmetic, evaluation, policy, reasoning_gym, sampling, trees, warm_start, worlds)
@@ -54,21 +54,23 @@ def ensure_base_policy(settings: RegimeSettings, world: int, sandbox: Sandbox, o
     file = cached_file(settings, world)
     if file.exists():
         return file
-    with locked(file.with_suffix(".lock")), tempfile.TemporaryDirectory(dir=file.parent) as scratch:
+    with locked(file.with_suffix(".lock")), fresh_folder(file.parent) as scratch:
         if file.exists():
             return file
         try:
             sandbox.run(
                 f"{warm_start.__name__}:{warm_start.train_base_policy.__name__}",
                 {"settings": settings.model_dump(mode="json"), "world": world},
-                Path(scratch),
+                scratch,
                 on_message=lambda message: on_steps(int(message["done"]), float(message["loss"])),
                 # Limits of time are for code that nobody knows, and a large policy takes long.
                 limits=replace(sandbox.limits, cpu_seconds=None, wall_seconds=None),
             )
-        except ChildFailed as error:
+            made = file.with_suffix(".part")
+            remove_tree(made)
+            take_file(scratch, warm_start.WEIGHTS_FILE, made, sandbox.limits.file_mb)
+        except (ChildFailed, FileRefused) as error:
             raise RunFailed("warm start", error.reason) from error
-        made = Path(scratch) / warm_start.WEIGHTS_FILE
         load_policy(settings, build_task(settings, world), made)
         made.replace(file)
     return file

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -29,6 +28,7 @@ from poise_git.pipeline.interface import Demand, Evaluated, Job, OnProgress, Pro
 from poise_git.pipeline.protocol import Protocol
 from poise_git.pipeline.replies import Failure, Reply, StepReply, parse
 from poise_git.pipeline.sandbox import Allowance, ChildFailed, Limits, Sandbox
+from poise_git.pipeline.sandbox.removal import fresh_folder, remove_tree
 
 _OPEN_FILES = 65536
 _PROCESSES = 16384
@@ -72,7 +72,7 @@ class VerlBackend:
             assemble_weights(prepared.model, child, last, weights)
             kept = {"series": reply.series, "cpu_seconds": cpu_seconds, "isolation": isolation.to_data()}
             _write_whole(finished, json.dumps(kept))
-            shutil.rmtree(child, ignore_errors=True)
+            remove_tree(child)
         result = json.loads(finished.read_text(encoding="utf-8"))
         series = {name: tuple(values) for name, values in result["series"].items()}
         return Trained(series, weights, float(result["cpu_seconds"]), Isolation.from_data(result["isolation"]))
@@ -91,9 +91,6 @@ class VerlBackend:
     ) -> Evaluated:
         settings = _settings(job.protocol)
         problems = {suite: suite_problems(settings, suite) for suite in settings.evaluation.suites_by_shard()[shard]}
-        scratch = job.scratch / f"evaluate-{shard}"
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
         arguments = {
             "weights": str(trained.weights.absolute()),
             "cpus": int(self.demand(job.protocol).evaluation.cpus),
@@ -104,7 +101,8 @@ class VerlBackend:
             on_progress, cancelled,
         )  # fmt: skip
         entry = f"{evaluation.__name__}:{evaluation.evaluate.__name__}"
-        reply, cpu_seconds = child.run(entry, arguments, scratch, (trained.weights,), EvaluationReply)
+        with fresh_folder(job.scratch, "evaluate-") as scratch:
+            reply, cpu_seconds = child.run(entry, arguments, scratch, (trained.weights,), EvaluationReply)
         if set(reply.suites) != set(problems):
             raise RunFailed("evaluate", "the reply is not of the suites that were asked for")
         return Evaluated(shard, reply.model_dump(mode="json"), cpu_seconds)
@@ -154,7 +152,7 @@ class VerlBackend:
             reply.require_whole(settings.steps)
         except RunFailed as failure:
             # What failed is not gone on with: the next try starts afresh.
-            shutil.rmtree(scratch, ignore_errors=True)
+            remove_tree(scratch)
             raise RunFailed(failure.stage, candidate.failure or failure.reason) from failure
         except (ChildFailed, CheckFailed) as error:
             raise RunFailed("train", error.reason) from error
@@ -276,7 +274,7 @@ def _start_afresh_unless_made_of(scratch: Path, prepared: Prepared) -> None:
     if file.exists() and file.read_text(encoding="utf-8") == made_of:
         return
     for left in scratch.iterdir():
-        shutil.rmtree(left) if left.is_dir() else left.unlink()
+        remove_tree(left)
     _write_whole(file, made_of)
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +22,13 @@ from poise_git.pipeline.backends.verl.tiny_model import make_tiny_model
 from poise_git.pipeline.backends.verl.training_data import write_training_data
 from poise_git.pipeline.cache import cache_folder, locked
 from poise_git.pipeline.sandbox import ChildFailed, Sandbox
+from poise_git.pipeline.sandbox.removal import (
+    FileRefused,
+    fresh_folder,
+    move_file,
+    remove_tree,
+    take_file,
+)
 
 # What a model's folder may hold: no pickles, no code.
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja", "*.model")
@@ -84,7 +91,7 @@ def _download(hub: HubModelSettings) -> Path:
                 fetched = snapshot_download(hub.repository, revision=hub.revision, allow_patterns=list(MODEL_FILES))
                 # The hub's cache holds links to files elsewhere, which a sandbox does not show.
                 unfinished = folder.with_name(f"{name}.part")
-                shutil.rmtree(unfinished, ignore_errors=True)
+                remove_tree(unfinished)
                 shutil.copytree(fetched, unfinished)
                 unfinished.replace(folder)
         return folder
@@ -100,15 +107,17 @@ def _generated(settings: TinyModelSettings, sandbox: Sandbox) -> Path:
     folder = cache_folder("models") / _content_hash(settings.model_dump(mode="json"))
     with locked(folder.with_suffix(".lock")):
         if not folder.exists():
-            with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            with fresh_folder(folder.parent) as scratch:
                 try:
-                    sandbox.run(f"{__name__}:make_model", {"settings": settings.model_dump(mode="json")}, Path(scratch))
-                except ChildFailed as error:
+                    sandbox.run(f"{__name__}:make_model", {"settings": settings.model_dump(mode="json")}, scratch)
+                    unfinished = folder.with_name(f"{folder.name}.part")
+                    remove_tree(unfinished)
+                    unfinished.mkdir()
+                    for name in sorted(os.listdir(scratch / _MODEL)):
+                        take_file(scratch / _MODEL, name, unfinished / name)
+                except (ChildFailed, FileRefused) as error:
                     raise RunFailed("prepare", f"the base policy cannot be made: {error.reason}") from error
-                made = Path(scratch) / _MODEL
-                for file in (made, *made.iterdir()):
-                    file.chmod(0o755 if file.is_dir() else 0o644)
-                made.replace(folder)
+                unfinished.replace(folder)
     return folder
 
 
@@ -151,14 +160,14 @@ def assemble_weights(base_policy: Path, child: Path, exported: Path, weights: Pa
     tensors = [*exported.glob("*.safetensors"), *exported.glob("*.safetensors.index.json")]
     if not any(file.suffix == ".safetensors" for file in tensors):
         raise RunFailed("train", "the trainer left no weights in Hugging Face format")
-    if strange := next((file for file in tensors if file.is_symlink() or not file.is_file()), None):
-        raise RunFailed("train", f"{strange.name} is not a plain file")
-    shutil.rmtree(weights, ignore_errors=True)
+    remove_tree(weights)
     weights.mkdir(parents=True)
     for pattern in MODEL_FILES:
         for file in base_policy.glob(pattern):
             if "safetensors" not in file.name:
                 shutil.copyfile(file, weights / file.name)
     for file in tensors:
-        file.replace(weights / file.name)
-        (weights / file.name).chmod(0o644)
+        try:
+            move_file(exported, file.name, weights / file.name)
+        except FileRefused as error:
+            raise RunFailed("train", error.reason) from error

@@ -7,7 +7,6 @@ one. The candidate is behind a door that this process was handed.
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +22,7 @@ from poise_git.pipeline.backends.verl.settings import VerlSettings
 from poise_git.pipeline.boundary.broker import broker
 from poise_git.pipeline.boundary.opening import TRUSTED_RECIPE, handed_door
 from poise_git.pipeline.sandbox import kernel
+from poise_git.pipeline.sandbox.removal import remove_tree
 
 TRAINER = "verl.trainer.main_ppo"
 CHECKPOINTS = "checkpoints"
@@ -105,7 +105,7 @@ def _drop_unlogged_checkpoint(here: Path) -> None:
         return
     logged = {step for attempt in Attempt.all_in(here) for step, _ in Follower(attempt).new_steps()}
     if int(newest.read_text()) not in logged:
-        shutil.rmtree(here / CHECKPOINTS)
+        remove_tree(here / CHECKPOINTS)
 
 
 def _threads(settings: VerlSettings) -> int:

@@ -18,6 +18,7 @@ import traceback
 import types
 import warnings
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -180,7 +181,7 @@ HONEST: dict[str, Callable[[], object]] = {
     "memory": _much_memory,
     "optimizer": _optimizer,
     "platform": lambda: (platform.machine(), os.cpu_count(), os.sched_getaffinity(0)),
-    "reading": lambda: (os.stat(__file__), os.listdir(os.path.dirname(__file__)), open(__file__).read()),
+    "reading": lambda: (os.stat(__file__), os.listdir(os.path.dirname(__file__)), Path(__file__).read_text()),
 }
 
 
@@ -227,7 +228,7 @@ def _call(name: str, *arguments: int) -> Callable[[], int]:
 def _forbidden(reading: int, writing: int, line: socket.socket) -> dict[str, Callable[[], object]]:
     page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     address = ctypes.addressof(ctypes.c_char.from_buffer(page))
-    pid, keeper = os.getpid(), os.getppid()
+    keeper = os.getppid()
     return {
         **_FORBIDDEN_TO_ALL,
         "fork": os.fork,

@@ -162,3 +162,77 @@ def talk_to_myself(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
         "interfaces": sorted(os.listdir("/proc/sys/net/ipv4/neigh")),
         "user": pwd.getpwuid(os.getuid()).pw_name,
     }
+
+
+def wait_to_be_ended() -> None:
+    time.sleep(3600)
+
+
+def allocate_together(arguments: Mapping[str, Any], send: Send) -> None:
+    """Each process within the limit, all together not."""
+    for _ in range(arguments["processes"]):
+        if os.fork() == 0:
+            held = bytearray(os.urandom(1 << 20)) * arguments["mb"]
+            wait_to_be_ended()
+            print(len(held))
+    wait_to_be_ended()
+
+
+def share_pages(arguments: Mapping[str, Any], send: Send) -> int:
+    """Pages that many processes share are there once."""
+    held = bytearray(os.urandom(1 << 20)) * arguments["mb"]
+    children = []
+    for _ in range(arguments["processes"]):
+        children.append(os.fork())
+        if children[-1] == 0:
+            time.sleep(2)
+            os._exit(0)
+    for child in children:
+        os.waitpid(child, 0)
+    return len(held)
+
+
+def fill_shared_memory(arguments: Mapping[str, Any], send: Send) -> None:
+    for number in range(arguments["files"]):
+        Path(f"/dev/shm/{number}").write_bytes(bytes(1 << 20))
+    wait_to_be_ended()
+
+
+def open_memory_file(arguments: Mapping[str, Any], send: Send) -> None:
+    os.memfd_create("memory")
+
+
+def write_many_files(arguments: Mapping[str, Any], send: Send) -> None:
+    """`files` files of `mb` megabytes, then the end."""
+    os.mkdir("many")
+    for number in range(arguments["files"]):
+        Path(f"many/{number}").write_bytes(os.urandom(1 << 20) * arguments["mb"])
+    if arguments.get("stay"):
+        wait_to_be_ended()
+
+
+def write_nameless_files(arguments: Mapping[str, Any], send: Send) -> None:
+    held = []
+    for number in range(arguments["files"]):
+        held.append(open(str(number), "wb"))  # noqa: SIM115 - held open to the end
+        os.unlink(str(number))
+        held[-1].write(os.urandom(1 << 20) * arguments["mb"])
+        held[-1].flush()
+    wait_to_be_ended()
+
+
+def nest_folders(arguments: Mapping[str, Any], send: Send) -> None:
+    for _ in range(arguments["depth"]):
+        os.mkdir("folder")
+        os.chdir("folder")
+
+
+def hide_files(arguments: Mapping[str, Any], send: Send) -> None:
+    os.mkdir("hidden")
+    Path("hidden/file").touch()
+    os.chmod("hidden", arguments["mode"])
+    wait_to_be_ended()
+
+
+def stop_itself(arguments: Mapping[str, Any], send: Send) -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)

@@ -1,0 +1,255 @@
+"""Folders that a child wrote: made afresh, removed, and read from, on the assumption that it meant harm.
+
+Nothing here follows a link, changes the mode of what a link leads to, goes as deep as folders are nested, or waits
+for a fifo. `shutil.rmtree` and `tempfile.TemporaryDirectory` do some of that, in some releases of Python.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from poise_git.errors import PoiseError
+
+_MEBIBYTE = 1 << 20
+_CHUNK = 1 << 20
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_ITSELF = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+
+
+class RemovalFailed(PoiseError):
+    """Something of a folder is still there; the message says what, and what to type."""
+
+
+class FileRefused(PoiseError):
+    """A child left something else than the one plain file that was asked of it; `reason` in one line."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+@contextmanager
+def fresh_folder(parent: Path | None = None, prefix: str = "poise-") -> Iterator[Path]:
+    """A new, empty folder in `parent` (the system's for temporary files if None), removed at the end.
+
+    Raises:
+        RemovalFailed: something of it is still there. Another error that is on its way goes first.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    try:
+        yield folder
+    except BaseException as error:
+        try:
+            remove_tree(folder)
+        except RemovalFailed as failure:
+            error.add_note(str(failure))
+        raise
+    remove_tree(folder)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a file or a folder with all that is in it; no error if there is none.
+
+    However deep folders are nested, one is open at a time.
+
+    Raises:
+        RemovalFailed: something stays.
+    """
+    try:
+        parent = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _failed(path, error) from error
+    try:
+        _remove(path.name, parent)
+    except OSError as error:
+        raise _failed(path, error) from error
+    finally:
+        os.close(parent)
+
+
+def take_file(folder: Path, name: str, target: Path, limit_mb: int | None = None) -> None:
+    """Copy the plain file `name`, which a child left in `folder`, to the new file `target`.
+
+    The copy is a file of ours: no other name leads to it, and its mode is that of new files.
+
+    Args:
+        name: of a file right in `folder`.
+        limit_mb: megabytes that are taken at most. None: no limit.
+
+    Raises:
+        FileRefused: there is none, or it is a link, a folder, a fifo, a device or too large, or has another name.
+        FileExistsError: `target` exists.
+    """
+    data = _open_plain(folder, name, limit_mb)
+    try:
+        made = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        try:
+            _copy(data, made, name, limit_mb)
+        except BaseException:
+            os.unlink(target)
+            raise
+        finally:
+            os.close(made)
+    finally:
+        os.close(data)
+
+
+def move_file(folder: Path, name: str, target: Path) -> None:
+    """Move the plain file `name`, which a child left in `folder`, to `target` on the same file system.
+
+    For what is too large to copy. No process of the child's may be alive.
+
+    Raises:
+        FileRefused: as `take_file` does.
+    """
+    data = _open_plain(folder, name, None)
+    within = None
+    try:
+        within = os.open(folder, _FOLDER)
+        os.fchmod(data, 0o644)
+        os.rename(name, target, src_dir_fd=within)
+    finally:
+        os.close(data)
+        if within is not None:
+            os.close(within)
+
+
+def read_file(folder: Path, name: str, limit_mb: int = 64) -> bytes:
+    """What the plain file `name` in `folder` holds, which a child left. Raises FileRefused as `take_file` does."""
+    data = _open_plain(folder, name, limit_mb)
+    with open(data, "rb") as file:
+        content = file.read(limit_mb * _MEBIBYTE + 1)
+    if len(content) > limit_mb * _MEBIBYTE:
+        raise _too_large(name, limit_mb)
+    return content
+
+
+def _open_plain(folder: Path, name: str, limit_mb: int | None) -> int:
+    if not name or name in (".", "..") or "/" in name or "\0" in name:
+        raise FileRefused(f"{name!r} is not the name of a file")
+    try:
+        within = os.open(folder, _FOLDER)
+        try:
+            data = os.open(name, _FILE, dir_fd=within)
+        finally:
+            os.close(within)
+    except FileNotFoundError:
+        raise FileRefused(f"left no file {name}") from None
+    except OSError as error:
+        # ELOOP: a link; ENXIO: a socket.
+        link = error.errno == errno.ELOOP
+        reason = "is a link, not a plain file" if link else f"cannot be opened: {os.strerror(error.errno or 0)}"
+        raise FileRefused(f"{name} {reason}") from None
+    found = os.fstat(data)
+    refused = None
+    if not stat.S_ISREG(found.st_mode):
+        refused = FileRefused(f"{name} is not a plain file")
+    elif found.st_nlink != 1:
+        refused = FileRefused(f"{name} has {found.st_nlink} names, not one")
+    elif limit_mb is not None and found.st_size > limit_mb * _MEBIBYTE:
+        refused = _too_large(name, limit_mb)
+    if refused is not None:
+        os.close(data)
+        raise refused
+    return data
+
+
+def _copy(source: int, target: int, name: str, limit_mb: int | None) -> None:
+    """A process that is still alive could write on, so the limit is on what is copied."""
+    left = None if limit_mb is None else limit_mb * _MEBIBYTE
+    while data := os.read(source, _CHUNK):
+        if left is not None:
+            left -= len(data)
+            if left < 0:
+                assert limit_mb is not None
+                raise _too_large(name, limit_mb)
+        while data:
+            data = data[os.write(target, data) :]
+
+
+def _too_large(name: str, limit_mb: int) -> FileRefused:
+    return FileRefused(f"{name} is larger than {limit_mb} MB")
+
+
+def _failed(path: Path, error: OSError) -> RemovalFailed:
+    what = os.strerror(error.errno) if error.errno else str(error)
+    return RemovalFailed(f"{path}: cannot be removed ({what}); remove it by hand and run the same command again")
+
+
+def _remove(name: str, parent: int) -> None:
+    """Whatever is called `name` in the folder `parent`."""
+    try:
+        found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISDIR(found.st_mode):
+        os.unlink(name, dir_fd=parent)
+        return
+    _empty(_open_folder(name, parent))
+    os.rmdir(name, dir_fd=parent)
+
+
+def _empty(folder: int) -> None:
+    """Remove what is in a folder, whose descriptor is closed."""
+    # Of the folders above the open one: which they are, and the names of the folders in them that are still there.
+    above: list[tuple[tuple[int, int], list[str]]] = []
+    try:
+        folders = _remove_files(folder)
+        while True:
+            if folders:
+                above.append((_identity(folder), folders))
+                within = _open_folder(folders[-1], folder)
+                os.close(folder)
+                folder = within
+                folders = _remove_files(folder)
+            elif above:
+                within = os.open("..", _FOLDER, dir_fd=folder)
+                os.close(folder)
+                folder = within
+                identity, folders = above.pop()
+                if _identity(folder) != identity:
+                    raise OSError(errno.ESTALE, "a folder was moved meanwhile")
+                os.rmdir(folders.pop(), dir_fd=folder)
+            else:
+                return
+    finally:
+        os.close(folder)
+
+
+def _remove_files(folder: int) -> list[str]:
+    """Remove what is no folder; the names of the folders."""
+    # Listed first, since a folder that shrinks while it is read may show less than it holds.
+    with os.scandir(folder) as entries:
+        listed = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for name, is_folder in listed:
+        if not is_folder:
+            os.unlink(name, dir_fd=folder)
+    return [name for name, is_folder in listed if is_folder]
+
+
+def _identity(folder: int) -> tuple[int, int]:
+    found = os.fstat(folder)
+    return found.st_dev, found.st_ino
+
+
+def _open_folder(name: str, parent: int) -> int:
+    """With all rights for its owner."""
+    folder = os.open(name, _ITSELF, dir_fd=parent)
+    try:
+        mode = stat.S_IMODE(os.fstat(folder).st_mode)
+        if mode & stat.S_IRWXU != stat.S_IRWXU:
+            # By its descriptor, for a name could lead elsewhere by now. What it lacks shows when it is used.
+            with suppress(OSError):
+                os.chmod(f"/proc/self/fd/{folder}", mode | stat.S_IRWXU)
+        return os.open(".", _FOLDER, dir_fd=folder)
+    finally:
+        os.close(folder)
