@@ -32,11 +32,11 @@ CHECKS: tuple[Check, ...] = (
     Check("size", "static", "the file is no larger than a few hundred lines"),
     Check("text", "static", "the text is what it looks like: UTF-8, no control or invisible character, no coding"),
     Check("parse", "static", "the file is Python, of ordinary depth and length"),
-    Check("module-level", "static", "the module consists of imports, functions, and constants that cannot change"),
-    Check("entry-points", "static", "compute_advantages and policy_loss exist with verl's parameters"),
     Check(
         "imports", "static", "only torch, math, typing, collections.abc and .rollouts are imported, by allowed names"
     ),
+    Check("module-level", "static", "the module consists of imports, functions, and constants that cannot change"),
+    Check("entry-points", "static", "compute_advantages and policy_loss exist with verl's parameters"),
     Check("syntax", "static", "functions, branches, loops and expressions are all there is: no class, try or global"),
     Check("names", "static", "every name is defined in the file or an allowed builtin"),
     Check("attributes", "static", "only tensor functions and the fields of rollouts stand behind a dot; none is set"),

@@ -77,3 +77,12 @@ def _function(text: str, name: str) -> str:
     return next(
         ast.dump(node) for node in ast.parse(text).body if isinstance(node, ast.FunctionDef) and node.name == name
     )
+
+
+@pytest.mark.parametrize("unseen", ["\u202e", "\x0c", "\x1b[2J"])
+def test_an_unseen_character_can_be_mended(unseen: str) -> None:
+    source = ROOT.replace("# Loss: computed", f"# Loss: {unseen}computed")
+    with pytest.raises(CheckFailed, match=r"does not parse: line \d+: "):
+        edited(source, CodeAnswer(functions=[SCALE, SPREAD]))
+    patch = [Replacement(old=f"# Loss: {unseen}computed", new="# Loss: computed")]
+    assert edited(source, CodeAnswer(patch=patch)) == ROOT

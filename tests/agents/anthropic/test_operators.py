@@ -265,7 +265,8 @@ def hostile_context() -> Context:
 
 def test_text_of_an_archive_adds_neither_instructions_nor_tools(agent: AnthropicAgent, server: Loopback) -> None:
     proposal = replace(PROPOSAL, mechanism=HOSTILE, hypothesis=HOSTILE, plan={"steps": HOSTILE})
-    source = f"{root_text()}\n'''{HOSTILE}'''\n"
+    # What cannot be seen is refused in code; the rest is data there too.
+    source = f"{root_text()}\n'''{HOSTILE}'''\n".replace("\u202e", "").replace("\x1b", "")
     agent.directive = HOSTILE
     agent.interpret(HOSTILE, FIGURES)
     agent.propose(hostile_context(), DIRECTIONS, 0)
