@@ -55,6 +55,7 @@ def missing_settings(repository: Repository) -> dict[str, str]:
 
 def configure(repository: Repository) -> None:
     """Set what is missing, and the refspecs of every remote."""
+    repository.refuse_links()
     for key, value in missing_settings(repository).items():
         # A person may rewrite further notes, but there is one alias and one way to merge.
         how = "--add" if key == "notes.rewriteRef" else "--replace-all"

@@ -32,6 +32,7 @@ del _withheld
 
 from poise_git.archive.command import INERT, INERT_ENVIRONMENT, PLAIN_DIFF, complaint
 from poise_git.archive.discovery import find_repository
+from poise_git.archive.links import refuse_links_outside
 from poise_git.archive.stream import CommitStream
 from poise_git.archive.work_tree import index_lines, write_file
 from poise_git.errors import ArchiveError, RefMoved
@@ -44,6 +45,8 @@ DURABLE = ("-c", "core.fsync=committed", "-c", "fastimport.unpackLimit=0")
 MANY_PACKS, MANY_LOOSE = 50, 6700
 # Commands that run nothing, and tell what is configured, not what we override.
 TELLING = ("config", "rev-parse")
+# Commands that write what others read later, under names that could be links.
+WRITING = ("commit-graph", "fast-import", "pack-refs", "repack", "update-index", "update-ref")
 FALLBACK_IDENTITY = ("poise-git", "poise-git@localhost")
 _UNSAFE_IN_IDENTITY = re.compile(r"[<>\n\0]")
 
@@ -89,6 +92,7 @@ class Repository:
             environment["GIT_WORK_TREE"] = str(work_tree)
         self._git.update_environment(**environment)
         self._git.set_persistent_git_options(c=[word for word in INERT if word != "-c"])
+        self._looked_for_links = False
         # GitPython's persistent `cat-file` answers one question at a time.
         self._asking = threading.Lock()
 
@@ -119,6 +123,8 @@ class Repository:
             ArchiveError: git is not installed.
         """
         inert = () if arguments[0] in TELLING else INERT
+        if arguments[0] in WRITING:
+            self.refuse_links()
         try:
             process = self._git.execute(
                 [Git.GIT_PYTHON_GIT_EXECUTABLE or "git", *inert, *options, *arguments],
@@ -137,6 +143,12 @@ class Repository:
             said = complaint(errors) or f"exit status {running.returncode}"
             raise GitFailed(f"{self.git_dir}: git {arguments[0]}: {said}")
         return bytes(output)
+
+    def refuse_links(self) -> None:
+        """Look once, before the first write; raises ArchiveError where git would write through a link to elsewhere."""
+        if not self._looked_for_links and self.git_dir.exists():
+            refuse_links_outside(self.git_dir, self.common_dir)
+            self._looked_for_links = True
 
     def text(self, *arguments: str, stdin: bytes = b"") -> str:
         """`run`, decoded, without the last newline."""

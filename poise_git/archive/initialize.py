@@ -54,6 +54,7 @@ def _prepare(directory: Path) -> Repository:
         # Whoever made it may have named a folder of hooks.
         template = ("--template=",)
         repository = Repository.discover(directory)
+        repository.refuse_links()
         if repository.object_id(candidate_ref(ROOT)):
             raise ArchiveError(
                 f"{directory}: an archive already; go on with it: poise-git evolve {shlex.quote(str(directory))}"

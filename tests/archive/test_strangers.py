@@ -319,3 +319,37 @@ def test_a_folder_that_is_a_link_is_refused(archive: Archive, tmp_path: Path) ->
     with pytest.raises(ArchiveError, match="symbolic link"):
         archive.repository.check_out("refs/heads/main", ["recipe/algorithm.py"])
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["logs/refs/heads/poise/x", "logs", "refs/heads/evidence", "packed-refs", "config"])
+def test_git_writes_through_no_link(archive: Archive, victim: Path, place: str, tmp_path: Path) -> None:
+    link = archive.root / ".git" / place
+    inside = victim.parent / "outside"
+    if link.is_dir():
+        shutil.move(link, inside)
+        link.symlink_to(inside)
+    else:
+        if link.exists():
+            victim.write_text(link.read_text())
+            link.unlink()
+        elif place == "packed-refs":
+            victim.write_text("")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(victim)
+    before = victim.read_text()
+    run_git(archive.root, "config", "user.name", "$(touch PWN)") if place != "config" else None
+    for write in (
+        lambda: archive.add_candidate(make_proposal("x"), "# x\n"),
+        lambda: archive.repair(hook_files()),
+        archive.maintain,
+    ):
+        with pytest.raises(ArchiveError, match="symbolic link"):
+            write()
+    assert victim.read_text() == before
+
+
+def test_links_that_stay_inside_are_no_matter(archive: Archive) -> None:
+    head = archive.root / ".git" / "HEAD"
+    head.unlink()
+    head.symlink_to("refs/heads/main")
+    archive.add_candidate(make_proposal("x"), "# x\n")

@@ -1,0 +1,46 @@
+"""Symbolic links inside a git directory, through which git would write elsewhere.
+
+Git follows links where it appends to a reflog or replaces its index, its configuration or packed refs. A copied archive
+could have any file of the user's grow by a line that begins with a name of the archive's choice.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from poise_git.errors import ArchiveError
+
+# Loose objects are written under new names, so what is in these folders is not followed; the folders are.
+_LOOSE = re.compile(r"[0-9a-f]{2}")
+
+
+def refuse_links_outside(git_dir: Path, common_dir: Path) -> None:
+    """See that no link in the directories of a repository leads out of them.
+
+    Raises:
+        ArchiveError: one does.
+    """
+    homes = {git_dir.resolve(), common_dir.resolve()}
+    for link in _links(homes):
+        target = link.resolve()
+        if not any(target.is_relative_to(home) for home in homes):
+            raise ArchiveError(
+                f"{link}: a symbolic link, through which git would write to {target}; remove it: "
+                f"rm {shlex.quote(str(link))}"
+            )
+
+
+def _links(homes: Iterable[Path]) -> Iterator[Path]:
+    for home in homes:
+        for folder, folders, files in os.walk(home):
+            for name in (*folders, *files):
+                path = Path(folder, name)
+                # A hook is replaced as a whole, and a person may keep one elsewhere.
+                if path.is_symlink() and Path(folder) != home / "hooks" and path != home / "hooks":
+                    yield path
+            if Path(folder).name == "objects":
+                folders[:] = [name for name in folders if not _LOOSE.fullmatch(name)]
