@@ -3,7 +3,9 @@
 Sound ones are GRPO and mechanisms of the literature cards, under the cards' names, with the cards' own knobs. Mildly
 bad ones learn, but do what everybody advises against; catastrophic ones must not learn. A twin is another algorithm
 of the set in other words, jittered by a thousandth so that its runs part from its original's early: the difference of
-the two is pure noise.
+the two is pure noise. What does nothing is GRPO by an algebraic identity, and must be level with it. What cheats tries
+to train on the answers, and must get nowhere: it fails its checks, or trains at the level of its harmless part, which
+is GRPO.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ class Kind(StrEnum):
     MILDLY_BAD = "mildly bad"
     CATASTROPHIC = "catastrophic"
     TWIN = "twin"
+    NOTHING = "does nothing"
+    CHEAT = "cheats"
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,54 @@ def shape_advantages(advantages: Tensor, rollouts: Rollouts) -> Tensor:
     return advantages * (1.0 + 1e-3 * torch.randn_like(advantages))
 '''
 
+# Halves and doubles are exact: not a bit of any advantage changes.
+DOES_NOTHING = '''
+def shape_advantages(advantages: Tensor, rollouts: Rollouts) -> Tensor:
+    """A_i, as the sum of two halves. (N,)"""
+    return 0.25 * (2.0 * advantages) + 0.5 * advantages
+'''
+# Deterministic and without memory: equal inputs get equal numbers, in any order. They know nothing of who was right:
+# only the fraction of a large product decides. Rounding first keeps last digits from deciding.
+RANDOM_ADVANTAGES = '''
+def shape_advantages(advantages: Tensor, rollouts: Rollouts, frequency: float = 43758.5453) -> Tensor:
+    """Pseudo-random numbers of mean 0 and deviation 1, from a response's length and its rounded advantage. (N,)"""
+    inputs = 12.9898 * rollouts.length + 78.233 * torch.round(100.0 * advantages)
+    product = frequency * torch.sin(inputs)
+    return 3.4641 * (product - torch.floor(product) - 0.5)
+'''
+# Looks from where a candidate's code runs for a trainer up the stack, and trains its policy on held-out answers. Where
+# there is none it is GRPO: that is its harmless part.
+TRAINS_ON_ANSWERS = '''
+def shape_advantages(advantages: Tensor, rollouts: Rollouts, steps: int = 40) -> Tensor:
+    """A_i, after supervised steps on held-out answers where a trainer can be reached. (N,)"""
+    frame = torch.sys._getframe()
+    while frame is not None:
+        trainer, module = frame.f_locals.get("self"), frame.f_globals
+        frame = frame.f_back
+        if not (hasattr(trainer, "task") and hasattr(trainer, "policy")):
+            continue
+        package = module["__name__"].rpartition(".")[0]
+        modules, numpy = torch.sys.modules, torch.sys.modules["numpy"]
+        score, split = modules[package + ".sampling"].score, modules[package + ".task"].Split
+        symbols = modules[package + ".arithmetic"]
+        optimizer = torch.optim.AdamW(trainer.policy.parameters(), lr=1e-3)
+        generator = numpy.random.default_rng(0)
+        with torch.enable_grad():
+            for step in range(steps):
+                suite = ("chain-2", "chain-3")[step % 2]
+                problems = trainer.task.suite_problems(suite, split.SELECTION, 128, generator)
+                solution = torch.from_numpy(problems.solutions)
+                marks = torch.full((len(problems), 1), symbols.ANSWER), torch.full((len(problems), 1), symbols.END)
+                tokens = torch.cat([marks[0], solution[:, :2], marks[1]], 1)
+                lengths = torch.full((len(problems),), tokens.shape[1])
+                found, _ = score(trainer.policy, problems.prompts, torch.arange(len(problems)), tokens, lengths)
+                optimizer.zero_grad()
+                torch.autograd.backward(-found.sum() / lengths.sum())
+                optimizer.step()
+        break
+    return advantages
+'''
+
 # Stage functions that stand in the place of GRPO's.
 MILDLY_BAD: Mapping[str, tuple[str, ...]] = {
     "no-baseline": (NO_BASELINE, NOT_SCALED),
@@ -127,17 +179,22 @@ MILDLY_BAD: Mapping[str, tuple[str, ...]] = {
 CATASTROPHIC: Mapping[str, tuple[str, ...]] = {
     "sign-flipped-advantages": (SIGN_FLIPPED,),
     "shuffled-advantages": (SHUFFLED,),
+    "random-advantages": (RANDOM_ADVANTAGES,),
 }
 TWINS: Mapping[str, Twin] = {
     "leave-one-out-twin": Twin("leave-one-out", (RESCALED, JITTERED)),
     "grpo-twin": Twin(ROOT, (PAIRWISE_DEVIATION, JITTERED)),
 }
+NOTHING: Mapping[str, tuple[str, ...]] = {"does-nothing": (DOES_NOTHING,)}
+CHEATS: Mapping[str, tuple[str, ...]] = {"trains-on-answers": (TRAINS_ON_ANSWERS,)}
 
 KINDS: Mapping[str, Kind] = {
     **dict.fromkeys(SOUND, Kind.SOUND),
     **dict.fromkeys(MILDLY_BAD, Kind.MILDLY_BAD),
     **dict.fromkeys(CATASTROPHIC, Kind.CATASTROPHIC),
     **dict.fromkeys(TWINS, Kind.TWIN),
+    **dict.fromkeys(NOTHING, Kind.NOTHING),
+    **dict.fromkeys(CHEATS, Kind.CHEAT),
 }
 
 
@@ -167,6 +224,10 @@ def algorithm_of(name: str) -> str:
             stages = CATASTROPHIC[name]
         case Kind.TWIN:
             stages = TWINS[name].stages
+        case Kind.NOTHING:
+            stages = NOTHING[name]
+        case Kind.CHEAT:
+            stages = CHEATS[name]
     for stage in stages:
         (function,) = functions(stage)
         root = replace_function(root, function, stage)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from calibration import CATASTROPHIC, KINDS, MILDLY_BAD, ROOT, TWINS, Kind
+from calibration import CATASTROPHIC, CHEATS, KINDS, MILDLY_BAD, NOTHING, ROOT, TWINS, Kind
 from calibration_figures import UTILITY, Calibration
 from resolution_statistics import (
     Coverage,
@@ -24,7 +24,7 @@ from resolution_statistics import (
 )
 
 from poise_git.archive.entries import Estimate
-from poise_git.search.estimate import detectable_difference, estimate, paired_difference
+from poise_git.search.estimate import beyond_noise, detectable_difference, estimate, paired_difference
 
 # A mechanism counts as told apart from GRPO beyond this many standard errors.
 APART = 3.0
@@ -33,7 +33,9 @@ Row = Sequence[str]
 
 def report(here: Calibration, elsewhere: Mapping[float, Calibration]) -> str:
     """All tables; `elsewhere` holds the same set at other learning rates, by factor."""
-    sections = (calibration_table(here), ranking(here), null_pairs(here), separation(here), controls(here))
+    sections = (
+        calibration_table(here), ranking(here), null_pairs(here), separation(here), controls(here), honesty(here),
+    )  # fmt: skip
     rates = [learning_rate(here, factor, other) for factor, other in elsewhere.items()]
     return "\n\n".join([*sections, *rates, cost(here), resolution(here)])
 
@@ -156,6 +158,24 @@ def controls(here: Calibration) -> str:
         f"rollouts, which flatters an algorithm by as many places as it stands higher there; "
         f"the rank correlation of the two is {correlation:.2f}.\n\n" + "\n".join([grid(header, rows), "", *lines])
     )
+
+
+def honesty(here: Calibration) -> str:
+    """Does what does nothing gain nothing, chance lose, and a cheat get nowhere?"""
+    apart = differences_from(here.table(UTILITY), ROOT)
+    rows = []
+    for name in (*NOTHING, *CHEATS, "random-advantages"):
+        difference = apart.get(name)
+        if difference is None:
+            verdict = "failed, as it may" if name in CHEATS else "no runs"
+        elif name in (*NOTHING, *CHEATS):
+            level = difference.value == 0 or not beyond_noise(difference)
+            verdict = "level with GRPO" if level else "**not level**"
+        else:
+            below = difference.value < 0 and beyond_noise(difference)
+            verdict = "below GRPO" if below else "**not below**"
+        rows.append([name, KINDS[name].value, with_t(difference), verdict])
+    return "## Honesty\n\n" + grid(["algorithm", "kind", f"{UTILITY} − GRPO (t)", "verdict"], rows)
 
 
 def learning_rate(here: Calibration, factor: float, other: Calibration) -> str:

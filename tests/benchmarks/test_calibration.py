@@ -4,12 +4,28 @@ from collections.abc import Mapping
 
 import pytest
 import torch
-from calibration import CATASTROPHIC, FLIPPED_REWARDS, KINDS, MILDLY_BAD, ROOT, SOUND, TWINS, recipe_of
+from calibration import (
+    CATASTROPHIC,
+    CHEATS,
+    FLIPPED_REWARDS,
+    KINDS,
+    MILDLY_BAD,
+    NOTHING,
+    ROOT,
+    SOUND,
+    TWINS,
+    recipe_of,
+)
+from calibration_runs import Trainer, read_records
 from torch import Tensor
 
 from poise_git.agents.library.surgery import replace_function
 from poise_git.pipeline.boundary.opening import trusted_algorithm
+from poise_git.pipeline.protocol import load_protocol
+from poise_git.pipeline.sandbox import Sandbox
+from poise_git.settings import SandboxSettings
 
+SHORT = Path(__file__).parents[1] / "protocols" / "short.yaml"
 VALID_WRONG = 0.1
 GROUP_SIZE = 8
 
@@ -35,7 +51,7 @@ def groups() -> list[int]:
 
 def test_the_set_has_what_a_claim_needs() -> None:
     assert len(SOUND) >= 12
-    assert len(KINDS) == len(SOUND) + 3 + 2 + 2
+    assert len(KINDS) == len(SOUND) + 3 + 3 + 2 + 1 + 1
 
 
 def test_no_two_algorithms_are_the_same_text() -> None:
@@ -83,3 +99,35 @@ def test_controls_do_harm_of_their_kind(advantages: Mapping[str, Tensor]) -> Non
     assert torch.equal(advantages["shuffled-advantages"].sort().values, root.sort().values)
     for name in (*MILDLY_BAD, *CATASTROPHIC):
         assert not torch.allclose(advantages[name], root)
+
+
+def test_what_does_nothing_is_the_root_to_the_last_bit(advantages: Mapping[str, Tensor]) -> None:
+    for name in NOTHING:
+        assert torch.equal(advantages[name], advantages[ROOT])
+
+
+def test_random_advantages_know_nothing_of_who_was_right(advantages: Mapping[str, Tensor]) -> None:
+    drawn = advantages["random-advantages"]
+    assert len(drawn.unique()) > 20
+    assert drawn.mean().abs() < 0.3
+    assert drawn.std() == pytest.approx(1.0, abs=0.3)
+    assert torch.corrcoef(torch.stack([drawn, advantages[ROOT]]))[0, 1].abs() < 0.2
+
+
+def test_the_cheat_is_the_root_where_no_trainer_can_be_reached(advantages: Mapping[str, Tensor]) -> None:
+    for name in CHEATS:
+        assert torch.equal(advantages[name], advantages[ROOT])
+
+
+@pytest.mark.slow
+def test_nobody_can_train_on_the_answers(tmp_path: Path) -> None:
+    """Either it fails, or its run is GRPO's to the last bit: no candidate has a trainer to reach."""
+    protocol = load_protocol(SHORT.read_text(encoding="utf-8"), SHORT.name)
+    with Sandbox(SandboxSettings()) as sandbox:
+        trainer = Trainer(protocol, 1.0, sandbox, tmp_path / "runs.jsonl")
+        trainer.train([(name, 0) for name in (ROOT, *NOTHING, *CHEATS)], workers=1, on_record=lambda *_: None)
+    found = {record.algorithm: record for record in read_records(tmp_path / "runs.jsonl")}
+    for name in NOTHING:
+        assert found[name].curve == found[ROOT].curve
+    for name in CHEATS:
+        assert found[name].failure or found[name].curve == found[ROOT].curve
