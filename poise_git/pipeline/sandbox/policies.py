@@ -55,7 +55,8 @@ _DENIED = {
 
 def _sockets(*families: int) -> dict[str, Rule]:
     alternatives = tuple((Condition(0, family),) for family in families)
-    return {"socket": Rule(alternatives, errno.EAFNOSUPPORT)}
+    # ZeroMQ, in verl's workers, ends its process unless a refused netlink socket fails in just this way.
+    return {"socket": Rule(alternatives, errno.EOPNOTSUPP)}
 
 
 _MAP_SHARED, _MAP_ANONYMOUS, _MAP_HUGETLB = 0x1, 0x20, 0x40000
