@@ -19,7 +19,7 @@ from poise_git.settings import SandboxSettings
 from tests.agents.library.support import coded_cards, recipe, root_text
 
 ENTRIES = Path(__file__).parent / "entries"
-REFUSALS = {"EPERM", "ENOSYS", "EOPNOTSUPP", "can't start new thread", "not allowed to raise maximum limit"}
+REFUSALS = {"EPERM", "ENOSYS", "ENOTSUP", "can't start new thread", "not allowed to raise maximum limit"}
 
 
 def run(entry: str, scratch: Path, monkeypatch: pytest.MonkeyPatch, **arguments: Any) -> Any:
@@ -76,7 +76,7 @@ def test_the_filter_alone_refuses(policy: str) -> None:
     found = json.loads(done.stdout)
     addresses = {"vsock", "netlink", "packet", "crypto", "vsock with high bits"}
     internet = {"ipv4", "ipv6"}
-    expected = {name: "EOPNOTSUPP" if name in addresses | internet else "EPERM" for name in found}
+    expected = {name: "ENOTSUP" if name in addresses | internet else "EPERM" for name in found}
     expected |= dict.fromkeys(("clone3", "x32"), "ENOSYS")
     if policy == "SERVICES_DENIED":
         expected |= dict.fromkeys(internet, "it succeeded")
