@@ -19,7 +19,7 @@ from poise_git.settings import SandboxSettings
 from tests.agents.library.support import coded_cards, recipe, root_text
 
 ENTRIES = Path(__file__).parent / "entries"
-REFUSALS = {"EPERM", "ENOSYS", "ENOTSUP", "can't start new thread", "not allowed to raise maximum limit"}
+REFUSALS = {"EPERM", "ENOSYS", "EAFNOSUPPORT", "can't start new thread", "not allowed to raise maximum limit"}
 
 
 def run(entry: str, scratch: Path, monkeypatch: pytest.MonkeyPatch, **arguments: Any) -> Any:
@@ -74,9 +74,9 @@ def test_the_filter_alone_refuses(policy: str) -> None:
     done = subprocess.run([sys.executable, "-c", text], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    addresses = {"vsock", "netlink", "packet", "crypto", "vsock with high bits"}
-    internet = {"ipv4", "ipv6"}
-    expected = {name: "ENOTSUP" if name in addresses | internet else "EPERM" for name in found}
+    addresses = {"vsock", "netlink of another protocol", "packet", "crypto", "vsock with high bits"}
+    internet = {"ipv4", "ipv6", "netlink"}
+    expected = {name: "EAFNOSUPPORT" if name in addresses | internet else "EPERM" for name in found}
     expected |= dict.fromkeys(("clone3", "x32"), "ENOSYS")
     if policy == "SERVICES_DENIED":
         expected |= dict.fromkeys(internet, "it succeeded")
