@@ -53,10 +53,14 @@ _DENIED = {
 }
 
 
-def _sockets(*families: int) -> dict[str, Rule]:
-    alternatives = tuple((Condition(0, family),) for family in families)
+def _sockets(*alternatives: tuple[Condition, ...]) -> dict[str, Rule]:
     return {"socket": Rule(alternatives, errno.EAFNOSUPPORT)}
 
+
+_UNIX, _IPV4, _IPV6 = ((Condition(0, family),) for family in (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6))
+# Gloo and ZeroMQ end where they cannot list the network's interfaces, which takes NETLINK_ROUTE. Without capabilities it
+# changes nothing, and it knows the interfaces of this network namespace only.
+_INTERFACES = (Condition(0, socket.AF_NETLINK), Condition(2, socket.NETLINK_ROUTE))
 
 _MAP_SHARED, _MAP_ANONYMOUS, _MAP_HUGETLB = 0x1, 0x20, 0x40000
 # Private memory, and files. Not shared memory without a name: its pages stay when no process maps them any more, and
@@ -72,13 +76,11 @@ _NO_SHARED_MEMORY = {
 }
 
 # For frameworks whose processes talk to each other and start programs.
-SERVICES_DENIED = Policy(
-    "services", {**_DENIED, **_sockets(socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)}, others=ALWAYS
-)
+SERVICES_DENIED = Policy("services", {**_DENIED, **_sockets(_UNIX, _IPV4, _IPV6, _INTERFACES)}, others=ALWAYS)
 # For a plain computation, which has no network and starts no program.
 COMPUTATION_DENIED = Policy(
     "computation",
-    {**_DENIED, **_NO_SHARED_MEMORY, **_sockets(socket.AF_UNIX), **rules(NEVER, "execve execveat")},
+    {**_DENIED, **_NO_SHARED_MEMORY, **_sockets(_UNIX), **rules(NEVER, "execve execveat")},
     others=ALWAYS,
 )
 

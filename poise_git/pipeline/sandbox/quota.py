@@ -11,6 +11,7 @@ import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import accumulate
 from pathlib import Path
 
 from poise_git.pipeline.sandbox.allowance import Limits
@@ -20,8 +21,9 @@ _MEBIBYTE = 1 << 20
 _KIBIBYTE = 1 << 10
 _BLOCK = 512
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-# Seconds between two looks: one that takes long is followed by a longer pause, so that looking stays far below 1%.
-_SHORTEST, _LONGEST, _PAUSE = 0.5, 5.0, 300.0
+# Seconds between two looks. One that takes long, as no honest run makes it, is followed by a pause of so many times
+# its processor time.
+_SHORTEST, _LONGEST, _PAUSE = 0.5, 2.0, 100.0
 # What nobody needs, and what costs a descriptor each to count.
 _DEEPEST = 64
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -111,7 +113,8 @@ class Quota:
         # Pages that processes share count in each of them, so a small sum settles it.
         if others + sum(map(self._resident, processes)) <= limit:
             return
-        if others + sum(map(self._proportional, processes)) > limit:
+        # Who holds too much may hold up those that count it: so not one process more than it takes.
+        if any(held > limit for held in accumulate(map(self._proportional, processes), initial=others)):
             raise self._out_of_memory()
 
     def _out_of_memory(self) -> LimitReached:
@@ -240,8 +243,7 @@ def _files_in(folder: int, folders: list[str], seen: set[tuple[int, int]]) -> It
             identity = (found.st_dev, found.st_ino)
             if stat.S_ISDIR(found.st_mode):
                 folders.append(entry.name)
-            elif identity in seen:
-                continue
-            elif found.st_nlink > 1:
+            # A file with many names is as large as with one, and each name counts as a file.
+            yield 0 if identity in seen else found.st_blocks * _BLOCK
+            if found.st_nlink > 1:
                 seen.add(identity)
-            yield found.st_blocks * _BLOCK

@@ -33,6 +33,7 @@ from tests.pipeline.sandbox.conftest import ENTRIES, Children
         ("write_nameless_files", {"files": 40, "mb": 1}, {"disk_mb": 20}, "disk limit of 20 MB reached"),
         ("write_many_files", {"files": 300, "mb": 0}, {"files": 200}, "limit of 200 files reached"),
         ("write_nameless_files", {"files": 100, "mb": 0}, {"files": 80}, "limit of 80 files reached"),
+        ("link_much", {"names": 300}, {"files": 200}, "limit of 200 files reached"),
         ("nest_folders", {"depth": 300}, {}, "limit of 64 nested folders reached"),
         ("nest_folders", {"depth": 3000}, {"files": 100}, "limit of 64 nested folders reached"),
         ("hide_files", {"mode": 0}, {}, "made a folder whose files cannot be counted"),

@@ -74,8 +74,8 @@ def test_the_filter_alone_refuses(policy: str) -> None:
     done = subprocess.run([sys.executable, "-c", text], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    addresses = {"vsock", "netlink", "packet", "crypto", "vsock with high bits"}
-    internet = {"ipv4", "ipv6"}
+    addresses = {"vsock", "netlink of another protocol", "packet", "crypto", "vsock with high bits"}
+    internet = {"ipv4", "ipv6", "netlink"}
     expected = {name: "EAFNOSUPPORT" if name in addresses | internet else "EPERM" for name in found}
     expected |= dict.fromkeys(("clone3", "x32"), "ENOSYS")
     if policy == "SERVICES_DENIED":

@@ -299,6 +299,7 @@ _FORBIDDEN_TO_ALL: dict[str, Callable[[], object]] = {
     "setns": _call("setns", 0, 0),
     "vsock": lambda: socket.socket(socket.AF_VSOCK),
     "netlink": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0),
+    "netlink of another protocol": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 16),
     "packet": lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW),
     "crypto": lambda: socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET),
     "ipv4": lambda: socket.socket(socket.AF_INET),

@@ -236,3 +236,10 @@ def hide_files(arguments: Mapping[str, Any], send: Send) -> None:
 
 def stop_itself(arguments: Mapping[str, Any], send: Send) -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def link_much(arguments: Mapping[str, Any], send: Send) -> None:
+    """One file with many names."""
+    Path("file").touch()
+    for number in range(arguments["names"]):
+        os.link("file", str(number))
