@@ -70,6 +70,32 @@ class Batch:
             self.log_prob[order],
         )
 
+    def rows(self, chosen: Tensor) -> Batch:
+        """The rows `chosen` (int64), cut to the longest response among them, as a micro-batch of verl is."""
+        width = int(self.mask[chosen].sum(-1).max())
+        return Batch(
+            f"{self.name}, {len(chosen)} of {len(self.mask)} rows",
+            self.rewards[chosen, :width],
+            self.mask[chosen, :width],
+            self.index[chosen.numpy()],
+            self.old_log_prob[chosen, :width],
+            self.log_prob[chosen, :width],
+        )
+
+    def cast(
+        self,
+        rewards: torch.dtype | None = None,
+        old_log_prob: torch.dtype | None = None,
+        log_prob: torch.dtype | None = None,
+    ) -> Batch:
+        """The same numbers, as far as other types of floats hold them."""
+        return replace(
+            self,
+            rewards=self.rewards.to(rewards),
+            old_log_prob=self.old_log_prob.to(old_log_prob),
+            log_prob=self.log_prob.to(log_prob),
+        )
+
     def padded(self, columns: int) -> Batch:
         """Further columns of padding on the right, with arbitrary log-probabilities in them."""
 

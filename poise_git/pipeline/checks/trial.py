@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import tempfile
 import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,8 +17,11 @@ import torch
 from torch import Tensor
 
 from poise_git.pipeline.checks.batches import Batch
+from poise_git.pipeline.checks.second_device import on_second_device
 
 AGGREGATION = "token-mean"
+_RECIPE = "__poise_recipe__"
+_NUMBERS = count()
 
 
 @dataclass(frozen=True)
@@ -30,16 +35,36 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Trial:
-    """One loaded recipe."""
+    """One loaded recipe.
+
+    Attributes:
+        algorithm: its module.
+        elsewhere: whether its calls run on the second device; the results come back on the CPU.
+    """
 
     algorithm: ModuleType
+    elsewhere: bool = False
+
+    def restarted(self) -> Trial:
+        """The same recipe, imported anew: without anything that earlier calls left behind."""
+        package = self.algorithm.__name__.rpartition(".")[0]
+        recipe: Mapping[str, str] = vars(sys.modules[package])[_RECIPE]
+        with tempfile.TemporaryDirectory() as folder:
+            module = load_algorithm(recipe, Path(folder), f"{package}_restarted_{next(_NUMBERS)}")
+        return replace(self, algorithm=module)
+
+    def on_second_device(self) -> Trial:
+        """The same candidate, called with tensors of another device."""
+        return replace(self, elsewhere=True)
 
     def advantages(self, batch: Batch) -> Tensor:
         """(N, T)"""
-        found: tuple[Tensor, Tensor] = self.algorithm.compute_advantages(
-            batch.rewards.clone(), batch.mask.clone(), batch.index, None
-        )
-        return found[0]
+
+        def call(rewards: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+            found: tuple[Tensor, Tensor] = self.algorithm.compute_advantages(rewards, mask, batch.index, None)
+            return found
+
+        return self._run(call, batch.rewards.clone(), batch.mask.clone())[0]
 
     def response_advantages(self, batch: Batch) -> Tensor:
         """Each response's mean advantage over its tokens. (N,)"""
@@ -53,20 +78,31 @@ class Trial:
         mask: Tensor | None = None,
         config: Any = None,
         weights: Tensor | None = None,
+        aggregation: str = AGGREGATION,
     ) -> Outcome:
         """The loss of the batch with the candidate's own advantages, or with those given."""
+
+        def call(
+            old_log_prob: Tensor, log_prob: Tensor, advantages: Tensor, mask: Tensor, weights: Tensor | None
+        ) -> tuple[Tensor, Tensor | None, Mapping[str, float]]:
+            loss, metrics = self.algorithm.policy_loss(
+                old_log_prob, log_prob, advantages, mask, aggregation, config, weights
+            )
+            return loss, torch.autograd.grad(loss, log_prob, allow_unused=True)[0], metrics
+
         log_prob = batch.log_prob.clone().requires_grad_()
-        loss, metrics = self.algorithm.policy_loss(
+        loss, gradient, metrics = self._run(
+            call,
             batch.old_log_prob.clone(),
             log_prob,
             self.advantages(batch) if advantages is None else advantages,
             batch.mask.bool() if mask is None else mask,
-            AGGREGATION,
-            config,
             weights,
         )
-        (gradient,) = torch.autograd.grad(loss, log_prob, allow_unused=True)
         return Outcome(loss.detach(), torch.zeros_like(log_prob) if gradient is None else gradient, metrics)
+
+    def _run(self, call: Callable[..., Any], *tensors: Tensor | None) -> Any:
+        return on_second_device(call, *tensors) if self.elsewhere else call(*tensors)
 
 
 def load_algorithm(recipe: Mapping[str, str], folder: Path, package: str) -> ModuleType:
@@ -83,6 +119,7 @@ def load_algorithm(recipe: Mapping[str, str], folder: Path, package: str) -> Mod
     assert spec is not None
     assert spec.loader is not None
     sys.modules[package] = importlib.util.module_from_spec(spec)
+    setattr(sys.modules[package], _RECIPE, dict(recipe))
     spec.loader.exec_module(sys.modules[package])
     return importlib.import_module(f"{package}.algorithm")
 
