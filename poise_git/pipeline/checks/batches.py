@@ -48,8 +48,12 @@ class Batch:
     @property
     def config(self) -> SimpleNamespace:
         """An actor section with the sizes of the whole batch, so that no width of padding enters the loss."""
+        return self.config_for(devices=1)
+
+    def config_for(self, devices: int) -> SimpleNamespace:
+        """The same where the batch is spread over several devices."""
         sizes = {
-            "dp_size": 1,
+            "dp_size": devices,
             "batch_num_tokens": int(self.mask.sum()),
             "global_batch_size": len(self.mask),
             "loss_scale_factor": _TOKENS,
@@ -69,6 +73,11 @@ class Batch:
             self.old_log_prob[order],
             self.log_prob[order],
         )
+
+    def moved(self, deviation: float, seed: int = 0) -> Batch:
+        """The same responses after the policy moved: log-ratios of this standard deviation."""
+        noise = torch.randn(self.mask.shape, generator=torch.Generator().manual_seed(seed))
+        return replace(self, log_prob=self.old_log_prob + deviation * noise)
 
     def rows(self, chosen: Tensor) -> Batch:
         """The rows `chosen` (int64), cut to the longest response among them, as a micro-batch of verl is."""

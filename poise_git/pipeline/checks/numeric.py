@@ -10,7 +10,11 @@ import torch
 from torch import Tensor
 
 from poise_git.pipeline.checks import batches
+from poise_git.pipeline.checks.additivity import micro_batches
+from poise_git.pipeline.checks.amplification import amplification
 from poise_git.pipeline.checks.batches import Batch
+from poise_git.pipeline.checks.memory import memory
+from poise_git.pipeline.checks.portability import device, dtype
 from poise_git.pipeline.checks.registry import CheckFunction, ordered
 from poise_git.pipeline.checks.trial import AGGREGATION, Outcome, Trial
 
@@ -208,6 +212,11 @@ NUMERIC: tuple[tuple[str, CheckFunction[Trial]], ...] = ordered(
         "order-invariance": _order_invariance,
         "relabelling": _relabelling,
         "verl-types": _verl_types,
+        "memory": memory,
+        "dtype": dtype,
+        "device": device,
+        "micro-batches": micro_batches,
+        "amplification": amplification,
     },
 )
 

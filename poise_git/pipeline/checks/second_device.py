@@ -34,7 +34,9 @@ _ACROSS = frozenset({"copy_", "type_as", "to"})
 # Functions that give their argument itself back where it lies on the right device already.
 _TRANSFERS = frozenset({"to", "cpu", "type_as", "as_tensor", "asarray"})
 # Functions that refuse even a single number of another device.
-_STRICT = frozenset({"cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "column_stack", "row_stack"})
+_STRICT = frozenset(
+    {"cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "column_stack", "row_stack"}
+)
 
 
 class DeviceMismatch(RuntimeError):

@@ -1,0 +1,75 @@
+"""Whether a candidate remembers its earlier calls, which no algorithm may: a trainer restarts, and has many workers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from poise_git.pipeline.checks import batches
+from poise_git.pipeline.checks.batches import Batch
+from poise_git.pipeline.checks.trial import Outcome, Trial
+
+# Calls of each entry point before the one that is compared. A counter that acts later than that goes unseen here.
+_CALLS = 40
+_ADVICE = "an algorithm keeps nothing between calls; what the loss needs to know must be in the advantages"
+
+
+def memory(trial: Trial) -> str | None:
+    """Compare calls after many others with the same calls alone in a fresh process, bit by bit.
+
+    `policy_loss` is called without an earlier `compute_advantages`, as in verl's workers. Two restarts.
+    """
+    batch, others = _mixed("b", 7), [_mixed("a", seed) for seed in range(3)]
+    alone = trial.restarted()
+    advantages = alone.advantages(batch)
+    # Another sequence of calls than the worn process has, on purpose.
+    if (reason := _loss_alone(trial, batch, advantages, others)) is not None:
+        return reason
+    worn = trial.advantages(batch)
+    if not torch.equal(worn, advantages):
+        return f"compute_advantages gives other numbers after earlier calls than alone in a fresh process: {_ADVICE}"
+    return None
+
+
+def _loss_alone(trial: Trial, batch: Batch, advantages: Tensor, others: list[Batch]) -> str | None:
+    """Wear the process of `trial` out; then its loss against that of a fresh one that has done nothing else."""
+    config = batch.config
+    _wear(trial, others)
+    worn = trial.outcome(batch, advantages, config=config)
+    fresh = trial.restarted()
+    try:
+        alone = fresh.outcome(batch, advantages, config=config)
+    except Exception as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        return f"policy_loss fails where compute_advantages has not been called in the same process ({text}): {_ADVICE}"
+    if (name := _differs(worn, alone)) is not None:
+        return f"policy_loss gives another {name} after earlier calls than alone in a fresh process: {_ADVICE}"
+    return None
+
+
+def _wear(trial: Trial, others: list[Batch]) -> None:
+    """Calls with many different tiny batches, and some ordinary ones."""
+    for batch in others:
+        trial.outcome(batch, trial.advantages(batch), config=batch.config)
+    for number in range(_CALLS):
+        tiny = _tiny(number)
+        trial.outcome(tiny, trial.advantages(tiny), config=tiny.config)
+
+
+def _mixed(prefix: str, seed: int) -> Batch:
+    batch = batches.mixed(seed, groups=2)
+    return batch.relabelled(batch.name, batches.object_array([f"{prefix}-{prompt}" for prompt in batch.index]))
+
+
+def _tiny(number: int) -> Batch:
+    """A group of two, whose rewards, lengths and prompts change from call to call."""
+    levels = list(batches.LEVELS.values())
+    score = torch.tensor([levels[number % 3], levels[(number // 3 + 1) % 3]])
+    batch = batches.make_batch("a group of two", [score], seed=number)
+    return batch.relabelled(batch.name, batches.object_array([f"tiny-{number}"] * 2))
+
+
+def _differs(one: Outcome, other: Outcome) -> str | None:
+    if not torch.equal(one.loss, other.loss):
+        return "loss"
+    return None if torch.equal(one.gradient, other.gradient) else "gradient"
