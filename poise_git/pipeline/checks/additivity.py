@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from poise_git.pipeline.checks import batches
 from poise_git.pipeline.checks.batches import Batch
-from poise_git.pipeline.checks.trial import Outcome, Trial
+from poise_git.pipeline.checks.trial import AGGREGATION, Outcome, Trial
 
 # The modes that aggregate_loss in recipe/rollouts.py knows.
 MODES = ("token-mean", "token-sum", "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm")
 # Of the largest gradient of the batch, and of the sum of the parts' losses without their signs. The largest
-# difference over the shipped cards and a third of their pairs is 4.3e-7: float32 sums in another order.
+# difference over the shipped cards and a third of their pairs is 1.4e-6: float32 sums in another order.
 _TOLERANCE = 1e-5
 _ADVICE = (
     "A trainer splits a batch at any row: policy_loss may use each response alone; what takes the whole batch or "
@@ -28,11 +29,12 @@ def micro_batches(trial: Trial) -> str | None:
     Each part gets the sizes of the whole batch in `config.global_batch_info`, as verl gives them, and is cut to its
     own longest response. One of the splits is over two devices, whose gradients verl averages.
     """
-    batch = _batch()
-    advantages = _advantages(trial, batch)
-    generator = torch.Generator().manual_seed(2)
-    weights = 0.5 + torch.rand(batch.mask.shape, generator=generator)
-    for mode in MODES:
+    usual = _batch()
+    # In the protocols' mode once more with responses on the policy, far off it and between, for what acts from some
+    # distance on.
+    for batch, mode in (*((usual, mode) for mode in MODES), (_ever_farther(usual), AGGREGATION)):
+        advantages = _advantages(trial, batch)
+        weights = 0.5 + torch.rand(batch.mask.shape, generator=torch.Generator().manual_seed(2))
         whole = trial.outcome(batch, advantages, config=batch.config, weights=weights, aggregation=mode)
         for parts, devices in _splits(len(batch.mask)):
             outcomes = []
@@ -60,6 +62,13 @@ def _batch() -> Batch:
     scores = [torch.tensor([levels[i] for i in group]) for group in ((2, 0, 1, 2), (0, 2, 0), (2,))]
     batch = batches.make_batch("groups of 4, 3 and 1", scores, seed=5)
     return batch.moved(0.4)
+
+
+def _ever_farther(batch: Batch) -> Batch:
+    """The log-ratios of the first response are small, those of each next one about twice as large."""
+    log_ratio = batch.log_prob - batch.old_log_prob
+    factors = 2.0 ** torch.arange(-4, len(log_ratio) - 4).unsqueeze(-1)
+    return replace(batch, log_prob=batch.old_log_prob + log_ratio * factors)
 
 
 def _advantages(trial: Trial, batch: Batch) -> Tensor:

@@ -1,14 +1,14 @@
 """Whether advantages and gradients stay of a size that training can use, where rounding could be made large.
 
-Measured over the root, the 55 shipped cards and their 1,244 pairs (each card's knobs at their defaults):
+Measured over the root, the 55 shipped cards and the 1,251 pairs that may stand together (each card's knobs at their defaults):
 
 | figure                                                              | root | largest | bound |
 |---------------------------------------------------------------------|------|---------|-------|
 | advantage, groups of 2 to 64 equal rewards                          | 0.29 | 5.8     | 100   |
-| advantage, one response of 2 to 64 different                        | 7.87 | 20.4    | 100   |
+| advantage, one response of 2 to 64 different                        | 7.87 | 16.5    | 100   |
 | gradient of a token, over the root's unclipped one, log-ratios to 1 | 1.0  | 5.4     | 100   |
 
-A scale that lets float32's residue through reaches 2,690 to 16,500. The bounds leave a factor of 5, and of 18.
+A scale that lets float32's residue through reaches 2,690 to 16,500. The bounds leave factors of 6 and 18.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _LOG_RATIOS = (0.0, 0.1, 0.5, 1.0)
 # Log-probabilities when sampled: of a certain token, and of a nearly impossible one.
 _OLD = (-1e-4, -15.0)
 _ADVICE = (
-    "a difference of 0 comes out of float32 sums as 1e-8: do not divide by it; add an epsilon, or use a floor, "
-    "where the denominator can vanish"
+    "bound every denominator that can vanish, by a floor or an epsilon; a difference of 0 comes out of float32 sums "
+    "as 1e-8"
 )
 
 
@@ -67,11 +67,20 @@ def _little_contrast() -> Iterator[Batch]:
             f"groups whose rewards are all 0, all {level:.3g} or all 1",
             [torch.full((n,), reward) for n in _SIZES for reward in (0.0, level, 1.0)],
         )
+        # All of one length: mechanisms that go by length divide by its spread.
+        yield _of_one_length([torch.full((n,), level) for n in _SIZES], f"every reward {level:.3g}")
         pairs = ((level, 1.0), (1.0, level), (level, 0.0), (0.0, level), (0.0, 1.0), (1.0, 0.0))
         yield batches.make_batch(
             f"groups of rewards 0, {level:.3g} or 1 that are equal but for one",
             [_but_one(n, usual, other) for n in _SIZES for usual, other in pairs],
         )
+
+
+def _of_one_length(scores: list[Tensor], name: str) -> Batch:
+    batch = batches.make_batch("", scores)
+    rewards = torch.zeros_like(batch.rewards)
+    rewards[:, -1] = batch.score
+    return replace(batch, name=f"{name} and every response as long", rewards=rewards, mask=torch.ones_like(batch.mask))
 
 
 def _but_one(size: int, usual: float, other: float) -> Tensor:

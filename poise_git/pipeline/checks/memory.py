@@ -19,7 +19,7 @@ def memory(trial: Trial) -> str | None:
 
     `policy_loss` is called without an earlier `compute_advantages`, as in verl's workers. Two restarts.
     """
-    batch, others = _mixed("b", 7), [_mixed("a", seed) for seed in range(3)]
+    batch, others = batches.mixed(seed=7, groups=2), [batches.mixed(seed, groups=2) for seed in range(3)]
     alone = trial.restarted()
     advantages = alone.advantages(batch)
     # Another sequence of calls than the worn process has, on purpose.
@@ -48,25 +48,17 @@ def _loss_alone(trial: Trial, batch: Batch, advantages: Tensor, others: list[Bat
 
 
 def _wear(trial: Trial, others: list[Batch]) -> None:
-    """Calls with many different tiny batches, and some ordinary ones."""
-    for batch in others:
+    """Calls with many different tiny batches, then with batches of the very shape and prompts that are compared."""
+    for batch in (*map(_tiny, range(_CALLS)), *others):
         trial.outcome(batch, trial.advantages(batch), config=batch.config)
-    for number in range(_CALLS):
-        tiny = _tiny(number)
-        trial.outcome(tiny, trial.advantages(tiny), config=tiny.config)
-
-
-def _mixed(prefix: str, seed: int) -> Batch:
-    batch = batches.mixed(seed, groups=2)
-    return batch.relabelled(batch.name, batches.object_array([f"{prefix}-{prompt}" for prompt in batch.index]))
 
 
 def _tiny(number: int) -> Batch:
-    """A group of two, whose rewards, lengths and prompts change from call to call."""
+    """A group of two, whose rewards and lengths change from call to call, and every other time its prompt."""
     levels = list(batches.LEVELS.values())
     score = torch.tensor([levels[number % 3], levels[(number // 3 + 1) % 3]])
     batch = batches.make_batch("a group of two", [score], seed=number)
-    return batch.relabelled(batch.name, batches.object_array([f"tiny-{number}"] * 2))
+    return batch.relabelled(batch.name, batches.object_array([f"prompt-{number % 2 * number}"] * 2))
 
 
 def _differs(one: Outcome, other: Outcome) -> str | None:

@@ -10,9 +10,8 @@ from poise_git.pipeline.checks.batches import Batch
 from poise_git.pipeline.checks.trial import Trial
 
 # float32 against float64, relative to the largest number. The largest difference over the shipped cards and a third
-# of their pairs is 1.1e-6.
-_TOLERANCE = 1e-4
-_FLOATS = (torch.float32, torch.float64, torch.bfloat16)
+# of their pairs is 5.8e-7.
+_TOLERANCE = 1e-5
 
 
 def device(trial: Trial) -> str | None:
@@ -37,7 +36,7 @@ def dtype(trial: Trial) -> str | None:
     the type of log_prob), and gives log_prob in float32 with flash-attn's cross entropy, else in bfloat16.
     """
     batch = _batch()
-    for kind in _FLOATS:
+    for kind in (torch.float32, torch.float64):
         found = trial.advantages(batch.cast(rewards=kind))
         if (reason := _odd("advantages", found, kind, f"{_name(kind)} rewards")) is not None:
             return reason
@@ -63,7 +62,8 @@ def _precision(trial: Trial, batch: Batch, advantages: Tensor) -> str | None:
     pairs |= {"the loss": (narrow.loss, wide.loss), "the gradient": (narrow.gradient, wide.gradient)}
     for name, (found, expected) in pairs.items():
         off = (found.double() - expected.double()).abs().max()
-        if not off <= _TOLERANCE * expected.abs().max().clamp(min=1e-3):
+        # A loss is a sum of terms of order 0.1 to 1 of both signs, so it may come near 0 while they do not.
+        if not off <= _TOLERANCE * expected.abs().max().clamp(min=0.1 if name == "the loss" else 1e-6):
             return f"{name} in float32 and in float64 differ by {off:.2g}: float32 loses digits, or a type is fixed"
     return None
 

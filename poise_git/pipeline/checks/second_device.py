@@ -8,6 +8,8 @@ from marked tensors, is marked; a call that mixes marked tensors with others is 
 torch's FakeTensorMode cannot serve: it has no data, so `int(group.max())` fails, and with real data propagated
 beside it, it needs the device itself (torch 2.13).
 
+Not followed: `torch.vmap` and hooks, whose tensors are made outside of Python.
+
 This module imports torch only: it runs in the candidate's process.
 """
 
@@ -113,8 +115,8 @@ def _require_one_device(name: str, function: str, args: tuple[Any, ...], given: 
     others = [tensor for tensor in compared if not _marked(tensor) and (tensor.dim() > 0 or name in _STRICT)]
     if others:
         raise DeviceMismatch(
-            f"{function} gets a {DEVICE.type} tensor and {_described(others[0])}; on a GPU this fails. Make new tensors "
-            f"from the arguments, as torch.zeros_like(x) and x.new_zeros(n) do, or with device=x.device"
+            f"{function} gets a {DEVICE.type} tensor and {_described(others[0])}; on a GPU this fails. Make new "
+            "tensors from the arguments, as torch.zeros_like(x) and x.new_zeros(n) do, or with device=x.device"
         )
 
 
@@ -124,12 +126,13 @@ def _result_marked(name: str, args: tuple[Any, ...], given: tuple[Tensor, ...], 
         return asked.type == DEVICE.type
     if name == "cpu":
         return False
-    if name in ("to", "type_as") and len(args) > 1 and isinstance(args[1], Tensor):
-        return _marked(args[1])
+    if name in ("to", "type_as"):
+        # The last tensor: itself where it only changes its type, else the one to follow.
+        return _marked(given[-1])
     if name in ("tensor", "as_tensor", "asarray"):
         # A tensor keeps its device; a list of tensors is read as numbers.
         return bool(args) and isinstance(args[0], Tensor) and _marked(args[0])
-    if name in ("new_tensor", "to", "type_as", "copy_", "__getitem__"):
+    if name in ("new_tensor", "copy_", "__getitem__"):
         return _marked(args[0])
     return any(map(_marked, given))
 

@@ -48,9 +48,13 @@ class Trial:
     def restarted(self) -> Trial:
         """The same recipe, imported anew: without anything that earlier calls left behind."""
         package = self.algorithm.__name__.rpartition(".")[0]
-        recipe: Mapping[str, str] = vars(sys.modules[package])[_RECIPE]
-        with tempfile.TemporaryDirectory() as folder:
-            module = load_algorithm(recipe, Path(folder), f"{package}_restarted_{next(_NUMBERS)}")
+        recipe, folder = vars(sys.modules[package])[_RECIPE]
+        again = f"{package}_{next(_NUMBERS)}"
+        if folder.is_dir():
+            module = load_algorithm(recipe, folder, again)
+        else:
+            with tempfile.TemporaryDirectory() as other:
+                module = load_algorithm(recipe, Path(other), again)
         return replace(self, algorithm=module)
 
     def on_second_device(self) -> Trial:
@@ -119,7 +123,7 @@ def load_algorithm(recipe: Mapping[str, str], folder: Path, package: str) -> Mod
     assert spec is not None
     assert spec.loader is not None
     sys.modules[package] = importlib.util.module_from_spec(spec)
-    setattr(sys.modules[package], _RECIPE, dict(recipe))
+    setattr(sys.modules[package], _RECIPE, (dict(recipe), folder))
     spec.loader.exec_module(sys.modules[package])
     return importlib.import_module(f"{package}.algorithm")
 
