@@ -84,7 +84,7 @@ def _advantages(trial: Trial, batch: Batch) -> Tensor:
 def _splits(count: int) -> Iterator[tuple[list[Tensor], int]]:
     """Ways to split `count` rows: the parts, and over how many devices."""
     rows = torch.arange(count)
-    yield list(rows.split(1)), 1
+    yield list(rows.unsqueeze(-1)), 1
     yield [rows[: count // 3], rows[count // 3 :]], 1
     yield [rows[::2], rows[1::2]], 2
 

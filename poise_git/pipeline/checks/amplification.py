@@ -1,6 +1,6 @@
 """Whether advantages and gradients stay of a size that training can use, where rounding could be made large.
 
-Measured over the root, the 55 shipped cards and the 1,251 pairs that may stand together (each card's knobs at their defaults):
+Measured over the root, the 55 shipped cards and the 1,251 pairs that may stand together, knobs at their defaults:
 
 | figure                                                              | root | largest | bound |
 |---------------------------------------------------------------------|------|---------|-------|
@@ -42,10 +42,10 @@ def amplification(trial: Trial) -> str | None:
         advantages = trial.advantages(batch).abs()
         if not advantages.max() <= _BOUND:
             row = int(advantages.amax(-1).argmax())
-            size = int((batch.index == batch.index[row]).sum())
+            members = int((batch.index == batch.index[row]).sum())
             return (
-                f"an advantage of {advantages.max():.3g} on a batch with {batch.name}, in a group of {size}; at most "
-                f"{_BOUND:g} is allowed: {_ADVICE}"
+                f"an advantage of {advantages.max():.3g} on a batch with {batch.name}, in a group of {members}; at "
+                f"most {_BOUND:g} is allowed: {_ADVICE}"
             )
     advantages = _advantages(len(_plain().mask))
     for batch, ratio in _moderate():

@@ -68,7 +68,7 @@ def on_second_device(function: Callable[..., Any], *tensors: Any) -> Any:
 
 
 class _SecondDevice(TorchFunctionMode):
-    def __torch_function__(  # type: ignore[override]
+    def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         keywords = dict(kwargs or {})

@@ -68,7 +68,8 @@ class Trial:
             found: tuple[Tensor, Tensor] = self.algorithm.compute_advantages(rewards, mask, batch.index, None)
             return found
 
-        return self._run(call, batch.rewards.clone(), batch.mask.clone())[0]
+        advantages: Tensor = self._run(call, batch.rewards.clone(), batch.mask.clone())[0]
+        return advantages
 
     def response_advantages(self, batch: Batch) -> Tensor:
         """Each response's mean advantage over its tokens. (N,)"""

@@ -42,7 +42,8 @@ def remembering(line: str, change: tuple[str, str]) -> list[tuple[str, str]]:
         pytest.param(tokens("    return advantages * (10.0 / len(advantages))\n"), id="number of rows"),
         pytest.param(
             tokens(
-                "    top = torch.quantile(advantages.abs().flatten(), 0.99)\n    return advantages.clamp(-top, top)\n"
+                "    top = torch.quantile(advantages[response_mask > 0].abs(), 0.9)\n"
+                "    return advantages.clamp(-top, top)\n"
             ),
             id="quantile",
         ),
