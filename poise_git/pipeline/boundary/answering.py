@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -14,6 +14,7 @@ from poise_git.pipeline.boundary import calls
 from poise_git.pipeline.boundary.failures import CandidateFailed
 from poise_git.pipeline.boundary.frames import Frame
 from poise_git.pipeline.boundary.loading import load
+from poise_git.pipeline.boundary.second_device import on_second_device
 
 _MOST_METRICS = 64
 _ADVANTAGE_ARGUMENTS: tuple[str, ...] = ("token_level_rewards", "response_mask", "index")
@@ -35,14 +36,22 @@ def answer(module: ModuleType, frame: Frame) -> tuple[dict[str, Any], Sequence[T
     kept = [tensor.clone() for tensor in frame.tensors] if asked.get("watch") else None
     if asked["ask"] == "compute_advantages":
         rewards, mask, index = frame.tensors
-        returned = calls.call_advantages(module, rewards, mask, _identifiers(index, asked), config)
+        identifiers = _identifiers(index, asked)
+
+        def advantages_of(rewards: Tensor, mask: Tensor) -> Any:
+            return calls.call_advantages(module, rewards, mask, identifiers, config)
+
+        returned = _on_device(asked, advantages_of, rewards, mask)
         content, tensors = _described(returned)
         names = _ADVANTAGE_ARGUMENTS
     else:
         old, new, advantages, mask, *weights = frame.tensors
-        loss = calls.call_loss(
-            module, old, new, advantages, mask, asked["aggregation"], config, weights[0] if weights else None
-        )
+
+        def loss_of(*tensors: Tensor | None) -> tuple[Any, ...]:
+            found = calls.call_loss(module, asked["aggregation"], config, *tensors)
+            return found.loss, found.metrics, found.gradient
+
+        loss = calls.Loss(*_on_device(asked, loss_of, old, new, advantages, mask, *(weights or (None,))))
         content, tensors = _described((loss.loss,))
         content |= {"metrics": _metrics(loss.metrics)}
         if loss.gradient is not None:
@@ -52,6 +61,13 @@ def answer(module: ModuleType, frame: Frame) -> tuple[dict[str, Any], Sequence[T
         pairs = zip(names, frame.tensors, kept, strict=False)
         content["changed"] = [name for name, after, before in pairs if not torch.equal(after, before)]
     return content, tensors
+
+
+def _on_device(asked: Mapping[str, Any], call: Callable[..., Any], *tensors: Tensor | None) -> Any:
+    """The value of `call`, whose tensors claim another device where that was asked."""
+    if not asked.get("elsewhere"):
+        return call(*tensors)
+    return calls.guard(str(asked["ask"]), lambda: on_second_device(call, *tensors))
 
 
 def _identifiers(index: Tensor, asked: Mapping[str, Any]) -> Any:

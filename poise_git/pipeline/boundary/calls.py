@@ -43,13 +43,13 @@ def call_advantages(module: ModuleType, rewards: Tensor, mask: Tensor, index: Se
 
 def call_loss(
     module: ModuleType,
+    aggregation: str,
+    config: Any,
     old_log_probs: Tensor,
     log_probs: Tensor,
     advantages: Tensor,
     mask: Tensor,
-    aggregation: str,
-    config: Any,
-    rollout_is_weights: Tensor | None,
+    rollout_is_weights: Tensor | None = None,
 ) -> Loss:
     """policy_loss, differentiated by a leaf of its own, so that the gradient alone can reach the policy.
 

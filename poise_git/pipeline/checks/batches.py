@@ -47,8 +47,12 @@ class Batch:
     @property
     def sizes(self) -> dict[str, float]:
         """Of the whole batch, as verl's `global_batch_info` has them, so that no width of padding enters the loss."""
+        return self.sizes_for(devices=1)
+
+    def sizes_for(self, devices: int) -> dict[str, float]:
+        """The same where the batch is spread over several devices."""
         return {
-            "dp_size": 1,
+            "dp_size": devices,
             "batch_num_tokens": int(self.mask.sum()),
             "global_batch_size": len(self.mask),
             "loss_scale_factor": _TOKENS,
@@ -66,6 +70,37 @@ class Batch:
             self.index[order.numpy()],
             self.old_log_prob[order],
             self.log_prob[order],
+        )
+
+    def moved(self, deviation: float, seed: int = 0) -> Batch:
+        """The same responses after the policy moved: log-ratios of this standard deviation."""
+        noise = torch.randn(self.mask.shape, generator=torch.Generator().manual_seed(seed))
+        return replace(self, log_prob=self.old_log_prob + deviation * noise)
+
+    def rows(self, chosen: Tensor) -> Batch:
+        """The rows `chosen` (int64), cut to the longest response among them, as a micro-batch of verl is."""
+        width = int(self.mask[chosen].sum(-1).max())
+        return Batch(
+            f"{self.name}, {len(chosen)} of {len(self.mask)} rows",
+            self.rewards[chosen, :width],
+            self.mask[chosen, :width],
+            self.index[chosen.numpy()],
+            self.old_log_prob[chosen, :width],
+            self.log_prob[chosen, :width],
+        )
+
+    def cast(
+        self,
+        rewards: torch.dtype | None = None,
+        old_log_prob: torch.dtype | None = None,
+        log_prob: torch.dtype | None = None,
+    ) -> Batch:
+        """The same numbers, as far as other types of floats hold them."""
+        return replace(
+            self,
+            rewards=self.rewards.to(rewards),
+            old_log_prob=self.old_log_prob.to(old_log_prob),
+            log_prob=self.log_prob.to(log_prob),
         )
 
     def padded(self, columns: int) -> Batch:

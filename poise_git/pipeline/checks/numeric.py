@@ -11,7 +11,11 @@ from torch import Tensor
 
 from poise_git.pipeline.boundary.calls import kind
 from poise_git.pipeline.checks import batches
+from poise_git.pipeline.checks.additivity import micro_batches
+from poise_git.pipeline.checks.amplification import amplification
 from poise_git.pipeline.checks.batches import Batch
+from poise_git.pipeline.checks.memory import memory
+from poise_git.pipeline.checks.portability import device, dtype
 from poise_git.pipeline.checks.registry import CheckFunction, ordered
 from poise_git.pipeline.checks.trial import Outcome, Trial
 
@@ -184,10 +188,15 @@ NUMERIC: tuple[tuple[str, CheckFunction[Trial]], ...] = ordered(
         "gradient-padding": _gradient_padding,
         "inputs-unchanged": _inputs_unchanged,
         "deterministic": _deterministic,
+        "memory": memory,
         "padding-invariance": _padding_invariance,
         "order-invariance": _order_invariance,
         "relabelling": _relabelling,
         "verl-types": _verl_types,
+        "dtype": dtype,
+        "device": device,
+        "micro-batches": micro_batches,
+        "amplification": amplification,
     },
 )
 

@@ -52,10 +52,17 @@ CHECKS: tuple[Check, ...] = (
     Check("gradient-padding", "numeric", "the gradient is exactly 0 on padding"),
     Check("inputs-unchanged", "numeric", "no input is changed in place"),
     Check("deterministic", "numeric", "the same input gives the same numbers"),
+    Check("memory", "numeric", "calls give the same numbers alone in a fresh process as after many others"),
     Check("padding-invariance", "numeric", "more padding changes neither advantages nor loss"),
     Check("order-invariance", "numeric", "the order of the responses changes neither advantages nor loss"),
     Check("relabelling", "numeric", "prompt identifiers of another type, or other ones, change nothing"),
     Check("verl-types", "numeric", "masks, configs and rollout weights of the types that verl hands over are accepted"),
+    Check("dtype", "numeric", "outputs have the inputs' types of floats, bfloat16 and float64 too, and lose no digits"),
+    Check("device", "numeric", "outputs lie on the inputs' device, and new tensors are made there"),
+    Check("micro-batches", "numeric", "losses and gradients of micro-batches add up to those of the whole batch"),
+    Check(
+        "amplification", "numeric", "advantages and gradients stay bounded where only rounding tells responses apart"
+    ),
     Check("claim", "claims", "no claim of the proposal about its code is refuted"),
 )
 

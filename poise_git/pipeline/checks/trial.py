@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -56,11 +56,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Trial:
-    """One recipe in one process. Every method raises CandidateFailed."""
+    """One recipe in one process. Every method raises CandidateFailed.
+
+    `elsewhere`: the process calls it with tensors that claim another device; results come back on the CPU.
+    """
 
     open: Open
     recipe: str
     process: Answering
+    elsewhere: bool = False
 
     @classmethod
     def of(cls, open_process: Open, recipe: str) -> Trial:
@@ -69,6 +73,10 @@ class Trial:
     def restarted(self) -> Trial:
         """The same recipe in a fresh process; this one goes on."""
         return Trial.of(self.open, self.recipe)
+
+    def on_second_device(self) -> Trial:
+        """The same process, called with tensors of another device."""
+        return replace(self, elsewhere=True)
 
     def close(self) -> None:
         self.process.close()
@@ -84,7 +92,7 @@ class Trial:
     ) -> Returned:
         """compute_advantages on the batch; with `watch` it is told which arguments the call changed."""
         labels, as_array = _labels(batch.index)
-        content = {"sizes": sizes, "seed": seed, "watch": watch, "labels": labels, "as_array": as_array}
+        content = {**self._content(sizes, seed, watch), "labels": labels, "as_array": as_array}
         tensors = (batch.rewards, batch.mask if mask is None else mask, groups(batch.index))
         frame = self.process.ask("compute_advantages", content, tensors)
         return Returned(frame.content.get("returned"), frame.tensors, changed=_texts(frame.content.get("changed")))
@@ -104,10 +112,13 @@ class Trial:
         """policy_loss on the batch; the gradient is the last tensor, where the loss has one."""
         given = batch.mask.bool() if mask is None else mask
         tensors = (batch.old_log_prob, batch.log_prob, advantages, given, *(() if weights is None else (weights,)))
-        content = {"sizes": sizes, "seed": seed, "watch": watch, "aggregation": aggregation}
+        content = {**self._content(sizes, seed, watch), "aggregation": aggregation}
         frame = self.process.ask("policy_loss", content, tensors)
         said = frame.content
         return Returned(said.get("returned"), frame.tensors, said.get("metrics"), _texts(said.get("changed")))
+
+    def _content(self, sizes: Mapping[str, float] | None, seed: int, watch: bool) -> dict[str, Any]:
+        return {"sizes": sizes, "seed": seed, "watch": watch, "elsewhere": self.elsewhere}
 
     def advantages(self, batch: Batch, *, seed: int = 0) -> Tensor:
         """(N, T)"""

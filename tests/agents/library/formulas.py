@@ -246,7 +246,8 @@ def batch_whitening(group: Group, batch: Sequence[Group]) -> Advantages:
 def active_group_scaling(group: Group, batch: Sequence[Group]) -> Advantages:
     responses = sum(len(each) for each in batch)
     active = sum(len(each) for each in batch if len(set(scores(each))) > 1)
-    return [value * responses / max(active, 1) for value in grpo(group, batch)]
+    factor = responses / active if len(set(scores(group))) > 1 else 1.0
+    return [value * factor for value in grpo(group, batch)]
 
 
 def pass_at_k_credit(group: Group, batch: Sequence[Group]) -> Advantages:

@@ -113,7 +113,10 @@ def test_bad_candidate_is_told(check: Check, edited: Edit, old: str, new: str, f
         pytest.param(
             [(STD, STD.replace("rollouts.group_std(signal)", "signal.std().expand_as(signal)"))], id="batch-std"
         ),
-        pytest.param([("(signal - baseline(signal, rollouts))", "(2 * signal - 1)")], id="no baseline"),
+        pytest.param(
+            [("(signal - baseline(signal, rollouts)) / scale(signal, rollouts)", "2 * signal - 1")],
+            id="no baseline, no scale",
+        ),
         pytest.param(
             [("    return advantages\n\n\n# Loss", "    return advantages.clamp(max=0.0)\n\n\n# Loss")],
             id="negative only",

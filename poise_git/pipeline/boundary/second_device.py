@@ -1,0 +1,225 @@
+"""Run code as if its tensors lay on an accelerator, on a machine that has none.
+
+A tensor of the "accelerator" is an ordinary CPU tensor that carries a mark. A torch function mode sees every
+call of torch and acts as CUDA does: `device` of a marked tensor is `cuda:0`; what is made with that device, or
+from marked tensors, is marked; a call that mixes marked tensors with others is refused. Data are real, so
+`item()`, `int()`, `tolist()` and branches on them work, and autograd is torch's own.
+
+torch's FakeTensorMode cannot serve: it has no data, so `int(group.max())` fails, and with real data propagated
+beside it, it needs the device itself (torch 2.13).
+
+Not followed: `torch.vmap` and hooks, whose tensors are made outside of Python.
+
+This module imports torch only: it runs in the candidate's process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode, resolve_name
+
+DEVICE = torch.device("cuda", 0)
+_CPU = torch.device("cpu")
+_MARK = "_poise_on_second_device"
+_ORIGIN = "_poise_made_by"
+
+# What CUDA tells of a tensor without touching it.
+_PROPERTIES: Mapping[str, Any] = {"device": DEVICE, "is_cuda": True, "is_cpu": False}
+# Functions that read tensors as lists of Python numbers, whatever their device.
+_FROM_DATA = frozenset({"tensor", "as_tensor", "asarray", "new_tensor"})
+# Functions that copy from one device to another.
+_ACROSS = frozenset({"copy_", "type_as", "to"})
+# Functions that give their argument itself back where it lies on the right device already.
+_TRANSFERS = frozenset({"to", "cpu", "type_as", "as_tensor", "asarray"})
+# Functions that refuse even a single number of another device.
+_STRICT = frozenset(
+    {"cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "column_stack", "row_stack"}
+)
+
+
+class DeviceMismatch(RuntimeError):
+    """The code mixes devices; the message names the function that made the tensor of the CPU."""
+
+
+def on_second_device(function: Callable[..., Any], *tensors: Any) -> Any:
+    """Call `function` with `tensors` moved to the second device; give back its result on the CPU.
+
+    Args:
+        function: may differentiate: `torch.autograd.grad` and `backward` work inside.
+        tensors: CPU tensors, which are not changed; requires_grad is kept. Other values are passed as they are.
+
+    Returns:
+        The result, with every tensor of it (in tuples, lists and mappings) copied to the CPU and detached.
+
+    Raises:
+        DeviceMismatch: `function` mixes tensors of both devices, or returns one of the CPU.
+    """
+    moved = [_moved(value) if isinstance(value, Tensor) else value for value in tensors]
+    with _SecondDevice():
+        result = function(*moved)
+    for tensor in _tensors(result):
+        if not _marked(tensor):
+            raise DeviceMismatch(f"{DEVICE.type} tensors are given and {_described(tensor)} is returned")
+    return _mapped(result, lambda tensor: tensor.detach().clone())
+
+
+class _SecondDevice(TorchFunctionMode):
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        keywords = dict(kwargs or {})
+        path = _path(func)
+        name = path[-1]
+        given = tuple(_tensors((args, keywords)))
+        if name in ("__get__", "__set__"):
+            return _property(func, path, args, keywords, given)
+        if name in ("numpy", "__array__", "data_ptr") and given and _marked(given[0]):
+            raise TypeError(f"{name}() of a {DEVICE.type} tensor does not work; call .cpu() first")
+        if name == "get_device" and given and _marked(given[0]):
+            return DEVICE.index
+        if name == "cuda":
+            return args[0] if _marked(args[0]) else _placed(args[0], True)
+        _require_one_device(name, ".".join(path), args, given)
+        asked, args, keywords = _without_device(args, keywords, name)
+        result = func(*args, **keywords)
+        marked = _result_marked(name, args, given, asked)
+        kept = {id(tensor) for tensor in given}
+        if isinstance(result, Tensor) and id(result) in kept and name in _TRANSFERS:
+            return result if _marked(result) == marked else _placed(result, marked)
+        origin = next((made for tensor in given if (made := getattr(tensor, _ORIGIN, None))), ".".join(path))
+        for tensor in _tensors(result):
+            # What an operation in place gives back stays where it is.
+            if id(tensor) not in kept:
+                setattr(tensor, _MARK, marked)
+                setattr(tensor, _ORIGIN, None if marked else origin)
+        return result
+
+
+def _require_one_device(name: str, function: str, args: tuple[Any, ...], given: tuple[Tensor, ...]) -> None:
+    """Raises DeviceMismatch where CUDA would refuse the arguments."""
+    if name in _ACROSS or name in _FROM_DATA or not any(map(_marked, given)):
+        return
+    compared = given
+    if name == "__getitem__" and _marked(args[0]):
+        return  # An index may lie on the CPU.
+    if name == "__setitem__":
+        # A slice is copied into, from any device; a value that is put at indices is not.
+        key = tuple(_tensors(args[1]))
+        compared = (args[0], *_tensors(args[2]), *(() if _marked(args[0]) else key)) if key else ()
+    if not any(map(_marked, compared)):
+        return
+    others = [tensor for tensor in compared if not _marked(tensor) and (tensor.dim() > 0 or name in _STRICT)]
+    if others:
+        raise DeviceMismatch(
+            f"{function} gets a {DEVICE.type} tensor and {_described(others[0])}; on a GPU this fails. Make new "
+            "tensors from the arguments, as torch.zeros_like(x) and x.new_zeros(n) do, or with device=x.device"
+        )
+
+
+def _result_marked(name: str, args: tuple[Any, ...], given: tuple[Tensor, ...], asked: torch.device | None) -> bool:
+    """Whether the result of a call lies on the second device."""
+    if asked is not None:
+        return asked.type == DEVICE.type
+    if name == "cpu":
+        return False
+    if name in ("to", "type_as"):
+        # The last tensor: itself where it only changes its type, else the one to follow.
+        return _marked(given[-1])
+    if name in ("tensor", "as_tensor", "asarray"):
+        # A tensor keeps its device; a list of tensors is read as numbers.
+        return bool(args) and isinstance(args[0], Tensor) and _marked(args[0])
+    if name in ("new_tensor", "copy_", "__getitem__"):
+        return _marked(args[0])
+    return any(map(_marked, given))
+
+
+def _property(
+    func: Callable[..., Any],
+    path: list[str],
+    args: tuple[Any, ...],
+    keywords: dict[str, Any],
+    given: tuple[Tensor, ...],
+) -> Any:
+    owner = given[0] if given else None
+    if owner is not None and _marked(owner) and path[-1] == "__get__" and path[-2] in _PROPERTIES:
+        return _PROPERTIES[path[-2]]
+    result = func(*args, **keywords)
+    for tensor in _tensors(result):
+        if owner is not None and tensor is not owner and not hasattr(tensor, _MARK):
+            setattr(tensor, _MARK, _marked(owner))
+            setattr(tensor, _ORIGIN, getattr(owner, _ORIGIN, None))
+    return result
+
+
+def _without_device(
+    args: tuple[Any, ...], keywords: dict[str, Any], name: str
+) -> tuple[torch.device | None, tuple[Any, ...], dict[str, Any]]:
+    """The device that a call asks for, if it does, and its arguments with the CPU in its place."""
+    asked = None
+    if keywords.get("device") is not None:
+        asked = torch.device(keywords["device"])
+        keywords = keywords | {"device": _CPU}
+    if name == "to" and len(args) > 1 and isinstance(args[1], torch.device | str | int):
+        asked = torch.device(args[1])
+        args = (args[0], _CPU, *args[2:])
+    return asked, args, keywords
+
+
+def _path(func: Callable[..., Any]) -> list[str]:
+    name = resolve_name(func) or f"{getattr(func, '__module__', None) or 'torch'}.{getattr(func, '__name__', func)}"
+    return str(name).split(".")
+
+
+def _described(tensor: Tensor) -> str:
+    made_by = getattr(tensor, _ORIGIN, None)
+    if made_by is None:
+        return "a tensor of the CPU, which is not made from the arguments (a constant, or torch.Tensor(...))"
+    if made_by.split(".")[-1] in ("cpu", "to"):
+        return f"a tensor that {made_by} moved to the CPU"
+    return f"a tensor of the CPU, which {made_by} made without device=..."
+
+
+def _moved(tensor: Tensor) -> Tensor:
+    return _placed(tensor.detach().clone(), True).requires_grad_(tensor.requires_grad)
+
+
+def _placed(tensor: Tensor, marked: bool) -> Tensor:
+    """The same data as a new tensor on the other device."""
+    placed = tensor.clone()
+    setattr(placed, _MARK, marked)
+    setattr(placed, _ORIGIN, None if marked else "torch.Tensor.to")
+    return placed
+
+
+def _marked(value: Any) -> bool:
+    return bool(getattr(value, _MARK, False))
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Every tensor in nested tuples, lists and mappings."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _tensors(item)
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from _tensors(item)
+
+
+def _mapped(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, Mapping):
+        return {key: _mapped(item, function) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_mapped(item, function) for item in value]
+    if isinstance(value, tuple):
+        items = [_mapped(item, function) for item in value]
+        # Some of torch's functions return named tuples, structseq objects among them, which take one sequence.
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    return value

@@ -1,0 +1,105 @@
+"""Whether micro-batches add up to the batch, as every trainer that splits a batch takes for granted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from poise_git.pipeline.checks import batches
+from poise_git.pipeline.checks.batches import Batch
+from poise_git.pipeline.checks.trial import AGGREGATION, Outcome, Trial
+
+# The modes that aggregate_loss in recipe/rollouts.py knows.
+MODES = ("token-mean", "token-sum", "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm")
+# Of the largest gradient of the batch, and of the sum of the parts' losses without their signs. The largest
+# difference over the shipped cards and a third of their pairs is 1.4e-6: float32 sums in another order.
+_TOLERANCE = 1e-5
+_ADVICE = (
+    "A trainer splits a batch at any row: policy_loss may use each response alone; what takes the whole batch or "
+    "whole groups (a mean, a maximum, a quantile) belongs into compute_advantages"
+)
+
+
+def micro_batches(trial: Trial) -> str | None:
+    """Compare the sums over row-wise parts with the whole, for every mode of aggregation.
+
+    Each part gets the sizes of the whole batch in `config.global_batch_info`, as verl gives them, and is cut to its
+    own longest response. One of the splits is over two devices, whose gradients verl averages.
+    """
+    usual = _batch()
+    # In the protocols' mode once more with responses on the policy, far off it and between, for what acts from some
+    # distance on.
+    for batch, mode in (*((usual, mode) for mode in MODES), (_ever_farther(usual), AGGREGATION)):
+        advantages = _advantages(trial, batch)
+        weights = 0.5 + torch.rand(batch.mask.shape, generator=torch.Generator().manual_seed(2))
+        whole = trial.outcome(batch, advantages, sizes=batch.sizes, weights=weights, aggregation=mode)
+        for parts, devices in _splits(len(batch.mask)):
+            outcomes = []
+            for rows in parts:
+                part = batch.rows(rows)
+                width = part.mask.shape[-1]
+                outcomes.append(
+                    trial.outcome(
+                        part,
+                        advantages[rows, :width],
+                        sizes=batch.sizes_for(devices),
+                        weights=weights[rows, :width],
+                        aggregation=mode,
+                    )
+                )
+            reason = _apart(whole, parts, outcomes, devices)
+            if reason is not None:
+                return f"in mode {mode}, {reason}. {_ADVICE}"
+    return None
+
+
+def _batch() -> Batch:
+    """Three groups, of 4, 3 and 1: the splits cut through them. Log-ratios reach past every usual clip."""
+    levels = list(batches.LEVELS.values())
+    scores = [torch.tensor([levels[i] for i in group]) for group in ((2, 0, 1, 2), (0, 2, 0), (2,))]
+    batch = batches.make_batch("groups of 4, 3 and 1", scores, seed=5)
+    return batch.moved(0.4)
+
+
+def _ever_farther(batch: Batch) -> Batch:
+    """The log-ratios of the first response are small, those of each next one about twice as large."""
+    log_ratio = batch.log_prob - batch.old_log_prob
+    factors = 2.0 ** torch.arange(-4, len(log_ratio) - 4).unsqueeze(-1)
+    return replace(batch, log_prob=batch.old_log_prob + log_ratio * factors)
+
+
+def _advantages(trial: Trial, batch: Batch) -> Tensor:
+    """The candidate's own, varied from token to token, so that no statistic of the batch agrees by chance."""
+    generator = torch.Generator().manual_seed(1)
+    factors = 0.5 + torch.rand(batch.mask.shape, generator=generator)
+    own = trial.advantages(batch)
+    signs = torch.where(torch.arange(len(own)) % 2 == 0, 0.3, -0.3).unsqueeze(-1)
+    # A candidate may give a group of one, or none of its responses, no advantage: the loss is then tried on these.
+    return (own + signs) * factors * batch.mask
+
+
+def _splits(count: int) -> Iterator[tuple[list[Tensor], int]]:
+    """Ways to split `count` rows: the parts, and over how many devices."""
+    rows = torch.arange(count)
+    yield list(rows.unsqueeze(-1)), 1
+    yield [rows[: count // 3], rows[count // 3 :]], 1
+    yield [rows[::2], rows[1::2]], 2
+
+
+def _apart(whole: Outcome, parts: list[Tensor], outcomes: list[Outcome], devices: int) -> str | None:
+    gradient = torch.zeros_like(whole.gradient)
+    for rows, outcome in zip(parts, outcomes, strict=True):
+        gradient[rows, : outcome.gradient.shape[-1]] = outcome.gradient / devices
+    losses = torch.stack([outcome.loss / devices for outcome in outcomes])
+    words = f"{len(parts)} micro-batches" + (" on 2 devices" if devices > 1 else "")
+    off = (gradient - whole.gradient).abs().max()
+    largest = whole.gradient.abs().max()
+    if not off <= _TOLERANCE * largest:
+        share = f"by {off / largest:.2g} of the largest" if largest > 0 else f"by {off:.2g}, and is 0 in the whole"
+        return f"the gradient of {words} differs from the whole batch's {share}"
+    if not (losses.sum() - whole.loss).abs() <= _TOLERANCE * losses.abs().sum().clamp(min=1e-6):
+        return f"the losses of {words} add up to {losses.sum():.6g}, the whole batch's is {whole.loss:.6g}"
+    return None
