@@ -47,7 +47,7 @@ def answer(module: ModuleType, frame: Frame) -> tuple[dict[str, Any], Sequence[T
     else:
         old, new, advantages, mask, *weights = frame.tensors
 
-        def loss_of(*tensors: Tensor | None) -> tuple[Any, ...]:
+        def loss_of(*tensors: Any) -> tuple[Any, ...]:
             found = calls.call_loss(module, asked["aggregation"], config, *tensors)
             return found.loss, found.metrics, found.gradient
 

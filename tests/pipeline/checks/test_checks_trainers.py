@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import pytest
 import torch
 
 from poise_git.pipeline.checks import CheckReport, batches
 from poise_git.pipeline.checks.amplification import amplification
-from poise_git.pipeline.checks.trial import Trial, load_algorithm
+from tests.agents.library.support import load
 
 Edit = Callable[..., Mapping[str, str]]
 Check = Callable[..., CheckReport]
@@ -192,23 +191,21 @@ def test_amplified_residue_is_refused(check: Check, edited: Edit, changes: list[
 
 
 @pytest.mark.parametrize("factor", [30.0, 0.01])
-def test_amplification_is_judged_by_size_alone(edited: Edit, tmp_path: Path, factor: float) -> None:
+def test_amplification_is_judged_by_size_alone(edited: Edit, factor: float) -> None:
     """The root's largest advantage is 7.87: 30 times that is more than 100, a hundredth is not."""
     recipe = edited(
         (SIGNAL, f"    return {factor} * rollouts.score\n"), ("return spread + epsilon", "return 1.0 + 0 * spread")
     )
-    small = amplification(Trial(load_algorithm(recipe, tmp_path, f"scaled_{int(factor * 100)}")))
+    small = amplification(load(recipe["algorithm.py"]))
     assert small is None
     recipe = edited(("signal - baseline(signal, rollouts)", f"{factor} * (signal - baseline(signal, rollouts))"))
-    large = amplification(Trial(load_algorithm(recipe, tmp_path, f"large_{int(factor * 100)}")))
+    large = amplification(load(recipe["algorithm.py"]))
     assert (large is not None) == (factor * 7.87 > 100)
 
 
-def test_a_restarted_trial_is_the_same_recipe_without_its_past(edited: Edit, tmp_path: Path) -> None:
+def test_a_restarted_trial_is_the_same_recipe_without_its_past(edited: Edit) -> None:
     changes = remembering("_CALLS = []", (SIGNAL, "    _CALLS.append(1)\n    return rollouts.score * len(_CALLS)\n"))
-    trial = Trial(
-        load_algorithm(edited(*changes, ("return spread + epsilon", "return 1.0 + 0 * spread")), tmp_path, "counting")
-    )
+    trial = load(edited(*changes, ("return spread + epsilon", "return 1.0 + 0 * spread"))["algorithm.py"])
     batch = batches.mixed()
     first = trial.advantages(batch)
     torch.testing.assert_close(trial.advantages(batch), 2 * first)
