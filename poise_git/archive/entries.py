@@ -7,7 +7,7 @@ every type: it raises a ValueError where the data are not such an entry.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from functools import cache
@@ -33,14 +33,14 @@ class Entry:
     def from_data(cls, data: Any) -> Self:
         """The entry that plain data are; unknown fields are passed over, as later versions may have more."""
         if isinstance(data, Mapping):
-            optional = _optional(cls)
+            optional = _optional(cls)  # type: ignore[arg-type]
             data = {name: value for name, value in data.items() if value is not None or name not in optional}
-        found: Self = _reader(cls).validate_python(data)
+        found: Self = _reader(cls).validate_python(data)  # type: ignore[arg-type]
         return found
 
 
 @cache
-def _reader(kind: Hashable) -> TypeAdapter[Any]:
+def _reader(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 

@@ -92,7 +92,8 @@ class Example(StrictModel):
 
 
 @pytest.mark.parametrize("text", ["count: true", "count: 010", "counts: [1, 1:30]", "counts: [1, true]", "count: 1.5",
-                                  "shares: {a: true}", "shares: {a: .nan}", "shares: {a: .inf}", "count: [1]"])  # fmt: skip
+                                  "shares: {a: true}", "shares: {a: .nan}",
+                                  "shares: {a: .inf}", "count: [1]"])  # fmt: skip
 def test_a_number_is_not_guessed(text: str) -> None:
     with pytest.raises(SettingsError, match=r"^a\.yaml:1: (count|shares)"):
         load_settings(text, Example, "a.yaml")
