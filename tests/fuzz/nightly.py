@@ -24,7 +24,15 @@ from pathlib import Path
 from types import FrameType
 
 from tests.fuzz.mutations import LONGEST, mutated
-from tests.fuzz.targets import TARGETS, Target
+
+if "--atheris" in sys.argv:
+    # It follows the lines of what is imported under its eyes.
+    import atheris
+
+    with atheris.instrument_imports(include=["poise_git"]):
+        from tests.fuzz.targets import TARGETS, Target
+else:
+    from tests.fuzz.targets import TARGETS, Target
 
 # Of one text: seconds of processor time, and what the whole process may have.
 SECONDS = 5.0
@@ -135,8 +143,6 @@ def mutate(folder: Path, names: list[str], seconds: float, executions: int, gene
 
 def guide(folder: Path, name: str, seconds: float, executions: int) -> None:
     """Let atheris choose the texts by what they reach. Does not return: libFuzzer ends the process."""
-    import atheris
-
     counts, target = Counts(folder), TARGETS[name]
     place = folder / name
     place.mkdir(parents=True, exist_ok=True)
@@ -148,7 +154,6 @@ def guide(folder: Path, name: str, seconds: float, executions: int) -> None:
         counts.save()
 
     options = [f"-max_total_time={int(seconds)}", f"-runs={executions}", f"-max_len={LONGEST}", "-verbosity=0"]
-    atheris.instrument_all()
     atheris.Setup([sys.argv[0], *options, str(place)], one)
     atheris.Fuzz()
 

@@ -46,7 +46,7 @@ class Recordings:
                     f"settings or its prompts differ from those recorded; record anew: anthropic.replay.mode: record"
                 ) from None
             return None
-        except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError, ValidationError) as error:
             raise AgentError(
                 f"{file}: not a recorded reply: {' '.join(str(error).split())[:200]}; delete it"
             ) from error
