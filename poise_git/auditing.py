@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from poise_git.experiment import Experiment
 
 # Counts up when verdicts come out otherwise on the same archive.
-RULES = 1
+RULES = 2
 # So many candidates are named in a line.
 NAMED = 3
 # What computing figures from a stranger's runs may end in.
@@ -304,6 +304,7 @@ def _data(verdict: Verdict, claimed: Metrics) -> dict[str, Any]:
     data: dict[str, Any] = {
         "integrity": verdict.integrity.to_data(),
         "problems": [problem.to_data() for problem in verdict.problems],
+        "traced": verdict.traced,
     }
     # What the genealogy has already is not kept twice.
     if verdict.counted != claimed:
@@ -316,7 +317,7 @@ def _verdict(data: Mapping[str, Any], claimed: Metrics | None) -> Verdict:
     if "counted" in data:
         counted = Metrics.from_data(data["counted"]) if data["counted"] else None
     problems = tuple(Problem.from_data(problem) for problem in data["problems"])
-    return Verdict(Integrity.from_data(data["integrity"]), problems, counted)
+    return Verdict(Integrity.from_data(data["integrity"]), problems, counted, bool(data["traced"]))
 
 
 def audit(archive: Archive) -> Iterator[Finding]:

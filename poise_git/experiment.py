@@ -155,7 +155,14 @@ class Experiment:
 
     def survey(self, genealogy: Genealogy, remaining: int | None = None) -> Survey:
         """Every candidate that may be a parent, by the figures that count; see `nodes.survey`."""
-        return survey(self.counted(genealogy), self.protocol.hash, self.objective, remaining)
+        verdicts = self.verdicts(genealogy)
+        found = survey(self.counted(genealogy), self.protocol.hash, self.objective, remaining)
+        # Further seeds join earlier runs: where those did not come along, there is nothing for them to join.
+        untraced = {name for name, verdict in verdicts.items() if not verdict.traced}
+        if not untraced:
+            return found
+        nodes = (replace(node, repeatable=node.name not in untraced) for node in found.nodes)
+        return replace(found, nodes=tuple(nodes))
 
     def proposal(self, candidate: Candidate) -> Proposal:
         """A candidate's proposal: as archived, or, for one that people committed by hand, as its commit tells it."""

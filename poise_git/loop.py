@@ -165,12 +165,10 @@ class Search:
         selection = policy_of(settings).select(surveyed, count, seed)
         self.proposing.begin(genealogy, surveyed, seed)
         slots = self.proposing.fill(selection, seed)
-        # Further seeds join earlier runs; where those did not come along, nothing is trained unasked.
-        again = tuple(name for name in selection.again if self._is_traced(name))
 
         plan = Plan(
             number, self.protocol.hash, self.agent.name, self.experiment.directive, seed,
-            settings.policy, selection_data(selection), slots, again, self.agent.calls[paid:],
+            settings.policy, selection_data(selection), slots, selection.again, self.agent.calls[paid:],
         )  # fmt: skip
         self.archive.write_round(number, plan.to_data(), plan.summary)
         self.observe(events.RoundPlanned(number, plan.parents, resumed=False))

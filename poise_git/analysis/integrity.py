@@ -67,11 +67,15 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was found of one candidate; `counted` is what selection goes by (None: it is left out)."""
+    """What was found of one candidate.
+
+    `counted` is what selection goes by (None: it is left out), `traced` whether the runs of its figures are here.
+    """
 
     integrity: Integrity
     problems: tuple[Problem, ...]
     counted: Metrics | None
+    traced: bool = True
 
 
 @dataclass(frozen=True)
@@ -131,11 +135,11 @@ def judge(account: Account) -> Verdict | None:
         if counted is None and not refuted and _backed(account):
             counted = claimed
         integrity = Integrity(Mark.SUSPICIOUS, contradictions[0].what)
-        return Verdict(integrity, (*contradictions, *remarks), counted)
+        return Verdict(integrity, (*contradictions, *remarks), counted, not account.missing)
     reason = _unproven(account, claimed, matching)
     integrity = Integrity(Mark.UNVERIFIED, reason) if reason else Integrity(Mark.VERIFIED)
     stale = matching and _intervals_apart(claimed, matching[0]) and _same_objective(account, claimed)
-    return Verdict(integrity, remarks, matching[0] if stale else claimed)
+    return Verdict(integrity, remarks, matching[0] if stale else claimed, not account.missing)
 
 
 def _against_runs(account: Account) -> tuple[list[Metrics], list[Problem]]:

@@ -18,7 +18,8 @@ class Node:
     `error` is the standard error of `utility`; `metrics` are oriented (larger is better), with `metric_errors`;
     `dynamics` are summary figures of training, () where nothing is known; `mechanisms` are words for what the candidate
     has in it, its ancestors' included; `text` is what its proposal says; `seeds` are the runs behind the estimates;
-    `feasible` is whether it keeps the constraints of the objective.
+    `feasible` is whether it keeps the constraints of the objective, `repeatable` whether its runs are here, so that
+    further ones can join them.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Node:
     depth: int = 0
     seeds: int = 1
     feasible: bool = True
+    repeatable: bool = True
 
 
 @dataclass(frozen=True)

@@ -172,6 +172,7 @@ def contenders(survey: Survey, believed: Posterior, count: int) -> dict[int, str
         and believed.utility[place] + believed.utility_deviation[place] >= leading
         and believed.utility_deviation[place] > UNCERTAIN * believed.scale
         and survey.nodes[place].seeds == once
+        and survey.nodes[place].repeatable
         and survey.nodes[place].parents
     ]
     if len(found) < 2:
