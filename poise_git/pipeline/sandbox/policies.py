@@ -58,8 +58,8 @@ def _sockets(*alternatives: tuple[Condition, ...]) -> dict[str, Rule]:
 
 
 _UNIX, _IPV4, _IPV6 = ((Condition(0, family),) for family in (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6))
-# Gloo and ZeroMQ end where they cannot list the network's interfaces, which takes NETLINK_ROUTE. Without capabilities
-# it changes nothing, and it knows the interfaces of this network namespace only.
+# Gloo and ZeroMQ end where they cannot list the network's interfaces, which takes NETLINK_ROUTE. Without
+# capabilities it changes nothing, and it knows the interfaces of this network namespace only.
 _INTERFACES = (Condition(0, socket.AF_NETLINK), Condition(2, socket.NETLINK_ROUTE))
 
 _MAP_SHARED, _MAP_ANONYMOUS, _MAP_HUGETLB = 0x1, 0x20, 0x40000
