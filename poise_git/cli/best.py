@@ -41,8 +41,9 @@ def command(path: bool, protocol: str | None, as_json: bool) -> None:
     else:
         evaluated = len(experiment.evaluated(genealogy)) - 1
         ended = Ended(candidate.name, confirmation, evaluated, len(experiment.archive.rounds()))
-        for text in verdict_lines(experiment, ended):
+        verdict = experiment.verdicts(genealogy).get(candidate.name)
+        for place, text in enumerate(verdict_lines(experiment, ended)):
             echo(text)
-        if verdict := experiment.verdicts(genealogy).get(candidate.name):
-            echo(f"  figures {verdict.integrity}")
+            if place == 0 and verdict:
+                echo(f"  figures {verdict.integrity}")
         echo(f"  path: {' → '.join([ROOT, *(node.name for node in line)])}")

@@ -11,7 +11,7 @@ from poise_git.cli.output import echo
 @json_option
 def command(protocol: str | None, as_json: bool) -> None:
     """The tree of candidates, with scores and failures."""
-    from poise_git.cli.render import candidate_data, tree_lines, unverified_lines
+    from poise_git.cli.render import candidate_data, reason_lines, tree_lines
 
     experiment = open_experiment(protocol)
     genealogy, hash_ = experiment.archive.genealogy(), experiment.protocol.hash
@@ -22,5 +22,5 @@ def command(protocol: str | None, as_json: bool) -> None:
     leader = experiment.best(genealogy)
     for line in tree_lines(genealogy, hash_, mark=leader[0].name if leader else None, verdicts=verdicts):
         echo(line)
-    for line in unverified_lines(verdicts):
+    for line in reason_lines(verdicts):
         echo(line)

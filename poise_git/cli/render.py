@@ -91,30 +91,32 @@ def tree_lines(
     walk(genealogy.root, "", "")
     width = max(len(text) for text, _ in lines)
     return [
-        f"{text.ljust(width)}  {score_text(candidate, protocol)}{'  ← best' if candidate.name == mark else ''}"
-        f"{_mark_text(verdicts, candidate)}"
+        f"{text.ljust(width)}  {_mark_text(verdicts, candidate)}{score_text(candidate, protocol)}"
+        f"{'  ← best' if candidate.name == mark else ''}"
         for text, candidate in lines
     ]
 
 
 def _mark_text(verdicts: Mapping[str, Verdict] | None, candidate: Candidate) -> str:
-    """The integrity mark in brackets, with the reason where it is suspicious; reasons for the others stand below."""
-    verdict = (verdicts or {}).get(candidate.name)
-    if verdict is None:
+    """The integrity mark as a column; reasons stand below the tree."""
+    if not verdicts:
         return ""
-    suspicious = verdict.integrity.mark is Mark.SUSPICIOUS
-    return f"  [{verdict.integrity if suspicious else verdict.integrity.mark}]"
+    verdict = verdicts.get(candidate.name)
+    return (str(verdict.integrity.mark) if verdict else "").ljust(max(map(len, Mark))) + "  "
 
 
-def unverified_lines(verdicts: Mapping[str, Verdict]) -> list[str]:
-    """Why candidates are unverified, a line each reason: `unverified: its runs are not here (3 candidates)`."""
+def reason_lines(verdicts: Mapping[str, Verdict]) -> list[str]:
+    """Why candidates are suspicious, one a line; why others are unverified, a line each reason."""
+    lines = [
+        f"{name} is suspicious: {verdict.integrity.reason}"
+        for name, verdict in verdicts.items()
+        if verdict.integrity.mark is Mark.SUSPICIOUS
+    ]
     reasons = Counter(
         verdict.integrity.reason for verdict in verdicts.values() if verdict.integrity.mark is Mark.UNVERIFIED
     )
-    return [
-        f"unverified: {reason} ({'1 candidate' if count == 1 else f'{count} candidates'})"
-        for reason, count in reasons.items()
-    ]
+    counts = {reason: "1 candidate" if count == 1 else f"{count} candidates" for reason, count in reasons.items()}
+    return lines + [f"unverified: {reason} ({counts[reason]})" for reason in reasons]
 
 
 def reproduction_lines(reproductions: Sequence[Reproduction]) -> list[str]:

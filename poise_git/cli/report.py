@@ -13,8 +13,8 @@ from poise_git.cli.render import (
     candidate_data,
     estimate_text,
     interval_text,
+    reason_lines,
     tree_lines,
-    unverified_lines,
     violation_text,
 )
 from poise_git.experiment import Experiment
@@ -26,7 +26,7 @@ def result_text(experiment: Experiment, ended: Ended) -> str:
     genealogy = experiment.archive.genealogy()
     protocol = experiment.protocol.hash
     verdicts = experiment.verdicts(genealogy)
-    lines = ["", *tree_lines(genealogy, protocol, mark=ended.best, verdicts=verdicts), *unverified_lines(verdicts), ""]
+    lines = ["", *tree_lines(genealogy, protocol, mark=ended.best, verdicts=verdicts), *reason_lines(verdicts), ""]
     lines += verdict_lines(experiment, ended)
     place, program = shlex.quote(str(experiment.archive.root)), program_name()
     chosen = experiment.protocol.name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Characters of a reason that comes from the candidate's side.
-REASON_LENGTH = 300
+REASON_LENGTH = 500
 
 
 class CandidateFailed(Exception):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from poise_git.pipeline.checks import CHECKS, CheckReport
+from poise_git.pipeline.checks import CHECKS, CheckReport, runner
 from poise_git.pipeline.checks.numeric import NUMERIC
 from poise_git.pipeline.checks.registry import IMPORT
 from poise_git.pipeline.checks.static import STATIC
@@ -40,13 +40,14 @@ def test_grpo_passes_every_check(check: Check, grpo: Mapping[str, str]) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "failed", "reason"),
     [
-        (SIGNAL, "    return rollouts.scores\n", "advantage-shape", "AttributeError: "),
-        (SIGNAL, "    return rollouts.scores\n", "advantage-shape", "(algorithm.py line "),
+        (SIGNAL, "    return rollouts.scores\n", "attributes", "scores"),
+        (SIGNAL, "    return rollouts.score.view(5, 7)\n", "advantage-shape", "RuntimeError: "),
+        (SIGNAL, "    return rollouts.score.view(5, 7)\n", "advantage-shape", "(algorithm.py line "),
         (
             "from .rollouts import Rollouts,",
             "from .rollouts import Roll, Rollouts,",
-            "import",
-            "cannot import name 'Roll'",
+            "imports",
+            "Roll",
         ),
         ("    return advantages, advantages\n", "    return advantages\n", "advantage-shape", "it returned a tensor"),
         (SHAPED, SHAPED + "        advantages = advantages[:, :1]\n", "advantage-shape", "must have shape (48, 12)"),
@@ -162,7 +163,11 @@ def test_text_that_does_not_parse_never_reaches_a_child(check: Check, edited: Ed
         ("    def deeper():\n        return deeper()\n    deeper()\n", "compute_advantages raised RecursionError: "),
     ],
 )
-def test_hostile_candidate_is_told(check: Check, edited: Edit, code: str, reason: str) -> None:
+def test_hostile_candidate_is_told(
+    check: Check, edited: Edit, code: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the static checks, which do not know of print."""
+    monkeypatch.setattr(runner, "STATIC", ())
     with Sandbox(SandboxSettings(wall_seconds=1, file_mb=1, memory_mb=1024)) as limited:
         failure = check(edited((SIGNAL, code + SIGNAL)), (), limited).failure
     assert failure is not None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import pytest
 import torch
 
-from poise_git.pipeline.checks import CheckReport, batches
+from poise_git.pipeline.checks import CheckReport, batches, runner
 from poise_git.pipeline.checks.amplification import amplification
 from tests.agents.library.support import load
 
@@ -116,8 +116,10 @@ def test_statistics_of_the_batch_in_the_loss_are_refused(check: Check, edited: E
     ],
 )
 def test_memory_between_calls_is_refused(
-    check: Check, edited: Edit, changes: list[tuple[str, str]], reason: str
+    check: Check, edited: Edit, changes: list[tuple[str, str]], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """By what it does, without the static checks, which refuse most of these texts."""
+    monkeypatch.setattr(runner, "STATIC", ())
     failure = check(edited(*changes)).failure
     assert failure is not None
     assert (failure.check, reason in failure.reason) == ("memory", True), failure.reason
