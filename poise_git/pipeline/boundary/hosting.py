@@ -6,7 +6,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from poise_git.pipeline.boundary.opening import TRUSTED_RECIPE
 from poise_git.pipeline.sandbox import ChildFailed, IsolationMissing, Layer, Limits, Sandbox
 from poise_git.pipeline.sandbox.layers import describe
 
+# Of a host that is to end: it kills what it forked, and is gone.
+_PATIENCE = 10.0
 _SERVE = f"{server.__name__}:{server.serve.__name__}"
 
 
@@ -113,7 +115,7 @@ def host(
         ChildFailed: the host could not begin.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    running = Host(ours.fileno())
+    running, cancelled = Host(ours.fileno()), threading.Event()
 
     def on_message(message: Mapping[str, Any]) -> None:
         running.layers += tuple(Layer(**layer) for layer in message["layers"])
@@ -124,7 +126,7 @@ def host(
             with theirs, tempfile.TemporaryDirectory(prefix="poise-") as scratch:
                 completed = sandbox.run(
                     _SERVE, {"recipes": recipes}, Path(scratch), handed=(theirs.fileno(),),
-                    limits=limits, require_isolation=not may_lack_layers, on_message=on_message,
+                    limits=limits, require_isolation=not may_lack_layers, on_message=on_message, cancelled=cancelled,
                 )  # fmt: skip
             running.cpu_seconds = completed.cpu_seconds
             running.layers = (*completed.layers, *running.layers)
@@ -143,5 +145,11 @@ def host(
             raise IsolationMissing(f"the sandbox lacks {describe(missing)}; `poise-git doctor` says more")
         yield running
     finally:
-        ours.close()
+        # Shut down and not only closed: whoever else has a copy does not keep the host.
+        with suppress(OSError):
+            ours.shutdown(socket.SHUT_RDWR)
+        thread.join(_PATIENCE)
+        # A host that was stopped does not hear of it.
+        cancelled.set()
         thread.join()
+        ours.close()
