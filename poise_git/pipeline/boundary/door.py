@@ -14,7 +14,7 @@ from poise_git.pipeline.boundary.failures import CandidateFailed
 CANDIDATE, PARENT = "candidate", "parent"
 _REPLY = 1 << 12
 # A host forks at once; it is waited for no longer than this.
-_PATIENCE = 60.0
+_PATIENCE = 20.0
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,15 @@ DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.int32, torch.bool)
 }
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 # Bools have two valid bytes of 256, and answers are numbers.
 ANSWERED = frozenset(("float64", "float32", "bfloat16", "float16", "int64", "int32"))
 _LENGTH = struct.Struct(">I")
 _HEADER_LIMIT = 1 << 16
 _MOST_DIMENSIONS = 8
 _MOST_TENSORS = 8
+# Of a tensor without elements too, so that torch can count its strides.
+_MOST_ELEMENTS = 1 << 40
 
 
 class FrameRefused(Exception):
@@ -56,7 +59,7 @@ def send(connection: socket.socket, content: Mapping[str, Any], tensors: Sequenc
         Closed: the other side is gone.
         TooLate: it did not read in time.
     """
-    shapes = [[str(tensor.dtype).removeprefix("torch."), list(tensor.shape)] for tensor in tensors]
+    shapes = [[_NAMES[tensor.dtype], tensor.shape] for tensor in tensors]
     header = json.dumps([content, shapes], separators=(",", ":")).encode()
     parts = [memoryview(_LENGTH.pack(len(header)) + header), *map(_bytes_of, tensors)]
     parts = [part for part in parts if len(part)]
@@ -101,9 +104,20 @@ def receive(
     return Frame(content, tensors)
 
 
+def plain(tensor: Tensor) -> Tensor:
+    """As it can be sent: its numbers alone, in order, on the CPU.
+
+    Raises:
+        ValueError: its type cannot be sent.
+        RuntimeError: it has no numbers in order.
+    """
+    if tensor.dtype not in _NAMES:
+        raise ValueError(f"a tensor of type {tensor.dtype} cannot be sent")
+    return tensor.detach().cpu().contiguous()
+
+
 def _bytes_of(tensor: Tensor) -> memoryview:
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().data
+    return plain(tensor).reshape(-1).view(torch.uint8).numpy().data
 
 
 def _header(data: bytes) -> tuple[Mapping[str, Any], list[Any]]:
@@ -121,7 +135,9 @@ def _shape(kind: object, dtypes: frozenset[str] | None) -> tuple[torch.dtype, tu
         case [str(name), list(shape)] if name in DTYPES and len(shape) <= _MOST_DIMENSIONS:
             if dtypes is not None and name not in dtypes:
                 raise FrameRefused(f"a tensor of type {name}")
-            if all(type(size) is int and 0 <= size < 1 << 32 for size in shape):
+            if all(type(size) is int and size >= 0 for size in shape):
+                if math.prod(max(size, 1) for size in shape) > _MOST_ELEMENTS:
+                    raise FrameRefused("a tensor of more elements than there can be")
                 return DTYPES[name], tuple(shape)
     raise FrameRefused("a tensor of no known type and shape")
 
