@@ -49,8 +49,10 @@ class GuardedAlgorithm:
             raise CandidateFailed(
                 f"compute_advantages returned advantages of shape {found}, not {tuple(rewards.shape)}"
             )
+        # What is finite in another type may not be in this one.
+        advantages = advantages.to(rewards.device, rewards.dtype)
         _require_finite("advantage", advantages)
-        return advantages.to(rewards.device, rewards.dtype)
+        return advantages
 
     def gradient(
         self,

@@ -52,24 +52,31 @@ class Frame:
     tensors: tuple[Tensor, ...] = ()
 
 
-def send(connection: socket.socket, content: Mapping[str, Any], tensors: Sequence[Tensor] = ()) -> None:
-    """Write one frame; blocks until the other side has read most of it, or `connection`'s timeout has passed.
+def send(
+    connection: socket.socket,
+    content: Mapping[str, Any],
+    tensors: Sequence[Tensor] = (),
+    deadline: float | None = None,
+) -> None:
+    """Write one frame; blocks until the other side has read most of it, or until `deadline` (time.monotonic).
 
     Raises:
         Closed: the other side is gone.
         TooLate: it did not read in time.
     """
-    shapes = [[_NAMES[tensor.dtype], tensor.shape] for tensor in tensors]
+    sent = [plain(tensor) for tensor in tensors]
+    shapes = [[_NAMES[tensor.dtype], tensor.shape] for tensor in sent]
     header = json.dumps([content, shapes], separators=(",", ":")).encode()
-    parts = [memoryview(_LENGTH.pack(len(header)) + header), *map(_bytes_of, tensors)]
+    parts = [memoryview(_LENGTH.pack(len(header)) + header), *map(_bytes_of, sent)]
     parts = [part for part in parts if len(part)]
     try:
         while parts:
-            sent = connection.sendmsg(parts)
-            while parts and sent >= len(parts[0]):
-                sent -= len(parts.pop(0))
-            if sent:
-                parts[0] = parts[0][sent:]
+            _wait_at_most(connection, deadline)
+            count = connection.sendmsg(parts)
+            while parts and count >= len(parts[0]):
+                count -= len(parts.pop(0))
+            if count:
+                parts[0] = parts[0][count:]
     except TimeoutError as error:
         raise TooLate from error
     except OSError as error:
@@ -117,7 +124,7 @@ def plain(tensor: Tensor) -> Tensor:
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:
-    return plain(tensor).reshape(-1).view(torch.uint8).numpy().data
+    return tensor.reshape(-1).view(torch.uint8).numpy().data
 
 
 def _header(data: bytes) -> tuple[Mapping[str, Any], list[Any]]:
@@ -159,11 +166,7 @@ def _read(connection: socket.socket, count: int, deadline: float | None) -> byte
 def _read_into(connection: socket.socket, view: memoryview, deadline: float | None) -> None:
     try:
         while view:
-            if deadline is not None:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise TooLate
-                connection.settimeout(left)
+            _wait_at_most(connection, deadline)
             count = connection.recv_into(view)
             if count == 0:
                 raise Closed
@@ -172,3 +175,12 @@ def _read_into(connection: socket.socket, view: memoryview, deadline: float | No
         raise TooLate from error
     except OSError as error:
         raise Closed from error
+
+
+def _wait_at_most(connection: socket.socket, deadline: float | None) -> None:
+    if deadline is None:
+        return
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TooLate
+    connection.settimeout(left)

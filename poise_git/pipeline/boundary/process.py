@@ -61,9 +61,8 @@ class CandidateProcess:
         size = sum(tensor.nbytes for tensor in tensors)
         began, seconds = time.monotonic(), self._patience.of_call(size)
         try:
-            self._connection.settimeout(seconds)
             if content is not None:
-                send(self._connection, content, tensors)
+                send(self._connection, content, tensors, began + seconds)
             frame = receive(self._connection, 4 * size + _ANSWER_BYTES, began + seconds, ANSWERED)
         except TooLate as error:
             raise CandidateFailed(f"{what} did not answer within {seconds:.3g} s") from error
