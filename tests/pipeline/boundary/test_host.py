@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,11 @@ def advantages_of(text: str) -> dict[str, str]:
     """A recipe whose compute_advantages begins with `text`."""
     head = "def compute_advantages(token_level_rewards, response_mask, index, config=None):\n"
     return dict(with_text(f"import os, time, signal, sys\n\n\n{head}    {text}\n    return token_level_rewards, 0\n"))
+
+
+def ask_often(of: GuardedAlgorithm, times: int) -> None:
+    for _ in range(times):
+        of.advantages(REWARDS, MASK, INDEX)
 
 
 def failure(door: Door, seconds: float = 20.0) -> str:
@@ -93,15 +99,13 @@ def test_memory_is_found_by_the_witness(open_door: OpenDoor) -> None:
     watched = GuardedAlgorithm(CandidateProcess.opened(door), CandidateProcess.opened(door), 0)
     # A call is witnessed one time in 32: to miss all of so many takes luck of one in ten million.
     with pytest.raises(CandidateFailed, match="gives other numbers in another process: what it remembers"):
-        for _ in range(512):
-            watched.advantages(REWARDS, MASK, INDEX)
+        ask_often(watched, 512)
 
 
 def test_an_honest_candidate_agrees_with_its_witness(open_door: OpenDoor) -> None:
     door = open_door(advantages_of("return token_level_rewards + torch.randn(4, 2), 0"))
     watched = GuardedAlgorithm(CandidateProcess.opened(door), CandidateProcess.opened(door), 0)
-    for _ in range(200):
-        watched.advantages(REWARDS, MASK, INDEX)
+    ask_often(watched, 200)
 
 
 ENDS = {
@@ -168,8 +172,7 @@ def test_one_that_is_slow_in_every_call_costs_no_more(open_door: OpenDoor) -> No
     slow = algorithm(open_door(advantages_of("time.sleep(0.6)")), 2.0)
     began = time.monotonic()
     with pytest.raises(CandidateFailed, match="did not answer within 0"):
-        for _ in range(100):
-            slow.advantages(REWARDS, MASK, INDEX)
+        ask_often(slow, 100)
     assert time.monotonic() - began < 6
 
 
@@ -209,11 +212,9 @@ def test_a_host_that_cannot_end_is_ended(boundary_sandbox: Sandbox, monkeypatch:
     recipe = advantages_of("os.kill(os.getppid(), signal.SIGSTOP)")
     began = time.monotonic()
     with host(boundary_sandbox, {CANDIDATE: recipe}, may_lack_layers=True) as running:
-        try:
+        # Where the kernel lets no signal out, it fails.
+        with suppress(CandidateFailed):
             algorithm(Door(os.dup(running.door))).advantages(REWARDS, MASK, INDEX)
-        except CandidateFailed as error:
-            # Where the kernel lets no signal out.
-            assert "PermissionError" in str(error)
     assert time.monotonic() - began < 15
 
 
