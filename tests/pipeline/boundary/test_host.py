@@ -211,10 +211,9 @@ def test_a_host_that_cannot_end_is_ended(boundary_sandbox: Sandbox, monkeypatch:
     monkeypatch.setattr("poise_git.pipeline.boundary.hosting._PATIENCE", 1.0)
     recipe = advantages_of("os.kill(os.getppid(), signal.SIGSTOP)")
     began = time.monotonic()
-    with host(boundary_sandbox, {CANDIDATE: recipe}, may_lack_layers=True) as running:
-        # Where the kernel lets no signal out, it fails.
-        with suppress(CandidateFailed):
-            algorithm(Door(os.dup(running.door))).advantages(REWARDS, MASK, INDEX)
+    # Where the kernel lets no signal out, it fails.
+    with suppress(CandidateFailed), host(boundary_sandbox, {CANDIDATE: recipe}, may_lack_layers=True) as running:
+        algorithm(Door(os.dup(running.door))).advantages(REWARDS, MASK, INDEX)
     assert time.monotonic() - began < 15
 
 

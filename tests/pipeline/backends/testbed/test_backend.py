@@ -161,23 +161,23 @@ def test_confirmation_seeds_are_evaluated_on_the_confirmation_side(
         (
             LOSS,
             "    return loss\n",
-            "policy_loss must return (loss, metrics), it returned a tensor of shape () and type torch.float32 at step 1",
+            "must return (loss, metrics), it returned a tensor of shape () and type ",
         ),
         (ADVANTAGES, "    advantages = advantages / 0\n", "advantage is NaN at step 1"),
         (
             ADVANTAGES,
             "    advantages = advantages[:, :1]\n",
-            "compute_advantages returned advantages of shape (32, 1) and type torch.float32, not (32, 14) at",
+            "returned advantages of shape (32, 1) and type torch.float32, not",
         ),
         (
             ADVANTAGES,
             "    return advantages\n",
-            "must return (advantages, returns), it returned a tensor of shape (32, 14) and type torch.float32 at step 1",
+            "must return (advantages, returns), it returned a tensor of shape (32",
         ),
         (
             SIGNAL,
             "    raise ValueError('no\\nway')\n",
-            "compute_advantages raised ValueError: no way (algorithm.py line 29, in reward_signal: raise ValueError(",
+            "compute_advantages raised ValueError: no way (algorithm.py line 29, in ",
         ),
         (SIGNAL, "    raise SystemExit\n", "compute_advantages raised SystemExit"),
         (FUNCTION, "import nowhere\n\n\n", "importing recipe/algorithm.py raised ModuleNotFoundError"),
@@ -191,6 +191,7 @@ def test_a_bad_candidate_fails_with_one_line(run_testbed: RunTestbed, line: str,
     assert caught.value.stage == "train"
     assert reason in caught.value.reason
     assert "\n" not in caught.value.reason
+    assert line not in (LOSS, ADVANTAGES, SIGNAL) or caught.value.reason.endswith(" at step 1 of regime composite")
 
 
 def test_cancelled_stops(run_testbed: RunTestbed) -> None:
