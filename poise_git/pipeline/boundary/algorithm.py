@@ -52,8 +52,10 @@ class GuardedAlgorithm:
             raise CandidateFailed(
                 f"compute_advantages returned advantages of shape {found}, not {tuple(rewards.shape)}"
             )
+        # What is finite in another type may not be in this one.
+        advantages = advantages.to(rewards.device, rewards.dtype)
         _require_finite("advantage", advantages)
-        return advantages.to(rewards.device, rewards.dtype)
+        return advantages
 
     def gradient(
         self,
@@ -68,15 +70,13 @@ class GuardedAlgorithm:
         tensors = (old_log_probs, log_probs, advantages, mask)
         weights = () if rollout_is_weights is None else (rollout_is_weights,)
         frame = self._ask("policy_loss", {"aggregation": aggregation, "sizes": _plain(sizes)}, (*tensors, *weights))
-        match frame.tensors:
-            case (loss, gradient) if loss.numel() == 1 and _alike(gradient, log_probs):
-                pass
-            case (loss,) if loss.numel() == 1:
-                raise CandidateFailed("policy_loss returned a loss that does not depend on log_prob")
-            case (loss, *_):
-                raise CandidateFailed(f"policy_loss returned {kind(loss)}, not a scalar tensor with a gradient")
-            case _:
-                raise CandidateFailed("policy_loss returned a loss that is no tensor")
+        if not frame.tensors or frame.tensors[0].numel() != 1:
+            raise CandidateFailed(f"policy_loss must return a scalar loss, it returned {_loss_in_words(frame)}")
+        if len(frame.tensors) != 2:
+            raise CandidateFailed("policy_loss returned a loss that does not depend on log_prob")
+        loss, gradient = frame.tensors
+        if gradient.shape != log_probs.shape or gradient.dtype != log_probs.dtype:
+            raise CandidateFailed("policy_loss returned a loss or a gradient of another shape or type")
         _require_finite("loss", loss)
         _require_finite("gradient", gradient)
         return Gradient(float(loss), gradient.to(log_probs.device) * mask)
@@ -106,6 +106,15 @@ def _alike(one: Tensor, other: Tensor) -> bool:
 
 def _is_power_of_four(number: int) -> bool:
     return number > 1 and number.bit_count() == 1 and number.bit_length() % 2 == 1
+
+
+def _loss_in_words(frame: Frame) -> str:
+    if frame.tensors:
+        return kind(frame.tensors[0])
+    match frame.content.get("returned"):
+        case [{"value": str(words)}]:
+            return one_line(words)
+    return "something else"
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

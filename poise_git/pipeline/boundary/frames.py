@@ -1,10 +1,8 @@
 """Frames between the trusted side and a candidate's process: a JSON header and tensors, on a stream socket.
 
-    12 bytes: lengths of header and body │ header: [content, [[dtype, shape], ...]] │ body: the tensors' bytes
+    4 bytes: length of the header │ header: [content, [[dtype, shape], ...]] │ the tensors' bytes, one after the other
 
-The header and every tensor are padded to a multiple of 64 bytes, so that a frame is two reads and each tensor lies
-where torch would have put it. Nothing of a frame is trusted: a reader says how much it takes at most, and the socket
-how long it waits.
+Nothing of a frame is trusted: a reader says how much it takes at most and until when.
 """
 
 from __future__ import annotations
@@ -13,7 +11,8 @@ import json
 import math
 import socket
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,17 +23,16 @@ DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.int32, torch.bool)
 }
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 # Bools have two valid bytes of 256, and answers are numbers.
 ANSWERED = frozenset(("float64", "float32", "bfloat16", "float16", "int64", "int32"))
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
-_LENGTHS = struct.Struct(">IQ")
+_LENGTH = struct.Struct(">I")
 _HEADER_LIMIT = 1 << 16
-_ALIGNMENT = 64
-_PADDING = bytes(_ALIGNMENT)
-# struct timeval of a 64-bit kernel.
-_TIME = struct.Struct("@qq")
 _MOST_DIMENSIONS = 8
 _MOST_TENSORS = 8
+# Of a tensor without elements too, so that torch can count its strides.
+_MOST_ELEMENTS = 1 << 40
 
 
 class FrameRefused(Exception):
@@ -55,81 +53,79 @@ class Frame:
     tensors: tuple[Tensor, ...] = ()
 
 
-def wait_at_most(connection: socket.socket, seconds: float) -> None:
-    """Let every read and write of `connection` fail after that time."""
-    connection.settimeout(None)
-    limit = _TIME.pack(int(seconds), int(seconds % 1 * 1e6))
-    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-        connection.setsockopt(socket.SOL_SOCKET, option, limit)
-
-
-def send(connection: socket.socket, content: Mapping[str, Any], tensors: Sequence[Tensor] = ()) -> None:
-    """Write one frame; blocks until the other side has read most of it.
+def send(
+    connection: socket.socket,
+    content: Mapping[str, Any],
+    tensors: Sequence[Tensor] = (),
+    deadline: float | None = None,
+) -> None:
+    """Write one frame; blocks until the other side has read most of it, or until `deadline` (time.monotonic).
 
     Raises:
         Closed: the other side is gone.
         TooLate: it did not read in time.
     """
-    kinds = [[str(tensor.dtype).removeprefix("torch."), list(tensor.shape)] for tensor in tensors]
-    header = _ENCODER.encode([content, kinds]).encode()
-    header += b" " * (-len(header) % _ALIGNMENT)
-    body = list(_padded(map(_bytes_of, tensors)))
-    parts = [memoryview(_LENGTHS.pack(len(header), sum(map(len, body))) + header), *body]
+    sent = [plain(tensor) for tensor in tensors]
+    shapes = [[_NAMES[tensor.dtype], tensor.shape] for tensor in sent]
+    header = _ENCODER.encode([content, shapes]).encode()
+    parts = [memoryview(_LENGTH.pack(len(header)) + header), *map(_bytes_of, sent)]
+    parts = [part for part in parts if len(part)]
     try:
         while parts:
-            sent = connection.sendmsg(parts)
-            while parts and sent >= len(parts[0]):
-                sent -= len(parts.pop(0))
-            if sent:
-                parts[0] = parts[0][sent:]
-    except BlockingIOError as error:
+            _wait_at_most(connection, deadline)
+            count = connection.sendmsg(parts)
+            while parts and count >= len(parts[0]):
+                count -= len(parts.pop(0))
+            if count:
+                parts[0] = parts[0][count:]
+    except TimeoutError as error:
         raise TooLate from error
     except OSError as error:
         raise Closed from error
 
 
-def receive(connection: socket.socket, limit: int | None = None, dtypes: frozenset[str] | None = None) -> Frame:
-    """Read one frame with at most `limit` bytes of tensors, of the named dtypes.
+def receive(
+    connection: socket.socket,
+    limit: int | None = None,
+    deadline: float | None = None,
+    dtypes: frozenset[str] | None = None,
+) -> Frame:
+    """Read one frame with at most `limit` bytes of tensors, of the named dtypes, until `deadline` (time.monotonic).
 
     Without limits for what the trusted side sends.
 
     Raises:
-        FrameRefused: what arrives is not such a frame.
-        Closed: the other side is gone.
-        TooLate: it did not send in time.
+        FrameRefused, Closed, TooLate.
     """
-    lengths = bytearray(_LENGTHS.size)
-    _read_into(connection, memoryview(lengths))
-    in_header, in_body = _LENGTHS.unpack(lengths)
-    if limit is not None and (in_header > _HEADER_LIMIT or in_body > limit):
-        raise FrameRefused(f"{in_header + in_body} bytes, of which {limit} are taken")
-    if in_header % _ALIGNMENT:
-        raise FrameRefused("something that is not a frame")
-    buffer = torch.empty(in_header + in_body, dtype=torch.uint8, device="cpu")
-    view: memoryview = buffer.numpy().data
-    _read_into(connection, view)
-    content, kinds = _header(bytes(view[:in_header]))
-    tensors, begin = [], in_header
-    for dtype, shape in [_shape(kind, dtypes) for kind in kinds]:
-        end = begin + dtype.itemsize * math.prod(shape)
-        if end > len(buffer):
-            raise FrameRefused("fewer bytes than its tensors have")
-        tensors.append(buffer[begin:end].view(dtype).view(shape))
-        begin = end + -end % _ALIGNMENT
-    return Frame(content, tuple(tensors))
+    (length,) = _LENGTH.unpack(_read(connection, _LENGTH.size, deadline))
+    if limit is not None and length > _HEADER_LIMIT:
+        raise FrameRefused(f"a header of {length} bytes")
+    content, kinds = _header(bytes(_read(connection, length, deadline)))
+    shapes = [_shape(kind, dtypes) for kind in kinds]
+    size = sum(dtype.itemsize * math.prod(shape) for dtype, shape in shapes)
+    if limit is not None and size > limit:
+        raise FrameRefused(f"{size} bytes of tensors, of which {limit} are taken")
+    tensors = tuple(
+        _read_tensor(connection, dtype, shape, deadline) if math.prod(shape) else torch.empty(shape, dtype=dtype)
+        for dtype, shape in shapes
+    )
+    return Frame(content, tensors)
+
+
+def plain(tensor: Tensor) -> Tensor:
+    """As it can be sent: its numbers alone, in order, on the CPU.
+
+    Raises:
+        ValueError: its type cannot be sent.
+        RuntimeError: it has no numbers in order.
+    """
+    if tensor.dtype not in _NAMES:
+        raise ValueError(f"a tensor of type {tensor.dtype} cannot be sent")
+    return tensor.detach().cpu().contiguous()
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().data
-
-
-def _padded(parts: Iterator[memoryview]) -> Iterator[memoryview]:
-    for part in parts:
-        if len(part):
-            yield part
-        if missing := -len(part) % _ALIGNMENT:
-            yield memoryview(_PADDING)[:missing]
+    return tensor.reshape(-1).view(torch.uint8).numpy().data
 
 
 def _header(data: bytes) -> tuple[Mapping[str, Any], list[Any]]:
@@ -147,21 +143,45 @@ def _shape(kind: object, dtypes: frozenset[str] | None) -> tuple[torch.dtype, tu
         case [str(name), list(shape)] if name in DTYPES and len(shape) <= _MOST_DIMENSIONS:
             if dtypes is not None and name not in dtypes:
                 raise FrameRefused(f"a tensor of type {name}")
-            if all(type(size) is int and 0 <= size < 1 << 32 for size in shape):
+            if all(type(size) is int and size >= 0 for size in shape):
+                if math.prod(max(size, 1) for size in shape) > _MOST_ELEMENTS:
+                    raise FrameRefused("a tensor of more elements than there can be")
                 return DTYPES[name], tuple(shape)
     raise FrameRefused("a tensor of no known type and shape")
 
 
-def _read_into(connection: socket.socket, view: memoryview) -> None:
-    if not len(view):
-        return
+def _read_tensor(
+    connection: socket.socket, dtype: torch.dtype, shape: tuple[int, ...], deadline: float | None
+) -> Tensor:
+    flat = torch.empty(dtype.itemsize * math.prod(shape), dtype=torch.uint8, device="cpu")
+    _read_into(connection, flat.numpy().data, deadline)
+    return flat.view(dtype).view(shape)
+
+
+def _read(connection: socket.socket, count: int, deadline: float | None) -> bytearray:
+    data = bytearray(count)
+    _read_into(connection, memoryview(data), deadline)
+    return data
+
+
+def _read_into(connection: socket.socket, view: memoryview, deadline: float | None) -> None:
     try:
-        count = connection.recv_into(view, 0, socket.MSG_WAITALL)
-        if count < len(view):
-            # It closed, or time is up: the one leaves nothing to wait for.
-            closed = not count or not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-            raise Closed if closed else TooLate
-    except BlockingIOError as error:
+        while view:
+            _wait_at_most(connection, deadline)
+            count = connection.recv_into(view)
+            if count == 0:
+                raise Closed
+            view = view[count:]
+    except TimeoutError as error:
         raise TooLate from error
     except OSError as error:
         raise Closed from error
+
+
+def _wait_at_most(connection: socket.socket, deadline: float | None) -> None:
+    if deadline is None:
+        return
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TooLate
+    connection.settimeout(left)

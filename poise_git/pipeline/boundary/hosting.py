@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,8 @@ from poise_git.pipeline.sandbox import ChildFailed, IsolationMissing, Layer, Lim
 from poise_git.pipeline.sandbox.layers import describe
 from poise_git.pipeline.sandbox.removal import fresh_folder
 
+# Of a host that is to end: it kills what it forked, and is gone.
+_PATIENCE = 10.0
 _SERVE = f"{server.__name__}:{server.serve.__name__}"
 
 
@@ -116,7 +118,7 @@ def host(
     """
     texts = {name: runnable(recipe) for name, recipe in recipes.items()}
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    running = Host(ours.fileno())
+    running, cancelled = Host(ours.fileno()), threading.Event()
 
     def on_message(message: Mapping[str, Any]) -> None:
         running.layers += tuple(Layer(**layer) for layer in message["layers"])
@@ -127,7 +129,7 @@ def host(
             with theirs, fresh_folder() as scratch:
                 completed = sandbox.run(
                     _SERVE, {"recipes": texts}, scratch, handed=(theirs.fileno(),),
-                    limits=limits, require_isolation=not may_lack_layers, on_message=on_message,
+                    limits=limits, require_isolation=not may_lack_layers, on_message=on_message, cancelled=cancelled,
                 )  # fmt: skip
             running.cpu_seconds = completed.cpu_seconds
             running.layers = (*completed.layers, *running.layers)
@@ -146,5 +148,11 @@ def host(
             raise IsolationMissing(f"the sandbox lacks {describe(missing)}; `poise-git doctor` says more")
         yield running
     finally:
-        ours.close()
+        # Shut down and not only closed: whoever else has a copy does not keep the host.
+        with suppress(OSError):
+            ours.shutdown(socket.SHUT_RDWR)
+        thread.join(_PATIENCE)
+        # A host that was stopped does not hear of it.
+        cancelled.set()
         thread.join()
+        ours.close()

@@ -17,6 +17,7 @@ from poise_git.pipeline.backends.testbed.settings import ArithmeticChainSettings
 from poise_git.pipeline.backends.testbed.task import Split
 from poise_git.pipeline.backends.testbed.tasks import build_task
 from poise_git.pipeline.backends.testbed.trainer import SERIES, load_policy, weights_file
+from poise_git.pipeline.boundary.hosting import Containment
 from poise_git.pipeline.interface import Cancelled, Job, Progress
 from poise_git.pipeline.protocol import Protocol
 from poise_git.pipeline.sandbox import Sandbox
@@ -119,6 +120,15 @@ def test_every_regime_gives_the_figures_that_it_gives_alone(run_testbed: RunTest
         assert together.details[name] == alone.details[name]
 
 
+def test_the_wall_changes_no_figure(run_testbed: RunTestbed) -> None:
+    drawing = (ADVANTAGES, "    advantages = advantages + torch.randn(advantages.shape) * response_mask\n" + ADVANTAGES)
+    behind, without = run_testbed(drawing), run_testbed(drawing, containment=Containment(trusted=True))
+    for figures in ("values", "details", "series", "curve"):
+        assert getattr(behind, figures) == getattr(without, figures)
+    assert behind.isolation is not None
+    assert not behind.isolation.trusted
+
+
 def test_confirmation_seeds_are_evaluated_on_the_confirmation_side(
     tiny: Protocol, recipe: Mapping[str, str], sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,24 +156,28 @@ def test_confirmation_seeds_are_evaluated_on_the_confirmation_side(
         (LOSS, "    loss = loss * float('nan')\n", "loss is NaN at step 1 of regime composite"),
         (LOSS, "    loss = (log_prob - 1.0).abs().sum() * float('inf')\n", "loss is infinite at step 1"),
         (LOSS, "    loss = (log_prob * 0).sqrt().sum()\n", "gradient is NaN at step 1"),
-        (LOSS, "    loss = log_prob\n", "policy_loss returned a tensor of shape (16, "),
+        (LOSS, "    loss = log_prob\n", "policy_loss must return a scalar loss, it returned a tensor of shape (16, "),
         (LOSS, "    loss = torch.tensor(1.0)\n", "does not depend on log_prob at step 1"),
         (
             LOSS,
             "    return loss\n",
-            "policy_loss must return (loss, metrics), it returned a tensor of shape ()",
+            "must return (loss, metrics), it returned a tensor of shape () and type ",
         ),
         (ADVANTAGES, "    advantages = advantages / 0\n", "advantage is NaN at step 1"),
         (
             ADVANTAGES,
             "    advantages = advantages[:, :1]\n",
-            "compute_advantages returned a tensor of shape (32, 1) and type torch.float32 as advantages, not",
+            "returned advantages of shape (32, 1) and type torch.float32, not",
         ),
-        (ADVANTAGES, "    return advantages\n", "must return (advantages, returns), it returned a tensor of shape"),
+        (
+            ADVANTAGES,
+            "    return advantages\n",
+            "must return (advantages, returns), it returned a tensor of shape (32",
+        ),
         (
             SIGNAL,
             "    raise ValueError('no\\nway')\n",
-            "compute_advantages raised ValueError: no way (algorithm.py line",
+            "compute_advantages raised ValueError: no way (algorithm.py line 29, in ",
         ),
         (SIGNAL, "    raise SystemExit\n", "compute_advantages raised SystemExit"),
         (FUNCTION, "import nowhere\n\n\n", "importing recipe/algorithm.py raised ModuleNotFoundError"),
@@ -177,6 +191,7 @@ def test_a_bad_candidate_fails_with_one_line(run_testbed: RunTestbed, line: str,
     assert caught.value.stage == "train"
     assert reason in caught.value.reason
     assert "\n" not in caught.value.reason
+    assert line not in (LOSS, ADVANTAGES, SIGNAL) or caught.value.reason.endswith(" at step 1 of regime composite")
 
 
 def test_cancelled_stops(run_testbed: RunTestbed) -> None:

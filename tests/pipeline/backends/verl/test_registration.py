@@ -1,53 +1,90 @@
-"""A candidate in verl's registries: its values, its gradient, and what is told of it when it is wrong."""
+"""A candidate in verl's registries: its values, its gradient, and what is told of it when it is wrong.
+
+Once behind the wall, as a run has it: the worker reaches a host in a sandbox through the broker. Once trusted.
+"""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import json
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
-from poise_git.pipeline.candidate import CandidateFailed
 from torch import Tensor
 
+from poise_git.pipeline.boundary import CandidateFailed
+from poise_git.pipeline.boundary.broker import broker
+from poise_git.pipeline.boundary.door import CANDIDATE, Door
+from poise_git.pipeline.boundary.hosting import host
+from poise_git.pipeline.boundary.opening import trusted_algorithm
+from poise_git.pipeline.sandbox import Sandbox
 from poise_git.resources import template_files
+from poise_git.settings import SandboxSettings
 from tests.pipeline.backends.verl.conftest import require_verl
 
 MODULE = "poise_git.pipeline.backends.verl.worker.registration"
-RECIPE = {name: template_files()[f"recipe/{name}"] for name in ("__init__.py", "algorithm.py", "rollouts.py")}
+RECIPE = {name: template_files()[f"recipe/{name}"] for name in ("algorithm.py", "rollouts.py")}
+# Where the template's algorithm computes what; each test replaces one of these lines.
+ADVANTAGES = "    return advantages, advantages\n"
+LOSS = "    return loss, metrics\n"
+
+Register = Callable[..., ModuleType]
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(SandboxSettings()) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(params=["behind the wall", "trusted"])
+def register(
+    request: pytest.FixtureRequest, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Register]:
+    """Imports the registration afresh, as a worker of a run with this candidate does."""
     require_verl()
-    (tmp_path / "recipe").mkdir()
-    for name, text in RECIPE.items():
-        (tmp_path / "recipe" / name).write_text(text)
-    monkeypatch.setenv("POISE_RECIPE", str(tmp_path / "recipe"))
     monkeypatch.setenv("POISE_FAILURE_FILE", str(tmp_path / "failure"))
     monkeypatch.setenv("POISE_ROLLOUTS_FILE", str(tmp_path / "rollouts"))
     monkeypatch.setenv("POISE_SEED", "0")
-    return tmp_path
+    with ExitStack() as stack:
 
+        def imported(*replaced: tuple[str, str]) -> ModuleType:
+            recipe = changed(*replaced)
+            if request.param == "trusted":
+                file = tmp_path / "recipe.json"
+                file.write_text(json.dumps(recipe))
+                monkeypatch.setenv("POISE_TRUSTED_RECIPE", str(file))
+            else:
+                running = stack.enter_context(host(sandbox, {CANDIDATE: recipe}, may_lack_layers=True))
+                door = stack.enter_context(broker(Door(os.dup(running.door)), tmp_path))
+                monkeypatch.setenv("POISE_DOOR", str(door))
+            core_algos = importlib.import_module("verl.trainer.ppo.core_algos")
+            core_algos.ADV_ESTIMATOR_REGISTRY.pop("poise", None)
+            forget()
+            return importlib.import_module(MODULE)
 
-@pytest.fixture
-def registration(folder: Path) -> Iterator[ModuleType]:
-    """Imported afresh, with nothing of the candidate of another test."""
-    core_algos = importlib.import_module("verl.trainer.ppo.core_algos")
-    core_algos.ADV_ESTIMATOR_REGISTRY.pop("poise", None)
-    forget()
-    yield importlib.import_module(MODULE)
-    forget()
+        yield imported
+        forget()
 
 
 def forget() -> None:
     for name in [name for name in sys.modules if name == MODULE or name.startswith("poise_candidate")]:
         del sys.modules[name]
+
+
+def changed(*replaced: tuple[str, str]) -> Mapping[str, str]:
+    text = RECIPE["algorithm.py"]
+    for old, new in replaced:
+        assert old in text
+        text = text.replace(old, new)
+    return {**RECIPE, "algorithm.py": text}
 
 
 def rollouts() -> tuple[Tensor, Tensor, list[str]]:
@@ -59,7 +96,16 @@ def rollouts() -> tuple[Tensor, Tensor, list[str]]:
     return rewards, mask, ["a", "a", "a", "b", "b", "b"]
 
 
-def test_verl_finds_the_candidate_and_the_step_is_recorded(registration: ModuleType, folder: Path) -> None:
+def log_probs(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    """Of the sampling policy and of one that has moved on."""
+    generator = torch.Generator().manual_seed(0)
+    old = -torch.rand(6, 4, generator=generator)
+    new = old + 0.3 * torch.randn(6, 4, generator=generator)
+    return old.to(dtype), new.to(dtype).requires_grad_()
+
+
+def test_verl_finds_the_candidate_and_the_step_is_recorded(register: Register, tmp_path: Path) -> None:
+    registration = register()
     core_algos = importlib.import_module("verl.trainer.ppo.core_algos")
     rewards, mask, index = rollouts()
     advantages, returns = core_algos.get_adv_estimator_fn("poise")(
@@ -69,16 +115,15 @@ def test_verl_finds_the_candidate_and_the_step_is_recorded(registration: ModuleT
     assert torch.equal(advantages, returns)
     assert advantages[2, 0] > advantages[1, 0] > advantages[0, 0]
     assert core_algos.get_policy_loss_fn("poise") is registration.policy_loss
-    (line,) = (folder / "rollouts").read_text().splitlines()
+    (line,) = (tmp_path / "rollouts").read_text().splitlines()
     assert json.loads(line) == pytest.approx({"correct_rate": 1 / 6, "valid_rate": 0.5, "all_fail_rate": 0.5})
 
 
-def test_value_and_gradient_are_the_candidates(registration: ModuleType, folder: Path) -> None:
-    algorithm = load(folder / "recipe")
+def test_value_and_gradient_are_the_candidates(register: Register, tmp_path: Path) -> None:
+    registration = register()
+    algorithm = load(tmp_path / "recipe")
     rewards, mask, index = rollouts()
-    generator = torch.Generator().manual_seed(0)
-    old = -torch.rand(6, 4, generator=generator)
-    new = (old + 0.3 * torch.randn(6, 4, generator=generator)).requires_grad_()
+    old, new = log_probs()
     advantages, _ = registration.compute_advantages(rewards, mask, index)
     loss, metrics = registration.policy_loss(old, new, advantages, mask.bool(), "token-mean", None, None)
     (gradient,) = torch.autograd.grad(loss, new)
@@ -90,6 +135,9 @@ def test_value_and_gradient_are_the_candidates(registration: ModuleType, folder:
 
 
 def load(recipe: Path) -> ModuleType:
+    recipe.mkdir()
+    for name, text in {"__init__.py": "", **RECIPE}.items():
+        (recipe / name).write_text(text)
     spec = importlib.util.spec_from_file_location(
         "expected_recipe", recipe / "__init__.py", submodule_search_locations=[str(recipe)]
     )
@@ -97,48 +145,105 @@ def load(recipe: Path) -> ModuleType:
     assert spec.loader is not None
     package = importlib.util.module_from_spec(spec)
     sys.modules["expected_recipe"] = package
+    sys.modules.pop("expected_recipe.algorithm", None)
     return importlib.import_module("expected_recipe.algorithm")
+
+
+@pytest.mark.parametrize("aggregation", ["token-mean", "seq-mean-token-mean", "seq-mean-token-sum-norm"])
+def test_micro_batches_add_up_to_the_batch(register: Register, aggregation: str) -> None:
+    """With verl's sizes of the whole batch, some of them tensors, in a configuration with much else in it."""
+    registration = register()
+    rewards, mask, index = rollouts()
+    old, new = log_probs()
+    advantages, _ = registration.compute_advantages(rewards, mask, index)
+    sizes = {
+        "dp_size": 1,
+        "batch_num_tokens": mask.sum(),
+        "global_batch_size": torch.tensor(6),
+        "loss_scale_factor": 4,
+        "unknown": object(),
+    }
+    config = SimpleNamespace(global_batch_info=sizes, learning_rate=1e-3)
+
+    def gradient(rows: slice) -> Tensor:
+        loss, _ = registration.policy_loss(
+            old[rows], new[rows], advantages[rows], mask[rows].bool(), aggregation, config, None
+        )
+        (found,) = torch.autograd.grad(loss, new)
+        return found
+
+    together = gradient(slice(None))
+    assert together.abs().sum() > 0
+    torch.testing.assert_close(gradient(slice(0, 2)) + gradient(slice(2, 6)), together, atol=1e-6, rtol=1e-6)
+
+
+def test_half_precision_of_a_worker_stays_what_it_is(register: Register) -> None:
+    registration = register()
+    rewards, mask, index = rollouts()
+    old, new = log_probs(torch.bfloat16)
+    advantages, _ = registration.compute_advantages(rewards, mask, index)
+    loss, _ = registration.policy_loss(old, new, advantages, mask.bool())
+    (gradient,) = torch.autograd.grad(loss, new)
+    assert gradient.dtype == torch.bfloat16
+    assert gradient[2].abs().sum() > 0
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("raise RuntimeError('no such thing')", "compute_advantages raised RuntimeError: no such thing"),
+        ("raise RuntimeError('no\\nsuch thing')", "compute_advantages raised RuntimeError: no such thing"),
         ("return token_level_rewards / 0, None", "advantage is NaN"),
-        ("return token_level_rewards.sum(), None", "compute_advantages returned a tensor ()"),
+        (
+            "return token_level_rewards.sum(), None",
+            "compute_advantages returned advantages of shape () and type torch.float32, not (6, 4)",
+        ),
     ],
 )
 def test_what_a_candidate_does_wrong_is_told_in_one_line(
-    registration: ModuleType, folder: Path, line: str, said: str
+    register: Register, tmp_path: Path, line: str, said: str
 ) -> None:
     begin = "    with torch.no_grad():\n        rollouts = "
-    source = RECIPE["algorithm.py"].replace(begin, f"    {line}\n{begin}")
-    assert source != RECIPE["algorithm.py"]
-    (folder / "recipe" / "algorithm.py").write_text(source)
+    registration = register((begin, f"    {line}\n{begin}"))
     with pytest.raises(CandidateFailed):
         registration.compute_advantages(*rollouts())
-    failure = (folder / "failure").read_text()
+    failure = (tmp_path / "failure").read_text()
     assert failure.startswith(said)
     assert "\n" not in failure
 
 
-def test_the_distance_to_the_sampling_policy_is_not_the_candidates_to_tell(
-    registration: ModuleType, folder: Path
-) -> None:
+def test_the_distance_to_the_sampling_policy_is_not_the_candidates_to_tell(register: Register) -> None:
     """It may end a run, and a candidate that reports nothing must train all the same."""
-    algorithm = folder / "recipe" / "algorithm.py"
-    reported = RECIPE["algorithm.py"].replace("    return loss, metrics\n", '    return loss, {"actor/ppo_kl": 1e9}\n')
-    assert reported != RECIPE["algorithm.py"]
-    algorithm.write_text(reported)
+    registration = register((LOSS, '    return loss, {"actor/ppo_kl": 1e9, "actor/pg_clipfrac": 1e9}\n'))
     rewards, mask, _ = rollouts()
     old = torch.full((6, 4), -1.0)
     _, metrics = registration.policy_loss(old, (old + 0.5).requires_grad_(), rewards, mask.bool())
-    assert metrics == {"actor/ppo_kl": pytest.approx(-0.5)}
+    # All three tokens with an advantage are beyond the clip.
+    assert metrics == {"actor/ppo_kl": pytest.approx(-0.5), "actor/pg_clipfrac": pytest.approx(3 / 22)}
 
 
-def test_the_candidate_is_not_imported_until_it_is_needed(registration: ModuleType, folder: Path) -> None:
-    """Every process of a run imports the registration; those that only sample never see the candidate."""
-    (folder / "recipe" / "algorithm.py").write_text("raise SystemExit('imported')")
+def test_the_candidate_is_not_loaded_until_it_is_needed(register: Register) -> None:
+    """Every process of a run imports the registration; those that only sample never open the candidate."""
+    registration = register(("import torch\n", "import torch\n\nraise SystemExit('loaded')\n"))
     assert "poise_candidate.algorithm" not in sys.modules
-    with pytest.raises(CandidateFailed, match="imported"):
+    with pytest.raises(CandidateFailed, match="loaded"):
         registration.compute_advantages(*rollouts())
+
+
+def test_the_worker_never_holds_the_candidate(register: Register, request: pytest.FixtureRequest) -> None:
+    """Behind the wall nothing of it is loaded here; a trusted one is."""
+    register().compute_advantages(*rollouts())
+    trusted = "trusted" in request.node.callspec.id
+    assert ("poise_candidate.algorithm" in sys.modules) == trusted
+
+
+def test_figures_are_the_same_with_the_wall_and_without(register: Register) -> None:
+    registration, alone = register(), trusted_algorithm(RECIPE)
+    rewards, mask, index = rollouts()
+    old, new = log_probs()
+    advantages, _ = registration.compute_advantages(rewards, mask, index)
+    assert torch.equal(advantages, alone.advantages(rewards, mask, index))
+    loss, _ = registration.policy_loss(old, new, advantages, mask.bool())
+    (gradient,) = torch.autograd.grad(loss, new)
+    expected = alone.gradient(old, new, advantages, mask.bool(), "token-mean")
+    assert torch.equal(gradient, expected.by_log_probs)
+    assert float(loss.detach()) == expected.loss
