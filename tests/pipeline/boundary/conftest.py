@@ -33,7 +33,7 @@ def policy_loss(old_log_prob, log_prob, advantages, response_mask, loss_agg_mode
 
 def with_text(text: str) -> Mapping[str, str]:
     """A recipe that is `text` after plain entry points, which it may define again."""
-    return {"algorithm.py": f"{ENTRY_POINTS}\n\n{text}\n", "rollouts.py": ""}
+    return {"algorithm.py": f"{ENTRY_POINTS}\n\n{text}\n", "rollouts.py": RECIPE["rollouts.py"]}
 
 
 @pytest.fixture(scope="session")

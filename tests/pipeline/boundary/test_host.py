@@ -112,7 +112,7 @@ ENDS = {
     "exits": ("os._exit(7)", "compute_advantages ended its process: exit status 7"),
     "exits as if all were well": ("os._exit(0)", "compute_advantages ended its process: exit status 0"),
     "raises SystemExit": ("sys.exit(3)", "compute_advantages raised SystemExit: 3"),
-    "kills itself": ("os.kill(os.getpid(), 9)", "compute_advantages ended its process: killed by signal 9 (SIGKILL)"),
+    "kills itself": ("os.kill(os.getpid(), 9)", "compute_advantages raised PermissionError: "),
     "aborts": ("os.abort()", "compute_advantages ended its process: killed by signal 6 (SIGABRT)"),
     "closes its connection": ("os.close(3); time.sleep(60)", "compute_advantages ended its process"),
     "closes everything": ("os.closerange(0, 4096); time.sleep(60)", "compute_advantages ended its process"),
@@ -159,7 +159,7 @@ def test_a_fork_is_ended_with_its_parent(open_door: OpenDoor) -> None:
     assert time.monotonic() - began < 10
 
 
-@pytest.mark.parametrize("text", ["time.sleep(600)", "[0 for _ in iter(int, 1)]", "os.kill(os.getpid(), 19)"])
+@pytest.mark.parametrize("text", ["time.sleep(600)", "[0 for _ in iter(int, 1)]", "signal.raise_signal(19)"])
 def test_a_candidate_that_does_not_answer_costs_seconds(open_door: OpenDoor, text: str) -> None:
     door = open_door(advantages_of(text))
     began = time.monotonic()
