@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from poise_git.pipeline.boundary.calls import kind
 from poise_git.pipeline.boundary.failures import CandidateFailed, one_line
 from poise_git.pipeline.boundary.frames import Frame
 from poise_git.pipeline.boundary.interface import BatchSizes, Gradient, groups
@@ -49,8 +51,10 @@ class GuardedAlgorithm:
             raise CandidateFailed(
                 f"compute_advantages returned advantages of shape {found}, not {tuple(rewards.shape)}"
             )
+        # What is finite in another type may not be in this one.
+        advantages = advantages.to(rewards.device, rewards.dtype)
         _require_finite("advantage", advantages)
-        return advantages.to(rewards.device, rewards.dtype)
+        return advantages
 
     def gradient(
         self,
@@ -65,10 +69,12 @@ class GuardedAlgorithm:
         tensors = (old_log_probs, log_probs, advantages, mask)
         weights = () if rollout_is_weights is None else (rollout_is_weights,)
         frame = self._ask("policy_loss", {"aggregation": aggregation, "sizes": _plain(sizes)}, (*tensors, *weights))
+        if not frame.tensors or frame.tensors[0].numel() != 1:
+            raise CandidateFailed(f"policy_loss must return a scalar loss, it returned {_loss_in_words(frame)}")
         if len(frame.tensors) != 2:
-            raise CandidateFailed("policy_loss returned no scalar loss that depends on log_prob")
+            raise CandidateFailed("policy_loss returned a loss that does not depend on log_prob")
         loss, gradient = frame.tensors
-        if loss.numel() != 1 or gradient.shape != log_probs.shape or gradient.dtype != log_probs.dtype:
+        if gradient.shape != log_probs.shape or gradient.dtype != log_probs.dtype:
             raise CandidateFailed("policy_loss returned a loss or a gradient of another shape or type")
         _require_finite("loss", loss)
         _require_finite("gradient", gradient)
@@ -92,6 +98,15 @@ class GuardedAlgorithm:
         return frame
 
 
+def _loss_in_words(frame: Frame) -> str:
+    if frame.tensors:
+        return kind(frame.tensors[0])
+    match frame.content.get("returned"):
+        case [{"value": str(words)}]:
+            return one_line(words)
+    return "something else"
+
+
 def _same(one: Tensor, other: Tensor) -> bool:
     """To the bit: what is not a number is equal to itself here."""
     if one.shape != other.shape or one.dtype != other.dtype:
@@ -104,6 +119,9 @@ def _plain(sizes: BatchSizes | None) -> dict[str, float] | None:
 
 
 def _require_finite(name: str, values: Tensor) -> None:
+    # A sum is finite only where everything in it is, and costs a tenth of looking twice.
+    if math.isfinite(values.sum().item()):
+        return
     if bool(values.isnan().any()):
         raise CandidateFailed(f"{name} is NaN")
     if bool(values.isinf().any()):

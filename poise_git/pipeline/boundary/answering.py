@@ -12,7 +12,7 @@ from torch import Tensor
 
 from poise_git.pipeline.boundary import calls
 from poise_git.pipeline.boundary.failures import CandidateFailed
-from poise_git.pipeline.boundary.frames import Frame
+from poise_git.pipeline.boundary.frames import Frame, plain
 from poise_git.pipeline.boundary.loading import load
 
 _MOST_METRICS = 64
@@ -48,6 +48,7 @@ def answer(module: ModuleType, frame: Frame) -> tuple[dict[str, Any], Sequence[T
         if loss.gradient is not None:
             tensors = (*tensors, loss.gradient)
         names = _LOSS_ARGUMENTS
+    tensors = calls.guard(f"what {asked['ask']} returned", lambda: tuple(map(plain, tensors)))
     if kept is not None:
         pairs = zip(names, frame.tensors, kept, strict=False)
         content["changed"] = [name for name, after, before in pairs if not torch.equal(after, before)]

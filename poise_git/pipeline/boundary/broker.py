@@ -31,8 +31,13 @@ def broker(door: Door, folder: Path) -> Iterator[Path]:
         listener.listen()
         thread = threading.Thread(target=_serve, args=(listener, door), name="candidate-broker", daemon=True)
         thread.start()
-        yield path
-    path.unlink(missing_ok=True)
+        try:
+            yield path
+        finally:
+            # Wakes the thread; closing would not.
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            path.unlink(missing_ok=True)
 
 
 def connect(path: Path) -> socket.socket:

@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from poise_git.pipeline.boundary.failures import CandidateFailed
 
@@ -14,7 +14,10 @@ from poise_git.pipeline.boundary.failures import CandidateFailed
 CANDIDATE, PARENT = "candidate", "parent"
 _REPLY = 1 << 12
 # A host forks at once; it is waited for no longer than this.
-_PATIENCE = 60.0
+_PATIENCE = 20.0
+
+
+T = TypeVar("T", int, str)
 
 
 @dataclass(frozen=True)
@@ -41,24 +44,26 @@ class Door:
 
     def hand_over(self, recipe: str, connection: socket.socket) -> int:
         """A fresh process that serves `connection`, of which the caller keeps its own copy; its number."""
-        return int(self._ask({"open": recipe}, connection)["number"])
+        return self._ask({"open": recipe}, "number", int, connection)
 
     def end(self, number: int) -> None:
         """End a process."""
-        self._ask({"end": number})
+        self._ask({"end": number}, "ended", str)
 
     def how_it_ended(self, number: int) -> str:
         """In what way a process that has closed its connection ended; empty where that is not known."""
-        return str(self._ask({"ended": number})["ended"])
+        return self._ask({"ended": number}, "ended", str)
 
-    def _ask(self, question: dict[str, object], connection: socket.socket | None = None) -> dict[str, Any]:
+    def _ask(self, question: dict[str, object], wanted: str, of: type[T], connection: socket.socket | None = None) -> T:
         descriptors = [] if connection is None else [connection.fileno()]
-        try:
-            with self._lock:
+        with self._lock:
+            try:
                 socket.send_fds(self._line, [json.dumps(question).encode()], descriptors)
-                answer = json.loads(self._line.recv(_REPLY) or b"null")
-        except (OSError, ValueError) as error:
-            raise CandidateFailed("the host of the candidate's processes is gone") from error
-        if not isinstance(answer, dict):
-            raise CandidateFailed("the host of the candidate's processes is gone")
-        return answer
+                answer = json.loads(self._line.recv(_REPLY))
+                if isinstance(answer, dict) and isinstance(answer.get(wanted), of):
+                    return answer[wanted]  # type: ignore[no-any-return]
+            except (OSError, ValueError):
+                pass
+            # A reply that comes later must not be taken for that to another question.
+            self._line.close()
+        raise CandidateFailed("the host of the candidate's processes is gone")

@@ -11,4 +11,6 @@ class CandidateFailed(Exception):
 
 
 def one_line(text: str) -> str:
-    return " ".join(text.split())[:REASON_LENGTH]
+    """At most REASON_LENGTH characters that can be printed and encoded, on one line."""
+    line = " ".join(text[: 4 * REASON_LENGTH].split())[:REASON_LENGTH]
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)

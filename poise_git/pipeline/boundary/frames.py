@@ -1,12 +1,14 @@
 """Frames between the trusted side and a candidate's process: a JSON header and tensors, on a stream socket.
 
-    4 bytes: length of the header │ header: [content, [[dtype, shape], ...]] │ the tensors' bytes, one after the other
+    4 bytes: length of the header │ header: [content, [[dtype, shape], ...]] │ the tensors' bytes, one after the other,
+    each filled up to a multiple of 8
 
 Nothing of a frame is trusted: a reader says how much it takes at most and until when.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import socket
@@ -16,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,12 +26,18 @@ DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.int32, torch.bool)
 }
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 # Bools have two valid bytes of 256, and answers are numbers.
 ANSWERED = frozenset(("float64", "float32", "bfloat16", "float16", "int64", "int32"))
 _LENGTH = struct.Struct(">I")
+# Of the largest element, so that every tensor begins where one of its type may.
+_UNIT = 8
+_FILL = memoryview(bytes(_UNIT))
 _HEADER_LIMIT = 1 << 16
 _MOST_DIMENSIONS = 8
 _MOST_TENSORS = 8
+# Of a tensor without elements too, so that torch can count its strides.
+_MOST_ELEMENTS = 1 << 40
 
 
 class FrameRefused(Exception):
@@ -49,24 +58,33 @@ class Frame:
     tensors: tuple[Tensor, ...] = ()
 
 
-def send(connection: socket.socket, content: Mapping[str, Any], tensors: Sequence[Tensor] = ()) -> None:
-    """Write one frame; blocks until the other side has read most of it, or `connection`'s timeout has passed.
+def send(
+    connection: socket.socket,
+    content: Mapping[str, Any],
+    tensors: Sequence[Tensor] = (),
+    deadline: float | None = None,
+) -> None:
+    """Write one frame; blocks until the other side has read most of it, or until `deadline` (time.monotonic).
 
     Raises:
         Closed: the other side is gone.
         TooLate: it did not read in time.
     """
-    shapes = [[str(tensor.dtype).removeprefix("torch."), list(tensor.shape)] for tensor in tensors]
+    sent = [plain(tensor) for tensor in tensors]
+    shapes = [[_NAMES[tensor.dtype], tensor.shape] for tensor in sent]
     header = json.dumps([content, shapes], separators=(",", ":")).encode()
-    parts = [memoryview(_LENGTH.pack(len(header)) + header), *map(_bytes_of, tensors)]
+    parts = [memoryview(_LENGTH.pack(len(header)) + header)]
+    for tensor in sent:
+        parts += [_bytes_of(tensor), _FILL[: -tensor.nbytes % _UNIT]]
     parts = [part for part in parts if len(part)]
     try:
         while parts:
-            sent = connection.sendmsg(parts)
-            while parts and sent >= len(parts[0]):
-                sent -= len(parts.pop(0))
-            if sent:
-                parts[0] = parts[0][sent:]
+            _wait_at_most(connection, deadline)
+            count = connection.sendmsg(parts)
+            while parts and count >= len(parts[0]):
+                count -= len(parts.pop(0))
+            if count:
+                parts[0] = parts[0][count:]
     except TimeoutError as error:
         raise TooLate from error
     except OSError as error:
@@ -91,19 +109,46 @@ def receive(
         raise FrameRefused(f"a header of {length} bytes")
     content, kinds = _header(bytes(_read(connection, length, deadline)))
     shapes = [_shape(kind, dtypes) for kind in kinds]
-    size = sum(dtype.itemsize * math.prod(shape) for dtype, shape in shapes)
-    if limit is not None and size > limit:
-        raise FrameRefused(f"{size} bytes of tensors, of which {limit} are taken")
-    tensors = tuple(
-        _read_tensor(connection, dtype, shape, deadline) if math.prod(shape) else torch.empty(shape, dtype=dtype)
-        for dtype, shape in shapes
-    )
-    return Frame(content, tensors)
+    sizes = [dtype.itemsize * math.prod(shape) for dtype, shape in shapes]
+    offsets = [0, *itertools.accumulate(map(_filled, sizes))]
+    if limit is not None and offsets[-1] > limit:
+        raise FrameRefused(f"{sum(sizes)} bytes of tensors, of which {limit} are taken")
+    # All at once: small tensors one by one would cost more than the call itself.
+    data = np.empty(offsets[-1], dtype=np.uint8)
+    _read_into(connection, data.data, deadline)
+    parts = zip(shapes, offsets[:-1], strict=True)
+    return Frame(content, tuple(_tensor(data, offset, dtype, shape) for (dtype, shape), offset in parts))
+
+
+def _filled(size: int) -> int:
+    return size + -size % _UNIT
+
+
+def _tensor(data: np.ndarray[Any, Any], offset: int, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+    count = math.prod(shape)
+    if not count:
+        return torch.empty(shape, dtype=dtype, device="cpu")
+    return torch.frombuffer(data, dtype=dtype, count=count, offset=offset).view(shape)
+
+
+def plain(tensor: Tensor) -> Tensor:
+    """As it can be sent: its numbers alone, in order, on the CPU.
+
+    Raises:
+        ValueError: its type cannot be sent.
+        RuntimeError: it has no numbers in order.
+    """
+    if tensor.dtype not in _NAMES:
+        raise ValueError(f"a tensor of type {tensor.dtype} cannot be sent")
+    if type(tensor) is Tensor and tensor.is_cpu and tensor.is_contiguous() and not tensor.requires_grad:
+        return tensor.resolve_neg()
+    return tensor.detach().cpu().contiguous().resolve_neg()
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().data
+    # NumPy knows no bfloat16, and memoryview nothing without elements.
+    known = tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor
+    return known.numpy().data.cast("B") if tensor.numel() else memoryview(b"")
 
 
 def _header(data: bytes) -> tuple[Mapping[str, Any], list[Any]]:
@@ -121,17 +166,11 @@ def _shape(kind: object, dtypes: frozenset[str] | None) -> tuple[torch.dtype, tu
         case [str(name), list(shape)] if name in DTYPES and len(shape) <= _MOST_DIMENSIONS:
             if dtypes is not None and name not in dtypes:
                 raise FrameRefused(f"a tensor of type {name}")
-            if all(type(size) is int and 0 <= size < 1 << 32 for size in shape):
+            if all(type(size) is int and size >= 0 for size in shape):
+                if math.prod(max(size, 1) for size in shape) > _MOST_ELEMENTS:
+                    raise FrameRefused("a tensor of more elements than there can be")
                 return DTYPES[name], tuple(shape)
     raise FrameRefused("a tensor of no known type and shape")
-
-
-def _read_tensor(
-    connection: socket.socket, dtype: torch.dtype, shape: tuple[int, ...], deadline: float | None
-) -> Tensor:
-    flat = torch.empty(dtype.itemsize * math.prod(shape), dtype=torch.uint8, device="cpu")
-    _read_into(connection, flat.numpy().data, deadline)
-    return flat.view(dtype).view(shape)
 
 
 def _read(connection: socket.socket, count: int, deadline: float | None) -> bytearray:
@@ -143,11 +182,7 @@ def _read(connection: socket.socket, count: int, deadline: float | None) -> byte
 def _read_into(connection: socket.socket, view: memoryview, deadline: float | None) -> None:
     try:
         while view:
-            if deadline is not None:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise TooLate
-                connection.settimeout(left)
+            _wait_at_most(connection, deadline)
             count = connection.recv_into(view)
             if count == 0:
                 raise Closed
@@ -156,3 +191,12 @@ def _read_into(connection: socket.socket, view: memoryview, deadline: float | No
         raise TooLate from error
     except OSError as error:
         raise Closed from error
+
+
+def _wait_at_most(connection: socket.socket, deadline: float | None) -> None:
+    if deadline is None:
+        return
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TooLate
+    connection.settimeout(left)

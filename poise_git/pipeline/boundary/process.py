@@ -14,9 +14,10 @@ from torch import Tensor
 from poise_git.pipeline.boundary.door import CANDIDATE, Door
 from poise_git.pipeline.boundary.failures import CandidateFailed, one_line
 from poise_git.pipeline.boundary.frames import ANSWERED, Closed, Frame, FrameRefused, TooLate, receive, send
+from poise_git.pipeline.boundary.patience import Patience
 
-# Seconds for one answer. An honest call takes milliseconds.
-ANSWER_SECONDS = 60.0
+# Seconds beyond those that calls bring, of a run and of checks: see `Patience`.
+RUN_SECONDS, CHECK_SECONDS = 20.0, 5.0
 # Of an answer, beyond four times the bytes of the question: a gradient and its loss are less.
 _ANSWER_BYTES = 1 << 16
 
@@ -34,25 +35,20 @@ class Answering(Interface):
 class CandidateProcess:
     """A process of its own that holds one recipe; see `Answering`."""
 
-    def __init__(self, connection: socket.socket, door: Door | None = None, number: int = 0) -> None:
+    def __init__(
+        self, connection: socket.socket, door: Door | None = None, number: int = 0, seconds: float = RUN_SECONDS
+    ) -> None:
         self._connection, self._door, self._number = connection, door, number
-        self._said("loading recipe/algorithm.py", 0)
+        self._patience = Patience(seconds)
+        self._exchange("loading recipe/algorithm.py", None, ())
 
     @classmethod
-    def opened(cls, door: Door, recipe: str = CANDIDATE) -> Self:
+    def opened(cls, door: Door, recipe: str = CANDIDATE, seconds: float = RUN_SECONDS) -> Self:
         opened = door.open(recipe)
-        return cls(opened.connection, door, opened.number)
+        return cls(opened.connection, door, opened.number, seconds)
 
     def ask(self, what: str, content: Mapping[str, Any], tensors: Sequence[Tensor]) -> Frame:
-        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-        self._connection.settimeout(ANSWER_SECONDS)
-        try:
-            send(self._connection, {"ask": what, **content}, tensors)
-        except TooLate as error:
-            raise CandidateFailed(f"{what} did not read its inputs within {ANSWER_SECONDS:g} s") from error
-        except Closed as error:
-            raise self._gone(what) from error
-        return self._said(what, size)
+        return self._exchange(what, {"ask": what, **content}, tensors)
 
     def close(self) -> None:
         self._connection.close()
@@ -60,18 +56,27 @@ class CandidateProcess:
             with suppress(CandidateFailed):
                 self._door.end(self._number)
 
-    def _said(self, what: str, size: int) -> Frame:
+    def _exchange(self, what: str, content: Mapping[str, Any] | None, tensors: Sequence[Tensor]) -> Frame:
+        """Send a question, if there is one, and read the answer."""
+        size = sum(tensor.nbytes for tensor in tensors)
+        began, seconds = time.monotonic(), self._patience.of_call(size)
         try:
-            frame = receive(self._connection, 4 * size + _ANSWER_BYTES, time.monotonic() + ANSWER_SECONDS, ANSWERED)
+            if content is not None:
+                send(self._connection, content, tensors, began + seconds)
+            frame = receive(self._connection, 4 * size + _ANSWER_BYTES, began + seconds, ANSWERED)
         except TooLate as error:
-            raise CandidateFailed(f"{what} did not answer within {ANSWER_SECONDS:g} s") from error
+            raise CandidateFailed(f"{what} did not answer within {seconds:.3g} s") from error
         except FrameRefused as error:
             raise CandidateFailed(f"{what} sent {error}") from error
         except Closed as error:
             raise self._gone(what) from error
-        if "failed" in frame.content:
-            raise CandidateFailed(one_line(str(frame.content["failed"])))
-        return frame
+        self._patience.spend(time.monotonic() - began)
+        match frame.content.get("failed"):
+            case None:
+                return frame
+            case str(reason):
+                raise CandidateFailed(one_line(reason))
+        raise CandidateFailed(f"{what} sent something that is not a frame")
 
     def _gone(self, what: str) -> CandidateFailed:
         ended = ""

@@ -20,7 +20,7 @@ import torch
 from poise_git.pipeline.boundary import frames
 from poise_git.pipeline.boundary.answering import answer, load_candidate
 from poise_git.pipeline.boundary.confinement import confine, confinement
-from poise_git.pipeline.boundary.failures import CandidateFailed
+from poise_git.pipeline.boundary.failures import CandidateFailed, one_line
 from poise_git.pipeline.sandbox.child import FIRST_HANDED
 
 _QUESTION = 1 << 12
@@ -141,4 +141,8 @@ def _converse(recipe: Mapping[str, str], connection: socket.socket) -> None:
             content, tensors = answer(module, frame)
         except CandidateFailed as failure:
             content, tensors = {"failed": str(failure)}, ()
-        frames.send(connection, content, tensors)
+        try:
+            frames.send(connection, content, tensors)
+        except (ValueError, TypeError, RuntimeError) as error:
+            # Raised before anything was written.
+            frames.send(connection, {"failed": one_line(f"its answer cannot be sent: {error}")})

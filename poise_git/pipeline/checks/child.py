@@ -9,7 +9,7 @@ from typing import Any
 from poise_git.pipeline.boundary import CandidateFailed
 from poise_git.pipeline.boundary.door import CANDIDATE, PARENT
 from poise_git.pipeline.boundary.opening import handed_door
-from poise_git.pipeline.boundary.process import Answering, CandidateProcess
+from poise_git.pipeline.boundary.process import CHECK_SECONDS, Answering, CandidateProcess
 from poise_git.pipeline.checks.claims import decide
 from poise_git.pipeline.checks.knobs import NoSuchRecipe
 from poise_git.pipeline.checks.numeric import NUMERIC
@@ -28,7 +28,7 @@ def run(arguments: Mapping[str, Any], send: Callable[[Mapping[str, Any]], None])
     def open_process(recipe: str) -> Answering:
         if recipe in problems:
             raise NoSuchRecipe(problems[recipe])
-        return CandidateProcess.opened(door, recipe)
+        return CandidateProcess.opened(door, recipe, CHECK_SECONDS)
 
     under_way, began = IMPORT, time.perf_counter()
     try:
