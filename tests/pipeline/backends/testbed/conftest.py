@@ -17,6 +17,7 @@ from poise_git.pipeline.backends.testbed.policy import Policy
 from poise_git.pipeline.backends.testbed.settings import RegimeSettings, parse_settings
 from poise_git.pipeline.backends.testbed.task import Task
 from poise_git.pipeline.backends.testbed.tasks import build_task
+from poise_git.pipeline.boundary.hosting import STRICT, Containment
 from poise_git.pipeline.interface import Job, Progress
 from poise_git.pipeline.protocol import Protocol, load_protocol
 from poise_git.pipeline.sandbox import Sandbox
@@ -95,12 +96,14 @@ def run_testbed(
         protocol: Protocol = tiny,
         on_progress: Callable[[Progress], None] = lambda progress: None,
         cancelled: threading.Event | None = None,
+        containment: Containment = STRICT,
     ) -> Run:
         files = dict(recipe)
         for old, new in replace:
             assert old in files["algorithm.py"]
             files["algorithm.py"] = files["algorithm.py"].replace(old, new)
-        job = Job("candidate", files, protocol, seed, tmp_path_factory.mktemp("scratch"))
+        scratch = tmp_path_factory.mktemp("scratch")
+        job = Job("candidate", files, protocol, seed, scratch, containment=containment)
         return carry_out(TestbedBackend(), job, sandbox, on_progress, cancelled or threading.Event())
 
     return run

@@ -8,7 +8,7 @@ import pytest
 import torch
 from _pytest.tmpdir import TempPathFactory
 
-from poise_git.archive.entries import Run
+from poise_git.archive.entries import Isolation, Run
 from poise_git.errors import RunFailed
 from poise_git.pipeline.backends.testbed.backend import WHOLE, TestbedBackend
 from poise_git.pipeline.backends.testbed.base_policies import base_policies, cached_file
@@ -17,6 +17,7 @@ from poise_git.pipeline.backends.testbed.settings import ArithmeticChainSettings
 from poise_git.pipeline.backends.testbed.task import Split
 from poise_git.pipeline.backends.testbed.tasks import build_task
 from poise_git.pipeline.backends.testbed.trainer import SERIES, load_policy, weights_file
+from poise_git.pipeline.boundary.hosting import Containment
 from poise_git.pipeline.interface import Cancelled, Job, Progress
 from poise_git.pipeline.protocol import Protocol
 from poise_git.pipeline.sandbox import Sandbox
@@ -103,6 +104,8 @@ def test_every_regime_begins_anew(run_testbed: RunTestbed, tiny: Protocol, memor
             (FUNCTION, definition + FUNCTION),
             (ADVANTAGES, remembering + ADVANTAGES),
             protocol=Protocol.model_validate(data),
+            # Behind the wall a witness would find most of these memories.
+            containment=Containment(trusted=True),
         )
 
     together = run("composite", "accuracy")
@@ -112,8 +115,18 @@ def test_every_regime_begins_anew(run_testbed: RunTestbed, tiny: Protocol, memor
         assert [point[name] for point in together.curve] == [point[name] for point in alone.curve]
         assert together.values[name] == alone.values[name]
         assert together.details[name] == alone.details[name]
+    assert together.isolation == Isolation(trusted=True)
     forgetful = run_testbed((ADVANTAGES, "    advantages = advantages + response_mask\n" + ADVANTAGES))
     assert forgetful.series != together.series, "what it remembers matters"
+
+
+def test_the_wall_changes_no_figure(run_testbed: RunTestbed) -> None:
+    drawing = (ADVANTAGES, "    advantages = advantages + torch.randn(advantages.shape) * response_mask\n" + ADVANTAGES)
+    behind, without = run_testbed(drawing), run_testbed(drawing, containment=Containment(trusted=True))
+    for figures in ("values", "details", "series", "curve"):
+        assert getattr(behind, figures) == getattr(without, figures)
+    assert behind.isolation is not None
+    assert not behind.isolation.trusted
 
 
 def test_confirmation_seeds_are_evaluated_on_the_confirmation_side(
@@ -143,13 +156,29 @@ def test_confirmation_seeds_are_evaluated_on_the_confirmation_side(
         (LOSS, "    loss = loss * float('nan')\n", "loss is NaN at step 1 of regime composite"),
         (LOSS, "    loss = (log_prob - 1.0).abs().sum() * float('inf')\n", "loss is infinite at step 1"),
         (LOSS, "    loss = (log_prob * 0).sqrt().sum()\n", "gradient is NaN at step 1"),
-        (LOSS, "    loss = log_prob\n", "policy_loss returned a tensor (16, "),
+        (LOSS, "    loss = log_prob\n", "policy_loss must return a scalar loss, it returned a tensor of shape (16, "),
         (LOSS, "    loss = torch.tensor(1.0)\n", "does not depend on log_prob at step 1"),
-        (LOSS, "    return loss\n", "not (loss, metrics) at step 1"),
+        (
+            LOSS,
+            "    return loss\n",
+            "must return (loss, metrics), it returned a tensor of shape () and type ",
+        ),
         (ADVANTAGES, "    advantages = advantages / 0\n", "advantage is NaN at step 1"),
-        (ADVANTAGES, "    advantages = advantages[:, :1]\n", "compute_advantages returned a tensor (32, 1), not"),
-        (ADVANTAGES, "    return advantages\n", "not (advantages, returns) at step 1"),
-        (SIGNAL, "    raise ValueError('no\\nway')\n", "compute_advantages raised ValueError: no way at step 1"),
+        (
+            ADVANTAGES,
+            "    advantages = advantages[:, :1]\n",
+            "returned advantages of shape (32, 1) and type torch.float32, not",
+        ),
+        (
+            ADVANTAGES,
+            "    return advantages\n",
+            "must return (advantages, returns), it returned a tensor of shape (32",
+        ),
+        (
+            SIGNAL,
+            "    raise ValueError('no\\nway')\n",
+            "compute_advantages raised ValueError: no way (algorithm.py line 29, in ",
+        ),
         (SIGNAL, "    raise SystemExit\n", "compute_advantages raised SystemExit"),
         (FUNCTION, "import nowhere\n\n\n", "importing recipe/algorithm.py raised ModuleNotFoundError"),
         ("def policy_loss(", "def policy_gradient_loss(): ...\n\n\ndef the_policy_loss(", "no function policy_loss"),
@@ -162,6 +191,7 @@ def test_a_bad_candidate_fails_with_one_line(run_testbed: RunTestbed, line: str,
     assert caught.value.stage == "train"
     assert reason in caught.value.reason
     assert "\n" not in caught.value.reason
+    assert line not in (LOSS, ADVANTAGES, SIGNAL) or caught.value.reason.endswith(" at step 1 of regime composite")
 
 
 def test_cancelled_stops(run_testbed: RunTestbed) -> None:
