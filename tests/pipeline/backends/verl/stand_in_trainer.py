@@ -1,7 +1,11 @@
-"""A process that ends as a trainer of verl's may: by argument. It writes the files that one writes."""
+"""A process that ends as a trainer of verl's may: by argument. It writes the files that one writes.
+
+With "works" it asks the candidate as a worker does, by the functions in verl's registries.
+"""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -46,6 +50,8 @@ def main(how: str) -> None:
     elif how == "candidate":
         Path(os.environ["POISE_FAILURE_FILE"]).write_text("policy_loss raised ValueError: no")
         time.sleep(600)
+    elif how == "works":
+        work()
     elif how == "memory":
         sys.exit("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 GiB")
     elif how == "killed":
@@ -55,6 +61,35 @@ def main(how: str) -> None:
             file.write("[1, 2]\n")
         log(2)
         time.sleep(600)
+
+
+def work() -> None:
+    """Every step's calls, with the metrics that verl would log of them."""
+    from poise_git.pipeline.backends.verl.broken_packages import hide_broken_packages
+
+    hide_broken_packages()
+    import torch
+    from verl.trainer.ppo import core_algos
+
+    importlib.import_module("poise_git.pipeline.backends.verl.worker.registration")
+    rewards, mask = torch.zeros(4, 3), torch.ones(4, 3, dtype=torch.int64)
+    rewards[0, 2], rewards[3, 2] = 1.0, 0.1
+    for step in range(2, 31):
+        advantages, _ = core_algos.get_adv_estimator_fn("poise")(
+            token_level_rewards=rewards, response_mask=mask, index=["a", "a", "b", "b"], config={}
+        )
+        old = torch.full((4, 3), -1.0)
+        loss, metrics = core_algos.get_policy_loss_fn("poise")(
+            old_log_prob=old,
+            log_prob=(old + 0.1).requires_grad_(),
+            advantages=advantages,
+            response_mask=mask,
+            loss_agg_mode="token-mean",
+            config=None,
+            rollout_is_weights=None,
+        )
+        loss.backward()
+        log(step, **metrics)
 
 
 if __name__ == "__main__":

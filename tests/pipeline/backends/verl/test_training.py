@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +13,46 @@ import pytest
 
 from poise_git.pipeline.backends.verl import training
 from poise_git.pipeline.backends.verl.series import SERIES
+from poise_git.pipeline.boundary.door import Door
+from poise_git.pipeline.boundary.hosting import Containment, contain
+from poise_git.pipeline.sandbox import Sandbox
+from poise_git.resources import template_files
+from poise_git.settings import SandboxSettings
 from tests.pipeline.backends.verl.conftest import changed, require_verl, shipped
 
 STAND_IN = Path(__file__).with_name("stand_in_trainer.py")
 
 
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(SandboxSettings()) as sandbox:
+        yield sandbox
+
+
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def trusted(request: pytest.FixtureRequest) -> bool:
+    return bool(getattr(request, "param", False))
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox, trusted: bool) -> Any:
     require_verl()
     monkeypatch.chdir(tmp_path)
 
-    def train(how: str, **settings: Any) -> tuple[dict[str, Any], list[Mapping[str, Any]]]:
+    def train(how: str, recipe: Any = None, **settings: Any) -> tuple[dict[str, Any], list[Mapping[str, Any]]]:
         monkeypatch.setattr(training, "python", lambda *_: [sys.executable, str(STAND_IN), how])
         protocol = shipped("cpu-smoke")
         for path, value in settings.items():
             protocol = changed(protocol, f"settings.{path.replace('__', '.')}", value)
         arguments = {"settings": protocol.settings, "seed": 0, "gpus": []}
-        places = dict.fromkeys(("recipe", "model", "training_data"), str(tmp_path))
+        places = dict.fromkeys(("model", "training_data"), str(tmp_path))
         sent: list[Mapping[str, Any]] = []
-        return training.run_trainer({**arguments, **places}, sent.append), sent
+        given = recipe or {"algorithm.py": "", "rollouts.py": ""}
+        with contain(sandbox, given, Containment(trusted, may_lack_layers=True)) as candidate:
+            if candidate.host is not None:
+                door = Door(os.dup(candidate.host.door))
+                monkeypatch.setattr(training, "handed_door", lambda: door)
+            return training.run_trainer({**arguments, **places, **candidate.arguments}, sent.append), sent
 
     return train
 
@@ -62,3 +85,38 @@ def test_every_other_end_has_its_name_and_reason(
     assert result["ending"] == ending
     assert said in result["failure"]
     assert "\n" not in result["failure"]
+
+
+RECIPE = {name: template_files()[f"recipe/{name}"] for name in ("algorithm.py", "rollouts.py")}
+ADVANTAGES = "    return advantages, advantages\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trusted", [False, True], indirect=True, ids=["behind the wall", "trusted"])
+def test_a_worker_reaches_the_candidate(run: Any) -> None:
+    result, sent = run("works", RECIPE)
+    assert "failure" not in result, result
+    assert [message["done"] for message in sent] == list(range(1, 31))
+    assert result["series"]["kl"][1:] == pytest.approx([-0.1] * 29)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("raise ValueError('n\\no')", "compute_advantages raised ValueError: n o (algorithm.py line "),
+        ("import os; os._exit(0)", "compute_advantages ended its process"),
+        ("import os; os.kill(os.getpid(), 9)", "compute_advantages ended its process"),
+        ("import os; os.write(3, b'garbage' * 999)", "compute_advantages sent a header of "),
+        ("import time; time.sleep(900)", "compute_advantages did not answer within 20."),
+        ("return advantages * float('nan'), None", "advantage is NaN"),
+    ],
+)
+def test_what_a_candidate_does_wrong_ends_the_run_with_one_line(run: Any, line: str, said: str) -> None:
+    text = RECIPE["algorithm.py"].replace(ADVANTAGES, f"    {line}\n{ADVANTAGES}")
+    began = time.monotonic()
+    result, _ = run("works", {**RECIPE, "algorithm.py": text})
+    assert result["ending"] == "CANDIDATE"
+    assert result["failure"].startswith(f"candidate error: {said}")
+    assert result["failure"].isprintable()
+    assert time.monotonic() - began < 180
