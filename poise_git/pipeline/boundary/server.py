@@ -40,6 +40,9 @@ def serve(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
     Returns when the door's other side closes; no process is left.
     """
     torch.set_num_threads(1)
+    # Torch looks at the processor when it is first asked to compute; a candidate's process, which may not read /proc,
+    # would find none of its instructions, compute more slowly, and round otherwise than the trainer.
+    torch.backends.cpu.get_cpu_capability()
     door = socket.socket(fileno=FIRST_HANDED)
     send({"layers": [layer.to_data() for layer in confinement()]})
     host = _Host(arguments["recipes"], door)
