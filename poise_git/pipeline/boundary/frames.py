@@ -1,12 +1,14 @@
 """Frames between the trusted side and a candidate's process: a JSON header and tensors, on a stream socket.
 
-    4 bytes: length of the header │ header: [content, [[dtype, shape], ...]] │ the tensors' bytes, one after the other
+    4 bytes: length of the header │ header: [content, [[dtype, shape], ...]] │ the tensors' bytes, one after the other,
+    each filled up to a multiple of 8
 
 Nothing of a frame is trusted: a reader says how much it takes at most and until when.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import socket
@@ -16,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,6 +31,9 @@ _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 ANSWERED = frozenset(("float64", "float32", "bfloat16", "float16", "int64", "int32"))
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 _LENGTH = struct.Struct(">I")
+# Of the largest element, so that every tensor begins where one of its type may.
+_UNIT = 8
+_FILL = memoryview(bytes(_UNIT))
 _HEADER_LIMIT = 1 << 16
 _MOST_DIMENSIONS = 8
 _MOST_TENSORS = 8
@@ -68,7 +74,9 @@ def send(
     sent = [plain(tensor) for tensor in tensors]
     shapes = [[_NAMES[tensor.dtype], tensor.shape] for tensor in sent]
     header = _ENCODER.encode([content, shapes]).encode()
-    parts = [memoryview(_LENGTH.pack(len(header)) + header), *map(_bytes_of, sent)]
+    parts = [memoryview(_LENGTH.pack(len(header)) + header)]
+    for tensor in sent:
+        parts += [_bytes_of(tensor), _FILL[: -tensor.nbytes % _UNIT]]
     parts = [part for part in parts if len(part)]
     try:
         while parts:
@@ -102,14 +110,26 @@ def receive(
         raise FrameRefused(f"a header of {length} bytes")
     content, kinds = _header(bytes(_read(connection, length, deadline)))
     shapes = [_shape(kind, dtypes) for kind in kinds]
-    size = sum(dtype.itemsize * math.prod(shape) for dtype, shape in shapes)
-    if limit is not None and size > limit:
-        raise FrameRefused(f"{size} bytes of tensors, of which {limit} are taken")
-    tensors = tuple(
-        _read_tensor(connection, dtype, shape, deadline) if math.prod(shape) else torch.empty(shape, dtype=dtype)
-        for dtype, shape in shapes
-    )
-    return Frame(content, tensors)
+    sizes = [dtype.itemsize * math.prod(shape) for dtype, shape in shapes]
+    offsets = [0, *itertools.accumulate(map(_filled, sizes))]
+    if limit is not None and offsets[-1] > limit:
+        raise FrameRefused(f"{sum(sizes)} bytes of tensors, of which {limit} are taken")
+    # All at once: small tensors one by one would cost more than the call itself.
+    data = np.empty(offsets[-1], dtype=np.uint8)
+    _read_into(connection, data.data, deadline)
+    parts = zip(shapes, offsets[:-1], strict=True)
+    return Frame(content, tuple(_tensor(data, offset, dtype, shape) for (dtype, shape), offset in parts))
+
+
+def _filled(size: int) -> int:
+    return size + -size % _UNIT
+
+
+def _tensor(data: np.ndarray[Any, Any], offset: int, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+    count = math.prod(shape)
+    if not count:
+        return torch.empty(shape, dtype=dtype, device="cpu")
+    return torch.frombuffer(data, dtype=dtype, count=count, offset=offset).view(shape)
 
 
 def plain(tensor: Tensor) -> Tensor:
@@ -121,11 +141,15 @@ def plain(tensor: Tensor) -> Tensor:
     """
     if tensor.dtype not in _NAMES:
         raise ValueError(f"a tensor of type {tensor.dtype} cannot be sent")
-    return tensor.detach().cpu().contiguous()
+    if type(tensor) is Tensor and tensor.is_cpu and tensor.is_contiguous() and not tensor.requires_grad:
+        return tensor.resolve_neg()
+    return tensor.detach().cpu().contiguous().resolve_neg()
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:
-    return tensor.reshape(-1).view(torch.uint8).numpy().data
+    # NumPy knows no bfloat16, and memoryview nothing without elements.
+    known = tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor
+    return known.numpy().data.cast("B") if tensor.numel() else memoryview(b"")
 
 
 def _header(data: bytes) -> tuple[Mapping[str, Any], list[Any]]:
@@ -148,14 +172,6 @@ def _shape(kind: object, dtypes: frozenset[str] | None) -> tuple[torch.dtype, tu
                     raise FrameRefused("a tensor of more elements than there can be")
                 return DTYPES[name], tuple(shape)
     raise FrameRefused("a tensor of no known type and shape")
-
-
-def _read_tensor(
-    connection: socket.socket, dtype: torch.dtype, shape: tuple[int, ...], deadline: float | None
-) -> Tensor:
-    flat = torch.empty(dtype.itemsize * math.prod(shape), dtype=torch.uint8, device="cpu")
-    _read_into(connection, flat.numpy().data, deadline)
-    return flat.view(dtype).view(shape)
 
 
 def _read(connection: socket.socket, count: int, deadline: float | None) -> bytearray:

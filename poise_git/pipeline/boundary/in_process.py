@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from poise_git.pipeline.boundary.answering import answer, load_candidate
@@ -19,7 +21,10 @@ class InProcess:
 
     def ask(self, what: str, content: Mapping[str, Any], tensors: Sequence[Tensor]) -> Frame:
         copies = tuple(tensor.detach().cpu().clone() for tensor in tensors)
-        described, answered = answer(self._module, Frame({"ask": what, **content}, copies))
+        # Behind the wall there is no other device: what names none is on this one here, too.
+        elsewhere = torch.get_default_device().type != "cpu"
+        with torch.device("cpu") if elsewhere else nullcontext():
+            described, answered = answer(self._module, Frame({"ask": what, **content}, copies))
         return Frame(described, tuple(tensor.detach().clone() for tensor in answered))
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ import torch
 
 from poise_git.pipeline.boundary import frames
 from poise_git.pipeline.boundary.answering import answer, load_candidate
-from poise_git.pipeline.boundary.failures import CandidateFailed
+from poise_git.pipeline.boundary.failures import CandidateFailed, one_line
 from poise_git.pipeline.sandbox.child import FIRST_HANDED
 from poise_git.pipeline.sandbox.confinement import confine, confinement
 
@@ -40,8 +40,9 @@ def serve(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
     Returns when the door's other side closes; no process is left.
     """
     torch.set_num_threads(1)
-    # torch chooses its kernels by what it reads of the processor at its first computation. A candidate reads nothing.
-    torch.randn(64).sum()
+    # Torch looks at the processor when it is first asked to compute; a candidate's process, which may not read /proc,
+    # would find none of its instructions, compute more slowly, and round otherwise than the trainer.
+    torch.backends.cpu.get_cpu_capability()
     door = socket.socket(fileno=FIRST_HANDED)
     send({"layers": [layer.to_data() for layer in confinement()]})
     host = _Host(arguments["recipes"], door)
@@ -143,4 +144,8 @@ def _converse(recipe: Mapping[str, str], connection: socket.socket) -> None:
             content, tensors = answer(module, frame)
         except CandidateFailed as failure:
             content, tensors = {"failed": str(failure)}, ()
-        frames.send(connection, content, tensors)
+        try:
+            frames.send(connection, content, tensors)
+        except (ValueError, TypeError, RuntimeError) as error:
+            # Raised before anything was written.
+            frames.send(connection, {"failed": one_line(f"its answer cannot be sent: {error}")})

@@ -83,6 +83,16 @@ def test_a_view_is_sent_as_its_own_numbers(ends: tuple[socket.socket, socket.soc
     assert torch.equal(found[2], whole[:1].expand(3, 4))
 
 
+def test_tensors_of_odd_sizes_stand_side_by_side(ends: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = ends
+    odd = (torch.tensor([True, False, True]), torch.arange(3), torch.ones(5, dtype=torch.bfloat16), torch.zeros(0, 2))
+    send(theirs, {}, (*odd, torch.arange(2.0)))
+    found = receive(ours).tensors
+    assert all(map(torch.equal, found, (*odd, torch.arange(2.0))))
+    found[0].fill_(True)
+    assert torch.equal(found[1], odd[1])
+
+
 def test_more_than_a_buffer_goes_through(ends: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = ends
     big = torch.randn(3_000_000, generator=torch.Generator().manual_seed(0))

@@ -93,7 +93,7 @@ NUMBERS = some.lists(some.floats(width=32), min_size=24, max_size=24).map(lambda
 NEAR = some.builds(
     lambda numbers: frame({"returned": [{"tensor": 0}, {}]}, [["float32", [4, 6]]], numbers), NUMBERS
 ) | some.builds(
-    lambda loss, numbers: frame({}, [["float32", []], ["float32", [4, 6]]], loss[:4] + numbers), NUMBERS, NUMBERS
+    lambda loss, numbers: frame({}, [["float32", []], ["float32", [4, 6]]], loss[:8] + numbers), NUMBERS, NUMBERS
 )
 CASES = some.lists(FRAME | NEAR | some.binary(max_size=200), max_size=3).map(b"".join)
 
@@ -142,7 +142,7 @@ def test_a_whole_answer_is_taken() -> None:
     with ours, theirs:
         theirs.sendall(frame({"loaded": True}))
         theirs.sendall(frame({"returned": [{"tensor": 0}, {}]}, [["float32", [4, 6]]], b"\0" * 96))
-        theirs.sendall(frame({}, [["float32", []], ["float32", [4, 6]]], b"\0" * 100))
+        theirs.sendall(frame({}, [["float32", []], ["float32", [4, 6]]], b"\0" * 104))
         algorithm = GuardedAlgorithm(CandidateProcess(ours), None, 0)
         _advantages(algorithm)
         _gradient(algorithm)

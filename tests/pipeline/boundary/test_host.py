@@ -64,6 +64,26 @@ def test_figures_behind_the_wall_equal_those_without_to_the_bit(open_door: OpenD
         assert torch.equal(found.by_log_probs, expected.by_log_probs)
 
 
+FUNCTIONS = ("sigmoid()", "tanh()", "exp().cos()", "softmax(-1)", "log1p()", "std(-1, keepdim=True)", "t().matmul(x)")
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_every_function_rounds_as_it_does_without_the_wall(open_door: OpenDoor, function: str) -> None:
+    """On as many numbers as a processor's wide instructions take."""
+    x = torch.linspace(0.1, 3, 256).reshape(16, 16)
+    found, expected = (
+        torch.empty_like(x).copy_(one.advantages(x, torch.ones_like(x), [0] * 16))
+        for recipe in (advantages_of(f"x = token_level_rewards; return x.{function} + torch.randn(16, 16), 0"),)
+        for one in (algorithm(open_door(recipe)), trusted_algorithm(recipe))
+    )
+    assert torch.equal(found, expected)
+
+
+def test_a_candidate_computes_with_the_same_instructions(open_door: OpenDoor) -> None:
+    said = failure(open_door(advantages_of("raise ValueError(torch.backends.cpu.get_cpu_capability())")))
+    assert f"ValueError: {torch.backends.cpu.get_cpu_capability()} (" in said
+
+
 def test_what_is_drawn_is_a_function_of_the_seed_and_the_call(open_door: OpenDoor) -> None:
     recipe = advantages_of("return torch.randn(token_level_rewards.shape), 0")
     door = open_door(recipe)
@@ -129,6 +149,19 @@ ENDS = {
         "return torch.ones(4, 2).to_sparse(), 0",
         "what compute_advantages returned raised ",
     ),
+    "returns an imaginary part": (
+        "return torch.complex(token_level_rewards, token_level_rewards - 1.0).conj().imag + 1e999, 0",
+        "advantage is infinite",
+    ),
+    "returns a view of another sign": (
+        "return torch.complex(token_level_rewards, token_level_rewards / 0).conj().imag, 0",
+        "advantage is ",
+    ),
+    "returns a tensor of its own kind": (
+        "return type('T', (torch.Tensor,), {'shape': (1,)})([0.0]), 0",
+        "compute_advantages returned advantages of shape (1,)",
+    ),
+    "returns what is on no device": ("return torch.ones(4, 2, device='meta'), 0", "what compute_advantages returned"),
     "returns what has no type of ours": (
         "return torch.ones(4, 2, dtype=torch.complex64), 0",
         "what compute_advantages returned raised ValueError: a tensor of type torch.complex64 cannot be sent",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+import torch
 
 from poise_git.pipeline.boundary import CandidateFailed
 from poise_git.pipeline.boundary.answering import load_candidate
@@ -81,8 +82,6 @@ def test_what_is_wrong_with_a_text_is_said_in_one_line(text: str, said: str) -> 
 
 
 def test_a_failure_in_a_function_quotes_its_line_of_this_recipe_and_no_other() -> None:
-    import torch
-
     rewards = torch.ones(2, 3)
     for name in ("first", "second"):
         text = f"def compute_advantages(*arguments, config):\n    return {name}\n"
@@ -94,3 +93,14 @@ def test_a_failure_in_a_function_quotes_its_line_of_this_recipe_and_no_other() -
 def test_the_template_loads() -> None:
     InProcess(RECIPE)
     assert sys.modules["poise_candidate.algorithm"].__package__ == "poise_candidate"
+
+
+def test_a_trusted_candidate_finds_no_other_default_device() -> None:
+    text = "def compute_advantages(*given, config):\n    return torch.zeros(2, 3) + given[0], 0\n"
+    rewards = torch.ones(2, 3)
+    trusted = trusted_algorithm(with_text(text))
+    torch.set_default_device("meta")
+    try:
+        assert torch.equal(trusted.advantages(rewards, rewards, [0, 0]), rewards)
+    finally:
+        torch.set_default_device(None)
