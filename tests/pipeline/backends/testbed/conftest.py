@@ -21,6 +21,7 @@ from poise_git.pipeline.interface import Job, Progress
 from poise_git.pipeline.protocol import Protocol, load_protocol
 from poise_git.pipeline.sandbox import Sandbox
 from poise_git.settings import SandboxSettings
+from tests.layers import containment
 
 ROOT = Path(__file__).parents[4]
 RunTestbed = Callable[..., Run]
@@ -100,7 +101,8 @@ def run_testbed(
         for old, new in replace:
             assert old in files["algorithm.py"]
             files["algorithm.py"] = files["algorithm.py"].replace(old, new)
-        job = Job("candidate", files, protocol, seed, tmp_path_factory.mktemp("scratch"))
+        scratch = tmp_path_factory.mktemp("scratch")
+        job = Job("candidate", files, protocol, seed, scratch, containment=containment())
         return carry_out(TestbedBackend(), job, sandbox, on_progress, cancelled or threading.Event())
 
     return run

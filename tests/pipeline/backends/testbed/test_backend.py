@@ -20,6 +20,7 @@ from poise_git.pipeline.backends.testbed.trainer import SERIES, load_policy, wei
 from poise_git.pipeline.interface import Cancelled, Job, Progress
 from poise_git.pipeline.protocol import Protocol
 from poise_git.pipeline.sandbox import Sandbox
+from tests.layers import containment
 
 RunTestbed = Callable[..., Run]
 
@@ -127,7 +128,7 @@ def test_confirmation_seeds_are_evaluated_on_the_confirmation_side(
     backend, never = TestbedBackend(), threading.Event()
     # 5 is neither: whoever only tries something out has no use for what is kept for confirmation.
     for seed, side in ((0, Split.CONFIRMATION), (1, Split.SELECTION), (5, Split.SELECTION)):
-        job = Job("grpo", recipe, protocol, seed, tmp_path / str(seed))
+        job = Job("grpo", recipe, protocol, seed, tmp_path / str(seed), containment=containment())
         job.scratch.mkdir()
         trained = backend.train(job, sandbox, lambda progress: None, never)
         found = backend.evaluate(job, trained, WHOLE, sandbox, lambda progress: None, never).data["points"]
