@@ -11,12 +11,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from poise_git.pipeline.sandbox import kernel
 from poise_git.pipeline.sandbox.seccomp import ALWAYS, UNKNOWN, Policy, install, rules
+from poise_git.preferences import MISSING_LAYERS_VARIABLE
 
 # Of root in a container, as docker(1) gives them; see capabilities(7) for the numbers.
 _CONTAINER_CAPABILITIES = (0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31)
@@ -30,15 +34,24 @@ class NoContainer(Exception):
     """This machine allows no user namespace to be a container in."""
 
 
+def require() -> None:
+    """Skip the calling test where there is no container to be had."""
+    tried = subprocess.run(command("true"), env=environment(), capture_output=True, text=True, check=False)
+    if tried.returncode != 0:
+        pytest.skip(tried.stderr.strip() or "no container here")
+
+
 def command(*arguments: str, user: bool = False, without: Sequence[str] = ()) -> list[str]:
     """The command line that runs `arguments` in a container, with the calling process's modules."""
     options = [*(["--user"] if user else []), *(option for call in without for option in ("--without", call))]
-    return [sys.executable, "-m", __name__, *options, "--", *arguments]
+    return [sys.executable, "-m", "tests.containers", *options, "--", *arguments]
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The calling process's, with its module path."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **more}
+    """The calling process's, with its module path, and without what a user may have chosen for missing layers."""
+    own = {name: value for name, value in os.environ.items() if name != MISSING_LAYERS_VARIABLE}
+    paths = [str(Path(__file__).parents[1]), *filter(None, sys.path)]
+    return {**own, "PYTHONPATH": os.pathsep.join(paths), "GIT_CONFIG_GLOBAL": os.devnull, **more}
 
 
 def enter(*, user: bool, without: Sequence[str]) -> None:
