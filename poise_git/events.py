@@ -11,11 +11,11 @@ from poise_git.search.interpretation import Interpretation
 
 
 @dataclass(frozen=True)
-class LayerMissing:
-    """The sandbox lacks a layer of its wall on this machine: generated code runs behind the others alone."""
+class LayersMissing:
+    """The sandbox lacks layers on this machine: shipped code runs without them, and other code where `allowed`."""
 
-    layer: str
-    detail: str
+    layers: tuple[str, ...]
+    allowed: bool
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,14 @@ class MeasuredAgain:
 
 
 @dataclass(frozen=True)
+class CodeRefused:
+    """A candidate that somebody committed is left as it is: its code may not run on this machine."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class CandidateFailed:
     name: str
     stage: str
@@ -141,7 +149,7 @@ class ConfirmationFailed:
 
 
 Event = (
-    LayerMissing
+    LayersMissing
     | Preparing
     | DirectiveTranslated
     | RoundPlanned
@@ -156,6 +164,7 @@ Event = (
     | CandidateEvaluated
     | MeasuredAgain
     | CandidateFailed
+    | CodeRefused
     | Confirmed
     | ConfirmationFailed
 )

@@ -30,7 +30,7 @@ from poise_git.learning import distil_principles
 from poise_git.pipeline.checks import CheckReport, check_candidate
 from poise_git.pipeline.interface import Backend
 from poise_git.pipeline.protocol import Protocol
-from poise_git.pipeline.sandbox import Sandbox
+from poise_git.pipeline.sandbox import IsolationMissing, Sandbox
 from poise_git.pipeline.sandbox.removal import fresh_folder
 from poise_git.plan import Plan, Slot, selection_data
 from poise_git.proposing import Proposing
@@ -89,6 +89,8 @@ class Search:
     observe: events.Observer
     verdicts: dict[str, tuple[ClaimVerdict, ...]] = field(default_factory=dict)
     """Verdicts on claims about code, of the candidates verified by this process."""
+    refused: set[str] = field(default_factory=set)
+    """Candidates by hand whose code may not run on this machine."""
 
     def evolve(self, goal: Goal) -> Ended:
         """Run rounds until the goal is reached; goes on where an earlier call stopped, or was stopped.
@@ -180,12 +182,17 @@ class Search:
         """Verify, train and reflect what people have committed by plain git; whether there was anything."""
         earlier, taken = list[Candidate](), list[str]()
         for node in self.archive.genealogy():
-            if node.parents and not node.metrics:
+            if node.parents and not node.metrics and node.name not in self.refused:
                 source = self.archive.recipe(node.name).get(ALGORITHM, "")
                 twin = self.proposing.twins.find(source, earlier, {})
                 if twin:
                     self._fail(node.name, "twin", f"the same algorithm as {twin}")
-                taken.append("" if twin or not self.verify_by_name(node.name) else node.name)
+                try:
+                    taken.append("" if twin or not self.verify_by_name(node.name) else node.name)
+                except IsolationMissing as missing:
+                    # Somebody's code stops no search of others'.
+                    self.refused.add(node.name)
+                    self.observe(events.CodeRefused(node.name, str(missing)))
             earlier.append(node)
         self.train(filter(None, taken))
         return bool(taken)
@@ -354,7 +361,8 @@ class Search:
     def check(self, proposal: Proposal, recipe: Mapping[str, str]) -> CheckReport:
         """All checks before training, of a child of the proposal's parent: in the sandbox, then by a reader."""
         parent, genealogy = self.archive.recipe(proposal.parent or ROOT), self.archive.genealogy()
-        containment = self.containing.of_proposal(proposal, recipe[ALGORITHM], genealogy)
+        names = tuple(name for name in (proposal.parent, proposal.second_parent) if name)
+        containment = self.containing.of_checks(recipe.get(ALGORITHM, ""), names, genealogy)
         with fresh_folder() as scratch:
             report = check_candidate(recipe, proposal.claims, parent, self.sandbox, scratch, containment)
         if report.failure:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import platform
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -18,10 +17,12 @@ from typing import Any
 
 from poise_git import events
 from poise_git.archive.entries import Candidate, Estimate, Outcome, Reproduction, Run
+from poise_git.containing import Containing
 from poise_git.errors import PoiseError, UsageError
 from poise_git.executors.interface import Executor
 from poise_git.experiment import Experiment
 from poise_git.pipeline.interface import Job, Progress
+from poise_git.pipeline.sandbox.removal import remove_tree
 from poise_git.search.estimate import Noise, estimate, half_width
 from poise_git.search.figures import UTILITY
 
@@ -52,7 +53,12 @@ def archived_run(experiment: Experiment, candidate: Candidate, seed: int | None)
 
 
 def reproduce(
-    experiment: Experiment, executor: Executor, observe: events.Observer, candidate: Candidate, before: Run
+    experiment: Experiment,
+    containing: Containing,
+    executor: Executor,
+    observe: events.Observer,
+    candidate: Candidate,
+    before: Run,
 ) -> Reproduction:
     """Train the run again, append the outcome to the candidate's note, and return it.
 
@@ -64,13 +70,16 @@ def reproduce(
         observe(events.JobProgress(job.candidate, job.seed, made))
 
     # Not in the folder of a run that is under way, or was interrupted: nothing of it may be gone on with.
-    job = experiment.job(candidate.name, before.seed, purpose="reproduce")
-    shutil.rmtree(job.scratch)
+    job = replace(
+        experiment.job(candidate.name, before.seed, purpose="reproduce"),
+        containment=containing.of(candidate, experiment.archive.genealogy()),
+    )
+    remove_tree(job.scratch)
     job.scratch.mkdir()
     try:
         outcome = next(iter(executor.run([job], progress)), None)
     finally:
-        shutil.rmtree(job.scratch, ignore_errors=True)
+        remove_tree(job.scratch)
     if outcome is None:
         raise PoiseError(f"the run of {candidate.name} was stopped; the same command trains it again")
     if experiment.archive.recipe(candidate.name) != job.recipe:

@@ -15,12 +15,37 @@ from poise_git.archive import Archive
 from poise_git.creation import create_archive
 from poise_git.pipeline.cache import locked
 from poise_git.pipeline.sandbox.forks import ForkServer
+from poise_git.preferences import MISSING_LAYERS_VARIABLE
+from tests.layers import MARKER, lacking
 
 # A slow machine is no failure.
 settings.register_profile("any-machine", deadline=None)
 settings.load_profile("any-machine")
 
 PROTOCOLS = Path(__file__).parent / "protocols"
+
+
+def pytest_report_header() -> str:
+    if not lacking():
+        return "sandbox: every layer is up"
+    return (
+        f"sandbox: this machine lacks {', '.join(lacking())}. Tests of a missing layer are skipped; the others run "
+        f"candidates without it, as with {MISSING_LAYERS_VARIABLE}=allow."
+    )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _missing_layers_are_allowed() -> None:
+    """Who runs the tests has their candidates run, as far as the machine can keep them apart."""
+    if lacking():
+        os.environ[MISSING_LAYERS_VARIABLE] = "allow"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test of a layer that this machine lacks; a marker without names needs all of them."""
+    for marker in item.iter_markers(MARKER):
+        if found := [name for name in lacking() if not marker.args or name in marker.args]:
+            pytest.skip(f"the sandbox lacks {', '.join(found)} here")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

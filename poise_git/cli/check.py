@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from poise_git.cli.common import candidate_argument, json_option, open_archive, print_json
 from poise_git.cli.output import echo
+
+if TYPE_CHECKING:
+    from poise_git.archive import Archive
+    from poise_git.containing import Containing
 
 
 @click.command(
@@ -42,28 +47,33 @@ def _check(ref: str | None, file: Path | None, *, as_json: bool) -> None:
     from poise_git.archive.entries import ROOT, Claim
     from poise_git.errors import CheckFailed
     from poise_git.experiment import load_poise_settings
+    from poise_git.inspection import ALGORITHM
     from poise_git.pipeline.checks import check_candidate
     from poise_git.pipeline.sandbox import Sandbox
     from poise_git.pipeline.sandbox.removal import fresh_folder
 
     archive = open_archive()
+    genealogy = archive.genealogy()
     root = archive.recipe(ROOT)
     parent = root
+    parents: tuple[str, ...] = ()
     claims: tuple[Claim, ...] = ()
     if file is not None:
-        recipe = {**root, "algorithm.py": file.read_text(encoding="utf-8", errors="replace")}
+        recipe = {**root, ALGORITHM: file.read_text(encoding="utf-8", errors="replace")}
     else:
         assert ref is not None
         recipe = archive.recipe(ref)
-        known = archive.genealogy().by_name.get(ref.removeprefix("poise/"))
+        known = genealogy.by_name.get(ref.removeprefix("poise/"))
         if known and known.parents:
             proposal = archive.proposal(known.name) or archive.stated_proposal(known)
-            parent, claims = archive.recipe(known.parents[0]), proposal.claims
+            parents, claims = known.parents, proposal.claims
+            parent = archive.recipe(parents[0])
+    containment = _containing(archive).of_checks(recipe.get(ALGORITHM, ""), parents, genealogy)
     with (
         Sandbox(load_poise_settings(archive).sandbox) as sandbox,
         fresh_folder() as scratch,
     ):
-        report = check_candidate(recipe, claims, parent, sandbox, scratch)
+        report = check_candidate(recipe, claims, parent, sandbox, scratch, containment)
     if as_json:
         failure = {"check": report.failure.check, "reason": report.failure.reason} if report.failure else None
         print_json(
@@ -118,7 +128,7 @@ def _check_all(*, as_json: bool) -> None:
 
     archive, findings = open_archive(), []
     with Sandbox(load_poise_settings(archive).sandbox) as sandbox:
-        for finding in inspect(archive, sandbox):
+        for finding in inspect(archive, sandbox, _containing(archive)):
             findings.append(finding)
             if not as_json:
                 echo(f"{finding.where.removeprefix('refs/heads/')}: {finding.what}; {finding.advice}")
@@ -128,3 +138,16 @@ def _check_all(*, as_json: bool) -> None:
         echo("every candidate is as it should be")
     if findings:
         click.get_current_context().exit(PoiseError.exit_code)
+
+
+def _containing(archive: Archive) -> Containing:
+    """As the user has chosen; says on stderr what this machine lacks."""
+    from poise_git.cli.render import missing_layers_text
+    from poise_git.containing import Containing
+    from poise_git.preferences import Preferences
+
+    containing = Containing.on_this_machine(archive, Preferences.load())
+    if containing.missing:
+        text = missing_layers_text(containing.missing_names, allowed=containing.allowed == "allow")
+        echo(f"poise-git: {text}", err=True)
+    return containing

@@ -17,7 +17,7 @@ from rich.text import Text
 from poise_git import events
 from poise_git.archive.entries import ROOT, Metrics
 from poise_git.cli.output import echo, echo_json
-from poise_git.cli.render import estimate_text, gain_text, interpretation_lines, sparkline
+from poise_git.cli.render import estimate_text, gain_text, interpretation_lines, missing_layers_text, sparkline
 from poise_git.display import one_line, visible
 from poise_git.experiment import Experiment
 from poise_git.search.nodes import standing
@@ -26,8 +26,8 @@ from poise_git.search.nodes import standing
 def line_of(event: events.Event) -> str | None:
     """The event as one plain line; None for what happens too often."""
     match event:
-        case events.LayerMissing(layer, detail):
-            return f"WARNING: the sandbox is without {layer} on this machine: {one_line(detail)}"
+        case events.LayersMissing(layers, allowed):
+            return missing_layers_text(layers, allowed=allowed)
         case events.DirectiveTranslated(directive, reading):
             return "\n".join(interpretation_lines(directive, reading))
         case events.RoundPlanned(number, parents, resumed):
@@ -63,6 +63,8 @@ def line_of(event: events.Event) -> str | None:
             return f"  measured again on further seeds: {', '.join(again)}"
         case events.CandidateFailed(name, stage, reason):
             return f"  {name}: failed at {one_line(stage)}: {one_line(reason)}"
+        case events.CodeRefused(name, reason):
+            return f"  {name} is left out: {one_line(reason)}"
         case events.Confirmed(name, gain):
             return f"{name} on fresh seeds: {estimate_text(gain, signed=True)} vs {ROOT}"
         case events.ConfirmationFailed(name, reason):

@@ -209,3 +209,9 @@ def sparkline(values: Sequence[float], width: int = 24) -> str:
         return SPARKS[min(int((value / 2 - low / 2) / span * len(SPARKS)), len(SPARKS) - 1)]
 
     return "".join(map(spark, shown))
+
+
+def missing_layers_text(layers: Sequence[str], *, allowed: bool) -> str:
+    """The one line that says what this machine's sandbox lacks, and what follows from it."""
+    what = "all code runs without them, as you allow" if allowed else "shipped code runs without them, other is refused"
+    return f"WARNING: the sandbox lacks {', '.join(layers)} on this machine: {what}; `poise-git doctor` says why"

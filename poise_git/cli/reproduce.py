@@ -47,7 +47,7 @@ def command(
         experiment, quiet=as_json, workers=1, executor=executor, ray_address=ray_address, measure=False
     ) as search:
         search.prepare()
-        found = reproduce(search.experiment, search.executor, search.observe, candidate, before)
+        found = reproduce(search.experiment, search.containing, search.executor, search.observe, candidate, before)
     if as_json:
         print_json({"name": candidate.name, "reproduces": found.reproduces} | found.to_data())
     elif found.reproduces:

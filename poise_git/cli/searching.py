@@ -11,11 +11,11 @@ from poise_git import events
 from poise_git.accounts import spent
 from poise_git.agents import Means, agent_named
 from poise_git.agents.interface import Agent
-from poise_git.agents.library.provenance import Provenance
 from poise_git.archive.entries import Status
 from poise_git.archive.genealogy import Genealogy
 from poise_git.cli.common import warn_of_suspicious
-from poise_git.cli.progress import Start, show_progress
+from poise_git.cli.output import echo
+from poise_git.cli.progress import Start, line_of, show_progress
 from poise_git.consent import refuse_device, refuse_executor, refuse_files
 from poise_git.containing import Containing
 from poise_git.errors import UsageError
@@ -24,7 +24,7 @@ from poise_git.executors import open_executor
 from poise_git.experiment import Experiment, protocol_file
 from poise_git.loop import Search, round_seed
 from poise_git.pipeline.backends import backend_named, files_named
-from poise_git.pipeline.sandbox import Sandbox, missing_layers
+from poise_git.pipeline.sandbox import Sandbox
 from poise_git.plan import Slot
 from poise_git.preferences import Preferences
 from poise_git.proposing import Proposing
@@ -73,10 +73,9 @@ def open_search(
     paid = 0.0 if budget_usd is None else spent(experiment.archive)
     means = Means(experiment.archive, settings, experiment.directive, budget_usd, paid, budget_hours, observe, chosen)
     who = agent_named(agent or settings.agent, means)
-    missing = missing_layers()
-    for layer in missing:
-        observe(events.LayerMissing(layer.name, layer.detail))
-    containing = Containing(Provenance(experiment.archive), missing, chosen.missing_layers, trust)
+    containing = Containing.on_this_machine(experiment.archive, chosen, trusted=trust)
+    if containing.missing:
+        observe(events.LayersMissing(containing.missing_names, chosen.missing_layers == "allow" or trust))
     capped = settings.model_copy(update={"workers": workers or settings.workers})
     with (
         Sandbox(settings.sandbox) as sandbox,
@@ -170,7 +169,12 @@ def open_step(
     with (
         show_progress(Start.of(experiment, None), as_json=False) as observe,
         open_search(
-            experiment, unheard if quiet else observe, agent=agent, workers=workers, preferences=chosen, trust=trust
+            experiment,
+            _warnings_alone if quiet else observe,
+            agent=agent,
+            workers=workers,
+            preferences=chosen,
+            trust=trust,
         ) as search,
         experiment.archive.lock("search"),
     ):
@@ -178,3 +182,9 @@ def open_step(
         if measure:
             search.measure_anew()
         yield search
+
+
+def _warnings_alone(event: events.Event) -> None:
+    """An observer that leaves standard output to a document."""
+    if isinstance(event, events.LayersMissing):
+        echo(f"poise-git: {line_of(event)}", err=True)

@@ -12,6 +12,7 @@ from poise_git.pipeline.interface import Job
 from poise_git.pipeline.protocol import Protocol, load_protocol
 from poise_git.pipeline.sandbox import Sandbox
 from poise_git.settings import SandboxSettings
+from tests.layers import containment
 
 ROOT = Path(__file__).parents[2]
 SIGNAL = "    return rollouts.score\n"
@@ -39,7 +40,8 @@ def make_job(protocol: Protocol, tmp_path_factory: pytest.TempPathFactory) -> Ma
         recipe = {file.name: file.read_text(encoding="utf-8") for file in folder.glob("*.py")}
         assert SIGNAL in recipe["algorithm.py"]
         recipe["algorithm.py"] = recipe["algorithm.py"].replace(SIGNAL, f"    {line or 'pass'}\n{SIGNAL}")
-        return Job(candidate, recipe, protocol, seed, tmp_path_factory.mktemp("scratch"))
+        scratch = tmp_path_factory.mktemp("scratch")
+        return Job(candidate, recipe, protocol, seed, scratch, containment=containment())
 
     return make
 

@@ -15,7 +15,6 @@ from poise_git.pipeline.boundary.door import CANDIDATE
 from poise_git.pipeline.boundary.opening import TRUSTED_RECIPE
 from poise_git.pipeline.recipe import runnable
 from poise_git.pipeline.sandbox import ChildFailed, IsolationMissing, Layer, Limits, Sandbox
-from poise_git.pipeline.sandbox.layers import describe
 from poise_git.pipeline.sandbox.removal import fresh_folder
 
 # Of a host that is to end: it kills what it forked, and is gone.
@@ -112,10 +111,12 @@ def host(
     Of a recipe the algorithm runs, beside our copy of its rollouts.py.
 
     Raises:
-        IsolationMissing: this machine lacks a layer, and `may_lack_layers` is false; no candidate has run.
+        IsolationMissing: this machine lacks a layer, and `may_lack_layers` is false or the sandbox's settings require
+            every layer; no candidate has run.
         ChildFailed: the host could not begin.
         CheckFailed: `files`: a recipe is not one that can run.
     """
+    required = sandbox.requires_isolation or not may_lack_layers
     texts = {name: runnable(recipe) for name, recipe in recipes.items()}
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     running, cancelled = Host(ours.fileno()), threading.Event()
@@ -129,7 +130,7 @@ def host(
             with theirs, fresh_folder() as scratch:
                 completed = sandbox.run(
                     _SERVE, {"recipes": texts}, scratch, handed=(theirs.fileno(),),
-                    limits=limits, require_isolation=not may_lack_layers, on_message=on_message, cancelled=cancelled,
+                    limits=limits, require_isolation=required, on_message=on_message, cancelled=cancelled,
                 )  # fmt: skip
             running.cpu_seconds = completed.cpu_seconds
             running.layers = (*completed.layers, *running.layers)
@@ -144,8 +145,8 @@ def host(
         running.ready.wait()
         if running.failure is not None:
             raise running.failure
-        if (missing := [layer for layer in running.layers if not layer.up]) and not may_lack_layers:
-            raise IsolationMissing(f"the sandbox lacks {describe(missing)}; `poise-git doctor` says more")
+        if required and (missing := [layer for layer in running.layers if not layer.up]):
+            raise IsolationMissing.of(missing, archive_requires=sandbox.requires_isolation)
         yield running
     finally:
         # Shut down and not only closed: whoever else has a copy does not keep the host.

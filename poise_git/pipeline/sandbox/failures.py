@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from poise_git.errors import PoiseError
+from poise_git.pipeline.sandbox.layers import Layer
+from poise_git.preferences import ALLOW_MISSING_LAYERS, MISSING_LAYERS_VARIABLE
 
 
 class ChildFailed(PoiseError):
@@ -18,7 +22,34 @@ class NeverBegan(PoiseError):
 
 
 class IsolationMissing(PoiseError):
-    """The settings require every layer of the wall and this machine lacks some; nothing was run."""
+    """This machine lacks a layer of the wall, and code may not run without it; none has run.
+
+    Attributes:
+        what: the layers that are missing, and whose code is refused.
+        advice: what to type.
+    """
+
+    def __init__(self, what: str, advice: str) -> None:
+        self.what, self.advice = what, advice
+        super().__init__(what, advice)
+
+    def __str__(self) -> str:
+        return f"{self.what}; {self.advice}"
+
+    @classmethod
+    def of(cls, missing: Sequence[Layer], *, archive_requires: bool) -> IsolationMissing:
+        """`archive_requires`: its settings refuse all code, which the user's choice for other code does not change."""
+        names = ", ".join(dict.fromkeys(layer.name for layer in missing))
+        lacks = f"the sandbox lacks {names} on this machine"
+        if archive_requires:
+            return cls(
+                f"{lacks}, and poise.yaml requires every layer",
+                "`poise-git doctor` says why; set sandbox.require_isolation: false to let shipped code run",
+            )
+        return cls(
+            f"{lacks}, so code that poise-git does not ship is refused",
+            f"to run it all the same: {ALLOW_MISSING_LAYERS}, or {MISSING_LAYERS_VARIABLE}=allow for one command",
+        )
 
 
 class Cancelled(Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -108,22 +108,30 @@ class Wall:
             self.layers.append(Layer(name, False, " ".join(reason.split())))
 
     def _leave_root(self) -> str:
-        shown = (*self.allowance.readable, *self._writable)
+        try:
+            self._give_files_to(view.NOBODY)
+            with _as_user(view.NOBODY):
+                shown = (*self.allowance.readable, *self._writable)
+                shut_out = next((path for path in shown if not _reachable(path)), None)
+            if shut_out is not None:
+                raise OSError(f"{shut_out} is out of the reach of other users than root")
+            # A user namespace, where there is one to be had, begins with a full set again, and empties it again.
+            with suppress(OSError):
+                kernel.empty_bounding_set()
+            os.setgroups([])
+            os.setresgid(view.NOBODY, view.NOBODY, view.NOBODY)
+            os.setresuid(view.NOBODY, view.NOBODY, view.NOBODY)
+        except OSError:
+            # Root without capabilities cannot write what is somebody else's.
+            self._give_files_to(os.geteuid())
+            raise
+        return f"uid {view.NOBODY}"
+
+    def _give_files_to(self, user: int) -> None:
         for top in self._writable:
             for folder, names, files in os.walk(top):
                 for name in (".", *names, *files):
-                    os.chown(os.path.join(folder, name), view.NOBODY, view.NOBODY, follow_symlinks=False)
-        with _as_user(view.NOBODY):
-            shut_out = next((path for path in shown if not _reachable(path)), None)
-        if shut_out is not None:
-            raise OSError(f"{shut_out} is out of the reach of other users than root")
-        # A user namespace, where there is one to be had, begins with a full set again, and empties it again.
-        with suppress(OSError):
-            kernel.empty_bounding_set()
-        os.setgroups([])
-        os.setresgid(view.NOBODY, view.NOBODY, view.NOBODY)
-        os.setresuid(view.NOBODY, view.NOBODY, view.NOBODY)
-        return f"uid {view.NOBODY}"
+                    os.chown(os.path.join(folder, name), user, user, follow_symlinks=False)
 
     def _limit(self) -> None:
         limits = self.limits
@@ -228,7 +236,3 @@ def _set_limit(which: int, value: int) -> None:
     hard = resource.getrlimit(which)[1]
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
     resource.setrlimit(which, (value, value))
-
-
-def describe(layers: Sequence[Layer]) -> str:
-    return "; ".join(f"{layer.name} ({layer.detail})" if layer.detail else layer.name for layer in layers)

@@ -21,7 +21,7 @@ from poise_git.pipeline.sandbox.confinement import confinement
 from poise_git.pipeline.sandbox.failures import Cancelled, ChildFailed, IsolationMissing, NeverBegan
 from poise_git.pipeline.sandbox.forks import ForkServer
 from poise_git.pipeline.sandbox.keeper import send_request
-from poise_git.pipeline.sandbox.layers import Layer, describe
+from poise_git.pipeline.sandbox.layers import Layer
 from poise_git.pipeline.sandbox.removal import fresh_folder
 from poise_git.settings import SandboxSettings
 
@@ -72,6 +72,11 @@ class Sandbox:
         self._server.close()
 
     @property
+    def requires_isolation(self) -> bool:
+        """Do the settings refuse all code where a layer is missing. They can forbid, and allow nothing."""
+        return self._settings.require_isolation
+
+    @property
     def limits(self) -> Limits:
         """Of a run that is given none of its own."""
         return Limits.of(self._settings)
@@ -94,7 +99,7 @@ class Sandbox:
         allowance: Allowance | None = None,
         limits: Limits | None = None,
         handed: Sequence[int] = (),
-        require_isolation: bool | None = None,
+        require_isolation: bool = False,
         on_message: Callable[[Mapping[str, Any]], None] | None = None,
         cancelled: threading.Event | None = None,
     ) -> Completed:
@@ -104,11 +109,11 @@ class Sandbox:
         nobody's); it can read Python, its packages, this package and `readable`. Each mapping it gives to `send`
         arrives in `on_message`, on the calling thread. Arguments, messages and the value are plain JSON data.
         At most one descriptor is `handed` to the child, which finds it as number FIRST_HANDED; the caller keeps its
-        own. `require_isolation` is the settings' where it is None.
+        own. With `require_isolation`, or where the settings say so, nothing runs where a layer is missing.
 
         Raises:
             ChildFailed: an exception, a death or a limit, with the reason in one line.
-            IsolationMissing: the settings require a layer of the wall that this machine lacks.
+            IsolationMissing: this machine lacks a layer of the wall that is required.
             Cancelled: `cancelled` was set; the child is gone.
         """
         bounds = limits or self.limits
@@ -118,7 +123,7 @@ class Sandbox:
             "scratch": str(scratch.resolve()),
             "allowance": (allowance or Allowance(readable=tuple(readable))).to_data(),
             "limits": bounds.to_data(),
-            "require_isolation": self._settings.require_isolation if require_isolation is None else require_isolation,
+            "require_isolation": self.requires_isolation or require_isolation,
         }
         try:
             return self._run_once(request, bounds, handed, on_message, cancelled)
@@ -134,7 +139,9 @@ class Sandbox:
         on_message: Callable[[Mapping[str, Any]], None] | None,
         cancelled: threading.Event | None,
     ) -> Completed:
-        with _Run(limits, request["require_isolation"], self._server, on_message, cancelled) as run:
+        with _Run(
+            limits, request["require_isolation"], self.requires_isolation, self._server, on_message, cancelled
+        ) as run:
             run.start(request, self._modules_of(request["entry"]), handed)
             return run.follow()
 
@@ -150,12 +157,13 @@ class _Run:
         self,
         limits: Limits,
         require_isolation: bool,
+        archive_requires: bool,
         server: ForkServer,
         on_message: Callable[[Mapping[str, Any]], None] | None,
         cancelled: threading.Event | None,
     ) -> None:
         self._limits, self._server = limits, server
-        self._require_isolation = require_isolation
+        self._require_isolation, self._archive_requires = require_isolation, archive_requires
         self._on_message = on_message
         self._cancelled = cancelled
         self._deadline: float | None = None
@@ -255,10 +263,7 @@ class _Run:
             self._deadline = time.monotonic() + self._limits.wall_seconds
         missing = [layer for layer in layers if not layer.up]
         if missing and self._require_isolation:
-            raise IsolationMissing(
-                f"the sandbox lacks {describe(missing)}; see `poise-git doctor`, or set "
-                "sandbox.require_isolation: false in poise.yaml to run without"
-            )
+            raise IsolationMissing.of(missing, archive_requires=self._archive_requires)
 
     def _verdict(self) -> Completed:
         """The end of a child whose keeper has spoken, or has died without a word."""

@@ -10,6 +10,7 @@ from poise_git.archive.entries import Claim
 from poise_git.pipeline.checks import CheckReport, check_candidate
 from poise_git.pipeline.sandbox import Sandbox
 from poise_git.settings import SandboxSettings
+from tests.layers import containment
 
 TEMPLATE = Path(__file__).parents[3] / "recipe_template" / "recipe"
 
@@ -43,6 +44,6 @@ def edited(grpo: Mapping[str, str]) -> Callable[..., Mapping[str, str]]:
 def check(sandbox: Sandbox, grpo: Mapping[str, str]) -> Callable[..., CheckReport]:
     def run(recipe: Mapping[str, str], claims: Sequence[Claim] = (), within: Sandbox = sandbox) -> CheckReport:
         with tempfile.TemporaryDirectory() as scratch:
-            return check_candidate(recipe, claims, grpo, within, Path(scratch))
+            return check_candidate(recipe, claims, grpo, within, Path(scratch), containment())
 
     return run

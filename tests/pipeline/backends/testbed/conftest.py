@@ -17,11 +17,12 @@ from poise_git.pipeline.backends.testbed.policy import Policy
 from poise_git.pipeline.backends.testbed.settings import RegimeSettings, parse_settings
 from poise_git.pipeline.backends.testbed.task import Task
 from poise_git.pipeline.backends.testbed.tasks import build_task
-from poise_git.pipeline.boundary.hosting import STRICT, Containment
+from poise_git.pipeline.boundary.hosting import Containment
 from poise_git.pipeline.interface import Job, Progress
 from poise_git.pipeline.protocol import Protocol, load_protocol
 from poise_git.pipeline.sandbox import Sandbox
 from poise_git.settings import SandboxSettings
+from tests.layers import containment
 
 ROOT = Path(__file__).parents[4]
 RunTestbed = Callable[..., Run]
@@ -96,14 +97,14 @@ def run_testbed(
         protocol: Protocol = tiny,
         on_progress: Callable[[Progress], None] = lambda progress: None,
         cancelled: threading.Event | None = None,
-        containment: Containment = STRICT,
+        contained: Containment | None = None,
     ) -> Run:
         files = dict(recipe)
         for old, new in replace:
             assert old in files["algorithm.py"]
             files["algorithm.py"] = files["algorithm.py"].replace(old, new)
         scratch = tmp_path_factory.mktemp("scratch")
-        job = Job("candidate", files, protocol, seed, scratch, containment=containment)
+        job = Job("candidate", files, protocol, seed, scratch, containment=contained or containment())
         return carry_out(TestbedBackend(), job, sandbox, on_progress, cancelled or threading.Event())
 
     return run

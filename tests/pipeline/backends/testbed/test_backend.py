@@ -21,6 +21,7 @@ from poise_git.pipeline.boundary.hosting import Containment
 from poise_git.pipeline.interface import Cancelled, Job, Progress
 from poise_git.pipeline.protocol import Protocol
 from poise_git.pipeline.sandbox import Sandbox
+from tests.layers import containment
 
 RunTestbed = Callable[..., Run]
 
@@ -122,7 +123,7 @@ def test_every_regime_gives_the_figures_that_it_gives_alone(run_testbed: RunTest
 
 def test_the_wall_changes_no_figure(run_testbed: RunTestbed) -> None:
     drawing = (ADVANTAGES, "    advantages = advantages + torch.randn(advantages.shape) * response_mask\n" + ADVANTAGES)
-    behind, without = run_testbed(drawing), run_testbed(drawing, containment=Containment(trusted=True))
+    behind, without = run_testbed(drawing), run_testbed(drawing, contained=Containment(trusted=True))
     for figures in ("values", "details", "series", "curve"):
         assert getattr(behind, figures) == getattr(without, figures)
     assert behind.isolation is not None
@@ -137,7 +138,7 @@ def test_confirmation_seeds_are_evaluated_on_the_confirmation_side(
     backend, never = TestbedBackend(), threading.Event()
     # 5 is neither: whoever only tries something out has no use for what is kept for confirmation.
     for seed, side in ((0, Split.CONFIRMATION), (1, Split.SELECTION), (5, Split.SELECTION)):
-        job = Job("grpo", recipe, protocol, seed, tmp_path / str(seed))
+        job = Job("grpo", recipe, protocol, seed, tmp_path / str(seed), containment=containment())
         job.scratch.mkdir()
         trained = backend.train(job, sandbox, lambda progress: None, never)
         found = backend.evaluate(job, trained, WHOLE, sandbox, lambda progress: None, never).data["points"]

@@ -21,6 +21,7 @@ from poise_git.pipeline.backends.testbed.tasks import build_task
 from poise_git.pipeline.interface import Job
 from poise_git.pipeline.protocol import Protocol
 from poise_git.pipeline.sandbox import Sandbox
+from tests.layers import containment
 
 ROOT = Path(__file__).parents[4]
 
@@ -101,7 +102,7 @@ def test_a_run_end_to_end(tiny: Protocol, recipe: Mapping[str, str], sandbox: Sa
     pytest.importorskip("reasoning_gym")
     protocol = gym_protocol(tiny)
     TestbedBackend().validate(protocol, "gym.yaml")
-    job = Job("grpo", recipe, protocol, 0, tmp_path)
+    job = Job("grpo", recipe, protocol, 0, tmp_path, containment=containment())
     run = carry_out(TestbedBackend(), job, sandbox, lambda progress: None, threading.Event())
     assert run.values.keys() == {"sums"}
     assert run.details["sums"]["chain_sum"] == run.curve[-1]["sums"]
