@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Self
 from typing import Protocol as Interface
 
@@ -27,13 +29,37 @@ from poise_git.pipeline.boundary.frames import (
 ANSWER_SECONDS = 60.0
 # Of an answer, beyond four times the bytes of the question: a gradient and its loss are less.
 _ANSWER_BYTES = 1 << 16
+# Bytes of questions that wait for their answers: less than the socket holds, so that both sides never wait to write.
+_IN_FLIGHT = 1 << 15
+
+
+@dataclass(frozen=True)
+class Question:
+    """One call of an entry point; `what` names it."""
+
+    what: str
+    content: Mapping[str, Any]
+    tensors: Sequence[Tensor]
+
+    @property
+    def size(self) -> int:
+        """Bytes of its tensors."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors)
+
+    def repeated(self, times: int) -> Question:
+        """So many calls in a row, of which the last is answered."""
+        return Question(self.what, {**self.content, "times": times}, self.tensors)
 
 
 class Answering(Interface):
-    """What answers questions about one recipe; both methods raise CandidateFailed."""
+    """What answers questions about one recipe; it raises CandidateFailed."""
 
     def ask(self, what: str, content: Mapping[str, Any], tensors: Sequence[Tensor]) -> Frame:
         """The answer to one question; `what` names the entry point."""
+        ...
+
+    def ask_all(self, questions: Sequence[Question]) -> list[Frame]:
+        """The answers to questions that do not depend on one another, called in this order."""
         ...
 
     def close(self) -> None: ...
@@ -53,14 +79,28 @@ class CandidateProcess:
         return cls(opened.connection, door, opened.number)
 
     def ask(self, what: str, content: Mapping[str, Any], tensors: Sequence[Tensor]) -> Frame:
-        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-        try:
-            send(self._connection, {"ask": what, **content}, tensors)
-        except TooLate as error:
-            raise CandidateFailed(f"{what} did not read its inputs within {ANSWER_SECONDS:g} s") from error
-        except Closed as error:
-            raise self._gone(what) from error
-        return self._said(what, size)
+        question = Question(what, content, tensors)
+        self._put(question)
+        return self._said(what, question.size)
+
+    def ask_all(self, questions: Sequence[Question]) -> list[Frame]:
+        """The next questions are sent while the first ones are answered, which saves most of the waiting."""
+        frames: list[Frame] = []
+        waiting: deque[Question] = deque()
+
+        def take() -> None:
+            question = waiting.popleft()
+            frames.append(self._received(question.what, question.size))
+
+        for question in questions:
+            while waiting and sum(asked.size for asked in waiting) + question.size > _IN_FLIGHT:
+                take()
+            self._put(question)
+            waiting.append(question)
+        while waiting:
+            take()
+        # Only now, so that no answer is left in the socket.
+        return [_answer(frame) for frame in frames]
 
     def close(self) -> None:
         self._connection.close()
@@ -68,18 +108,27 @@ class CandidateProcess:
             with suppress(CandidateFailed):
                 self._door.end(self._number)
 
-    def _said(self, what: str, size: int) -> Frame:
+    def _put(self, question: Question) -> None:
+        what = question.what
         try:
-            frame = receive(self._connection, 4 * size + _ANSWER_BYTES, ANSWERED)
+            send(self._connection, {"ask": what, **question.content}, question.tensors)
+        except TooLate as error:
+            raise CandidateFailed(f"{what} did not read its inputs within {ANSWER_SECONDS:g} s") from error
+        except Closed as error:
+            raise self._gone(what) from error
+
+    def _said(self, what: str, size: int) -> Frame:
+        return _answer(self._received(what, size))
+
+    def _received(self, what: str, size: int) -> Frame:
+        try:
+            return receive(self._connection, 4 * size + _ANSWER_BYTES, ANSWERED)
         except TooLate as error:
             raise CandidateFailed(f"{what} did not answer within {ANSWER_SECONDS:g} s") from error
         except FrameRefused as error:
             raise CandidateFailed(f"{what} sent {error}") from error
         except Closed as error:
             raise self._gone(what) from error
-        if "failed" in frame.content:
-            raise CandidateFailed(one_line(str(frame.content["failed"])))
-        return frame
 
     def _gone(self, what: str) -> CandidateFailed:
         ended = ""
@@ -87,3 +136,9 @@ class CandidateProcess:
             with suppress(CandidateFailed):
                 ended = self._door.how_it_ended(self._number)
         return CandidateFailed(f"{what} ended its process{f': {ended}' if ended else ''}")
+
+
+def _answer(frame: Frame) -> Frame:
+    if "failed" in frame.content:
+        raise CandidateFailed(one_line(str(frame.content["failed"])))
+    return frame
