@@ -6,6 +6,7 @@ A candidate's own `rollouts.py` is compared and never executed: what runs is our
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ def runnable(recipe: Mapping[str, str]) -> dict[str, str]:
     return {ALGORITHM: algorithm.text, ROLLOUTS: rollouts_text(algorithm.rollouts)}
 
 
+@functools.cache
 def rollouts_text(version: str) -> str:
     """Our copy of a version of `rollouts.py`, the text that runs beside an algorithm.
 

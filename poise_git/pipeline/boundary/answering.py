@@ -31,6 +31,13 @@ def load_candidate(recipe: Mapping[str, str]) -> ModuleType:
 
 
 def answer(module: ModuleType, frame: Frame) -> tuple[dict[str, Any], Sequence[Tensor]]:
+    """Call an entry point as often as is asked, and describe what it returned last."""
+    for _ in range(frame.content.get("times", 1) - 1):
+        _call(module, frame)
+    return _call(module, frame)
+
+
+def _call(module: ModuleType, frame: Frame) -> tuple[dict[str, Any], Sequence[Tensor]]:
     asked, config = frame.content, calls.configuration(frame.content["sizes"])
     calls.seeded(asked["seed"])
     kept = [tensor.clone() for tensor in frame.tensors] if asked.get("watch") else None

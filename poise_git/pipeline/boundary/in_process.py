@@ -11,6 +11,7 @@ from torch import Tensor
 
 from poise_git.pipeline.boundary.answering import answer, load_candidate
 from poise_git.pipeline.boundary.frames import Frame
+from poise_git.pipeline.boundary.process import Question
 
 
 class InProcess:
@@ -26,6 +27,9 @@ class InProcess:
         with torch.device("cpu") if elsewhere else nullcontext():
             described, answered = answer(self._module, Frame({"ask": what, **content}, copies))
         return Frame(described, tuple(tensor.detach().clone() for tensor in answered))
+
+    def ask_all(self, questions: Sequence[Question]) -> list[Frame]:
+        return [self.ask(question.what, question.content, question.tensors) for question in questions]
 
     def close(self) -> None:
         return

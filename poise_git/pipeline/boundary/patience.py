@@ -21,16 +21,14 @@ class Patience:
     """
 
     most: float
-    _left: float = 0.0
+    left: float = 0.0
 
     def __post_init__(self) -> None:
-        self._left = self.most
+        self.left = self.most
 
-    def of_call(self, size: int) -> float:
-        """Seconds for the answer to a call of `size` bytes."""
-        brought = _SECONDS_A_CALL + _SECONDS_A_MEGABYTE * size / _MEGABYTE
-        self._left = min(self._left, self.most) + brought
-        return self._left
+    def bring(self, size: int) -> None:
+        """A call of `size` bytes begins."""
+        self.left = min(self.left, self.most) + _SECONDS_A_CALL + _SECONDS_A_MEGABYTE * size / _MEGABYTE
 
     def spend(self, seconds: float) -> None:
-        self._left -= seconds
+        self.left -= seconds

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
 from typing import Protocol as Interface
 
 from torch import Tensor
@@ -16,17 +18,44 @@ from poise_git.pipeline.boundary.failures import CandidateFailed, one_line
 from poise_git.pipeline.boundary.frames import ANSWERED, Closed, Frame, FrameRefused, TooLate, receive, send
 from poise_git.pipeline.boundary.patience import Patience
 
+LOADING = "loading recipe/algorithm.py"
 # Seconds beyond those that calls bring, of a run and of checks: see `Patience`.
 RUN_SECONDS, CHECK_SECONDS = 20.0, 5.0
 # Of an answer, beyond four times the bytes of the question: a gradient and its loss are less.
 _ANSWER_BYTES = 1 << 16
+# Bytes of questions that wait for their answers: less than the socket holds, so that both sides never wait to write.
+_IN_FLIGHT = 1 << 15
+
+Done = TypeVar("Done")
+
+
+@dataclass(frozen=True)
+class Question:
+    """One call of an entry point; `what` names it."""
+
+    what: str
+    content: Mapping[str, Any]
+    tensors: Sequence[Tensor]
+
+    @property
+    def size(self) -> int:
+        """Bytes of its tensors."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors)
+
+    def repeated(self, times: int) -> Question:
+        """So many calls in a row, of which the last is answered."""
+        return Question(self.what, {**self.content, "times": times}, self.tensors)
 
 
 class Answering(Interface):
-    """What answers questions about one recipe; both methods raise CandidateFailed."""
+    """What answers questions about one recipe; it raises CandidateFailed."""
 
     def ask(self, what: str, content: Mapping[str, Any], tensors: Sequence[Tensor]) -> Frame:
         """The answer to one question; `what` names the entry point."""
+        ...
+
+    def ask_all(self, questions: Sequence[Question]) -> list[Frame]:
+        """The answers to questions that do not depend on one another, called in this order."""
         ...
 
     def close(self) -> None: ...
@@ -40,7 +69,8 @@ class CandidateProcess:
     ) -> None:
         self._connection, self._door, self._number = connection, door, number
         self._patience = Patience(seconds)
-        self._exchange("loading recipe/algorithm.py", None, ())
+        self._patience.bring(0)
+        _answer(self._received(LOADING, 0))
 
     @classmethod
     def opened(cls, door: Door, recipe: str = CANDIDATE, seconds: float = RUN_SECONDS) -> Self:
@@ -48,7 +78,26 @@ class CandidateProcess:
         return cls(opened.connection, door, opened.number, seconds)
 
     def ask(self, what: str, content: Mapping[str, Any], tensors: Sequence[Tensor]) -> Frame:
-        return self._exchange(what, {"ask": what, **content}, tensors)
+        return self.ask_all([Question(what, content, tensors)])[0]
+
+    def ask_all(self, questions: Sequence[Question]) -> list[Frame]:
+        """The next questions are sent while the first ones are answered, which saves most of the waiting."""
+        frames: list[Frame] = []
+        waiting: deque[Question] = deque()
+
+        def take() -> None:
+            question = waiting.popleft()
+            frames.append(self._received(question.what, question.size))
+
+        for question in questions:
+            while waiting and sum(asked.size for asked in waiting) + question.size > _IN_FLIGHT:
+                take()
+            self._put(question)
+            waiting.append(question)
+        while waiting:
+            take()
+        # Only now, so that no answer is left in the socket.
+        return [_answer(frame) for frame in frames]
 
     def close(self) -> None:
         self._connection.close()
@@ -56,27 +105,28 @@ class CandidateProcess:
             with suppress(CandidateFailed):
                 self._door.end(self._number)
 
-    def _exchange(self, what: str, content: Mapping[str, Any] | None, tensors: Sequence[Tensor]) -> Frame:
-        """Send a question, if there is one, and read the answer."""
-        size = sum(tensor.nbytes for tensor in tensors)
-        began, seconds = time.monotonic(), self._patience.of_call(size)
+    def _put(self, question: Question) -> None:
+        self._patience.bring(question.size)
+        content = {"ask": question.what, **question.content}
+        self._wait(question.what, lambda deadline: send(self._connection, content, question.tensors, deadline))
+
+    def _received(self, what: str, size: int) -> Frame:
+        limit = 4 * size + _ANSWER_BYTES
+        return self._wait(what, lambda deadline: receive(self._connection, limit, deadline, ANSWERED))
+
+    def _wait(self, what: str, act: Callable[[float], Done]) -> Done:
+        """`act`, which is given until when it may take; what goes wrong becomes the candidate's failure."""
+        began, seconds = time.monotonic(), self._patience.left
         try:
-            if content is not None:
-                send(self._connection, content, tensors, began + seconds)
-            frame = receive(self._connection, 4 * size + _ANSWER_BYTES, began + seconds, ANSWERED)
+            return act(began + seconds)
         except TooLate as error:
             raise CandidateFailed(f"{what} did not answer within {seconds:.3g} s") from error
         except FrameRefused as error:
             raise CandidateFailed(f"{what} sent {error}") from error
         except Closed as error:
             raise self._gone(what) from error
-        self._patience.spend(time.monotonic() - began)
-        match frame.content.get("failed"):
-            case None:
-                return frame
-            case str(reason):
-                raise CandidateFailed(one_line(reason))
-        raise CandidateFailed(f"{what} sent something that is not a frame")
+        finally:
+            self._patience.spend(time.monotonic() - began)
 
     def _gone(self, what: str) -> CandidateFailed:
         ended = ""
@@ -84,3 +134,12 @@ class CandidateProcess:
             with suppress(CandidateFailed):
                 ended = self._door.how_it_ended(self._number)
         return CandidateFailed(f"{what} ended its process{f': {ended}' if ended else ''}")
+
+
+def _answer(frame: Frame) -> Frame:
+    match frame.content.get("failed"):
+        case None:
+            return frame
+        case str(reason):
+            raise CandidateFailed(one_line(reason))
+    raise CandidateFailed("the candidate's process sent something that is not a frame")

@@ -35,6 +35,9 @@ _FROM_DATA = frozenset({"tensor", "as_tensor", "asarray", "new_tensor"})
 _ACROSS = frozenset({"copy_", "type_as", "to"})
 # Functions that give their argument itself back where it lies on the right device already.
 _TRANSFERS = frozenset({"to", "cpu", "type_as", "as_tensor", "asarray"})
+# Looks all of torch's functions up once, which takes longer than a check: where this module is imported, not in every
+# process that is forked later.
+resolve_name(torch.add)
 # Functions that refuse even a single number of another device.
 _STRICT = frozenset(
     {"cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "column_stack", "row_stack"}

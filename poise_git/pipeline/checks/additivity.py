@@ -10,7 +10,7 @@ from torch import Tensor
 
 from poise_git.pipeline.checks import batches
 from poise_git.pipeline.checks.batches import Batch
-from poise_git.pipeline.checks.trial import AGGREGATION, Outcome, Trial
+from poise_git.pipeline.checks.trial import AGGREGATION, Case, Outcome, Trial
 
 # The modes that aggregate_loss in recipe/rollouts.py knows.
 MODES = ("token-mean", "token-sum", "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm")
@@ -26,6 +26,7 @@ _ADVICE = (
 def micro_batches(trial: Trial) -> str | None:
     """Compare the sums over row-wise parts with the whole, for every mode of aggregation.
 
+    Single responses are parts in the protocols' mode alone; the others differ from it in the sums alone.
     Each part gets the sizes of the whole batch in `config.global_batch_info`, as verl gives them, and is cut to its
     own longest response. One of the splits is over two devices, whose gradients verl averages.
     """
@@ -35,25 +36,28 @@ def micro_batches(trial: Trial) -> str | None:
     for batch, mode in (*((usual, mode) for mode in MODES), (_ever_farther(usual), AGGREGATION)):
         advantages = _advantages(trial, batch)
         weights = 0.5 + torch.rand(batch.mask.shape, generator=torch.Generator().manual_seed(2))
-        whole = trial.outcome(batch, advantages, sizes=batch.sizes, weights=weights, aggregation=mode)
-        for parts, devices in _splits(len(batch.mask)):
-            outcomes = []
-            for rows in parts:
-                part = batch.rows(rows)
-                width = part.mask.shape[-1]
-                outcomes.append(
-                    trial.outcome(
-                        part,
-                        advantages[rows, :width],
-                        sizes=batch.sizes_for(devices),
-                        weights=weights[rows, :width],
-                        aggregation=mode,
-                    )
-                )
-            reason = _apart(whole, parts, outcomes, devices)
-            if reason is not None:
+        whole = Case(batch, advantages, sizes=batch.sizes, weights=weights, aggregation=mode)
+        splits = list(_splits(len(batch.mask), alone=mode == AGGREGATION))
+        cases = [_part(whole, rows, devices) for parts, devices in splits for rows in parts]
+        expected, *outcomes = trial.outcomes([whole, *cases])
+        for parts, devices in splits:
+            found, outcomes = outcomes[: len(parts)], outcomes[len(parts) :]
+            if (reason := _apart(expected, parts, found, devices)) is not None:
                 return f"in mode {mode}, {reason}. {_ADVICE}"
     return None
+
+
+def _part(whole: Case, rows: Tensor, devices: int) -> Case:
+    assert whole.weights is not None
+    batch = whole.batch.rows(rows)
+    width = batch.mask.shape[-1]
+    return replace(
+        whole,
+        batch=batch,
+        advantages=whole.advantages[rows, :width],
+        sizes=whole.batch.sizes_for(devices),
+        weights=whole.weights[rows, :width],
+    )
 
 
 def _batch() -> Batch:
@@ -81,10 +85,11 @@ def _advantages(trial: Trial, batch: Batch) -> Tensor:
     return (own + signs) * factors * batch.mask
 
 
-def _splits(count: int) -> Iterator[tuple[list[Tensor], int]]:
-    """Ways to split `count` rows: the parts, and over how many devices."""
+def _splits(count: int, alone: bool) -> Iterator[tuple[list[Tensor], int]]:
+    """Ways to split `count` rows, into single ones too if `alone`: the parts, and over how many devices."""
     rows = torch.arange(count)
-    yield list(rows.unsqueeze(-1)), 1
+    if alone:
+        yield list(rows.unsqueeze(-1)), 1
     yield [rows[: count // 3], rows[count // 3 :]], 1
     yield [rows[::2], rows[1::2]], 2
 

@@ -13,7 +13,7 @@ A scale that lets float32's residue through reaches 2,690 to 16,500. The bounds 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from poise_git.pipeline.checks import batches
 from poise_git.pipeline.checks.batches import Batch
-from poise_git.pipeline.checks.trial import Trial
+from poise_git.pipeline.checks.trial import Case, Trial
 
 _BOUND = 100.0
 _SIZES = (2, 3, 5, 6, 7, 8, 13, 16, 31, 64)
@@ -38,8 +38,9 @@ _ADVICE = (
 
 def amplification(trial: Trial) -> str | None:
     """Advantages where groups have no contrast, or one response of contrast; gradients at moderate log-ratios."""
-    for batch in _little_contrast():
-        advantages = trial.advantages(batch).abs()
+    given = list(_little_contrast())
+    for batch, signed in zip(given, trial.all_advantages(given), strict=True):
+        advantages = signed.abs()
         if not advantages.max() <= _BOUND:
             row = int(advantages.amax(-1).argmax())
             members = int((batch.index == batch.index[row]).sum())
@@ -48,8 +49,10 @@ def amplification(trial: Trial) -> str | None:
                 f"most {_BOUND:g} is allowed: {_ADVICE}"
             )
     advantages = _advantages(len(_plain().mask))
-    for batch, ratio in _moderate():
-        gradient = trial.outcome(batch, advantages * batch.mask, sizes=batch.sizes).gradient.abs().max()
+    moderate = list(_moderate())
+    cases = [Case(batch, advantages * batch.mask, sizes=batch.sizes) for batch, _ in moderate]
+    for (batch, ratio), outcome in zip(moderate, trial.outcomes(cases), strict=True):
+        gradient = outcome.gradient.abs().max()
         # The root's, where nothing is clipped: ratio times advantage, over the number of tokens.
         size = float(gradient) * int(batch.mask.sum()) / (ratio * float(advantages.abs().max()))
         if not size <= _BOUND:
@@ -61,6 +64,7 @@ def amplification(trial: Trial) -> str | None:
 
 
 def _little_contrast() -> Iterator[Batch]:
+    yield _equal_but_for_one("rewards 0 or 1", ((0.0, 1.0), (1.0, 0.0)))
     for level in _LEVELS:
         yield batches.make_batch(f"every reward {level:.3g}", [torch.full((n,), level) for n in _SIZES])
         yield batches.make_batch(
@@ -69,11 +73,13 @@ def _little_contrast() -> Iterator[Batch]:
         )
         # All of one length: mechanisms that go by length divide by its spread.
         yield _of_one_length([torch.full((n,), level) for n in _SIZES], f"every reward {level:.3g}")
-        pairs = ((level, 1.0), (1.0, level), (level, 0.0), (0.0, level), (0.0, 1.0), (1.0, 0.0))
-        yield batches.make_batch(
-            f"groups of rewards 0, {level:.3g} or 1 that are equal but for one",
-            [_but_one(n, usual, other) for n in _SIZES for usual, other in pairs],
-        )
+        pairs = ((level, 1.0), (1.0, level), (level, 0.0), (0.0, level))
+        yield _equal_but_for_one(f"rewards 0, {level:.3g} or 1", pairs)
+
+
+def _equal_but_for_one(rewards: str, pairs: Sequence[tuple[float, float]]) -> Batch:
+    scores = [_but_one(n, usual, other) for n in _SIZES for usual, other in pairs]
+    return batches.make_batch(f"groups of {rewards} that are equal but for one", scores)
 
 
 def _of_one_length(scores: list[Tensor], name: str) -> Batch:

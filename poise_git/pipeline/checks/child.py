@@ -33,7 +33,7 @@ def run(arguments: Mapping[str, Any], send: Callable[[Mapping[str, Any]], None])
     under_way, began = IMPORT, time.perf_counter()
     try:
         send({"started": under_way})
-        trial = Trial.of(open_process, CANDIDATE)
+        trial = Trial.of(open_process, CANDIDATE).remembering()
         send({"passed": under_way, "seconds": time.perf_counter() - began})
         for under_way, check in NUMERIC:
             send({"started": under_way})
@@ -45,7 +45,7 @@ def run(arguments: Mapping[str, Any], send: Callable[[Mapping[str, Any]], None])
         send({"started": under_way})
         if not arguments["claims"]:
             return {"failure": None, "claims": []}
-        parent = Trial.of(open_process, PARENT)
+        parent = Trial.of(open_process, PARENT).remembering()
         decided = [decide(name, detail, trial, parent) for name, detail in arguments["claims"]]
     except CandidateFailed as failure:
         return {"failure": (under_way, str(failure)), "claims": []}

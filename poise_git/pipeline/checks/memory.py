@@ -8,56 +8,50 @@ from torch import Tensor
 from poise_git.pipeline.boundary import CandidateFailed
 from poise_git.pipeline.checks import batches
 from poise_git.pipeline.checks.batches import Batch
-from poise_git.pipeline.checks.trial import Outcome, Trial
+from poise_git.pipeline.checks.trial import Case, Outcome, Trial
 
-# Calls of each entry point before the one that is compared. A counter that acts later than that goes unseen here.
-_CALLS = 40
+# Different batches before the call that is compared, and how often each entry point gets each of them. A counter that
+# acts later than after their product goes unseen here.
+_BATCHES, _TIMES = 12, 4
 _ADVICE = "an algorithm keeps nothing between calls; what the loss needs to know must be in the advantages"
 
 
 def memory(trial: Trial) -> str | None:
-    """Compare calls after many others with the same calls alone in a fresh process, bit by bit.
+    """Compare calls after many others with the same calls in a fresh process, bit by bit.
 
-    `policy_loss` is called without an earlier `compute_advantages`, as in verl's workers. Two restarts.
+    In the fresh process `policy_loss` is called without an earlier `compute_advantages`, as in verl's workers; in the
+    worn one after it, so that what either tells the other shows. One restart.
     """
-    batch, others = batches.mixed(seed=7, groups=2), [batches.mixed(seed, groups=2) for seed in range(3)]
-    alone = trial.restarted()
-    try:
-        advantages = alone.advantages(batch)
-    finally:
-        alone.close()
-    # Another sequence of calls than the worn process has, on purpose.
-    if (reason := _loss_alone(trial, batch, advantages, others)) is not None:
-        return reason
-    worn = trial.advantages(batch)
-    if not torch.equal(worn, advantages):
-        return f"compute_advantages gives other numbers after earlier calls than alone in a fresh process: {_ADVICE}"
-    return None
-
-
-def _loss_alone(trial: Trial, batch: Batch, advantages: Tensor, others: list[Batch]) -> str | None:
-    """Wear the process of `trial` out; then its loss against that of a fresh one that has done nothing else."""
-    sizes = batch.sizes
-    _wear(trial, others)
-    worn = trial.outcome(batch, advantages, sizes=sizes)
+    trial = trial.forgetting()
+    case = _case(batches.mixed(seed=7, groups=2))
+    trial.wear(map(_case, map(_tiny, range(_BATCHES))), _TIMES)
+    trial.wear(_case(batches.mixed(seed, groups=2)) for seed in range(3))
+    advantages, (worn,) = trial.advantages(case.batch), trial.outcomes([case])
     fresh = trial.restarted()
     try:
-        alone = fresh.outcome(batch, advantages, sizes=sizes)
+        return _differs(fresh, case, advantages, worn)
+    finally:
+        fresh.close()
+
+
+def _differs(fresh: Trial, case: Case, advantages: Tensor, worn: Outcome) -> str | None:
+    try:
+        (alone,) = fresh.outcomes([case])
     except CandidateFailed as failure:
         return (
             f"policy_loss fails where compute_advantages has not been called in the same process ({failure}): {_ADVICE}"
         )
-    finally:
-        fresh.close()
-    if (name := _differs(worn, alone)) is not None:
-        return f"policy_loss gives another {name} after earlier calls than alone in a fresh process: {_ADVICE}"
+    for name, one, other in (("loss", worn.loss, alone.loss), ("gradient", worn.gradient, alone.gradient)):
+        if not torch.equal(one, other):
+            return f"policy_loss gives another {name} after earlier calls than alone in a fresh process: {_ADVICE}"
+    if not torch.equal(fresh.advantages(case.batch), advantages):
+        return f"compute_advantages gives other numbers after earlier calls than in a fresh process: {_ADVICE}"
     return None
 
 
-def _wear(trial: Trial, others: list[Batch]) -> None:
-    """Calls with many different tiny batches, then with batches of the very shape and prompts that are compared."""
-    for batch in (*map(_tiny, range(_CALLS)), *others):
-        trial.outcome(batch, trial.advantages(batch), sizes=batch.sizes)
+def _case(batch: Batch) -> Case:
+    """With advantages that need not be asked for; any will do."""
+    return Case(batch, (batch.score - batch.score.mean()).unsqueeze(-1) * batch.mask, sizes=batch.sizes)
 
 
 def _tiny(number: int) -> Batch:
@@ -66,9 +60,3 @@ def _tiny(number: int) -> Batch:
     score = torch.tensor([levels[number % 3], levels[(number // 3 + 1) % 3]])
     batch = batches.make_batch("a group of two", [score], seed=number)
     return batch.relabelled(batch.name, batches.object_array([f"prompt-{number % 2 * number}"] * 2))
-
-
-def _differs(one: Outcome, other: Outcome) -> str | None:
-    if not torch.equal(one.loss, other.loss):
-        return "loss"
-    return None if torch.equal(one.gradient, other.gradient) else "gradient"

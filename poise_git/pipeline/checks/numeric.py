@@ -17,7 +17,7 @@ from poise_git.pipeline.checks.batches import Batch
 from poise_git.pipeline.checks.memory import memory
 from poise_git.pipeline.checks.portability import device, dtype
 from poise_git.pipeline.checks.registry import CheckFunction, ordered
-from poise_git.pipeline.checks.trial import Outcome, Trial
+from poise_git.pipeline.checks.trial import Case, Outcome, Trial
 
 # float32 sums in another order differ by this much, relative to numbers of order 1.
 _TOLERANCE = 1e-5
@@ -46,24 +46,26 @@ def _advantage_shape(trial: Trial) -> str | None:
 
 
 def _advantage_finite(trial: Trial) -> str | None:
+    given = _advantage_batches()
     return _first(
         f"advantages must be finite, found {_odd(advantages)} on a batch with {batch.name}"
-        for batch in _advantage_batches()
-        if not (advantages := trial.advantages(batch)).isfinite().all()
+        for batch, advantages in zip(given, trial.all_advantages(given), strict=True)
+        if not advantages.isfinite().all()
     )
 
 
 def _advantage_padding(trial: Trial) -> str | None:
+    given = _advantage_batches()
     return _first(
         f"advantages must be exactly 0 on padding, found {found[found != 0][0]:g} on a batch with {batch.name}"
-        for batch in _advantage_batches()
-        if (found := trial.advantages(batch)[batch.padding]).any()
+        for batch, advantages in zip(given, trial.all_advantages(given), strict=True)
+        if (found := advantages[batch.padding]).any()
     )
 
 
 def _loss_scalar(trial: Trial) -> str | None:
     batch = batches.mixed()
-    found = trial.call_loss(batch, trial.advantages(batch))
+    found = trial.call_loss(Case(batch, trial.advantages(batch)))
     loss = found.tensor(0)
     if loss is None or loss.shape != () or not loss.is_floating_point():
         return f"the loss must be a scalar tensor, found {_words(found.described) if loss is None else kind(loss)}"
@@ -79,8 +81,9 @@ def _loss_scalar(trial: Trial) -> str | None:
 
 
 def _loss_finite(trial: Trial) -> str | None:
-    for batch in (*_advantage_batches(), *map(batches.extreme, _LOG_RATIOS)):
-        outcome = trial.outcome(batch)
+    given = (*_advantage_batches(), *map(batches.extreme, _LOG_RATIOS))
+    cases = list(map(Case, given, trial.all_advantages(given)))
+    for batch, outcome in zip(given, trial.outcomes(cases), strict=True):
         for name, values in (("loss", outcome.loss), ("gradient", outcome.gradient)):
             if not values.isfinite().all():
                 return f"the {name} must be finite, found {_odd(values)} on a batch with {batch.name}"
@@ -107,7 +110,7 @@ def _inputs_unchanged(trial: Trial) -> str | None:
     advantages = trial.advantages(batch)
     changed = {
         "compute_advantages": trial.call_advantages(batch, watch=True).changed,
-        "policy_loss": trial.call_loss(batch, advantages, watch=True).changed,
+        "policy_loss": trial.call_loss(Case(batch, advantages), watch=True).changed,
     }
     return _first(
         f"{function} changes its argument {name} in place; work on a copy"
@@ -119,7 +122,9 @@ def _inputs_unchanged(trial: Trial) -> str | None:
 def _deterministic(trial: Trial) -> str | None:
     """Equal for other random numbers too: what is drawn is no function of the rollouts."""
     batch = batches.mixed()
-    if not torch.equal(trial.advantages(batch, seed=1), trial.advantages(batch, seed=2)):
+    # The first answer is from before any loss was asked for.
+    first, *others = (trial.advantages(batch, seed=seed) for seed in range(3))
+    if not all(torch.equal(first, other) for other in others):
         return "compute_advantages gives other numbers when called again with the same batch"
     one, other = trial.outcome(batch, seed=1), trial.outcome(batch, seed=2)
     if not torch.equal(one.loss, other.loss) or not torch.equal(one.gradient, other.gradient):
@@ -201,9 +206,8 @@ NUMERIC: tuple[tuple[str, CheckFunction[Trial]], ...] = ordered(
 )
 
 
-def _advantage_batches() -> Iterator[Batch]:
-    yield batches.mixed()
-    yield from batches.degenerate()
+def _advantage_batches() -> tuple[Batch, ...]:
+    return (batches.mixed(), *batches.degenerate())
 
 
 def _differs(trial: Trial, batch: Batch, changed: Batch, change: str, back: Any) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -154,22 +154,27 @@ def test_text_that_does_not_parse_never_reaches_a_child(check: Check, edited: Ed
     assert failure.check == "parse"
 
 
+@pytest.fixture(scope="module")
+def limited() -> Iterator[Sandbox]:
+    with Sandbox(SandboxSettings(wall_seconds=5, file_mb=1, memory_mb=1024)) as sandbox:
+        yield sandbox
+
+
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
-        ("    while True:\n        pass\n", "wall time limit of 1 s reached"),
+        ("    while True:\n        pass\n", "wall time limit of 5 s reached"),
         ("    while True:\n        print('x' * 100000)\n", "wrote more than 1 MB of output"),
         ("    torch.zeros(25_000_000_000)\n", "compute_advantages raised RuntimeError: "),
         ("    def deeper():\n        return deeper()\n    deeper()\n", "compute_advantages raised RecursionError: "),
     ],
 )
 def test_hostile_candidate_is_told(
-    check: Check, edited: Edit, code: str, reason: str, monkeypatch: pytest.MonkeyPatch
+    check: Check, edited: Edit, limited: Sandbox, code: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the static checks, which do not know of print."""
     monkeypatch.setattr(runner, "STATIC", ())
-    with Sandbox(SandboxSettings(wall_seconds=1, file_mb=1, memory_mb=1024)) as limited:
-        failure = check(edited((SIGNAL, code + SIGNAL)), (), limited).failure
+    failure = check(edited((SIGNAL, code + SIGNAL)), (), limited).failure
     assert failure is not None
     assert failure.check == "advantage-shape"
     assert failure.reason.startswith(reason)
