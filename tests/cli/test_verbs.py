@@ -194,3 +194,18 @@ def test_a_used_up_budget_is_exit_code_3_and_keeps_what_was_paid_for(tiny_archiv
     assert "budget" in done.stderr
     assert "next:" in done.stdout
     assert len(tiny_archive.runs("grpo")) == 2
+
+
+READS = """
+import sys
+from poise_git.cli.main import cli
+for line in sys.argv[2:]:
+    cli(["-C", sys.argv[1], *line.split()], standalone_mode=False)
+sys.exit("torch" in sys.modules)
+"""
+
+
+def test_looking_loads_no_torch(archive: Path) -> None:
+    lines = ("status", "log", "show grpo", "best", "select", "context grpo", "doctor", "check --all", "evaluate --help")
+    done = subprocess.run([sys.executable, "-c", READS, archive, *lines], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

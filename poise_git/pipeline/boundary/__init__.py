@@ -10,6 +10,6 @@
 """
 
 from poise_git.pipeline.boundary.failures import CandidateFailed
-from poise_git.pipeline.boundary.interface import Algorithm, Gradient
 
-__all__ = ["Algorithm", "CandidateFailed", "Gradient"]
+# Nothing here that imports torch: the command line passes through this package at every start.
+__all__ = ["CandidateFailed"]

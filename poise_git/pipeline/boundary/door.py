@@ -12,6 +12,8 @@ from poise_git.pipeline.boundary.failures import CandidateFailed
 
 # The names of the recipes that a host holds.
 CANDIDATE, PARENT = "candidate", "parent"
+# The argument of a trusted child that holds the recipe itself, where it runs without the wall.
+TRUSTED_RECIPE = "trusted_recipe"
 _REPLY = 1 << 12
 # A host forks at once; it is waited for no longer than this.
 _PATIENCE = 20.0

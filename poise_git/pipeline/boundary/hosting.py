@@ -10,16 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from poise_git.archive.entries import Isolation
-from poise_git.pipeline.boundary import server
-from poise_git.pipeline.boundary.door import CANDIDATE
-from poise_git.pipeline.boundary.opening import TRUSTED_RECIPE
+from poise_git.pipeline.boundary.door import CANDIDATE, TRUSTED_RECIPE
 from poise_git.pipeline.recipe import runnable
 from poise_git.pipeline.sandbox import ChildFailed, IsolationMissing, Layer, Limits, Sandbox
 from poise_git.pipeline.sandbox.removal import fresh_folder
 
 # Of a host that is to end: it kills what it forked, and is gone.
 _PATIENCE = 10.0
-_SERVE = f"{server.__name__}:{server.serve.__name__}"
+_SERVE = "poise_git.pipeline.boundary.server:serve"
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,10 @@ from functools import cache
 from typing import Any
 
 from poise_git.pipeline.boundary.algorithm import GuardedAlgorithm
-from poise_git.pipeline.boundary.door import Door
+from poise_git.pipeline.boundary.door import TRUSTED_RECIPE, Door
 from poise_git.pipeline.boundary.in_process import InProcess
 from poise_git.pipeline.boundary.process import CandidateProcess
 from poise_git.pipeline.sandbox.child import FIRST_HANDED
-
-# The argument of a trusted child that holds the recipe itself, where it runs without the wall.
-TRUSTED_RECIPE = "trusted_recipe"
 
 
 @cache

@@ -20,7 +20,7 @@ from poise_git.pipeline.boundary.patience import Patience
 
 LOADING = "loading recipe/algorithm.py"
 # Seconds beyond those that calls bring, of a run and of checks: see `Patience`.
-RUN_SECONDS, CHECK_SECONDS = 20.0, 5.0
+RUN_SECONDS, CHECK_SECONDS = 60.0, 20.0
 # Of an answer, beyond four times the bytes of the question: a gradient and its loss are less.
 _ANSWER_BYTES = 1 << 16
 # Bytes of questions that wait for their answers: less than the socket holds, so that both sides never wait to write.

@@ -23,8 +23,8 @@ from poise_git.pipeline.backends.testbed.sampling import Responses, sample, scor
 from poise_git.pipeline.backends.testbed.settings import RegimeSettings, TestbedSettings, TrainingSettings
 from poise_git.pipeline.backends.testbed.task import Problems, Task
 from poise_git.pipeline.backends.testbed.tasks import build_task
-from poise_git.pipeline.boundary import Algorithm, CandidateFailed
-from poise_git.pipeline.boundary.interface import clip_fraction
+from poise_git.pipeline.boundary import CandidateFailed
+from poise_git.pipeline.boundary.interface import Algorithm, clip_fraction
 from poise_git.pipeline.boundary.opening import open_algorithm
 
 SERIES = (

@@ -20,7 +20,8 @@ from poise_git.pipeline.backends.verl.launching import environment, external_mod
 from poise_git.pipeline.backends.verl.series import COSTS, SERIES, Attempt, Follower, trajectory
 from poise_git.pipeline.backends.verl.settings import VerlSettings
 from poise_git.pipeline.boundary.broker import broker
-from poise_git.pipeline.boundary.opening import TRUSTED_RECIPE, handed_door
+from poise_git.pipeline.boundary.door import TRUSTED_RECIPE
+from poise_git.pipeline.boundary.opening import handed_door
 from poise_git.pipeline.sandbox import kernel
 from poise_git.pipeline.sandbox.removal import remove_tree
 

@@ -19,7 +19,7 @@ from poise_git.pipeline.backends.testbed.settings import parse_settings
 from poise_git.pipeline.backends.testbed.tasks import build_task
 from poise_git.pipeline.backends.testbed.trainer import Trainer
 from poise_git.pipeline.backends.testbed.warm_start import warm_start
-from poise_git.pipeline.boundary import Algorithm, Gradient
+from poise_git.pipeline.boundary.interface import Algorithm, Gradient
 from poise_git.pipeline.boundary.loading import ALGORITHM, ROLLOUTS
 from poise_git.pipeline.boundary.opening import trusted_algorithm
 from poise_git.pipeline.protocol import load_protocol
