@@ -11,4 +11,6 @@ class CandidateFailed(Exception):
 
 
 def one_line(text: str) -> str:
-    return " ".join(text.split())[:REASON_LENGTH]
+    """Without anything that a terminal would obey, or that no file can hold."""
+    printable = "".join(character if character.isprintable() else " " for character in text[: 4 * REASON_LENGTH])
+    return " ".join(printable.split())[:REASON_LENGTH]

@@ -147,7 +147,9 @@ def _shape(kind: object, dtypes: frozenset[str] | None) -> tuple[torch.dtype, tu
         case [str(name), list(shape)] if name in DTYPES and len(shape) <= _MOST_DIMENSIONS:
             if dtypes is not None and name not in dtypes:
                 raise FrameRefused(f"a tensor of type {name}")
-            if all(type(size) is int and 0 <= size < 1 << 32 for size in shape):
+            sizes = all(type(size) is int and 0 <= size < 1 << 32 for size in shape)
+            # Strides are counted beyond a size of 0 too, in 64 bits.
+            if sizes and math.prod(max(1, size) for size in shape) < 1 << 62:
                 return DTYPES[name], tuple(shape)
     raise FrameRefused("a tensor of no known type and shape")
 
