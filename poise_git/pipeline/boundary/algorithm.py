@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,23 +20,35 @@ from poise_git.pipeline.boundary.process import Answering
 
 # The share of calls that a second process, which has seen only such calls, answers as well.
 WITNESSED = 1 / 32
-_SEED_BITS = 48
+# Earlier calls that are kept for the second process.
+_KEPT = 4
+_SEED_BYTES = 6
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """A question, and what the candidate's process answered."""
+
+    what: str
+    content: Mapping[str, Any]
+    tensors: tuple[Tensor, ...]
+    answer: Frame
 
 
 class GuardedAlgorithm:
     """See `poise_git.pipeline.boundary.interface.Algorithm`.
 
     Some calls are asked of a second process too: the fourth, the sixteenth and so on, and a share drawn by numbers that
-    no candidate can foresee. Its answer must be the same to the bit: what a candidate remembers from call to call is
-    no part of an algorithm.
+    no candidate can foresee, at that time or later. Its answer must be the same to the bit: neither what a candidate
+    remembers from call to call nor the time of day is part of an algorithm.
     """
 
     def __init__(self, process: Answering, witness: Answering | None, seed: int) -> None:
         self._process, self._witness = process, witness
-        # What the candidate draws, if anything, comes from the run's seed and not from the system.
-        self._seeds = random.Random(seed)
+        self._seed = seed
         self._lots = random.SystemRandom()
         self._calls = 0
+        self._kept: list[_Answered] = []
 
     def advantages(
         self, rewards: Tensor, mask: Tensor, index: Sequence[Any], sizes: BatchSizes | None = None
@@ -88,17 +102,42 @@ class GuardedAlgorithm:
                 process.close()
 
     def _ask(self, what: str, content: dict[str, Any], tensors: Sequence[Tensor]) -> Frame:
-        content = {**content, "seed": self._seeds.getrandbits(_SEED_BITS)}
+        content = {**content, "seed": _seed_of(self._seed, what, tensors)}
         frame = self._process.ask(what, content, tensors)
         self._calls += 1
-        if self._witness is not None and (_is_power_of_four(self._calls) or self._lots.random() < WITNESSED):
-            other = self._witness.ask(what, content, tensors)
-            if len(frame.tensors) != len(other.tensors) or not all(map(_same, frame.tensors, other.tensors)):
-                raise CandidateFailed(
-                    f"{what} gives other numbers in another process: what it remembers between calls is no part of "
-                    "an algorithm"
-                )
+        if self._witness is not None:
+            early = _is_power_of_four(self._calls)
+            if early or self._lots.random() < WITNESSED:
+                now = _Answered(what, content, tuple(tensor.detach().clone() for tensor in tensors), frame)
+                self._compare(self._witness, now if early else self._lots.choice([*self._kept, now]))
+                self._keep(now)
         return frame
+
+    def _compare(self, witness: Answering, given: _Answered) -> None:
+        other = witness.ask(given.what, given.content, given.tensors)
+        answered = given.answer.tensors
+        if len(answered) != len(other.tensors) or not all(map(_same, answered, other.tensors)):
+            raise CandidateFailed(
+                f"{given.what} gives other numbers in another process: what it remembers between calls, what it "
+                "draws by itself and the time of day are no part of an algorithm"
+            )
+
+    def _keep(self, given: _Answered) -> None:
+        if len(self._kept) < _KEPT:
+            self._kept.append(given)
+        else:
+            self._kept[self._lots.randrange(_KEPT)] = given
+
+
+def _seed_of(seed: int, what: str, tensors: Sequence[Tensor]) -> int:
+    """The seed of what a candidate draws in one call: a function of the run's seed and of what the call is given.
+
+    Seeds drawn in a row would tell the candidate how many calls came before this one.
+    """
+    digest = hashlib.blake2b(f"{seed} {what}".encode(), digest_size=_SEED_BYTES)
+    for tensor in tensors:
+        digest.update(_bytes(tensor).numpy().data)
+    return int.from_bytes(digest.digest(), "big")
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:
@@ -120,7 +159,11 @@ def _loss_in_words(frame: Frame) -> str:
 
 def _same(one: Tensor, other: Tensor) -> bool:
     """To the bit: what is not a number is equal to itself here."""
-    return _alike(one, other) and torch.equal(one.reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8))
+    return _alike(one, other) and torch.equal(_bytes(one), _bytes(other))
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
 
 
 def _plain(sizes: BatchSizes | None) -> dict[str, float] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import resource
 import signal
 import socket
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
 
 from poise_git.pipeline.boundary import frames
@@ -24,8 +26,8 @@ from poise_git.pipeline.sandbox.child import FIRST_HANDED
 from poise_git.pipeline.sandbox.confinement import confine, confinement
 
 _QUESTION = 1 << 12
-# The output pipe; everything from here on but the connection is closed in a candidate's process.
-_STANDARD_STREAMS = 3
+# The connection; all that is above it is closed in a candidate's process.
+_CONNECTION = 3
 # A process that has closed its connection may take this long to be gone.
 _DYING_SECONDS = 2.0
 _TICK = 0.01
@@ -119,9 +121,9 @@ def _be_candidate(recipe: Mapping[str, str], descriptor: int) -> NoReturn:
     """The candidate's own process: it ends with the connection, and no code of the host's runs after it."""
     status = 1
     try:
-        os.dup2(descriptor, _STANDARD_STREAMS)
-        os.closerange(_STANDARD_STREAMS + 1, os.sysconf("SC_OPEN_MAX"))
-        connection = socket.socket(fileno=_STANDARD_STREAMS)
+        _take_descriptors(descriptor)
+        connection = socket.socket(fileno=_CONNECTION)
+        _forget_the_host()
         confine()
         _converse(recipe, connection)
         status = 0
@@ -129,6 +131,25 @@ def _be_candidate(recipe: Mapping[str, str], descriptor: int) -> NoReturn:
         status = 0
     finally:
         os._exit(status)
+
+
+def _take_descriptors(connection: int) -> None:
+    """Keep the connection alone, and standard streams that lead nowhere.
+
+    A pipe that two processes of a candidate have both would be memory: its fill and its flags outlast a call.
+    """
+    os.dup2(connection, _CONNECTION)
+    os.closerange(_CONNECTION + 1, os.sysconf("SC_OPEN_MAX"))
+    sink = os.open(os.devnull, os.O_RDWR)
+    for stream in range(_CONNECTION):
+        os.dup2(sink, stream)
+    os.close(sink)
+
+
+def _forget_the_host() -> None:
+    """Random numbers of its own: those that processes share by their birth would pass for an algorithm's."""
+    random.seed()
+    np.random.seed()
 
 
 def _converse(recipe: Mapping[str, str], connection: socket.socket) -> None:

@@ -1,0 +1,63 @@
+"""Makes the attempts of hostile candidates under one layer alone, or under none. Run as a program.
+
+    python bare.py LAYER < {name: code}   prints {name: outcome}
+
+LAYER is a layer of `confinement`, which one process puts up for all attempts, since what is refused leaves nothing
+behind; or "none", where every attempt has a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from poise_git.pipeline.sandbox import confinement, kernel
+
+
+def told(layer: str, attempts: dict[str, str]) -> dict[str, str]:
+    """What each attempt says of itself, in a process of its own in a fresh folder."""
+    reading, writing = os.pipe()
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "there").write_text("before")
+        process = os.fork()
+        if process == 0:
+            try:
+                os.chdir(folder)
+                os.write(writing, json.dumps(_attempt_all(layer, attempts)).encode())
+            finally:
+                os._exit(0)
+        os.close(writing)
+        with open(reading, encoding="utf-8") as pipe:
+            found = pipe.read()
+        _, status = os.waitpid(process, 0)
+    return json.loads(found) if found else dict.fromkeys(attempts, f"ended with {os.waitstatus_to_exitcode(status)}")
+
+
+def _attempt_all(layer: str, attempts: dict[str, str]) -> dict[str, str]:
+    # Where a candidate has its connection there is something that reads nothing.
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 3)
+    prepared = {name: _outcome(code) for name, code in attempts.items()}
+    kernel.process_control(kernel.PR_SET_NO_NEW_PRIVS, 1)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if layer != "none":
+        dict(confinement._STEPS)[layer]()
+    return {name: outcome() for name, outcome in prepared.items()}
+
+
+def _outcome(code: str) -> Callable[[], str]:
+    namespace: dict[str, Callable[[], str]] = {}
+    exec(compile(code, "attempt", "exec"), namespace)
+    return namespace["outcome"]
+
+
+if __name__ == "__main__":
+    layer, attempts = sys.argv[1], json.load(sys.stdin)
+    if layer == "none":
+        print(json.dumps({name: told(layer, {name: code})[name] for name, code in attempts.items()}))
+    else:
+        print(json.dumps(told(layer, attempts)))
