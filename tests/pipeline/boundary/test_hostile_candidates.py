@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from poise_git.pipeline.boundary import CandidateFailed, process
+from poise_git.pipeline.boundary import CandidateFailed
 from poise_git.pipeline.boundary.algorithm import GuardedAlgorithm
 from poise_git.pipeline.boundary.door import Door
 from poise_git.pipeline.boundary.hosting import Host, host
@@ -83,16 +83,15 @@ def up(running: Host) -> Callable[[str], None]:
 
 
 @pytest.fixture
-def opened(running: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
+def opened(running: Host) -> Iterator[Open]:
     """Opens candidates of one host. Whatever they did, an honest one answers afterwards, and nothing else moved."""
     door, made = Door(os.dup(running.door)), list[GuardedAlgorithm]()
     layers, descriptors = running.layers, len(os.listdir("/proc/self/fd"))
 
     def open_candidate(name: str, *, witness: bool = False, patience: float = PATIENCE) -> GuardedAlgorithm:
-        monkeypatch.setattr(process, "ANSWER_SECONDS", patience)
-        other = CandidateProcess.opened(door, name) if witness else None
+        other = CandidateProcess.opened(door, name, patience) if witness else None
         try:
-            made.append(GuardedAlgorithm(CandidateProcess.opened(door, name), other, seed=0))
+            made.append(GuardedAlgorithm(CandidateProcess.opened(door, name, patience), other, seed=0))
         except CandidateFailed:
             if other is not None:
                 other.close()
@@ -197,7 +196,7 @@ def test_no_file_can_be_written_three_times_over() -> None:
 
 
 @pytest.mark.parametrize(
-    "candidate", (*DEATHS, *DELAYS, *VALUES, *FRAMES), ids=lambda candidate: f"{candidate.name}: {candidate.layer}"
+    "candidate", [*DEATHS, *DELAYS, *VALUES, *FRAMES], ids=lambda candidate: f"{candidate.name}: {candidate.layer}"
 )
 def test_an_answer_is_the_candidates_own_failure(candidate: Hostile, opened: Open) -> None:
     patience = IMPATIENCE if candidate.layer == TIME else PATIENCE
