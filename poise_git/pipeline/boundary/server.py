@@ -20,6 +20,7 @@ import torch
 from poise_git.pipeline.boundary import frames
 from poise_git.pipeline.boundary.answering import answer, load_candidate
 from poise_git.pipeline.boundary.failures import CandidateFailed
+from poise_git.pipeline.sandbox import kernel
 from poise_git.pipeline.sandbox.child import FIRST_HANDED
 from poise_git.pipeline.sandbox.confinement import confine, confinement
 
@@ -119,6 +120,8 @@ def _be_candidate(recipe: Mapping[str, str], descriptor: int) -> NoReturn:
         os.dup2(descriptor, _STANDARD_STREAMS)
         os.closerange(_STANDARD_STREAMS + 1, os.sysconf("SC_OPEN_MAX"))
         connection = socket.socket(fileno=_STANDARD_STREAMS)
+        # Without a process namespace nobody else would end it, and from here on it cannot take this back.
+        kernel.process_control(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         confine()
         _converse(recipe, connection)
         status = 0
