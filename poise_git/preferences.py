@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from poise_git.archive.command import users_configuration
+from poise_git.choices import MISSING_LAYERS_KEY, MISSING_LAYERS_VARIABLE
 from poise_git.errors import UsageError
 
 MissingLayers = Literal["refuse", "allow"]
 # The address that stands for a Ray cluster of this machine alone, which is what `address: null` means.
 OWN_CLUSTER = "local"
-ALLOW_MISSING_LAYERS = "git config --global poise.missingLayers allow"
-MISSING_LAYERS_VARIABLE = "POISE_MISSING_LAYERS"
 # Field -> the key of git's configuration and the variable that replaces it.
 _NAMES = {
-    "missing_layers": ("poise.missingLayers", MISSING_LAYERS_VARIABLE),
+    "missing_layers": (MISSING_LAYERS_KEY, MISSING_LAYERS_VARIABLE),
     "base_urls": ("poise.baseUrl", "POISE_BASE_URL"),
     "devices": ("poise.device", "POISE_DEVICE"),
     "ray_addresses": ("poise.rayAddress", "POISE_RAY_ADDRESS"),

@@ -120,6 +120,7 @@ def test_the_cheat_is_the_root_where_no_trainer_can_be_reached(advantages: Mappi
         assert torch.equal(advantages[name], advantages[ROOT])
 
 
+@pytest.mark.needs_layers
 @pytest.mark.slow
 def test_nobody_can_train_on_the_answers(tmp_path: Path) -> None:
     """Either it fails, or its run is GRPO's to the last bit: no candidate has a trainer to reach."""

@@ -39,6 +39,7 @@ def test_a_variant_keeps_what_is_not_named(tiny: Protocol) -> None:
         variant(tiny, ["lenght"], 1.0, None)
 
 
+@pytest.mark.needs_layers
 @pytest.mark.slow
 def test_training_goes_on_where_it_was_cut_off(tiny: Protocol, tmp_path: Path) -> None:
     file = tmp_path / "runs.jsonl"

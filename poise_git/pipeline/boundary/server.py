@@ -22,6 +22,7 @@ import torch
 from poise_git.pipeline.boundary import frames
 from poise_git.pipeline.boundary.answering import answer, load_candidate
 from poise_git.pipeline.boundary.failures import CandidateFailed, one_line
+from poise_git.pipeline.sandbox import kernel
 from poise_git.pipeline.sandbox.child import FIRST_HANDED
 from poise_git.pipeline.sandbox.confinement import confine, confinement
 
@@ -124,6 +125,8 @@ def _be_candidate(recipe: Mapping[str, str], descriptor: int) -> NoReturn:
         _take_descriptors(descriptor)
         connection = socket.socket(fileno=_CONNECTION)
         _forget_the_host()
+        # Without a process namespace nobody else would end it, and from here on it cannot take this back.
+        kernel.process_control(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         confine()
         _converse(recipe, connection)
         status = 0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from poise_git.choices import ALLOW_MISSING_LAYERS, MISSING_LAYERS_VARIABLE
 from poise_git.errors import PoiseError
 from poise_git.pipeline.sandbox.layers import Layer
-from poise_git.preferences import ALLOW_MISSING_LAYERS, MISSING_LAYERS_VARIABLE
 
 
 class ChildFailed(PoiseError):

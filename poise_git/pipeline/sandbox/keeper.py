@@ -62,7 +62,10 @@ def keep(line: socket.socket, messages: int, output: int, handed: Sequence[int],
         _die_with_parent(entrance if os.getpid() != 1 else 0)
         kernel.process_control(kernel.PR_SET_CHILD_SUBREAPER, 1)
         kernel.process_control(kernel.PR_SET_DUMPABLE, 0)
+        keeper = os.getpid()
         if (pid := os.fork()) == 0:
+            # The kernel does so with a process namespace's first process; it must hold without one too.
+            _die_with_parent(keeper)
             with contextlib.suppress(OSError):
                 quota.enter()
             child.run(wall, request["entry"], request["arguments"], messages, output, handed)

@@ -13,6 +13,7 @@ from poise_git.pipeline.sandbox import Allowance, ChildFailed, Limits
 from tests.pipeline.sandbox.conftest import ENTRIES, Children
 
 
+@pytest.mark.needs_layers("network namespace", "private root folder")
 def test_services_bring_a_loopback_network_and_meeting_places_of_its_own(children: Children) -> None:
     child = children()
     allowance = Allowance(readable=(ENTRIES,), services=True)
@@ -33,6 +34,7 @@ def test_without_services_there_is_no_network_at_all(children: Children) -> None
     assert "Error" in failure.reason
 
 
+@pytest.mark.needs_layers("network namespace")
 def test_services_do_not_reach_the_machine_s_own_loopback(children: Children) -> None:
     child = children()
     with socket.create_server(("127.0.0.1", 0)) as outside:

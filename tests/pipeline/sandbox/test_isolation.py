@@ -24,6 +24,7 @@ NAMES = {
         "system call filter",
         "quota",
     ),
+    *("no files of its own", "libraries alone", "computation alone"),
 }
 UNCONDITIONAL = {"resource limits", "no new privileges", "no capabilities", "system call filter", "quota"}
 
@@ -87,6 +88,6 @@ def test_missing_namespaces_are_told_and_the_rest_holds(tmp_path: Path) -> None:
     assert echoed.startswith("{'arguments': {}")
     assert orphans == "gone"
     assert left == "ended without a result (exit status 0)"
-    assert refused.startswith("the sandbox lacks user namespace (")
-    assert "require_isolation: false" in refused
+    assert refused.startswith("the sandbox lacks user namespace, ")
+    assert "poise.yaml requires every layer" in refused
     assert files == "[]"

@@ -57,6 +57,7 @@ def test_processor_limit(children: Any) -> None:
     assert children(cpu_seconds=1).failure("spin").reason == "CPU time limit of 1 s reached"
 
 
+@pytest.mark.needs_layers("user namespace")
 def test_fork_bomb(children: Any) -> None:
     child = children(processes=8)
     assert child.failure("fork_without_end").reason.startswith("BlockingIOError: ")
