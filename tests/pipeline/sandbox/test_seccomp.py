@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,33 +23,46 @@ ENTRIES = Path(__file__).parent / "entries"
 REFUSALS = {"EPERM", "ENOSYS", "EAFNOSUPPORT", "can't start new thread", "not allowed to raise maximum limit"}
 
 
-def run(entry: str, scratch: Path, monkeypatch: pytest.MonkeyPatch, **arguments: Any) -> Any:
-    monkeypatch.syspath_prepend(str(ENTRIES))
+Run = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    """One for all tests of the module: its fork server takes longer to import torch than most of them to run."""
     preloaded = {"candidate_entries": ("torch._dynamo",)}
-    with Sandbox(SandboxSettings(), preloaded=preloaded) as sandbox:
-        completed = sandbox.run(f"candidate_entries:{entry}", arguments, scratch, readable=(ENTRIES,))
-    assert "system call filter" in {layer.name for layer in completed.layers if layer.up}
-    return completed.value
+    with pytest.MonkeyPatch.context() as patch, Sandbox(SandboxSettings(), preloaded=preloaded) as sandbox:
+        patch.syspath_prepend(str(ENTRIES))
+        yield sandbox
+
+
+@pytest.fixture
+def run(sandbox: Sandbox, tmp_path: Path) -> Run:
+    def run(entry: str, **arguments: Any) -> Any:
+        completed = sandbox.run(f"candidate_entries:{entry}", arguments, tmp_path, readable=(ENTRIES,))
+        assert "system call filter" in {layer.name for layer in completed.layers if layer.up}
+        return completed.value
+
+    return run
 
 
 @pytest.mark.slow
-def test_every_shipped_card_computes_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_shipped_card_computes_the_same(run: Run) -> None:
     texts = {card.name: install(root_text(), card, {}) for card in coded_cards()} | {"grpo": root_text()}
     arguments = {"texts": texts, "rollouts": recipe()["rollouts.py"]}
-    figures = run("cards", tmp_path, monkeypatch, **arguments)
-    assert figures == run("unfiltered_cards", tmp_path, monkeypatch, **arguments)
+    figures = run("cards", **arguments)
+    assert figures == run("unfiltered_cards", **arguments)
     assert len(figures) > 50
 
 
 @pytest.mark.slow
-def test_honest_computations_do_not_notice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run("computations", tmp_path, monkeypatch) == []
+def test_honest_computations_do_not_notice(run: Run) -> None:
+    assert run("computations") == []
 
 
 @pytest.mark.slow
-def test_a_candidate_is_refused_everything_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_candidate_is_refused_everything_else(run: Run, tmp_path: Path) -> None:
     (tmp_path / "there").write_text("before")
-    found = run("refused", tmp_path, monkeypatch)
+    found = run("refused")
     assert {name: error for name, error in found.items() if error not in REFUSALS} == {}
     assert len(found) > 70
     assert [file.name for file in tmp_path.iterdir()] == ["there"]

@@ -12,10 +12,8 @@ import platform
 import resource
 import signal
 import socket
-import sys
 import threading
 import traceback
-import types
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,6 +21,7 @@ from typing import Any
 
 import torch
 
+from poise_git.pipeline.boundary.in_process import InProcess
 from poise_git.pipeline.checks.batches import degenerate, mixed
 from poise_git.pipeline.checks.trial import Trial
 from poise_git.pipeline.sandbox.policies import candidate_policy
@@ -43,16 +42,11 @@ def unfiltered_cards(arguments: Mapping[str, Any], send: Send) -> dict[str, floa
 
 
 def _figure(name: str, text: str, rollouts: str) -> float:
-    package = "recipe_" + name.replace("-", "_")
-    home = sys.modules[package] = types.ModuleType(package)
-    home.__path__ = []
-    for part, source in (("rollouts", rollouts), ("algorithm", text)):
-        module = sys.modules[f"{package}.{part}"] = types.ModuleType(f"{package}.{part}")
-        exec(compile(source, f"{part}.py", "exec"), module.__dict__)
-    trial = Trial(sys.modules[f"{package}.algorithm"])
+    recipe = {"algorithm.py": text, "rollouts.py": rollouts}
+    trial = Trial.of(lambda _: InProcess(recipe), name)
     total = 0.0
     for batch in (mixed(), *degenerate()):
-        outcome = trial.outcome(batch, config=batch.config)
+        outcome = trial.outcome(batch, sizes=batch.sizes)
         total += float(trial.advantages(batch).double().sum() + outcome.gradient.double().abs().sum())
     return total
 
