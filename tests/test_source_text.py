@@ -262,5 +262,5 @@ def test_there_is_no_other_way() -> None:
     package = Path(source_text.__file__).parent
     ways = re.compile(r"ast\.parse|splitlines\(keepends|\bcompile\(.*exec")
     found = {str(file.relative_to(package)) for file in package.rglob("*.py") if ways.search(file.read_text())}
-    # The grader of answers reads logs by lines.
-    assert {name for name in found if "backends/verl" not in name} == {"source_text.py"}
+    # The grader of answers reads logs by lines. A candidate's own process runs the text that was checked.
+    assert {name for name in found if "backends/verl" not in name} == {"source_text.py", "pipeline/boundary/loading.py"}

@@ -116,4 +116,4 @@ def warn_of_suspicious(experiment: Experiment, genealogy: Genealogy) -> None:
     counted = "it is left out" if verdict.counted is None else "it counts by what its runs give"
     others = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     advice = verdict.problems[0].advice if len(found) == 1 else "poise-git doctor"
-    echo(f"poise-git: {name} is suspicious{others}: {verdict.integrity.reason}; {counted}; {advice}", err=True)
+    echo(f"poise-git: {name} is suspicious{others}: {verdict.integrity.reason}; {counted}; run: {advice}", err=True)

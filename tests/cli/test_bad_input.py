@@ -184,9 +184,14 @@ def test_a_figure_that_is_no_number_in_an_old_entry(tiny_archive: Archive) -> No
         "protocol": hash_, "seeds": [0, 1], "cpu": 1.0, "at": 1.0, "v": 1,
     }  # fmt: skip
     git(root, "notes", "--ref=poise/metrics", "add", "-m", json.dumps(note), "poise/grpo")
-    commit = git(root, "rev-parse", "poise/grpo")[:10]
     before = git(root, "for-each-ref")
-    assert_one_clear_line(poise_git("-C", root, "select"), 1, "grpo", commit, "U", "poise-git reflect grpo")
+    done = poise_git("-C", root, "select")
+    assert done.returncode == 1
+    suspicion, end = done.stderr.splitlines()
+    assert "grpo is suspicious: a note says U nan" in suspicion
+    assert "left out; run: git " in suspicion
+    assert "notes --ref=poise/metrics remove poise/grpo && poise-git evaluate grpo" in suspicion
+    assert "poise-git evolve" in end
     assert git(root, "for-each-ref") == before
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -42,7 +43,13 @@ def cached_file(settings: RegimeSettings, world: int) -> Path:
     return cache_folder("base-policies") / f"{_content_hash(settings, world)}.pt"
 
 
-def ensure_base_policy(settings: RegimeSettings, world: int, sandbox: Sandbox, on_steps: OnSteps) -> Path:
+def ensure_base_policy(
+    settings: RegimeSettings,
+    world: int,
+    sandbox: Sandbox,
+    on_steps: OnSteps,
+    cancelled: threading.Event | None = None,
+) -> Path:
     """The file of the base policy of `world`; trains it if no process of this machine has.
 
     Args:
@@ -50,6 +57,7 @@ def ensure_base_policy(settings: RegimeSettings, world: int, sandbox: Sandbox, o
 
     Raises:
         RunFailed: training it failed.
+        Cancelled: `cancelled` was set.
     """
     file = cached_file(settings, world)
     if file.exists():
@@ -65,6 +73,7 @@ def ensure_base_policy(settings: RegimeSettings, world: int, sandbox: Sandbox, o
                 on_message=lambda message: on_steps(int(message["done"]), float(message["loss"])),
                 # Limits of time are for code that nobody knows, and a large policy takes long.
                 limits=replace(sandbox.limits, cpu_seconds=None, wall_seconds=None),
+                cancelled=cancelled,
             )
             made = file.with_suffix(".part")
             remove_tree(made)
@@ -85,13 +94,19 @@ def ensure_base_policies(
     settings: TestbedSettings, sandbox: Sandbox, on_steps: Callable[[Path, int, float], None], workers: int
 ) -> None:
     """All of them, `workers` at a time; `on_steps` gets the file before steps and loss."""
+    ended = threading.Event()
 
     def ensure(file: Path, regime: RegimeSettings, world: int) -> Path:
-        return ensure_base_policy(regime, world, sandbox, lambda done, loss: on_steps(file, done, loss))
+        return ensure_base_policy(regime, world, sandbox, lambda done, loss: on_steps(file, done, loss), ended)
 
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        for future in [pool.submit(ensure, file, *of) for file, of in base_policies(settings).items()]:
-            future.result()
+        try:
+            for future in [pool.submit(ensure, file, *of) for file, of in base_policies(settings).items()]:
+                future.result()
+        except BaseException:
+            # The pool waits for its threads, and a base policy takes minutes.
+            ended.set()
+            raise
 
 
 def _content_hash(settings: RegimeSettings, world: int) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 import torch
 
-from poise_git.pipeline.backends.testbed.base_policies import ensure_base_policy
+from poise_git.pipeline.backends.testbed.base_policies import cached_file, ensure_base_policies, ensure_base_policy
 from poise_git.pipeline.backends.testbed.evaluation import evaluate_policy, problems_of_suites
 from poise_git.pipeline.backends.testbed.policy import Policy
 from poise_git.pipeline.backends.testbed.settings import RegimeSettings, parse_settings
@@ -57,6 +59,21 @@ def test_the_base_policy_is_the_average_of_the_weights(train: Train) -> None:
     between, _ = train(strength=1.0, steps=20, ema_decay=0.9)
     assert distance(slow, first) < 1e-3 < 0.1 < distance(last, first)
     assert 0.1 < distance(between, first) < distance(last, first)
+
+
+def test_an_interrupt_ends_a_warm_start(tiny: Protocol, sandbox: Sandbox) -> None:
+    """It would take hours to its end, and is over in less than the time limit of a test."""
+    settings = parse_settings(tiny, "tiny.yaml")
+    own = settings.regimes["composite"]
+    endless = own.model_copy(update={"warm_start": own.warm_start.model_copy(update={"steps": 10**6, "strength": 1.0})})
+    with pytest.raises(KeyboardInterrupt):
+        ensure_base_policies(
+            settings.model_copy(update={"regimes": {"composite": endless}}),
+            sandbox,
+            lambda *_: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT),
+            workers=1,
+        )
+    assert not cached_file(endless, endless.task.worlds[0]).exists()
 
 
 @pytest.mark.slow
