@@ -146,13 +146,13 @@ VALUES = (
             loss="class Evil(dict):\n    def items(self): os._exit(0)\nreturn honest, Evil(a=1)"),
 )  # fmt: skip
 
-_FRAME = '''
+_FRAME = """
 def write(content, kinds=(), body=b"", lengths=None):
     header = content if isinstance(content, bytes) else json.dumps([content, list(kinds)]).encode()
     header += b" " * (-len(header) % 64)
     os.write(3, struct.pack(">IQ", *(lengths or (len(header), len(body)))) + header + body)
     time.sleep(1e6)
-'''
+"""
 
 
 def _frame(name: str, code: str, shows: str, layer: str = VALIDATED) -> Hostile:
@@ -210,7 +210,7 @@ MEMORY = (
     _remembers("numbers-drawn-at-first", "import random\nfactor = random.random()", "factor"),
     _remembers("time", "", "time.monotonic()"),
     _remembers("processor-time", "", "time.process_time()"),
-    _remembers("timer", "signal.signal(signal.SIGALRM, signal.SIG_IGN)\nsignal.setitimer(signal.ITIMER_REAL, 1e5)",
+    _remembers("own-timer", "signal.signal(signal.SIGALRM, signal.SIG_IGN)\nsignal.setitimer(signal.ITIMER_REAL, 1e5)",
                "signal.getitimer(signal.ITIMER_REAL)[0]"),
     _remembers("pending-signals", "signal.pthread_sigmask(signal.SIG_BLOCK, [10])",
                "2 if signal.sigpending() or signal.raise_signal(10) else 1"),

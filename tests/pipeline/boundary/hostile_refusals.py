@@ -26,7 +26,7 @@ class Refused:
     harmless: bool = False
 
 
-PRELUDE = '''
+PRELUDE = """
 import ctypes, errno, fcntl, mmap, os, platform, resource, signal, socket, subprocess, sys, threading, time
 from poise_git.pipeline.sandbox.system_calls import number_of
 
@@ -55,7 +55,7 @@ def outcome():
     except Exception as error:
         return f"refused with {type(error).__name__}: {error}"
     return f"it succeeded: {value!r:.80}"
-'''
+"""
 ENTRY_POINTS = """
 def compute_advantages(*arguments, **keywords):
     raise RuntimeError(outcome())
