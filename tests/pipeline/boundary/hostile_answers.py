@@ -209,7 +209,7 @@ MEMORY = (
     _remembers("numbers-drawn-at-first", "import random\nfactor = random.random()", "factor"),
     _remembers("time", "", "time.monotonic()"),
     _remembers("processor-time", "", "time.process_time()"),
-    _remembers("timer", "signal.signal(signal.SIGALRM, signal.SIG_IGN)\nsignal.setitimer(signal.ITIMER_REAL, 1e5)",
+    _remembers("own-timer", "signal.signal(signal.SIGALRM, signal.SIG_IGN)\nsignal.setitimer(signal.ITIMER_REAL, 1e5)",
                "signal.getitimer(signal.ITIMER_REAL)[0]"),
     _remembers("pending-signals", "signal.pthread_sigmask(signal.SIG_BLOCK, [10])",
                "2 if signal.sigpending() or signal.raise_signal(10) else 1"),
