@@ -14,6 +14,8 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -46,6 +48,7 @@ def serve(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
     # Torch looks at the processor when it is first asked to compute; a candidate's process, which may not read /proc,
     # would find none of its instructions, compute more slowly, and round otherwise than the trainer.
     torch.backends.cpu.get_cpu_capability()
+    _leave_memory_for_another()
     door = socket.socket(fileno=FIRST_HANDED)
     send({"layers": [layer.to_data() for layer in confinement()]})
     host = _Host(arguments["recipes"], door)
@@ -55,6 +58,15 @@ def serve(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
     finally:
         host.end_all()
     return {}
+
+
+def _leave_memory_for_another() -> None:
+    """Half of the run's memory for each process: one that takes all it may fails alone, and does not end the run."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    with suppress(OSError):
+        mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        if mapped < limit != resource.RLIM_INFINITY:
+            resource.setrlimit(resource.RLIMIT_AS, (mapped + (limit - mapped) // 2,) * 2)
 
 
 class _Host:

@@ -205,11 +205,13 @@ def test_an_answer_is_the_candidates_own_failure(candidate: Hostile, opened: Ope
 
 
 def test_processor_time_has_an_end() -> None:
-    with Sandbox(SandboxSettings(cpu_seconds=1)) as sandbox:
-        with host(sandbox, {"busy": recipe(text(BUSY))}, may_lack_layers=True) as running:
-            door = Door(os.dup(running.door))
-            process_of_it = GuardedAlgorithm(CandidateProcess.opened(door, "busy"), None, 0)
-            assert failure(lambda: advantages_of(process_of_it)).endswith(BUSY.shows)
+    with (
+        Sandbox(SandboxSettings(cpu_seconds=1)) as sandbox,
+        host(sandbox, {"busy": recipe(text(BUSY))}, may_lack_layers=True) as running,
+    ):
+        door = Door(os.dup(running.door))
+        process_of_it = GuardedAlgorithm(CandidateProcess.opened(door, "busy"), None, 0)
+        assert failure(lambda: advantages_of(process_of_it)).endswith(BUSY.shows)
 
 
 @pytest.mark.parametrize("candidate", MEMORY, ids=lambda candidate: f"{candidate.name}: {candidate.layer}")
