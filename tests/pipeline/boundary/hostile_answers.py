@@ -113,7 +113,7 @@ VALUES = (
     Hostile("not-a-number", VALIDATED, "advantage is NaN", "return honest * float('nan'), 0"),
     Hostile("payload-in-nan", VALIDATED, "advantage is NaN",
             "honest.view(torch.int32)[0, 0] = 0x7FC12345\nreturn honest, 0"),
-    Hostile("infinite", VALIDATED, "advantage is infinite", "return honest / 0, 0"),
+    Hostile("infinite", VALIDATED, "advantage is infinite", "return honest + float('inf'), 0"),
     Hostile("too-large-for-float32", VALIDATED, "advantage is infinite", "return honest.double() + 1e300, 0"),
     Hostile("a-tensor-of-gigabytes", VALIDATED, r"compute_advantages sent \d+ bytes, of which \d+ are taken",
             "return torch.zeros(1 << 26), 0"),

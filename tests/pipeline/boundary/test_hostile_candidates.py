@@ -85,6 +85,7 @@ def up(running: Host) -> Callable[[str], None]:
 @pytest.fixture
 def opened(running: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     """Opens candidates of one host. Whatever they did, an honest one answers afterwards, and nothing else moved."""
+    # The door closes with its last copy, and the host ends with it.
     door, made = Door(os.dup(running.door)), list[GuardedAlgorithm]()
     layers, descriptors = running.layers, len(os.listdir("/proc/self/fd"))
 
@@ -103,6 +104,7 @@ def opened(running: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     assert torch.equal(advantages_of(open_candidate("honest")), 2.0 * REWARDS)
     for algorithm in made:
         algorithm.close()
+    door._line.close()
     assert running.layers == layers
     assert running.reason is None
     # None came over a connection. Each process that failed to begin keeps its own until it is collected.
@@ -197,7 +199,7 @@ def test_no_file_can_be_written_three_times_over() -> None:
 
 
 @pytest.mark.parametrize(
-    "candidate", (*DEATHS, *DELAYS, *VALUES, *FRAMES), ids=lambda candidate: f"{candidate.name}: {candidate.layer}"
+    "candidate", [*DEATHS, *DELAYS, *VALUES, *FRAMES], ids=lambda candidate: f"{candidate.name}: {candidate.layer}"
 )
 def test_an_answer_is_the_candidates_own_failure(candidate: Hostile, opened: Open) -> None:
     patience = IMPATIENCE if candidate.layer == TIME else PATIENCE
@@ -206,11 +208,16 @@ def test_an_answer_is_the_candidates_own_failure(candidate: Hostile, opened: Ope
 
 
 def test_processor_time_has_an_end() -> None:
-    with Sandbox(SandboxSettings(cpu_seconds=1)) as sandbox:
-        with host(sandbox, {"busy": recipe(text(BUSY))}, may_lack_layers=True) as running:
-            door = Door(os.dup(running.door))
-            process_of_it = GuardedAlgorithm(CandidateProcess.opened(door, "busy"), None, 0)
-            assert failure(lambda: advantages_of(process_of_it)).endswith(BUSY.shows)
+    with (
+        Sandbox(SandboxSettings(cpu_seconds=1)) as sandbox,
+        host(sandbox, {"busy": recipe(text(BUSY))}, may_lack_layers=True) as running,
+    ):
+        door = Door(os.dup(running.door))
+        try:
+            busy = GuardedAlgorithm(CandidateProcess.opened(door, "busy"), None, 0)
+            assert failure(lambda: advantages_of(busy)).endswith(BUSY.shows)
+        finally:
+            door._line.close()
 
 
 @pytest.mark.parametrize("candidate", MEMORY, ids=lambda candidate: f"{candidate.name}: {candidate.layer}")
