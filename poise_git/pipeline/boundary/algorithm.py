@@ -137,7 +137,7 @@ def _seed_of(seed: int, what: str, tensors: Sequence[Tensor]) -> int:
     """
     digest = hashlib.blake2b(f"{seed} {what}".encode(), digest_size=_SEED_BYTES)
     for tensor in tensors:
-        digest.update(_bytes(tensor).numpy())
+        digest.update(_bytes(tensor).numpy().data)
     return int.from_bytes(digest.digest(), "big")
 
 

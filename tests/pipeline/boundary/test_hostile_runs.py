@@ -47,7 +47,7 @@ def recipe(algorithm: str) -> dict[str, str]:
 
 
 def test_verdicts_cannot_be_forged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Advantages that are no numbers, in a process that says all passed: `finite` fails, as the trusted side sees it."""
+    """Advantages that are no numbers, in a process that says all passed: the trusted side sees it fail."""
     monkeypatch.setattr(runner, "STATIC", ())
     with Sandbox(SandboxSettings()) as sandbox:
         report = check_candidate(recipe(GRPO + ATTACKS["forges"]), (), recipe(GRPO), sandbox, tmp_path)
