@@ -129,7 +129,7 @@ CHANNELS = {
         "    fcntl.lockf(os.open('/dev/zero', os.O_RDONLY), fcntl.LOCK_SH)",
         "    return fcntl.fcntl(os.open('/dev/zero', os.O_RDONLY), fcntl.F_GETLK, bytes(32)) != bytes(32)",
     ),
-    "priority": _channel("    os.nice(1)", "    return os.nice(0) > 19"),
+    "politeness": _channel("    os.nice(1)", "    return os.nice(0) > 19"),
     "sends-descriptors": _channel(
         "    socket.send_fds(socket.socket(fileno=os.dup(3)), [b''], [0, 1, 2])",
         "    return 0",

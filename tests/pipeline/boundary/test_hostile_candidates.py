@@ -85,6 +85,7 @@ def up(running: Host) -> Callable[[str], None]:
 @pytest.fixture
 def opened(running: Host) -> Iterator[Open]:
     """Opens candidates of one host. Whatever they did, an honest one answers afterwards, and nothing else moved."""
+    # The door closes with its last copy, and the host ends with it.
     door, made = Door(os.dup(running.door)), list[GuardedAlgorithm]()
     layers, descriptors = running.layers, len(os.listdir("/proc/self/fd"))
 
@@ -102,6 +103,7 @@ def opened(running: Host) -> Iterator[Open]:
     assert torch.equal(advantages_of(open_candidate("honest")), 2.0 * REWARDS)
     for algorithm in made:
         algorithm.close()
+    door._line.close()
     assert running.layers == layers
     assert running.reason is None
     # None came over a connection. Each process that failed to begin keeps its own until it is collected.
