@@ -47,6 +47,8 @@ MANY_PACKS, MANY_LOOSE = 50, 6700
 TELLING = ("config", "rev-parse")
 # Commands that write what others read later, under names that could be links.
 WRITING = ("commit-graph", "fast-import", "pack-refs", "repack", "update-index", "update-ref")
+# Bytes of one object that are taken into memory. A note of a candidate with many runs is the largest honest one.
+OBJECT_LIMIT = 256 << 20
 FALLBACK_IDENTITY = ("poise-git", "poise-git@localhost")
 _UNSAFE_IN_IDENTITY = re.compile(r"[<>\n\0]")
 
@@ -174,9 +176,25 @@ class Repository:
         return os.fsdecode(found[0]) if found else None
 
     def read(self, name: str) -> tuple[str, bytes] | None:
-        """Type and content of the object that `name` names; None if there is none. No process is started."""
-        found = self._ask(name, lambda: self._git.get_object_data(name))
-        return (os.fsdecode(found[1]), found[3]) if found else None
+        """Type and content of the object that `name` names; None if there is none. No process is started.
+
+        Raises:
+            ArchiveError: it has more than OBJECT_LIMIT bytes; packed, it may have had a thousandth of that.
+        """
+
+        def question() -> tuple[str, int, bytes]:
+            _, kind, size, stream = self._git.stream_object_data(name)
+            return os.fsdecode(kind), size, stream.read() if size <= OBJECT_LIMIT else b""
+
+        found = self._ask(name, question)
+        if found is None:
+            return None
+        kind, size, content = found
+        if size > OBJECT_LIMIT:
+            # What is left of it would be taken for the next answer.
+            self._git.clear_cache()
+            raise ArchiveError(f"{name}: {size} bytes, of which at most {OBJECT_LIMIT} are read")
+        return kind, content
 
     def refs(self, *patterns: str) -> dict[str, str]:
         """Every ref under the patterns (prefixes) and the object it points at, by name."""

@@ -111,7 +111,8 @@ class Card(StrictModel):
         if "stages" in data:
             raise ValueError("stages are those of the edits: leave the field out")
         named = [edit.get("stage") for edit in edits if isinstance(edit, dict)]
-        return {**data, "stages": list(dict.fromkeys(named))}
+        # What is no text is said where the edit is read.
+        return {**data, "stages": list(dict.fromkeys(stage for stage in named if isinstance(stage, str)))}
 
     @property
     def source(self) -> str:

@@ -33,6 +33,7 @@ from poise_git.search.literature import load_card
 from poise_git.settings import PoiseSettings, load_settings
 from poise_git.untrusted.data import read_entry
 from poise_git.untrusted.template import fill_template
+from tests.pipeline.boundary.test_fuzz import channel_case, frame
 
 REPLIES = (
     replies.ProposalAnswer,
@@ -279,6 +280,18 @@ def _replies() -> tuple[str, ...]:
     return tuple(map(json.dumps, (proposal, code, call, {"opinions": []}, {"implements": True, "reason": "r"})))
 
 
+def _frames() -> tuple[str, ...]:
+    """What a candidate's process sends: it has loaded, then an answer of each entry point."""
+    shape = [["float32", [4, 6]]]
+    answers = (
+        frame({"loaded": True}),
+        frame({"returned": [{"tensor": 0, "requires_grad": False}] * 2}, shape, bytes(96)),
+        frame({"returned": [{"tensor": 0}], "metrics": []}, [["float32", []], *shape], bytes(104)),
+        frame({"failed": "compute_advantages raised ValueError: no"}),
+    )
+    return tuple(answer.decode("latin-1") for answer in answers)
+
+
 TARGETS: dict[str, Target] = {
     "notes": Target(read_notes, _notes),
     "messages": Target(read_message, lambda: (format_candidate(describe(_proposal())), "x\n\nKnobs:\n- a = 1, b: 2\n")),
@@ -291,5 +304,5 @@ TARGETS: dict[str, Target] = {
     "edits": Target(read_edit, lambda: ("def added(x: float = 0.5):\n    return x\n", algorithm()[-600:])),
     "templates": Target(read_template, lambda: (read_prompt("context.md.j2"),)),
     "display": Target(show, lambda: ("a\x1b[2J\u202e\u200b\r\n",)),
-    # The channel between the trainer and a candidate's process joins here, with its reader of messages.
+    "channel": Target(channel_case, _frames),
 }
