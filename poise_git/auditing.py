@@ -75,6 +75,8 @@ class Auditor:
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment, self.archive, self.protocol = experiment, experiment.archive, experiment.protocol
+        # A protocol computes its hash each time, and an archive asks for it once a candidate.
+        self._hash = self.protocol.hash
         self._state = ""
         self._verdicts: Mapping[str, Verdict] = {}
         self._kept: dict[str, Any] | None = None
@@ -98,7 +100,7 @@ class Auditor:
         changed = {
             name: verdict.counted
             for name, verdict in self.verdicts(genealogy).items()
-            if verdict.counted != genealogy[name].metrics_under(self.protocol.hash)
+            if verdict.counted != genealogy[name].metrics_under(self._hash)
         }
         if not changed:
             return genealogy
@@ -138,8 +140,8 @@ class Auditor:
         return f"{fetch}, or {train}" if fetch else f"fetch the notes from where they were trained, or {train}"
 
     def _replaced(self, candidate: Candidate, counted: Metrics | None) -> dict[str, Metrics]:
-        others = {protocol: own for protocol, own in candidate.metrics.items() if protocol != self.protocol.hash}
-        return others if counted is None else {**others, self.protocol.hash: counted}
+        others = {protocol: own for protocol, own in candidate.metrics.items() if protocol != self._hash}
+        return others if counted is None else {**others, self._hash: counted}
 
     # Reading.
 
@@ -149,17 +151,17 @@ class Auditor:
         if kept.get("state") == state:
             with suppress(*BROKEN):
                 return {
-                    name: _verdict(entries[key], genealogy[name].metrics_under(self.protocol.hash))
+                    name: _verdict(entries[key], genealogy[name].metrics_under(self._hash))
                     for name, key in kept["names"].items()
                 }
-        root = _Runs.of(self.archive.trajectory(genealogy[ROOT]), self.protocol.hash)
+        root = _Runs.of(self.archive.trajectory(genealogy[ROOT]), self._hash)
         of_root = self._digest(genealogy[ROOT], root)
         notes = [self.archive.note_blobs(ref) for ref in (METRICS_NOTES, TRAJECTORY_NOTES)]
         found: dict[str, Verdict] = {}
         written: dict[str, Any] = {}
         names: dict[str, str] = {}
         for candidate in genealogy:
-            claimed = candidate.metrics_under(self.protocol.hash)
+            claimed = candidate.metrics_under(self._hash)
             if claimed is None:
                 continue
             blobs = [of.get(candidate.commit, ()) for of in notes]
@@ -169,7 +171,7 @@ class Auditor:
                 with suppress(*BROKEN):
                     verdict = _verdict(entries[key], claimed)
             else:
-                verdict = self._judge(candidate, root, genealogy[ROOT].metrics_under(self.protocol.hash))
+                verdict = self._judge(candidate, root, genealogy[ROOT].metrics_under(self._hash))
             if verdict is not None:
                 if verdict.counted is not None and verdict.counted != claimed:
                     # As the note would have it, so that candidates compare as if nothing had been forged.
@@ -189,9 +191,9 @@ class Auditor:
 
     def _account(self, candidate: Candidate, root: _Runs, root_metrics: Metrics | None) -> Account:
         protocol, name = self.protocol, candidate.name
-        note = self.archive.noted_metrics(candidate).get(protocol.hash)
-        evidence = self.archive.committed_metrics(candidate).get(protocol.hash)
-        own = root if name == ROOT else _Runs.of(self.archive.trajectory(candidate), protocol.hash)
+        note = self.archive.noted_metrics(candidate).get(self._hash)
+        evidence = self.archive.committed_metrics(candidate).get(self._hash)
+        own = root if name == ROOT else _Runs.of(self.archive.trajectory(candidate), self._hash)
         claimed = note if note and note.status is Status.EVALUATED else evidence or note
         seeds = set(claimed.seeds) if claimed else set()
         further = tuple(seed for seed in protocol.further_seeds if seed in seeds)
@@ -226,7 +228,7 @@ class Auditor:
             twice=tuple(sorted((own.twice | root.twice) & {*wanted})),
             defects={seed: defects for seed, run in own.latest.items() if (defects := self._recorded.defects(run))},
             foreign=own.trajectory.foreign,
-            reproductions=[each for each in own.trajectory.reproductions if each.protocol == protocol.hash],
+            reproductions=[each for each in own.trajectory.reproductions if each.protocol == self._hash],
             future=own.trajectory.future,
             unconfirmed=name != ROOT and _lacks(root, own, protocol.confirmation_seeds),
         )
@@ -268,13 +270,13 @@ class Auditor:
         confirmation = set(self.protocol.confirmation_seeds)
         figures = [(run.seed, figures_of(run)) for run in root.all if run.seed not in confirmation]
         confirmed = sorted(confirmation & root.latest.keys())
-        metrics = candidate.metrics_under(self.protocol.hash)
+        metrics = candidate.metrics_under(self._hash)
         return self._key(figures, confirmed, metrics.objective if metrics else "")
 
     @cached_property
     def _file(self) -> Path:
         place = hashlib.sha256(str(self.archive.root).encode()).hexdigest()[:16]
-        return cache_folder("integrity") / f"{place}-{self.protocol.hash}.json"
+        return cache_folder("integrity") / f"{place}-{self._hash}.json"
 
     def _read_kept(self) -> dict[str, Any]:
         if self._kept is None:

@@ -24,10 +24,10 @@ METRICS = Metrics(
     "f8a4c9d10e22",
     Estimate(0.752, 0.009, 4),
     Estimate(0.021, 0.006, 4),
-    {f"chain-{length}": Estimate(0.7, 0.01, 4) for length in (2, 3, 4)},
-    {f"chain-{length}": {"acc@1": Estimate(0.7, 0.01, 4), "pass@8": Estimate(0.9, 0.01, 4)} for length in (2, 3, 4)},
-    (0, 1, 2, 3),
-    27.5,
+    values={f"chain-{length}": Estimate(0.7, 0.01, 4) for length in (2, 3, 4)},
+    details={f"chain-{length}": {"acc@1": Estimate(0.7, 0.01, 4), "pass@8": Estimate(0.9, 0.01, 4)} for length in (2, 3, 4)},
+    seeds=(0, 1, 2, 3),
+    cpu_seconds=27.5,
 )
 REFLECTION = Reflection({"verdict": "better", "next": "try the other scale"}, "The mechanism held. " * 100)
 RUN = Run(
