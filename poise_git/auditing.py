@@ -136,7 +136,7 @@ class Auditor:
 
     def _bring_runs(self, name: str) -> str:
         fetch = self.archive.fetch_notes_command()
-        train = f"train one again: poise-git evaluate {name}"
+        train = f"train one again: poise-git evaluate {name}{self.experiment.protocol_option}"
         return f"{fetch}, or {train}" if fetch else f"fetch the notes from where they were trained, or {train}"
 
     def _replaced(self, candidate: Candidate, counted: Metrics | None) -> dict[str, Metrics]:
@@ -231,6 +231,7 @@ class Auditor:
             reproductions=[each for each in own.trajectory.reproductions if each.protocol == self._hash],
             future=own.trajectory.future,
             unconfirmed=name != ROOT and _lacks(root, own, protocol.confirmation_seeds),
+            option=self.experiment.protocol_option,
         )
 
     def _recomputed(
@@ -259,8 +260,9 @@ class Auditor:
     @cached_property
     def _common(self) -> str:
         """What every verdict depends on beside the candidate."""
-        protocol, stated = self.protocol, self.protocol.paired_deviation
-        return repr((RULES, protocol.hash, protocol.confirmation_seeds, stated, self.experiment.objective.fingerprint))
+        protocol, experiment = self.protocol, self.experiment
+        of_protocol = (protocol.hash, protocol.confirmation_seeds, protocol.paired_deviation)
+        return repr((RULES, *of_protocol, experiment.objective.fingerprint, experiment.protocol_option))
 
     def _key(self, *parts: object) -> str:
         return hashlib.sha256(repr((self._common, parts)).encode()).hexdigest()[:32]

@@ -98,6 +98,12 @@ class Experiment:
         return experiment
 
     @property
+    def protocol_option(self) -> str:
+        """What a command needs to be of this protocol, with a space before it; empty where poise.yaml names it."""
+        name = self.protocol.name
+        return "" if name == self.settings.protocol else f" --protocol {shlex.quote(name)}"
+
+    @property
     def unproven_metrics(self) -> tuple[str, ...]:
         """What the objective looks at of which only the root's runs will tell whether there is such a figure."""
         return () if self.runs(ROOT, self.protocol.seeds) else tuple(self._figures_asked)

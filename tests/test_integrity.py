@@ -22,7 +22,7 @@ from poise_git.cli.main import cli
 from poise_git.errors import PoiseError
 from poise_git.experiment import Experiment
 from poise_git.search.nodes import standing
-from tests.conftest import copy_of, git
+from tests.conftest import copy_of, edit_settings, git
 
 pytestmark = pytest.mark.slow
 
@@ -122,6 +122,11 @@ def test_a_forged_note_is_named_and_selects_nothing(root: Path) -> None:
     forge(root, name, replace(honest, utility=Estimate(0.98, 0.001, 2)), at=time.time() + 1e9)
     assert call("-C", root, "reflect", name).exit_code == 0
     assert json_of(root, "best")["name"] == before
+
+    # What doctor says to type is of the protocol of those figures, whichever poise.yaml names now.
+    forge(root, name, replace(honest, utility=Estimate(0.97, 0.001, 2)), at=time.time() + 1e9)
+    edit_settings(root, "protocol: short", "protocol: tiny")
+    assert any(f"poise-git reproduce {name} --seed 0 --protocol short" in line for line in findings(root))
 
 
 def test_a_note_that_nothing_backs_counts_for_nothing(root: Path) -> None:

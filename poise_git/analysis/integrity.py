@@ -97,6 +97,7 @@ class Account:
         foreign: algorithm blobs of runs of other code.
         reproductions: oldest first. `future`: lines dated later than they can be.
         unconfirmed: there are runs on the confirmation seeds, and none of the root's to compare them with.
+        option: what a command needs to be of this protocol, with a space before it.
     """
 
     name: str
@@ -117,6 +118,7 @@ class Account:
     reproductions: Sequence[Reproduction] = ()
     future: int = 0
     unconfirmed: bool = False
+    option: str = ""
 
 
 def judge(account: Account) -> Verdict | None:
@@ -145,11 +147,12 @@ def judge(account: Account) -> Verdict | None:
 def _against_runs(account: Account) -> tuple[list[Metrics], list[Problem]]:
     """Which of the recomputed metrics the archived ones are, and what contradicts what."""
     name, note, evidence = account.name, account.note, account.evidence
-    again = f"poise-git reproduce {name}{_first_seed(account)}" if account.runs else f"poise-git evaluate {name}"
+    verb, seed = ("reproduce", _first_seed(account)) if account.runs else ("evaluate", "")
+    again = f"poise-git {verb} {name}{seed}{account.option}"
     found: list[Problem] = []
     if note and evidence and note.status is not evidence.status:
         what = f"its note says {_status(note)}, evidence/{name} says {_status(evidence)}"
-        found.append(Problem(what, f"poise-git reflect {name}" if account.runs else again))
+        found.append(Problem(what, f"poise-git reflect {name}{account.option}" if account.runs else again))
     places = [("its note", note, OF_NOTES), (f"evidence/{name}", evidence, OF_EVIDENCE)]
     evaluated = [place for place in places if place[1] is not None and place[1].status is Status.EVALUATED]
     matching = list(account.recomputed)
@@ -163,7 +166,7 @@ def _against_runs(account: Account) -> tuple[list[Metrics], list[Problem]]:
             found.append(
                 Problem(
                     f"{place} is of objective {metrics.objective}, grpo's of {account.root_objective}",
-                    f"poise-git reflect {name}",
+                    f"poise-git reflect {name}{account.option}",
                 )
             )
         if not account.recomputed or strange:
@@ -184,12 +187,13 @@ def _against_runs(account: Account) -> tuple[list[Metrics], list[Problem]]:
         found.append(Problem(what, _take_off(account)))
     if account.outside:
         what = f"its figures are of seed {account.outside[0]}, which is none of the protocol's"
-        found.append(Problem(what, f"poise-git reflect {name}" if account.runs else _take_off(account)))
+        found.append(Problem(what, f"poise-git reflect {name}{account.option}" if account.runs else _take_off(account)))
     if account.failure and not account.missing:
         found.append(Problem(f"its runs give no figures: {account.failure}", again))
     for seed, defects in sorted(account.defects.items()):
         for defect in defects:
-            found.append(Problem(f"run of seed {seed}: {defect}", f"poise-git reproduce {name} --seed {seed}"))
+            reproduce = f"poise-git reproduce {name} --seed {seed}{account.option}"
+            found.append(Problem(f"run of seed {seed}: {defect}", reproduce))
     return matching, found
 
 
@@ -199,7 +203,7 @@ def _not_reproduced(account: Account) -> list[Problem]:
     return [
         Problem(
             f"seed {seed} did not reproduce: {reproduction_text(each)}",
-            f"poise-git reproduce {account.name} --seed {seed}",
+            f"poise-git reproduce {account.name} --seed {seed}{account.option}",
         )
         for seed, each in sorted(latest.items())
         if each.refutes
@@ -230,7 +234,8 @@ def _remarks(account: Account) -> tuple[Problem, ...]:
     edit = f"{NOTES} --ref=poise/trajectory edit poise/{name}"
     if account.missing and account.runs:
         seeds = ", ".join(map(str, account.missing))
-        found.append(Problem(f"it has figures, and no runs of seeds {seeds}", f"poise-git evaluate {name}"))
+        evaluate = f"poise-git evaluate {name}{account.option}"
+        found.append(Problem(f"it has figures, and no runs of seeds {seeds}", evaluate))
     if account.stray:
         found.append(Problem(f"a run is of seed {account.stray[0]}, which is none of the protocol's", edit))
     if account.foreign:
@@ -239,7 +244,7 @@ def _remarks(account: Account) -> tuple[Problem, ...]:
         found.append(Problem("a line is dated in the future, and so counts as the latest for good", edit))
     if account.unconfirmed:
         what = "it ran on the confirmation seeds, and grpo's runs to compare with are not here"
-        found.append(Problem(what, f"poise-git confirm {name}"))
+        found.append(Problem(what, f"poise-git confirm {name}{account.option}"))
     return tuple(found)
 
 
@@ -250,11 +255,11 @@ def _unproven(account: Account, claimed: Metrics, matching: Sequence[Metrics]) -
     if account.rootless:
         return "grpo's runs are not here, so its gain cannot be computed again"
     if not _same_objective(account, claimed):
-        return f"it was measured by another objective; poise-git reflect {account.name}"
+        return f"it was measured by another objective; poise-git reflect {account.name}{account.option}"
     if account.twice:
         return f"seed {account.twice[0]} was trained twice, with different figures"
     if matching and _intervals_apart(claimed, matching[0]):
-        return f"its intervals are of another paired_deviation; poise-git reflect {account.name}"
+        return f"its intervals are of another paired_deviation; poise-git reflect {account.name}{account.option}"
     latest = {each.seed: each for each in account.reproductions}
     if undone := next((each for each in latest.values() if not each.reproduces), None):
         return f"seed {undone.seed} was trained again: {reproduction_text(undone)}"
@@ -358,7 +363,8 @@ def _broken(metrics: Metrics) -> str:
 
 def _take_off(account: Account) -> str:
     """The commands after which a candidate counts as not evaluated."""
-    return f"{NOTES} --ref=poise/metrics remove poise/{account.name} && poise-git evaluate {account.name}"
+    evaluate = f"poise-git evaluate {account.name}{account.option}"
+    return f"{NOTES} --ref=poise/metrics remove poise/{account.name} && {evaluate}"
 
 
 def _first_seed(account: Account) -> str:

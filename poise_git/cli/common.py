@@ -95,7 +95,7 @@ def open_experiment(protocol: str | None) -> Experiment:
     if stale := experiment.measured_otherwise(genealogy):
         echo(
             f"poise-git: poise.yaml has another objective than when {len(stale)} candidates were measured; "
-            f"measure them anew, without training: poise-git reflect {stale[0]}",
+            f"measure them anew, without training: poise-git reflect {stale[0]}{experiment.protocol_option}",
             err=True,
         )
     return experiment

@@ -49,7 +49,10 @@ def command(
     if candidate.name == ROOT:
         raise UsageError(f"{ROOT} is what others are compared with; name another candidate: poise-git log")
     if candidate.status_under(experiment.protocol.hash) is not Status.EVALUATED:
-        raise PoiseError(f"{candidate.name} is not evaluated yet; run: poise-git evaluate {candidate.name}")
+        raise PoiseError(
+            f"{candidate.name} is not evaluated yet; run: "
+            f"poise-git evaluate {candidate.name}{experiment.protocol_option}"
+        )
     with open_step(
         experiment, quiet=as_json, workers=workers, executor=executor, ray_address=ray_address, trust=trust
     ) as search:

@@ -49,4 +49,6 @@ def command(repair: bool, as_json: bool) -> None:
             )
     if findings:
         found = "1 problem" if len(findings) == 1 else f"{len(findings)} problems"
-        raise PoiseError(f"{found}; mend what can be mended: poise-git doctor --repair")
+        repair = any(finding.repairable for finding in findings)
+        advice = "mend what can be mended: poise-git doctor --repair" if repair else "each line ends in what to run"
+        raise PoiseError(f"{found}; {advice}")

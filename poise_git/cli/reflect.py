@@ -25,7 +25,8 @@ def command(ref: str, agent: str | None, protocol: str | None, as_json: bool) ->
     seeds = experiment.protocol.seeds
     if len(experiment.runs(candidate.name, seeds)) < len(seeds):
         raise PoiseError(
-            f"{candidate.name} has not run on every seed of the protocol; run: poise-git evaluate {candidate.name}"
+            f"{candidate.name} has not run on every seed of the protocol; run: "
+            f"poise-git evaluate {candidate.name}{experiment.protocol_option}"
         )
     with open_step(experiment, quiet=True, agent=agent) as search:
         search.reflect(candidate.name)

@@ -29,8 +29,7 @@ def result_text(experiment: Experiment, ended: Ended) -> str:
     lines = ["", *tree_lines(genealogy, protocol, mark=ended.best, verdicts=verdicts), *reason_lines(verdicts), ""]
     lines += verdict_lines(experiment, ended)
     place, program = shlex.quote(str(experiment.archive.root)), program_name()
-    chosen = experiment.protocol.name
-    option = "" if chosen == experiment.settings.protocol else f" --protocol {shlex.quote(chosen)}"
+    option = experiment.protocol_option
     lines += [
         "",
         "next:",
@@ -74,7 +73,8 @@ def verdict_lines(experiment: Experiment, ended: Ended) -> list[str]:
     if gain is None:
         if not experiment.protocol.confirmation_seeds:
             return [*lines, "  not confirmed: the protocol names no confirmation_seeds"]
-        return [*lines, f"  not confirmed: it has not run on all fresh seeds; poise-git confirm {ended.best}"]
+        confirm = f"poise-git confirm {ended.best}{experiment.protocol_option}"
+        return [*lines, f"  not confirmed: it has not run on all fresh seeds; {confirm}"]
     lines.append(f"  on {gain.n} fresh seeds: {estimate_text(gain, signed=True)} vs {ROOT}{interval_text(gain)}")
     if fresh := experiment.confirmed_violations(ended.best):
         return [*lines, *(f"  not confirmed: on fresh seeds it {violation_text(violation)}" for violation in fresh)]
