@@ -25,7 +25,9 @@ METRICS = Metrics(
     Estimate(0.752, 0.009, 4),
     Estimate(0.021, 0.006, 4),
     values={f"chain-{length}": Estimate(0.7, 0.01, 4) for length in (2, 3, 4)},
-    details={f"chain-{length}": {"acc@1": Estimate(0.7, 0.01, 4), "pass@8": Estimate(0.9, 0.01, 4)} for length in (2, 3, 4)},
+    details={
+        f"chain-{length}": {"acc@1": Estimate(0.7, 0.01, 4), "pass@8": Estimate(0.9, 0.01, 4)} for length in (2, 3, 4)
+    },
     seeds=(0, 1, 2, 3),
     cpu_seconds=27.5,
 )

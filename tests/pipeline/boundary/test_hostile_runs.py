@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Status
+from poise_git.cli.main import cli
+from poise_git.errors import PoiseError
 from poise_git.experiment import Experiment
 from poise_git.pipeline.checks import check_candidate, runner
 from poise_git.pipeline.sandbox import Sandbox
@@ -41,6 +42,14 @@ ATTACKS = {
     "forges": FORGER + "\ndef compute_advantages(r, m, index, config=None):\n    return r * float('nan'), r\n",
 }
 
+REASONS = {
+    "leaves": "ended its process: exit status 0",
+    "crashes": "killed by signal 11 (SIGSEGV)",
+    "speaks-to-terminals": "raised ValueError: ]0;x",
+    "exhausts-memory": "raised MemoryError",
+    "forges": "advantages must be finite, found nan",
+}
+
 
 def recipe(algorithm: str) -> dict[str, str]:
     return {"algorithm.py": algorithm, "rollouts.py": (TEMPLATE / "rollouts.py").read_text(encoding="utf-8")}
@@ -56,9 +65,11 @@ def test_verdicts_cannot_be_forged(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert {"finite", "claim"}.isdisjoint(name for name, _ in report.passed)
 
 
-def poise(archive: Archive, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "poise_git", "-C", str(archive.root), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+def poise(archive: Archive, *arguments: str) -> tuple[int, str]:
+    """The program in this process, where the static check is off: its exit code, and what it printed."""
+    done = CliRunner().invoke(cli, ["-C", str(archive.root), *arguments])
+    assert done.exception is None or isinstance(done.exception, SystemExit | PoiseError), done.exception
+    return done.exit_code, done.output
 
 
 def commit(archive: Archive, name: str, algorithm: str) -> None:
@@ -77,35 +88,31 @@ def commit(archive: Archive, name: str, algorithm: str) -> None:
     git(folder, "checkout", "-q", "main")
 
 
-def test_hostile_candidates_fail_once_and_the_search_goes_on(tiny_archive: Archive) -> None:
-    assert poise(tiny_archive, "evaluate", ROOT).returncode == 0
+def test_hostile_candidates_fail_once_and_the_search_goes_on(
+    tiny_archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The static check is off: each ends by what it does."""
+    monkeypatch.setattr(runner, "STATIC", ())
     for name, attack in ATTACKS.items():
         commit(tiny_archive, name, GRPO + "\n" + attack)
-    protocol = Experiment.load(tiny_archive).protocol.hash
-    for name in ATTACKS:
-        done = poise(tiny_archive, "evaluate", name)
-        assert "Traceback" not in done.stderr
-        assert done.returncode == 1, (name, done.stdout, done.stderr)
-    archive = Archive.open(tiny_archive.root)
-    found = {name: archive.genealogy()[name].metrics_under(protocol) for name in ATTACKS}
-    for name, metrics in found.items():
-        assert metrics is not None, name
+    for name in (ROOT, *ATTACKS):
+        code, said = poise(tiny_archive, "evaluate", name)
+        assert (code == 0) == (name == ROOT), (name, said)
+    genealogy, protocol = tiny_archive.genealogy(), Experiment.load(tiny_archive).protocol.hash
+    for name, why in REASONS.items():
+        metrics = genealogy[name].metrics_under(protocol)
+        assert metrics is not None
         assert metrics.status is Status.FAILED
-    refs = git(archive.root, "for-each-ref", "refs/heads/poise", "refs/heads/evidence")
-    for verb in (
-        ["evolve", "--candidates", "1"],
-        ["log"],
-        ["status"],
-        ["best"],
-        ["doctor"],
-        *(["show", n] for n in ATTACKS),
-        ["context", ROOT],
-    ):
-        done = poise(tiny_archive, *verb)
-        assert "Traceback" not in done.stderr, done.stderr
-        assert done.returncode == 0, (verb, done.stdout, done.stderr)
-        assert "\x1b]0" not in done.stdout
-    kept = git(archive.root, "for-each-ref", "refs/heads/poise", "refs/heads/evidence")
-    for line in refs.splitlines():
-        if any(line.endswith(f"/{name}") for name in ATTACKS):
-            assert line in kept.splitlines()
+        assert why in str(metrics.reason)
+        assert str(metrics.reason).isprintable()
+    before = git(tiny_archive.root, "for-each-ref", "--format=%(refname) %(objectname)", "refs/heads")
+    code, said = poise(tiny_archive, "evolve", "--candidates", "1")
+    assert code == 0, said
+    for verb in (["log"], ["status"], ["best"], ["context", ROOT], *(["show", name] for name in ATTACKS)):
+        code, said = poise(tiny_archive, *verb)
+        assert code == 0, (verb, said)
+        assert "\x1b]0" not in said
+    after = git(tiny_archive.root, "for-each-ref", "--format=%(refname) %(objectname)", "refs/heads")
+    attacked = {line for line in before.splitlines() if line.split()[0].rpartition("/")[2] in ATTACKS}
+    assert len(attacked) == 2 * len(ATTACKS)
+    assert attacked <= set(after.splitlines())
