@@ -97,12 +97,14 @@ class _Host:
             self._end(number)
 
     def _open(self, recipe: str, connection: int) -> int:
+        """The number of a fresh process; where the run has as many as it may, nobody is at the connection's end."""
         self._opened += 1
-        process = os.fork()
-        if process == 0:
-            _be_candidate(self._recipes[recipe], connection)
+        with suppress(OSError):
+            process = os.fork()
+            if process == 0:
+                _be_candidate(self._recipes[recipe], connection)
+            self._processes[self._opened] = process
         os.close(connection)
-        self._processes[self._opened] = process
         return self._opened
 
     def _end(self, number: int, patience: float = 0.0) -> str:
