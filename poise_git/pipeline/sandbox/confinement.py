@@ -58,8 +58,8 @@ def _open_nothing_but_libraries() -> None:
 
 
 _STEPS: tuple[tuple[str, Callable[[], None]], ...] = (
-    ("no files of its own", _write_nothing),
-    ("libraries alone", _open_nothing_but_libraries),
+    ("candidate write limit", _write_nothing),
+    ("candidate landlock", _open_nothing_but_libraries),
     # Last: it refuses what the others need.
-    ("computation alone", _compute_only),
+    ("candidate system call filter", _compute_only),
 )

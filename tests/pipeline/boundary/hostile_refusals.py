@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SYSTEM_CALLS, LANDLOCK = "computation alone", "libraries alone"
+SYSTEM_CALLS, LANDLOCK = "candidate system call filter", "candidate landlock"
 PRIVATE_ROOT, LIMITS = "private root folder", "resource limits"
 
 

@@ -109,8 +109,8 @@ print(json.dumps(found))
 @pytest.mark.parametrize(
     ("call", "layers"),
     [
-        ("landlock_create_ruleset", {"landlock", "libraries alone"}),
-        ("seccomp", {"system call filter", "computation alone"}),
+        ("landlock_create_ruleset", {"landlock", "candidate landlock"}),
+        ("seccomp", {"system call filter", "candidate system call filter"}),
     ],
 )
 def test_a_missing_layer_refuses_or_is_recorded(call: str, layers: set[str]) -> None:

@@ -187,11 +187,11 @@ def test_no_file_can_be_written_three_times_over() -> None:
     code = 'with open("there", "r+b", buffering=0) as file: return file.write(b"x")'
     told = {
         layer: attempts_under(layer, [Refused("write", code)])["write"]
-        for layer in ("none", "no files of its own", LANDLOCK, SYSTEM_CALLS)
+        for layer in ("none", "candidate write limit", LANDLOCK, SYSTEM_CALLS)
     }
     assert told == {
         "none": "it succeeded: 1",
-        "no files of its own": "refused with EFBIG",
+        "candidate write limit": "refused with EFBIG",
         LANDLOCK: "refused with EACCES",
         SYSTEM_CALLS: "refused with EPERM",
     }

@@ -24,7 +24,7 @@ NAMES = {
         "system call filter",
         "quota",
     ),
-    *("no files of its own", "libraries alone", "computation alone"),
+    *("candidate write limit", "candidate landlock", "candidate system call filter"),
 }
 UNCONDITIONAL = {"resource limits", "no new privileges", "no capabilities", "system call filter", "quota"}
 
