@@ -190,10 +190,10 @@ def _against_runs(account: Account) -> tuple[list[Metrics], list[Problem]]:
         found.append(Problem(what, f"poise-git reflect {name}{account.option}" if account.runs else _take_off(account)))
     if account.failure and not account.missing:
         found.append(Problem(f"its runs give no figures: {account.failure}", again))
-    for seed, defects in sorted(account.defects.items()):
+    for of_seed, defects in sorted(account.defects.items()):
         for defect in defects:
-            reproduce = f"poise-git reproduce {name} --seed {seed}{account.option}"
-            found.append(Problem(f"run of seed {seed}: {defect}", reproduce))
+            reproduce = f"poise-git reproduce {name} --seed {of_seed}{account.option}"
+            found.append(Problem(f"run of seed {of_seed}: {defect}", reproduce))
     return matching, found
 
 

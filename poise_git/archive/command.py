@@ -16,8 +16,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from git import Git
-
+from poise_git.archive.gitpython import SECRET, Git
 from poise_git.errors import ArchiveError
 
 _OVERRIDES = {
@@ -73,12 +72,12 @@ _KEPT = re.compile(
 _NO_GIT = "git is not installed or not on PATH: install git 2.36 or newer"
 
 
-def clean_environment(secrets: re.Pattern[str] | None = None) -> dict[str, str]:
-    """The caller's environment, in English, without what redirects git, and without names that match `secrets`."""
+def clean_environment() -> dict[str, str]:
+    """The caller's environment, in English, without secrets and without what redirects git."""
     kept = {
         name: value
         for name, value in os.environ.items()
-        if (not name.startswith("GIT_") or _KEPT.fullmatch(name)) and not (secrets and secrets.search(name))
+        if (not name.startswith("GIT_") or _KEPT.fullmatch(name)) and not SECRET.search(name)
     }
     return {**kept, "LANGUAGE": "C", "LC_ALL": "C"}
 

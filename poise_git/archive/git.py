@@ -18,20 +18,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-# Without it, importing GitPython where git is missing is an ImportError; so it is one clear line at first use.
-os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-# It runs `git version`, too. The keys that a caller has for other services are no business of git's.
-_KEY = re.compile(r"_(API_KEY|AUTH_TOKEN|IDENTITY_TOKEN|CUSTOM_HEADERS)$")
-_withheld = {name: os.environ.pop(name) for name in tuple(os.environ) if _KEY.search(name)}
-
-from git import Git
-from git.exc import GitCommandNotFound
-
-os.environ |= _withheld
-del _withheld
-
 from poise_git.archive.command import INERT, INERT_ENVIRONMENT, PLAIN_DIFF, complaint
 from poise_git.archive.discovery import find_repository
+from poise_git.archive.gitpython import SECRET, Git, GitCommandNotFound
 from poise_git.archive.links import refuse_links_outside
 from poise_git.archive.stream import CommitStream
 from poise_git.archive.work_tree import index_lines, write_file
@@ -89,7 +78,7 @@ class Repository:
             "GIT_NAMESPACE": "",
             **INERT_ENVIRONMENT,
         }
-        environment |= {name: "" for name in os.environ if _KEY.search(name)}
+        environment |= {name: "" for name in os.environ if SECRET.search(name)}
         if work_tree is not None:
             environment["GIT_WORK_TREE"] = str(work_tree)
         self._git.update_environment(**environment)
