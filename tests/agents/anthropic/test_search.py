@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from poise_git.accounts import spent
 from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Status
 from poise_git.experiment import Experiment
@@ -229,7 +230,9 @@ def test_a_budget_ends_the_search_before_it_is_overspent(archive: Archive, cache
         assert calls > 0
         again = Searched(archive, server, "--candidates", "9", "--budget-usd", "0.2", replies=cache)
         assert again.code == 3
-        assert len(server.requests) == calls, "a used-up budget stays used up"
+    # What calls at once had reserved and not used may pay for a few cheaper ones, and for nothing beyond the budget.
+    assert calls <= len(server.requests) < 1.5 * calls
+    assert 0.1 < spent(archive) <= 0.2
 
 
 def test_a_recorded_search_is_replayed_to_the_letter_without_key_or_network(
