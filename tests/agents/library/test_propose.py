@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import random
+import zlib
 from collections import Counter
 from dataclasses import replace
 
@@ -254,11 +255,17 @@ def test_every_pair_of_cards_is_sound_as_the_agent_proposes_it(first: Card) -> N
         _assert_sound(proposal, AGENT.implement(proposal, of), of, parent)
 
 
+# Most of the time of all checks: tried on a third of the children, the same ones every time.
+COSTLY = ("memory", "micro-batches", "amplification")
+
+
 def _assert_sound(proposal: Proposal, child: str, of: Context, parent: object) -> object:
     assert not same_algorithm(child, of.source)
     ast.parse(child)
     trial = load(child, proposal.claims)
-    assert [(name, reason) for name, check in NUMERIC if (reason := check(trial))] == []
+    costly = COSTLY if zlib.crc32(child.encode()) % 3 else ()
+    checks = [(name, check) for name, check in NUMERIC if name not in costly]
+    assert [(name, reason) for name, check in checks if (reason := check(trial))] == []
     for claim in proposal.claims:
         if claim.check != "effect":
             held, because = decide(claim.check, claim.arguments, trial, parent)  # type: ignore[arg-type]
