@@ -190,7 +190,8 @@ def edit_run(root: Path, name: str, **changes: Any) -> None:
         ({"series": {"composite/reward": [0.5] * 7}}, "has 7 steps, the protocol 6"),
         ({"series": {}}, "there is no series of regime composite"),
         ({"curve": []}, "its curve has 0 points, the protocol 3"),
-        ({"curve": [{"overall": "x"}] * 3}, "of another form"),
+        # A line of another form is passed over, and named as a line.
+        ({"curve": [{"overall": "x"}] * 3}, "no runs of seeds 0"),
         ({"values": {"composite": "0.9", "reuse": 0.9}}, "0"),
         ({"details": {"composite": {"acc@1": 7.0}}}, "acc@1 7 is no share"),
         ({"seed": 77}, "seed 77, which is none of the protocol's"),

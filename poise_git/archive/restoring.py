@@ -15,6 +15,7 @@ from poise_git.archive.configure import NOTES_REFSPEC, remotes
 from poise_git.archive.conformity import Finding
 from poise_git.archive.documents import load_reflection
 from poise_git.archive.entries import Status
+from poise_git.archive.fetching import fetch
 from poise_git.archive.genealogy import Genealogy
 from poise_git.archive.git import GitFailed, Repository
 from poise_git.archive.measured import Measured, evidence_metrics
@@ -62,7 +63,7 @@ def fetch_notes(repository: Repository) -> None:
         for remote in remotes(repository):
             # A remote may have none, or may be out of reach, or both may have grown: then the branches have to do.
             with suppress(GitFailed):
-                repository.run("fetch", "--quiet", remote, NOTES_REFSPEC)
+                fetch(repository, remote, (NOTES_REFSPEC,))
 
 
 def restore_notes(repository: Repository) -> None:
