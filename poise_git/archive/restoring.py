@@ -17,7 +17,7 @@ from poise_git.archive.documents import load_reflection
 from poise_git.archive.entries import Status
 from poise_git.archive.fetching import fetch
 from poise_git.archive.genealogy import Genealogy
-from poise_git.archive.git import GitFailed, Repository
+from poise_git.archive.git import Repository
 from poise_git.archive.measured import Measured, evidence_metrics
 from poise_git.archive.notes import latest_metrics, metrics_line, reflection_line
 from poise_git.archive.reader import read_genealogy, read_note, read_text
@@ -62,7 +62,7 @@ def fetch_notes(repository: Repository) -> None:
     if _without_runs(repository, genealogy) or any(_lacking(repository, genealogy)):
         for remote in remotes(repository):
             # A remote may have none, or may be out of reach, or both may have grown: then the branches have to do.
-            with suppress(GitFailed):
+            with suppress(ArchiveError):
                 fetch(repository, remote, (NOTES_REFSPEC,))
 
 
