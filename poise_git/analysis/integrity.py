@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Any
 
 from poise_git.archive.entries import Estimate, Isolation, Metrics, Reproduction, Run, Status
+from poise_git.display import one_line
 
 # Notes hold six significant digits; evidence branches hold all of them, and only summation may differ.
 OF_NOTES, OF_EVIDENCE = 1e-5, 1e-9
@@ -38,6 +39,10 @@ class Integrity:
 
     mark: Mark
     reason: str = ""
+
+    def __post_init__(self) -> None:
+        # It quotes notes, which anybody may have written.
+        object.__setattr__(self, "reason", one_line(self.reason))
 
     def __str__(self) -> str:
         return f"{self.mark}: {self.reason}" if self.reason else str(self.mark)
@@ -63,6 +68,9 @@ class Problem:
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Problem:
         return cls(str(data["what"]), str(data["advice"]))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "what", one_line(self.what))
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,8 @@ def run(archive: Archive, verb: str) -> Done:
         assert visible(text) == text, verb
     assert done.code in (0, 1, 2), done.stderr
     if done.code and verb != "doctor" and "check" not in verb:
-        assert len(done.stderr.splitlines()) == 1, done.stderr
+        # The figures of this archive are made up, which every verb that reads them says first.
+        assert len([line for line in done.stderr.splitlines() if " is suspicious" not in line]) == 1, done.stderr
     return done
 
 
