@@ -45,7 +45,7 @@ ATTACKS = {
 REASONS = {
     "leaves": "ended its process: exit status 0",
     "crashes": "killed by signal 11 (SIGSEGV)",
-    "speaks-to-terminals": "raised ValueError: ]0;x",
+    "speaks-to-terminals": "raised ValueError: \N{REPLACEMENT CHARACTER}]0;x",
     "exhausts-memory": "raised MemoryError",
     "forges": "advantages must be finite, found nan",
 }
