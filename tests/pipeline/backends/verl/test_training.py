@@ -47,7 +47,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox, trust
         arguments = {"settings": protocol.settings, "seed": 0, "gpus": []}
         places = dict.fromkeys(("model", "training_data"), str(tmp_path))
         sent: list[Mapping[str, Any]] = []
-        given = recipe or {"algorithm.py": "", "rollouts.py": ""}
+        given = recipe or {"algorithm.py": "", "rollouts.py": RECIPE["rollouts.py"]}
         with contain(sandbox, given, Containment(trusted, may_lack_layers=True)) as candidate:
             if candidate.host is not None:
                 door = Door(os.dup(candidate.host.door))
