@@ -164,7 +164,8 @@ def limited() -> Iterator[Sandbox]:
     ("code", "reason"),
     [
         ("    while True:\n        pass\n", "wall time limit of 5 s reached"),
-        ("    while True:\n        print('x' * 100000)\n", "wrote more than 1 MB of output"),
+        # What it prints goes nowhere.
+        ("    while True:\n        print('x' * 100000)\n", "wall time limit of 5 s reached"),
         ("    torch.zeros(25_000_000_000)\n", "compute_advantages raised RuntimeError: "),
         ("    def deeper():\n        return deeper()\n    deeper()\n", "compute_advantages raised RecursionError: "),
     ],

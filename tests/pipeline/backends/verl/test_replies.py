@@ -9,8 +9,9 @@ import pytest
 
 from poise_git.errors import RunFailed
 from poise_git.pipeline.backends.verl.preparation import assemble_weights
-from poise_git.pipeline.backends.verl.replies import EvaluationReply, Failure, StepReply, TrainingReply, parse
+from poise_git.pipeline.backends.verl.replies import EvaluationReply, TrainingReply, is_the_machines
 from poise_git.pipeline.backends.verl.series import SERIES
+from poise_git.pipeline.replies import Failure, StepReply, parse
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_a_reason_is_one_printable_line() -> None:
     assert isinstance(failure, Failure)
     assert failure.reason.isprintable()
     assert len(failure.reason) == 400
-    assert failure.is_the_machines
+    assert is_the_machines(failure)
 
 
 @pytest.mark.parametrize("linked", ["checkpoints", "checkpoints/global_step_1", "checkpoints/global_step_1/actor"])
