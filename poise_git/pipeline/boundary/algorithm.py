@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from poise_git.pipeline.boundary.calls import kind
 from poise_git.pipeline.boundary.failures import CandidateFailed, one_line
-from poise_git.pipeline.boundary.frames import Frame
+from poise_git.pipeline.boundary.frames import Frame, bytes_of, plain
 from poise_git.pipeline.boundary.interface import BatchSizes, Gradient, groups
 from poise_git.pipeline.boundary.process import Answering
 
@@ -102,13 +102,14 @@ class GuardedAlgorithm:
                 process.close()
 
     def _ask(self, what: str, content: dict[str, Any], tensors: Sequence[Tensor]) -> Frame:
+        tensors = tuple(map(plain, tensors))
         content = {**content, "seed": _seed_of(self._seed, what, tensors)}
         frame = self._process.ask(what, content, tensors)
         self._calls += 1
         if self._witness is not None:
             early = _is_power_of_four(self._calls)
             if early or self._lots.random() < WITNESSED:
-                now = _Answered(what, content, tuple(tensor.detach().clone() for tensor in tensors), frame)
+                now = _Answered(what, content, tuple(tensor.clone() for tensor in tensors), frame)
                 self._compare(self._witness, now if early else self._lots.choice([*self._kept, now]))
                 self._keep(now)
         return frame
@@ -130,13 +131,13 @@ class GuardedAlgorithm:
 
 
 def _seed_of(seed: int, what: str, tensors: Sequence[Tensor]) -> int:
-    """The seed of what a candidate draws in one call: a function of the run's seed and of what the call is given.
+    """The seed of what a candidate draws in one call: a function of the run's seed and of its plain tensors.
 
     Seeds drawn in a row would tell the candidate how many calls came before this one.
     """
     digest = hashlib.blake2b(f"{seed} {what}".encode(), digest_size=_SEED_BYTES)
     for tensor in tensors:
-        digest.update(_bytes(tensor).numpy().data)
+        digest.update(bytes_of(tensor))
     return int.from_bytes(digest.digest(), "big")
 
 
@@ -159,11 +160,7 @@ def _loss_in_words(frame: Frame) -> str:
 
 def _same(one: Tensor, other: Tensor) -> bool:
     """To the bit: what is not a number is equal to itself here."""
-    return _alike(one, other) and torch.equal(_bytes(one), _bytes(other))
-
-
-def _bytes(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return _alike(one, other) and np.array_equal(bytes_of(plain(one)), bytes_of(plain(other)))
 
 
 def _plain(sizes: BatchSizes | None) -> dict[str, float] | None:

@@ -8,7 +8,6 @@ Nothing of a frame is trusted: a reader says how much it takes at most and until
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import socket
@@ -16,6 +15,7 @@ import struct
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,43 @@ class Frame:
     tensors: tuple[Tensor, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """Of a tensor in a frame: type, shape, number of elements, bytes, and bytes with what fills them up."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    count: int
+    size: int
+    filled: int
+
+    @classmethod
+    def of(cls, described: object, dtypes: frozenset[str] | None) -> _Kind:
+        """Raises FrameRefused."""
+        match described:
+            case [str(name), list(shape)] if name in DTYPES and len(shape) <= _MOST_DIMENSIONS:
+                if all(type(size) is int and size >= 0 for size in shape):
+                    return _kind(name, tuple(shape), dtypes)
+        raise FrameRefused("a tensor of no known type and shape")
+
+    def tensor(self, data: np.ndarray[Any, Any], offset: int) -> Tensor:
+        if not self.count:
+            return torch.empty(self.shape, dtype=self.dtype, device="cpu")
+        return torch.frombuffer(data, dtype=self.dtype, count=self.count, offset=offset).view(self.shape)
+
+
+# A run sends tensors of few kinds, and two thousand times.
+@lru_cache(maxsize=256)
+def _kind(name: str, shape: tuple[int, ...], dtypes: frozenset[str] | None) -> _Kind:
+    if dtypes is not None and name not in dtypes:
+        raise FrameRefused(f"a tensor of type {name}")
+    if math.prod(max(size, 1) for size in shape) > _MOST_ELEMENTS:
+        raise FrameRefused("a tensor of more elements than there can be")
+    dtype, count = DTYPES[name], math.prod(shape)
+    size = dtype.itemsize * count
+    return _Kind(dtype, shape, count, size, size + -size % _UNIT)
+
+
 def send(
     connection: socket.socket,
     content: Mapping[str, Any],
@@ -76,8 +113,10 @@ def send(
     header = _ENCODER.encode([content, shapes]).encode()
     parts = [memoryview(_LENGTH.pack(len(header)) + header)]
     for tensor in sent:
-        parts += [_bytes_of(tensor), _FILL[: -tensor.nbytes % _UNIT]]
-    parts = [part for part in parts if len(part)]
+        if size := tensor.nbytes:
+            parts.append(bytes_of(tensor))
+            if size % _UNIT:
+                parts.append(_FILL[: -size % _UNIT])
     try:
         while parts:
             _wait_at_most(connection, deadline)
@@ -108,28 +147,19 @@ def receive(
     (length,) = _LENGTH.unpack(_read(connection, _LENGTH.size, deadline))
     if limit is not None and length > _HEADER_LIMIT:
         raise FrameRefused(f"a header of {length} bytes")
-    content, kinds = _header(bytes(_read(connection, length, deadline)))
-    shapes = [_shape(kind, dtypes) for kind in kinds]
-    sizes = [dtype.itemsize * math.prod(shape) for dtype, shape in shapes]
-    offsets = [0, *itertools.accumulate(map(_filled, sizes))]
-    if limit is not None and offsets[-1] > limit:
-        raise FrameRefused(f"{sum(sizes)} bytes of tensors, of which {limit} are taken")
+    content, described_tensors = _header(bytes(_read(connection, length, deadline)))
+    kinds = [_Kind.of(described, dtypes) for described in described_tensors]
+    total = sum(kind.filled for kind in kinds)
+    if limit is not None and total > limit:
+        raise FrameRefused(f"{sum(kind.size for kind in kinds)} bytes of tensors, of which {limit} are taken")
     # All at once: small tensors one by one would cost more than the call itself.
-    data = np.empty(offsets[-1], dtype=np.uint8)
+    data = np.empty(total, dtype=np.uint8)
     _read_into(connection, data.data, deadline)
-    parts = zip(shapes, offsets[:-1], strict=True)
-    return Frame(content, tuple(_tensor(data, offset, dtype, shape) for (dtype, shape), offset in parts))
-
-
-def _filled(size: int) -> int:
-    return size + -size % _UNIT
-
-
-def _tensor(data: np.ndarray[Any, Any], offset: int, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
-    count = math.prod(shape)
-    if not count:
-        return torch.empty(shape, dtype=dtype, device="cpu")
-    return torch.frombuffer(data, dtype=dtype, count=count, offset=offset).view(shape)
+    offset, tensors = 0, []
+    for kind in kinds:
+        tensors.append(kind.tensor(data, offset))
+        offset += kind.filled
+    return Frame(content, tuple(tensors))
 
 
 def plain(tensor: Tensor) -> Tensor:
@@ -146,10 +176,11 @@ def plain(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().contiguous().resolve_neg()
 
 
-def _bytes_of(tensor: Tensor) -> memoryview:
+def bytes_of(tensor: Tensor) -> memoryview:
+    """The memory of a tensor as `plain` returns it."""
     # NumPy knows no bfloat16, and memoryview nothing without elements.
-    known = tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor
-    return known.numpy().data.cast("B") if tensor.numel() else memoryview(b"")
+    known = tensor.view(torch.int16) if tensor.dtype is torch.bfloat16 else tensor
+    return known.numpy().data.cast("B") if tensor.nbytes else memoryview(b"")
 
 
 def _header(data: bytes) -> tuple[Mapping[str, Any], list[Any]]:
@@ -160,18 +191,6 @@ def _header(data: bytes) -> tuple[Mapping[str, Any], list[Any]]:
     if not isinstance(content, dict) or not isinstance(kinds, list) or len(kinds) > _MOST_TENSORS:
         raise FrameRefused("something that is not a frame")
     return content, kinds
-
-
-def _shape(kind: object, dtypes: frozenset[str] | None) -> tuple[torch.dtype, tuple[int, ...]]:
-    match kind:
-        case [str(name), list(shape)] if name in DTYPES and len(shape) <= _MOST_DIMENSIONS:
-            if dtypes is not None and name not in dtypes:
-                raise FrameRefused(f"a tensor of type {name}")
-            if all(type(size) is int and size >= 0 for size in shape):
-                if math.prod(max(size, 1) for size in shape) > _MOST_ELEMENTS:
-                    raise FrameRefused("a tensor of more elements than there can be")
-                return DTYPES[name], tuple(shape)
-    raise FrameRefused("a tensor of no known type and shape")
 
 
 def _read(connection: socket.socket, count: int, deadline: float | None) -> bytearray:

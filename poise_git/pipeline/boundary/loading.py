@@ -11,6 +11,8 @@ from poise_git.pipeline.recipe import ALGORITHM, ROLLOUTS
 
 # A package name that nothing installed has: some wheels bring a top-level `recipe`.
 PACKAGE = "poise_candidate"
+# In the order in which they are executed.
+_FILES = (ROLLOUTS, ALGORITHM)
 
 
 def load(recipe: Mapping[str, str], package: str = PACKAGE) -> ModuleType:
@@ -19,14 +21,18 @@ def load(recipe: Mapping[str, str], package: str = PACKAGE) -> ModuleType:
     Raises: whatever the candidate's code raises.
     """
     # What an earlier load left, its state included, is not this recipe's.
-    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
-        del sys.modules[name]
+    for name in (package, *(_name(package, file) for file in _FILES)):
+        sys.modules.pop(name, None)
     home = ModuleType(package)
     home.__path__ = []
     sys.modules[package] = home
-    for file in (ROLLOUTS, ALGORITHM):
-        module = _execute(f"{package}.{file.removesuffix('.py')}", file, recipe[file])
+    for file in _FILES:
+        module = _execute(_name(package, file), file, recipe[file])
     return module
+
+
+def _name(package: str, file: str) -> str:
+    return f"{package}.{file.removesuffix('.py')}"
 
 
 def _execute(name: str, file: str, text: str) -> ModuleType:

@@ -6,6 +6,7 @@ process confines itself further, loads its recipe, and answers questions until t
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
@@ -48,6 +49,10 @@ def serve(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
     # Torch looks at the processor when it is first asked to compute; a candidate's process, which may not read /proc,
     # would find none of its instructions, compute more slowly, and round otherwise than the trainer.
     torch.backends.cpu.get_cpu_capability()
+    # NumPy imports its random numbers when they are first used: once here, and not in every process.
+    _draw_random_states()
+    # What is here already is the host's: no collection in a process looks at it, which would copy its pages.
+    gc.freeze()
     _leave_memory_for_another()
     door = socket.socket(fileno=FIRST_HANDED)
     send({"layers": [layer.to_data() for layer in confinement()]})
@@ -138,7 +143,7 @@ def _be_candidate(recipe: Mapping[str, str], descriptor: int) -> NoReturn:
     try:
         _take_descriptors(descriptor)
         connection = socket.socket(fileno=_CONNECTION)
-        _forget_the_host()
+        _draw_random_states()
         # Without a process namespace nobody else would end it, and from here on it cannot take this back.
         kernel.process_control(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         confine()
@@ -163,7 +168,7 @@ def _take_descriptors(connection: int) -> None:
     os.close(sink)
 
 
-def _forget_the_host() -> None:
+def _draw_random_states() -> None:
     """Random numbers of its own: those that processes share by their birth would pass for an algorithm's."""
     random.seed()
     np.random.seed()

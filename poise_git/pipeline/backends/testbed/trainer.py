@@ -71,25 +71,26 @@ def train(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
     torch.set_default_device(arguments["device"])
     seed = int(arguments["seed"])
     series: dict[str, list[float]] = {}
-    done = 0
-    for regime, own in settings.regimes.items():
-        task = build_task(own, own.world(seed))
-        trainer = Trainer(own, task, load_policy(own, task, Path(arguments["bases"][regime])), seed)
-        saved_at = set(own.evaluation_steps())
-        step = 0
-        try:
-            with open_algorithm(arguments, seed) as algorithm:
+    done, place = 0, ""
+    try:
+        # Once for all regimes: to open a candidate takes as long as two hundred calls.
+        with open_algorithm(arguments, seed) as algorithm:
+            for regime, own in settings.regimes.items():
+                task = build_task(own, own.world(seed))
+                trainer = Trainer(own, task, load_policy(own, task, Path(arguments["bases"][regime])), seed)
+                saved_at = set(own.evaluation_steps())
                 for step in range(1, own.training.steps + 1):
+                    place = f" at step {step} of regime {regime}"
                     if step - 1 in saved_at:
                         torch.save(trainer.policy.state_dict(), weights_file(regime, step - 1))
                     values = trainer.step(step, algorithm)
                     for name in SERIES:
                         series.setdefault(f"{regime}/{name}", []).append(values[name])
                     send({"done": done + step, **values})
-        except CandidateFailed as error:
-            return {"failure": f"{error} at step {step} of regime {regime}" if step else str(error)}
-        torch.save(trainer.policy.state_dict(), weights_file(regime, own.training.steps))
-        done += own.training.steps
+                torch.save(trainer.policy.state_dict(), weights_file(regime, own.training.steps))
+                done += own.training.steps
+    except CandidateFailed as error:
+        return {"failure": f"{error}{place}"}
     return {"series": series}
 
 
