@@ -4,7 +4,8 @@ python tests/benchmarks/boundary_cost.py --part a --results FILE [--pairs 7]
 python tests/benchmarks/boundary_cost.py --part b --results FILE [--pairs 2]
 python tests/benchmarks/boundary_cost.py --part c --results FILE
 
-a  CPU seconds of a training run of `quick`, the candidate's processes included, with the wall and without
+a  CPU seconds of a run of `quick`, training and evaluation, the candidate's processes included, with the wall and
+   without
 b  the same of `cpu-smoke`: verl, vLLM and Ray, minutes each
 c  for the shapes of `paper`: bytes, and milliseconds with the wall and without, of each call
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import tempfile
@@ -80,28 +82,26 @@ def time_runs(part: str, pairs: int, results: Path) -> None:
             order = list(SIDES) if pair % 2 else list(reversed(SIDES))
             for side in order:
                 if (pair, side) not in there:
-                    began = time.monotonic()
-                    cpu_seconds = time_run(backend, protocol, side, sandbox)
-                    wall_seconds = time.monotonic() - began
-                    keep(
-                        results,
-                        {
-                            "part": part,
-                            "pair": pair,
-                            "side": side,
-                            "cpu_seconds": cpu_seconds,
-                            "seconds": wall_seconds,
-                            "load": os.getloadavg()[0],
-                        },
-                    )
+                    measured = time_run(backend, protocol, side, sandbox)
+                    keep(results, {"part": part, "pair": pair, "side": side, **measured, "load": os.getloadavg()[0]})
 
 
-def time_run(backend: Backend, protocol: Protocol, side: str, sandbox: Sandbox) -> float:
+def time_run(backend: Backend, protocol: Protocol, side: str, sandbox: Sandbox) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         # Another user works in it.
         os.chmod(folder, 0o755)
+        began = time.monotonic()
         job = Job(ROOT, recipe_of(ROOT), protocol, protocol.seeds[0], Path(folder), containment=SIDES[side])
-        return backend.train(job, sandbox, _quiet, threading.Event()).cpu_seconds
+        trained = backend.train(job, sandbox, _quiet, threading.Event())
+        evaluation = sum(
+            backend.evaluate(job, trained, shard, sandbox, _quiet, threading.Event()).cpu_seconds
+            for shard in backend.shards(protocol)
+        )
+        return {
+            "training": trained.cpu_seconds,
+            "cpu_seconds": trained.cpu_seconds + evaluation,
+            "seconds": time.monotonic() - began,
+        }
 
 
 def _quiet(progress: Progress) -> None:
@@ -114,12 +114,15 @@ def show_runs(part: str, results: Path) -> None:
     if not pairs:
         return
     print(f"{BACKENDS[part][0]}: {len(pairs)} pairs")
-    for what in ("cpu_seconds", "seconds"):
+    for what in ("training", "cpu_seconds", "seconds"):
         wall, trusted = ([found[pair, side][what] for pair in pairs] for side in SIDES)
-        ratios = sorted(100 * (one / other - 1) for one, other in zip(wall, trusted, strict=True))
+        added = [one - other for one, other in zip(wall, trusted, strict=True)]
+        error = statistics.stdev(added) / len(added) ** 0.5 if len(added) > 1 else math.inf
+        mean = statistics.mean(trusted)
         print(
-            f"  {what:<12} with {statistics.median(wall):.2f}, without {statistics.median(trusted):.2f}; the wall adds "
-            f"{statistics.median(ratios):+.1f}% (median of pairs; {ratios[0]:+.1f} to {ratios[-1]:+.1f})"
+            f"  {what:<12} without {mean:.2f} s; the wall adds {statistics.mean(added):+.2f} ± {error:.2f} s, "
+            f"{100 * statistics.mean(added) / mean:+.1f} ± {100 * error / mean:.1f}%; the fastest of each "
+            f"{min(trusted):.2f} and {min(wall):.2f} s, {100 * (min(wall) / min(trusted) - 1):+.1f}%"
         )
 
 

@@ -6,7 +6,6 @@ process confines itself further, loads its recipe, and answers questions until t
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import random
@@ -51,8 +50,6 @@ def serve(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
     torch.backends.cpu.get_cpu_capability()
     # NumPy imports its random numbers when they are first used: once here, and not in every process.
     _draw_random_states()
-    # What is here already is the host's: no collection in a process looks at it, which would copy its pages.
-    gc.freeze()
     _leave_memory_for_another()
     door = socket.socket(fileno=FIRST_HANDED)
     send({"layers": [layer.to_data() for layer in confinement()]})

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from poise_git.pipeline.backends.testbed.device import compute_on
 from poise_git.pipeline.backends.testbed.policy import Policy
 from poise_git.pipeline.backends.testbed.sampling import decode_greedily_and_sample, uniform_numbers
 from poise_git.pipeline.backends.testbed.settings import TestbedSettings
@@ -32,7 +33,7 @@ def evaluate(arguments: Mapping[str, Any], send: Callable[[Mapping[str, Any]], N
     """
     torch.set_num_threads(1)
     settings = TestbedSettings.model_validate(arguments["settings"])
-    torch.set_default_device(arguments["device"])
+    compute_on(arguments["device"])
     seed, split = int(arguments["seed"]), Split(arguments["split"])
     points: dict[str, list[Figures]] = {}
     done = 0

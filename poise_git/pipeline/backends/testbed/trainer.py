@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from poise_git.pipeline.backends.testbed.device import compute_on
 from poise_git.pipeline.backends.testbed.policy import Policy
 from poise_git.pipeline.backends.testbed.sampling import Responses, sample, score, uniform_numbers
 from poise_git.pipeline.backends.testbed.settings import RegimeSettings, TestbedSettings, TrainingSettings
@@ -68,7 +69,7 @@ def train(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
     """
     torch.set_num_threads(1)
     settings = TestbedSettings.model_validate(arguments["settings"])
-    torch.set_default_device(arguments["device"])
+    compute_on(arguments["device"])
     seed = int(arguments["seed"])
     series: dict[str, list[float]] = {}
     done, place = 0, ""
