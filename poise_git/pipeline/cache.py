@@ -10,9 +10,13 @@ from pathlib import Path
 
 
 def cache_folder(kind: str) -> Path:
-    """`$XDG_CACHE_HOME/poise-git/<kind>`, or `~/.cache/poise-git/<kind>`; on a cluster it may be a shared one."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "poise-git" / kind
+    """`$XDG_CACHE_HOME/poise-git/<kind>`, or `~/.cache/poise-git/<kind>`; on a cluster it may be a shared one.
+
+    A relative $XDG_CACHE_HOME is ignored, as the XDG Base Directory Specification asks: it would be another folder for
+    a child process.
+    """
+    home = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (home if home.is_absolute() else Path.home() / ".cache") / "poise-git" / kind
 
 
 @contextmanager
