@@ -50,6 +50,10 @@ def test_two_lines_of_the_tree_are_merged_by_git(archive: Archive) -> None:
     parents = git(archive.root, "log", "-1", "--format=%P", "poise/small-child").split()
     assert parents == [archive.genealogy()[name].commit for name in ("child", "small")]
     git(archive.root, "fsck", "--strict")
+    path = [candidate.commit for candidate in archive.genealogy().path("small-child")[1:]]
+    git(archive.root, "switch", "-q", "--detach", "poise/grpo")
+    git(archive.root, "cherry-pick", "-m", "1", *path)
+    assert git(archive.root, "show", "HEAD:recipe/algorithm.py") == text
 
 
 def test_one_line_has_nothing_to_merge(archive: Archive) -> None:

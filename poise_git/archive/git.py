@@ -38,6 +38,8 @@ TELLING = ("config", "rev-parse")
 WRITING = ("commit-graph", "fast-import", "pack-refs", "repack", "update-index", "update-ref")
 # Bytes of one object that are taken into memory. A note of a candidate with many runs is the largest honest one.
 OBJECT_LIMIT = 256 << 20
+# git merge-file exits with the number of conflicts, at most 127, and with more where it could not merge at all.
+_CONFLICTS = range(1, 128)
 FALLBACK_IDENTITY = ("poise-git", "poise-git@localhost")
 _UNSAFE_IN_IDENTITY = re.compile(r"[<>\n\0]")
 
@@ -54,7 +56,11 @@ class Move:
 
 
 class GitFailed(ArchiveError):
-    """A git command failed; the message is git's own last line."""
+    """A git command failed; the message is git's own last line, `status` its exit status where it has ended."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class RefLocked(RefMoved):
@@ -132,7 +138,7 @@ class Repository:
             output, errors = running.communicate(stdin)
         if running.returncode != 0:
             said = complaint(errors) or f"exit status {running.returncode}"
-            raise GitFailed(f"{self.git_dir}: git {arguments[0]}: {said}")
+            raise GitFailed(f"{self.git_dir}: git {arguments[0]}: {said}", running.returncode)
         return bytes(output)
 
     def refuse_links(self) -> None:
@@ -222,13 +228,16 @@ class Repository:
         return None
 
     def merge_texts(self, base: str, ours: str, theirs: str) -> str | None:
-        """Three texts, merged as git merges files; None where they conflict."""
+        """Three texts, merged as git merges files; None where they conflict. Raises GitFailed."""
         with tempfile.TemporaryDirectory(prefix="poise-") as folder:
             files = [Path(folder, name) for name in ("ours", "base", "theirs")]
             for file, text in zip(files, (ours, base, theirs), strict=True):
                 file.write_text(text, encoding="utf-8")
-            with suppress(GitFailed):
+            try:
                 return self.run("merge-file", "--quiet", "--stdout", *map(str, files)).decode()
+            except GitFailed as failure:
+                if failure.status not in _CONFLICTS:
+                    raise
         return None
 
     # Writing.

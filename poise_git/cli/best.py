@@ -6,8 +6,12 @@ from poise_git.cli.common import json_option, open_experiment, print_json, proto
 from poise_git.cli.output import echo
 
 
-@click.command(name="best", epilog="Example: git cherry-pick $(poise-git -C my-search best --path)")
-@click.option("--path", is_flag=True, help="Print the commits from the root's child to the best, oldest first.")
+@click.command(name="best", epilog="Example: git cherry-pick -m 1 $(poise-git -C my-search best --path)")
+@click.option(
+    "--path",
+    is_flag=True,
+    help="Print the commits from the root's child to the best, oldest first.",
+)
 @protocol_option
 @json_option
 def command(path: bool, protocol: str | None, as_json: bool) -> None:
@@ -24,7 +28,7 @@ def command(path: bool, protocol: str | None, as_json: bool) -> None:
     if leader is None:
         raise PoiseError("nothing is evaluated yet; run: poise-git evolve")
     candidate = leader[0]
-    line = [*genealogy.ancestors(candidate.name), candidate][1:]
+    line = genealogy.path(candidate.name)[1:]
     confirmation = experiment.confirmation(candidate.name)
     if path:
         for node in line:

@@ -10,7 +10,7 @@ import pytest
 
 from poise_git.archive import Archive
 from poise_git.archive.entries import Reflection
-from poise_git.errors import NotAnArchive, UnknownCandidate
+from poise_git.errors import ArchiveError, NotAnArchive, UnknownCandidate
 
 from .conftest import PROTOCOL, Git, make_metrics, make_proposal, run_git
 
@@ -165,3 +165,12 @@ def test_several_threads_read_and_write_one_archive(archive: Archive) -> None:
         thread.join()
     assert failures == []
     assert len(archive.genealogy()) == 16
+
+
+def test_a_merge_conflicts_or_fails(archive: Archive) -> None:
+    base = "one\ntwo\nthree\nfour\nfive\n"
+    ours, theirs = base.replace("one", "1"), base.replace("five", "5")
+    assert archive.merge(base, ours, theirs) == base.replace("one", "1").replace("five", "5")
+    assert archive.merge(base, ours, base.replace("one", "I")) is None
+    with pytest.raises(ArchiveError, match=r"git merge-file: "):
+        archive.merge(base, ours, base + "\0")

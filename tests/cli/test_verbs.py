@@ -148,7 +148,7 @@ def test_best_has_the_highest_utility_and_its_path_can_be_picked(archive: Path, 
     run("init", tmp_path / "fresh")
     git(tmp_path / "fresh", "fetch", "-q", str(archive), "refs/heads/poise/*:refs/other/*")
     if commits:
-        git(tmp_path / "fresh", "cherry-pick", *commits)
+        git(tmp_path / "fresh", "cherry-pick", "-m", "1", *commits)
     assert git(tmp_path / "fresh", "show", "HEAD:recipe/algorithm.py") == git(
         archive, "show", f"{best['commit']}:recipe/algorithm.py"
     )
