@@ -28,7 +28,6 @@ from poise_git.executors.interface import Executor
 from poise_git.experiment import Experiment
 from poise_git.learning import distil_principles
 from poise_git.pipeline.checks import CheckReport, check_candidate
-from poise_git.pipeline.interface import Backend
 from poise_git.pipeline.protocol import Protocol
 from poise_git.pipeline.sandbox import IsolationMissing, Sandbox
 from poise_git.pipeline.sandbox.removal import fresh_folder
@@ -82,7 +81,6 @@ class Search:
 
     experiment: Experiment
     agent: Agent
-    backend: Backend
     executor: Executor
     sandbox: Sandbox
     containing: Containing

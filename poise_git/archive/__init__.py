@@ -36,7 +36,6 @@ from poise_git.archive.measured import evidence_metrics
 from poise_git.archive.messages import Description
 from poise_git.archive.notes import Trajectory, latest_metrics, latest_runs, read_trajectory
 from poise_git.archive.refs import (
-    CANDIDATES,
     METRICS_NOTES,
     TRAJECTORY_NOTES,
     candidate_name,
@@ -367,15 +366,6 @@ class Archive:
             self.repository.run("pack-refs", "--all", options=DURABLE)
             self.repository.roll_up_packs()
             self.repository.run("commit-graph", "write", "--reachable", "--no-progress", options=DURABLE)
-
-    def add_refspecs(self, remote: str) -> None:
-        """Let `git fetch REMOTE` bring the notes too, beside the branches."""
-        configure.add_refspecs(self.repository, remote)
-
-    def head_candidate(self) -> str | None:
-        """The name of the candidate whose branch is checked out, whether it has a commit yet or not."""
-        head = self.repository.head()
-        return candidate_name(head) if head and head.startswith(CANDIDATES) else None
 
     def conformity(self) -> tuple[Finding, ...]:
         """Candidates that are not what candidates are: around the hooks, plain git makes anything."""

@@ -44,7 +44,7 @@ def command(path: bool, protocol: str | None, as_json: bool) -> None:
         )
     else:
         evaluated = len(experiment.evaluated(genealogy)) - 1
-        ended = Ended(candidate.name, confirmation, evaluated, len(experiment.archive.rounds()))
+        ended = Ended(candidate.name, confirmation, evaluated, experiment.archive.count_rounds())
         verdict = experiment.verdicts(genealogy).get(candidate.name)
         for place, text in enumerate(verdict_lines(experiment, ended)):
             echo(text)

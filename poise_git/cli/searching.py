@@ -84,7 +84,6 @@ def open_search(
         yield Search(
             experiment=experiment,
             agent=who,
-            backend=backend,
             executor=executor,
             sandbox=sandbox,
             containing=containing,

@@ -33,7 +33,7 @@ def command(protocol: str | None, as_json: bool) -> None:
     surveyed = experiment.survey(genealogy)
     if not surveyed.nodes:
         raise PoiseError("nothing is evaluated yet, so nothing can be a parent; run: poise-git evolve --rounds 1")
-    number = len(experiment.archive.rounds()) + 1
+    number = experiment.archive.count_rounds() + 1
     seed = round_seed(experiment.settings.seed, number)
     policy = policy_of(settings)
     selection = policy.select(surveyed, settings.parents, seed)

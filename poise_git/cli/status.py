@@ -39,7 +39,7 @@ def command(protocol: str | None, as_json: bool) -> None:
         len(experiment.protocol.seeds),
         experiment.noise,
     )
-    rounds, paid = len(experiment.archive.rounds()), spent(experiment.archive)
+    rounds, paid = experiment.archive.count_rounds(), spent(experiment.archive)
     if as_json:
         print_json(
             {

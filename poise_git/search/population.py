@@ -115,10 +115,6 @@ def stages_of(card: Card) -> frozenset[str]:
     return frozenset(card.stages)
 
 
-def _families_of(card: Card) -> frozenset[str]:
-    return frozenset((card.family,))
-
-
 def _parts(context: Context, kind: DirectionKind) -> list[_Part]:
     usable = [card for card in context.cards if card.edits]
     names_of: Callable[[Card], Iterable[str]] = (

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from poise_git.archive import Archive
+from poise_git.archive.configure import add_refspecs
 from poise_git.archive.entries import Reflection
 from poise_git.errors import ArchiveError, NotAnArchive, UnknownCandidate
 
@@ -54,7 +55,7 @@ def test_a_fresh_clone_is_told_how_to_fetch_its_candidates(archive: Archive, tmp
     assert clone.rounds() == archive.rounds()
 
     # From then on a plain fetch brings notes too, also while a candidate is checked out.
-    clone.add_refspecs("origin")
+    add_refspecs(clone.repository, "origin")
     run_git(clone.root, "switch", "-q", "poise/grpo")
     archive.add_evidence("x", make_metrics(0.4), None)
     archive.add_candidate(make_proposal("y", "x"), "# y\n")

@@ -57,3 +57,14 @@ def test_the_newest_rounds_are_read_field_by_field(archive: Archive, git: Git) -
     assert archive.newest_rounds(3, "slots") == ((4, [{"parent": "p4"}]), (5, [{"parent": "p5"}]))
     assert archive.newest_rounds(1, "note") == ((6, "nothing was planned"),)
     assert archive.newest_rounds(3, "slots") == Archive.open(archive.root).newest_rounds(3, "slots")
+
+
+def test_rounds_are_counted_without_being_read(archive: Archive, git: Git) -> None:
+    archive.write_round(1, {"number": 1})
+    git("switch", "-q", "poise-journal")
+    (archive.root / "rounds" / "0002.yaml").write_text("{number: [\n")
+    git("add", ".")
+    git("commit", "-q", "-m", "round(2)")
+    assert archive.count_rounds() == 2
+    with pytest.raises(ArchiveError):
+        archive.rounds()
