@@ -14,10 +14,14 @@ import re
 import token
 import tokenize
 import unicodedata
+import warnings
 from collections.abc import Iterator
 from typing import Literal, NoReturn
 
 from poise_git.errors import PoiseError
+
+# A person who types a command did not write the code, and Python would print its warnings between the lines.
+warnings.filterwarnings("ignore", category=SyntaxWarning, module=r"<unknown>|algorithm")
 
 SIZE_LIMIT = 64 * 1024
 LINE_LIMIT = 1000

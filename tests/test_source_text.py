@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -264,3 +265,10 @@ def test_there_is_no_other_way() -> None:
     found = {str(file.relative_to(package)) for file in package.rglob("*.py") if ways.search(file.read_text())}
     # The grader of answers reads logs by lines. A candidate's own process runs the text that was checked.
     assert {name for name in found if "backends/verl" not in name} == {"source_text.py", "pipeline/boundary/loading.py"}
+
+
+@pytest.mark.parametrize("text", ["x = 1if 2else 3\n", "def f(x):\n    return x is 3\n", "y = '\\d'\n"])
+def test_python_prints_no_warning_of_it(text: str) -> None:
+    code = f"from poise_git.source_text import parse, require_compiles; require_compiles(parse({text!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""

@@ -21,6 +21,7 @@ NUMBER_LENGTH = 64
 _PREFIX = "tag:yaml.org,2002:"
 _TEXT, _LIST, _MAPPING, _MERGE = (f"{_PREFIX}{name}" for name in ("str", "seq", "map", "merge"))
 _NUMBERS = frozenset(f"{_PREFIX}{name}" for name in ("int", "float", "bool", "null"))
+_INTEGER, _FLOAT = f"{_PREFIX}int", f"{_PREFIX}float"
 _WORD_LENGTH = 64
 _INFINITE = frozenset((".inf", "+.inf", "-.inf"))
 
@@ -151,6 +152,9 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         if tag in _NUMBERS:
             if len(value) > NUMBER_LENGTH:
                 raise _refusal(f"a number of more than {NUMBER_LENGTH} characters", event.start_mark)
+            if _resolved(value) not in (tag, *((_INTEGER,) if tag == _FLOAT else ())):
+                # PyYAML's constructors take what its own patterns let through, and fail on the rest in their own ways.
+                raise _refusal(f"{value!r} is no {tag.removeprefix(_PREFIX)}", event.start_mark)
         elif tag not in (_TEXT, _MERGE):
             raise _refusal(f"the tag {tag.replace(_PREFIX, '!!')[:40]} is not read", event.start_mark)
         return yaml.ScalarNode(tag, value, event.start_mark, event.end_mark, style=event.style)
@@ -179,14 +183,8 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
             raise _refusal(f"{node.value} is beyond any number; infinity is .inf", node.start_mark)
         return value
 
-    def construct_yaml_bool(self, node: yaml.ScalarNode) -> bool:
-        if node.value.lower() not in self.bool_values:
-            raise _refusal(f"{node.value[:_WORD_LENGTH]} is neither true nor false", node.start_mark)
-        return bool(super().construct_yaml_bool(node))
 
-
-_Loader.add_constructor(f"{_PREFIX}float", _Loader.construct_yaml_float)
-_Loader.add_constructor(f"{_PREFIX}bool", _Loader.construct_yaml_bool)
+_Loader.add_constructor(_FLOAT, _Loader.construct_yaml_float)
 
 
 def _collection(event: Any) -> yaml.CollectionNode:
