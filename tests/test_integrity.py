@@ -91,7 +91,7 @@ def test_an_honest_archive_is_verified_and_has_no_findings(root: Path) -> None:
     isolated(root)
     assert set(marks(root).values()) == {"verified"}
     assert findings(root) == []
-    assert call("-C", root, "check", "--all").output == "every candidate is as it should be\n"
+    assert call("-C", root, "check", "--all").stdout == "every candidate is as it should be\n"
     shown = call("-C", root, "log").stdout
     assert sum("verified" in line for line in shown.splitlines()) == len(marks(root))
     assert "figures verified" in call("-C", root, "show", ROOT).stdout

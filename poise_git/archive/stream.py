@@ -6,6 +6,7 @@ empties it, and fast-import leaves empty branches alone.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Mapping
 
@@ -14,10 +15,27 @@ from poise_git.errors import ArchiveError
 _BRANCH = b"refs/poise/import"
 
 
+class _Clock:
+    """Seconds since the epoch, each given out once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last = 0
+
+    def next_second(self) -> int:
+        with self._lock:
+            self._last = max(int(time.time()), self._last + 1)
+            return self._last
+
+
+_clock = _Clock()
+
+
 class CommitStream:
     """Collects commits; `commits` are their names within the stream, in order."""
 
     def __init__(self, identity: str) -> None:
+        self._identity = identity
         self._signature = f"{identity} {int(time.time())} +0000".encode()
         self._parts: list[bytes] = []
         self.commits: list[str] = []
@@ -50,6 +68,14 @@ class CommitStream:
         self._parts += [*parts, b"\n"]
         self.commits.append(mark.decode())
         return self.commits[-1]
+
+    def date_apart(self) -> None:
+        """Date the next commits in a second that this process dates no other commits of such a stream in.
+
+        Git orders commits by their dates, which are whole seconds. Candidates of one second would stand in any order,
+        and what is drawn from their list with one seed would differ from search to search.
+        """
+        self._signature = f"{self._identity} {_clock.next_second()} +0000".encode()
 
     def to_bytes(self) -> bytes:
         marks = [b"get-mark %s\n" % commit.encode() for commit in self.commits]

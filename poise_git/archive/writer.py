@@ -127,6 +127,7 @@ def add_candidate(repository: Repository, proposal: Proposal, algorithm: str) ->
         for parent, ref in zip(said.parents, parents, strict=True):
             if not change.old[ref]:
                 raise UnknownCandidate(f"{proposal.name}: its parent {parent} is no candidate of this archive")
+        change.stream.date_apart()
         commit = change.stream.commit(
             format_candidate(said), [change.old[ref] or "" for ref in parents], {ALGORITHM: algorithm}
         )

@@ -146,3 +146,10 @@ def test_git_lineage_shows_tree_and_scores(archive: Archive, git: Git) -> None:
         "|",
         "* COMMIT archive: template",
     ]
+
+
+def test_candidates_of_one_second_stand_in_the_order_in_which_they_were_added(archive: Archive) -> None:
+    names = [f"{letter}{number}" for number in range(3) for letter in "qcxa"]
+    for name in names:
+        archive.add_candidate(make_proposal(name), f"# {name}\n")
+    assert [candidate.name for candidate in Archive.open(archive.root).genealogy()] == ["grpo", *names]
