@@ -105,6 +105,7 @@ def _text(error: BaseException) -> str:
     try:
         return str(error)
     except Exception:
+        # The candidate may have written `__str__`, and it may raise anything.
         return "an error that cannot be printed"
 
 

@@ -151,7 +151,7 @@ def receive(
     kinds = [_Kind.of(described, dtypes) for described in described_tensors]
     total = sum(kind.filled for kind in kinds)
     if limit is not None and total > limit:
-        raise FrameRefused(f"{sum(kind.size for kind in kinds)} bytes of tensors, of which {limit} are taken")
+        raise FrameRefused(f"{sum(kind.size for kind in kinds)} bytes of tensors; the limit is {limit}")
     # All at once: small tensors one by one would cost more than the call itself.
     data = np.empty(total, dtype=np.uint8)
     _read_into(connection, data.data, deadline)
