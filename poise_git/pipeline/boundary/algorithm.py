@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,16 +39,16 @@ class _Answered:
 class GuardedAlgorithm:
     """See `poise_git.pipeline.boundary.interface.Algorithm`.
 
-    Some calls are asked of a second process too: the fourth, the sixteenth and so on, and a share drawn by numbers that
-    no candidate can foresee, at that time or later. Its answer must be the same to the bit: neither what a candidate
-    remembers from call to call nor the time of day is part of an algorithm.
+    Some calls are asked of a second process too: of each entry point the second, the eighth and so on, and from the
+    second on a share drawn by numbers that no candidate can foresee, at that time or later. Its answer must be the same
+    to the bit: neither what a candidate remembers from call to call nor the time of day is part of an algorithm.
     """
 
     def __init__(self, process: Answering, witness: Answering | None, seed: int) -> None:
         self._process, self._witness = process, witness
         self._seed = seed
         self._lots = random.SystemRandom()
-        self._calls = 0
+        self._calls: Counter[str] = Counter()
         self._kept: list[_Answered] = []
 
     def advantages(
@@ -105,9 +106,10 @@ class GuardedAlgorithm:
         tensors = tuple(map(plain, tensors))
         content = {**content, "seed": _seed_of(self._seed, what, tensors)}
         frame = self._process.ask(what, content, tensors)
-        self._calls += 1
-        if self._witness is not None:
-            early = _is_power_of_four(self._calls)
+        self._calls[what] += 1
+        # Before its first comparison, the second process has answered no such call.
+        if self._witness is not None and self._calls[what] > 1:
+            early = _is_odd_power_of_two(self._calls[what])
             if early or self._lots.random() < WITNESSED:
                 now = _Answered(what, content, tuple(tensor.clone() for tensor in tensors), frame)
                 self._compare(self._witness, now if early else self._lots.choice([*self._kept, now]))
@@ -145,8 +147,9 @@ def _alike(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and one.dtype == other.dtype
 
 
-def _is_power_of_four(number: int) -> bool:
-    return number > 1 and number.bit_count() == 1 and number.bit_length() % 2 == 1
+def _is_odd_power_of_two(number: int) -> bool:
+    """2, 8, 32 and so on."""
+    return number.bit_count() == 1 and number.bit_length() % 2 == 0
 
 
 def _loss_in_words(frame: Frame) -> str:

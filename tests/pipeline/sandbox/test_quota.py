@@ -103,20 +103,31 @@ def test_a_nameless_file_in_memory_counts(tmp_path: Path) -> None:
 
 
 def test_processes_are_counted_without_a_namespace_too(tmp_path: Path) -> None:
-    script = "import os, time\nfor _ in range(4): os.fork()\nprint(1, flush=True); time.sleep(60)"
-    child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, start_new_session=True)
-    try:
-        assert child.stdout is not None
-        for _ in range(16):
-            child.stdout.readline()
-        quota = Quota(Limits(processes=12), (tmp_path,), ())
-        quota.watch()
-        with pytest.raises(LimitReached, match="limit of 12 processes reached"):
-            quota.look()
-        Quota(Limits(processes=64), (tmp_path,), ()).look()
-    finally:
-        os.killpg(child.pid, 9)
-        child.communicate()
+    """In a process of its own: that of the tests has children of other tests."""
+    script = """
+import os, sys, time
+from pathlib import Path
+from poise_git.pipeline.sandbox import Limits
+from poise_git.pipeline.sandbox.quota import LimitReached, Quota
+
+reader, writer = os.pipe()
+if os.fork() == 0:
+    for _ in range(4):
+        os.fork()
+    os.write(writer, b".")
+    time.sleep(60)
+for _ in range(16):
+    os.read(reader, 1)
+Quota(Limits(processes=16), (Path(sys.argv[1]),), ()).look()
+try:
+    Quota(Limits(processes=15), (Path(sys.argv[1]),), ()).look()
+except LimitReached as reached:
+    print(reached)
+os.killpg(0, 9)
+"""
+    asked = [sys.executable, "-uc", script, str(tmp_path)]
+    ended = subprocess.run(asked, capture_output=True, text=True, start_new_session=True, timeout=50, check=False)
+    assert (ended.stdout, ended.stderr) == ("limit of 15 processes reached\n", "")
 
 
 def test_a_control_group_holds_what_enters_and_goes_away() -> None:

@@ -91,7 +91,7 @@ MEMORIES = {
 
 @pytest.mark.parametrize("memory", MEMORIES)
 def test_what_a_candidate_remembers_ends_its_run(run_testbed: RunTestbed, memory: str) -> None:
-    """Another process, which has answered fewer calls, answers the fourth."""
+    """Another process, which has answered none, answers the second call."""
     definition, calls = MEMORIES[memory]
     remembering = (
         f"    calls = {calls}\n    calls.append(1)\n    advantages = advantages + len(calls) * response_mask\n"
