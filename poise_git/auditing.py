@@ -277,7 +277,7 @@ class Auditor:
 
     @cached_property
     def _file(self) -> Path:
-        place = hashlib.sha256(str(self.archive.root).encode()).hexdigest()[:16]
+        place = hashlib.sha256(os.fsencode(self.archive.root)).hexdigest()[:16]
         return cache_folder("integrity") / f"{place}-{self._hash}.json"
 
     def _read_kept(self) -> dict[str, Any]:

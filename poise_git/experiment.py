@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -185,7 +186,7 @@ class Experiment:
         `purpose` gives it another folder than the search's own run has.
         """
         job = Job(name, self.archive.recipe(name), self.protocol, seed, Path())
-        place = hashlib.sha256(str(self.archive.root).encode()).hexdigest()[:16]
+        place = hashlib.sha256(os.fsencode(self.archive.root)).hexdigest()[:16]
         folder = cache_folder("runs") / place / "-".join(filter(None, (name, job.key, purpose)))
         folder.mkdir(parents=True, exist_ok=True)
         return replace(job, scratch=folder)

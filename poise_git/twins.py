@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -52,7 +53,7 @@ class Twins:
 
     @property
     def file(self) -> Path:
-        place = hashlib.sha256(str(self.archive.root).encode()).hexdigest()[:16]
+        place = hashlib.sha256(os.fsencode(self.archive.root)).hexdigest()[:16]
         return cache_folder("normal-forms") / f"{place}-{VERSION}.txt"
 
     def _keep(self, blob: str) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from poise_git.archive.command import complaint, run_git
+from poise_git.archive.links import refuse_special_files
 from poise_git.errors import ArchiveError, ForeignArchive, NotAnArchive
 
 _LONGEST_LINK = 8192
@@ -35,8 +36,13 @@ def find_repository(path: Path) -> Place:
         ForeignArchive: it is another user's, and git has not been told that it is safe.
         ArchiveError: git cannot open it, or may not (`safe.bareRepository`).
     """
-    start = path.expanduser().resolve()
+    try:
+        start = path.expanduser().resolve()
+    except FileNotFoundError:
+        raise NotAnArchive("the current folder does not exist any more; go to one that does: cd DIR") from None
     folder = next(each for each in (start, *start.parents) if each.is_dir())
+    inside = (each / ".git" for each in (folder, *folder.parents))
+    refuse_special_files(next((each for each in inside if each.is_dir()), folder))
     done = run_git(("rev-parse", "--absolute-git-dir"), folder)
     if done.returncode == 0:
         git_dir = Path(os.fsdecode(done.stdout.removesuffix(b"\n")))

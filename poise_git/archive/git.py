@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import tempfile
 import threading
@@ -40,6 +41,8 @@ WRITING = ("commit-graph", "fast-import", "pack-refs", "repack", "update-index",
 OBJECT_LIMIT = 256 << 20
 # git merge-file exits with the number of conflicts, at most 127, and with more where it could not merge at all.
 _CONFLICTS = range(1, 128)
+# git-update-ref where a branch would be a folder of another's, or another's a folder of it.
+_IN_THE_WAY = re.compile(r"cannot lock ref '(.+?)': '(.+?)' exists; cannot create")
 FALLBACK_IDENTITY = ("poise-git", "poise-git@localhost")
 _UNSAFE_IN_IDENTITY = re.compile(r"[<>\n\0]")
 
@@ -65,6 +68,14 @@ class GitFailed(ArchiveError):
 
 class RefLocked(RefMoved):
     """The `.lock` file of a ref exists: another git process moves it, or died while it did."""
+
+
+def _in_the_way(wanted: str, found: str) -> str:
+    branch = found.removeprefix("refs/heads/")
+    if branch == found:
+        return f"{found} is in the way of {wanted}; remove it: git update-ref -d {shlex.quote(found)}"
+    rename = f"git branch -m {shlex.quote(branch)} {shlex.quote(branch.replace('/', '-'))}"
+    return f"the branch {branch} is in the way of {wanted.removeprefix('refs/heads/')}; give it another name: {rename}"
 
 
 class Repository:
@@ -264,6 +275,7 @@ class Repository:
         Raises:
             RefMoved: one was not; none has moved.
             RefLocked: the lock file of one exists; none has moved.
+            ArchiveError: another ref stands where one would be made; none has moved.
         """
         lines = [f"update {move.ref} {move.new} {move.old or NO_OBJECT}\n" for move in moves]
         script = "".join(["start\n", *lines, "prepare\n", "commit\n"])
@@ -272,6 +284,8 @@ class Repository:
         except GitFailed as error:
             if "File exists" in str(error):
                 raise RefLocked(str(error)) from error
+            if in_the_way := _IN_THE_WAY.search(str(error)):
+                raise ArchiveError(_in_the_way(*in_the_way.groups())) from error
             if "cannot lock ref" in str(error):
                 raise RefMoved(str(error)) from error
             raise

@@ -1,7 +1,8 @@
-"""Symbolic links inside a git directory, through which git would write elsewhere.
+"""What a copied git directory may hold that git is not prepared for: links and special files.
 
 Git follows links where it appends to a reflog or replaces its index, its configuration or packed refs. A copied archive
-could have any file of the user's grow by a line that begins with a name of the archive's choice.
+could have any file of the user's grow by a line that begins with a name of the archive's choice. And where git expects
+a file, it waits for ever for somebody to write into a fifo.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from poise_git.errors import ArchiveError
@@ -32,6 +34,26 @@ def refuse_links_outside(git_dir: Path, common_dir: Path) -> None:
                 f"{link}: a symbolic link, through which git would write to {target}; remove it: "
                 f"rm {shlex.quote(str(link))}"
             )
+
+
+def refuse_special_files(folder: Path) -> None:
+    """See that git will not wait for what is no file, where `folder` is a git directory.
+
+    Raises:
+        ArchiveError: there is a fifo, a socket or a device where git would read.
+    """
+    waiting = [folder] if (folder / "objects").is_dir() else []
+    while waiting:
+        # What git may not read it says itself.
+        with suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting += [] if _LOOSE.fullmatch(entry.name) else [Path(entry)]
+                elif not entry.is_symlink() and not entry.is_file(follow_symlinks=False):
+                    raise ArchiveError(
+                        f"{entry.path}: no file and no folder, so git would wait for it; remove it: "
+                        f"rm {shlex.quote(entry.path)}"
+                    )
 
 
 def _links(homes: Iterable[Path]) -> Iterator[Path]:

@@ -7,13 +7,13 @@ import json
 import os
 import shlex
 import socket
+import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TextIO
 
 from poise_git.errors import ArchiveError, ArchiveLocked
 
@@ -44,7 +44,7 @@ def hold(common_dir: Path, lock: Lock, wait: float | None = None) -> Iterator[No
     """
     path = common_dir / lock.file
     deadline = time.monotonic() + (lock.patience if wait is None else wait)
-    with _open(path) as file:
+    with _opened(path) as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -53,16 +53,19 @@ def hold(common_dir: Path, lock: Lock, wait: float | None = None) -> Iterator[No
                 if time.monotonic() >= deadline:
                     raise ArchiveLocked(_explain(path, lock)) from None
                 time.sleep(POLL_SECONDS)
-        file.truncate(0)
-        file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}))
-        file.flush()
+        # Who holds it is for others to read: on a full disk it is held all the same.
+        with suppress(OSError):
+            os.ftruncate(file, 0)
+            holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+            os.write(file, json.dumps(holder).encode())
         try:
             yield
         finally:
-            file.truncate(0)
+            os.ftruncate(file, 0)
 
 
-def _open(path: Path) -> TextIO:
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
     """The lock file, made where there is none; a link could lead to any file, which would be emptied."""
     try:
         handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
@@ -72,7 +75,12 @@ def _open(path: Path) -> TextIO:
                 f"{path}: a symbolic link, not a lock file; remove it: rm {shlex.quote(str(path))}"
             ) from None
         raise ArchiveError(f"{path}: cannot be written: {error.strerror}; work in a clone of your own") from error
-    return os.fdopen(handle, "a+", encoding="utf-8")
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise ArchiveError(f"{path}: not a plain file, so not a lock file; remove it: rm {shlex.quote(str(path))}")
+        yield handle
+    finally:
+        os.close(handle)
 
 
 def _explain(path: Path, lock: Lock) -> str:

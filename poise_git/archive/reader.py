@@ -13,12 +13,15 @@ from poise_git.archive.collection import uncollected
 from poise_git.archive.entries import Candidate, Metrics
 from poise_git.archive.genealogy import Genealogy
 from poise_git.archive.git import Repository
+from poise_git.archive.lines import NOTE_LENGTH
 from poise_git.archive.measured import evidence_metrics
-from poise_git.archive.messages import Description, parse_candidate
+from poise_git.archive.messages import MESSAGE_LENGTH, Description, parse_candidate
 from poise_git.archive.notes import latest_metrics, note_paths
 from poise_git.archive.refs import CANDIDATES, EVIDENCE, METRICS_NOTES, candidate_name
 
 _FIELDS = "%H%x00%P%x00%ct%x00%B%x00%N"
+# More than is looked at in the end, of any characters.
+_MESSAGE_BYTES, _NOTE_BYTES = 4 * MESSAGE_LENGTH, 4 * NOTE_LENGTH
 _TREE, _BLOB = "tree", "blob"
 _LINK = b"120000"
 
@@ -107,14 +110,25 @@ def _read_commits(repository: Repository, tips: set[str]) -> dict[str, _Commit]:
         stdin="".join(f"{tip}\n" for tip in tips).encode(),
     )  # fmt: skip
     commits: dict[str, _Commit] = {}
-    fields = iter(output.decode(errors="replace").split("\0"))
-    for commit, parents, time, message, note in zip(*[fields] * 5, strict=True):
+    fields = iter(output.split(b"\0"))
+    for commit, *told, message, note in zip(*[fields] * 5, strict=True):
+        parents, time = map(bytes.decode, told)
         before = [commits[parent].place for parent in parents.split() if parent in commits]
         # Equal times are common and clocks run backwards: no commit is earlier than a parent, or in the same place.
         latest, steps = max(before, default=(0, 0))
-        place = (int(time), 0) if int(time) > latest else (latest, steps + 1)
-        commits[commit] = _Commit(tuple(parents.split()), place, parse_candidate(message), note)
+        seconds = _seconds(time)
+        place = (seconds, 0) if seconds > latest else (latest, steps + 1)
+        # Cut before they are decoded: a message of a gigabyte is a megabyte in a pack.
+        said = parse_candidate(message[:_MESSAGE_BYTES].decode(errors="replace"))
+        commits[commit.decode()] = _Commit(
+            tuple(parents.split()), place, said, note[-_NOTE_BYTES:].decode(errors="replace")
+        )
     return commits
+
+
+def _seconds(text: str) -> int:
+    """A commit's time as git prints it; 0 where the commit has none that git can read."""
+    return int(text) if text.isascii() and text.isdecimal() else 0
 
 
 def _names_by_commit(tips: Mapping[str, str], commits: Mapping[str, _Commit]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -28,6 +29,19 @@ def directory() -> Path:
     found = click.get_current_context().find_root().obj
     assert isinstance(found, Path)
     return found
+
+
+class PositiveNumber(click.FloatRange):
+    """A number above 0 that a sum can be compared with: neither infinity nor NaN, which no sum exceeds."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0, min_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value} is no number of hours or dollars.", param, ctx)
+        return found
 
 
 def json_option(function: Function) -> Function:

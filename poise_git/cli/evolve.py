@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from poise_git.cli.backends import backend_option
-from poise_git.cli.common import device_option, executor_options, protocol_option, trust_option
+from poise_git.cli.common import PositiveNumber, device_option, executor_options, protocol_option, trust_option
 from poise_git.cli.output import echo, echo_json
 
 
@@ -28,10 +28,8 @@ Examples:
 @click.option("--agent", help="Who proposes (poise.yaml: agent).")
 @click.option("--directive", help="What to look for, in words (poise.yaml: directive).")
 @click.option("--seed", type=int, help="Seed of the search (poise.yaml: seed).")
-@click.option("--budget-hours", type=click.FloatRange(min=0, min_open=True), help="Stop after so many hours.")
-@click.option(
-    "--budget-usd", type=click.FloatRange(min=0, min_open=True), help="What the archive may pay for calls, in all."
-)
+@click.option("--budget-hours", type=PositiveNumber(), help="Stop after so many hours.")
+@click.option("--budget-usd", type=PositiveNumber(), help="What the archive may pay for calls, in all.")
 @click.option("--estimate", is_flag=True, help="Say what it would take, in calls, dollars and hours; start nothing.")
 @trust_option
 @executor_options

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -39,6 +42,14 @@ VERBS = (
 # Verbs that only git calls.
 INTERNAL = ("hook",)
 INTERRUPTED = 130
+# What to do about errors of the operating system's.
+ADVICE = {
+    errno.ENOSPC: "make room; everything archived is kept, and the same command goes on from here",
+    errno.EDQUOT: "make room; everything archived is kept, and the same command goes on from here",
+    errno.EMFILE: "allow more open files: ulimit -n 1024",
+    errno.ENFILE: "end other programs: the machine has no open files left",
+    errno.EROFS: "work in a clone of your own: git clone ARCHIVE DIR",
+}
 
 
 class Verbs(click.Group):
@@ -84,8 +95,12 @@ def cli(context: click.Context, directory: Path) -> None:
 
 def main() -> None:
     """The program: exit codes are 0 done, 1 failed, 2 wrong usage, 3 budget reached, 130 interrupted."""
+    for end in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(end) == signal.SIG_DFL:
+            signal.signal(end, signal.default_int_handler)
     try:
         code = cli.main(prog_name="poise-git", standalone_mode=False)
+        sys.stdout.flush()
     except click.ClickException as error:
         said = io.StringIO()
         error.show(said)
@@ -97,4 +112,11 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         echo("poise-git: interrupted; everything finished is kept, the same command goes on from here", err=True)
         sys.exit(INTERRUPTED)
+    except OSError as error:
+        # What is left in the buffer would fail once more when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        advice = ADVICE.get(error.errno or 0, "mend that, and the same command tries again")
+        echo(f"poise-git: {one_line(f'{place}{error.strerror or error}')}; {advice}", err=True)
+        sys.exit(PoiseError.exit_code)
     sys.exit(code if isinstance(code, int) else 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -100,5 +101,5 @@ def _folder(archive: Archive, settings: AnthropicSettings) -> Path:
     """Where replies are kept: as the settings say, or in the cache until the search has archived what came of them."""
     if settings.replay is not None:
         return archive.root / settings.replay.folder
-    place = hashlib.sha256(str(archive.root).encode()).hexdigest()[:16]
+    place = hashlib.sha256(os.fsencode(archive.root)).hexdigest()[:16]
     return cache_folder("replies") / place

@@ -49,7 +49,7 @@ class Ledger:
         if self.budget is None:
             return 0.0
         worst = self._worst_case(request)
-        if self.spent + self.reserved + worst > self.budget:
+        if not self.spent + self.reserved + worst <= self.budget:
             return None
         self.reserved += worst
         return worst

@@ -27,6 +27,7 @@ from poise_git.pipeline.boundary.failures import CandidateFailed, one_line
 from poise_git.pipeline.sandbox import kernel
 from poise_git.pipeline.sandbox.child import FIRST_HANDED
 from poise_git.pipeline.sandbox.confinement import confine, confinement
+from poise_git.pipeline.sandbox.failures import signal_text
 
 _QUESTION = 1 << 12
 # The connection; all that is above it is closed in a candidate's process.
@@ -130,7 +131,7 @@ def _in_words(exit_code: int) -> str:
     if exit_code == -signal.SIGXCPU:
         return f"CPU time limit of {resource.getrlimit(resource.RLIMIT_CPU)[0]} s reached"
     if exit_code < 0:
-        return f"killed by signal {-exit_code} ({signal.Signals(-exit_code).name})"
+        return f"killed by signal {signal_text(-exit_code)}"
     return f"exit status {exit_code}"
 
 

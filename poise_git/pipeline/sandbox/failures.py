@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 
 from poise_git.choices import ALLOW_MISSING_LAYERS, MISSING_LAYERS_VARIABLE
 from poise_git.errors import PoiseError
 from poise_git.pipeline.sandbox.layers import Layer
+
+
+def signal_text(number: int) -> str:
+    """A signal's number, and its name if it has one: real-time signals have none."""
+    name = next((each.name for each in signal.Signals if each == number), "")
+    return f"{number} ({name})" if name else str(number)
 
 
 class ChildFailed(PoiseError):

@@ -50,7 +50,6 @@ def keep(line: socket.socket, messages: int, output: int, handed: Sequence[int],
         wall.enter_namespaces()
         # Changed credentials may have cleared it.
         _die_with_parent(server)
-        entrance = os.getpid()
         if keeper := os.fork():
             for descriptor in (line.fileno(), messages, output, *handed):
                 os.close(descriptor)
@@ -59,7 +58,10 @@ def keep(line: socket.socket, messages: int, output: int, handed: Sequence[int],
             os._exit(0)
         wall.become_nobody()
         wall.add("quota", quota.watch)
-        _die_with_parent(entrance if os.getpid() != 1 else 0)
+        # Without a process namespace it outlives its parents, until the line closes: nobody else would end what the run
+        # has started.
+        if os.getpid() == 1:
+            _die_with_parent(0)
         kernel.process_control(kernel.PR_SET_CHILD_SUBREAPER, 1)
         kernel.process_control(kernel.PR_SET_DUMPABLE, 0)
         keeper = os.getpid()

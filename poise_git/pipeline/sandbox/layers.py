@@ -156,7 +156,7 @@ class Wall:
     def _restrict_files(self) -> str:
         readable, writable = [*self.allowance.readable, view.PROCESSES], [*self._writable, view.SINK]
         if self.allowance.services:
-            readable += view.NAME_FILES
+            readable += (*view.NAME_FILES, view.MACHINE)
             writable += view.SHARED_FOLDERS
         abi = landlock.restrict(readable, (*writable, *self.allowance.devices), loopback=self.allowance.services)
         return f"ABI {abi}"

@@ -91,9 +91,17 @@ _FOR_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | _UNNAMED_FILE
 _HARMLESS_OPTIONS = (3, 15, 16, 23, 0x53564D41)
 # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL and F_DUPFD_CLOEXEC; not F_SETOWN, which signals other processes.
 _DESCRIPTOR_COMMANDS = (0, 1, 2, 3, 4, 1030)
+_FUTEX_PRIVATE = 128
 _DESCRIPTOR_CONTROLS = (
     *(termios.TCGETS, termios.TIOCGWINSZ, termios.FIONREAD, termios.FIONBIO),
     *(termios.FIOCLEX, termios.FIONCLEX),
+)
+
+
+# What describes the socket itself; not SO_PEERPIDFD, a handle on the process at the other end.
+_SOCKET_OPTIONS = (
+    *(socket.SO_TYPE, socket.SO_ERROR, socket.SO_DOMAIN, socket.SO_PROTOCOL),
+    *(socket.SO_SNDBUF, socket.SO_RCVBUF),
 )
 
 
@@ -101,29 +109,40 @@ def _one_of(argument: int, values: tuple[int, ...]) -> Rule:
     return Rule(tuple((Condition(argument, value),) for value in values))
 
 
-_MEMORY = rules(ALWAYS, "mprotect munmap mremap madvise brk")
+# MADV_DONTNEED, MADV_FREE, MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_DONTDUMP and MADV_DODUMP; not MADV_PAGEOUT, which
+# empties the page cache.
+_ADVICE = (4, 8, 14, 15, 16, 17)
+_MEMORY = {**rules(ALWAYS, "mprotect munmap mremap brk"), "madvise": _one_of(2, _ADVICE)}
+# What is in the page cache is the same for all processes, and outlives them: who could empty it, or ask whether a page
+# is in it, would have a memory of bits. So no fadvise64, mincore or cachestat, no preadv2 with RWF_NOWAIT, and no
+# getrusage, which counts the pages that had to be fetched.
 _FILES_TO_READ = {
     "open": Rule(((Condition(1, 0, mask=_FOR_WRITING),),)),
     "openat": Rule(((Condition(2, 0, mask=_FOR_WRITING),),)),
     # Its flags are in memory.
     "openat2": UNKNOWN,
     **rules(ALWAYS, "stat lstat fstat newfstatat statx access faccessat faccessat2 readlink readlinkat statfs fstatfs"),
-    **rules(ALWAYS, "getdents getdents64 getcwd lseek pread64 preadv preadv2 fadvise64"),
+    **rules(ALWAYS, "getdents getdents64 getcwd lseek pread64 preadv"),
 }
 _DESCRIPTORS = {
-    **rules(ALWAYS, "read write readv writev recvmsg sendmsg recvfrom sendto close close_range dup dup2 dup3"),
+    **rules(ALWAYS, "read write readv writev close close_range dup dup2 dup3"),
+    **{name: Rule(((Condition(2, 0, mask=socket.MSG_OOB),),)) for name in ("recvmsg", "sendmsg")},
+    **{name: Rule(((Condition(3, 0, mask=socket.MSG_OOB),),)) for name in ("recvfrom", "sendto")},
     **rules(ALWAYS, "poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait"),
-    **rules(ALWAYS, "getsockopt getsockname getpeername shutdown"),
+    **rules(ALWAYS, "getsockname getpeername shutdown"),
+    "getsockopt": Rule(tuple((Condition(1, socket.SOL_SOCKET), Condition(2, option)) for option in _SOCKET_OPTIONS)),
     "fcntl": _one_of(1, _DESCRIPTOR_COMMANDS),
     "ioctl": _one_of(1, _DESCRIPTOR_CONTROLS),
 }
 _ITSELF = {
-    **rules(ALWAYS, "exit exit_group restart_syscall futex set_robust_list rseq set_tid_address sched_yield"),
+    **rules(ALWAYS, "exit exit_group restart_syscall set_robust_list rseq set_tid_address sched_yield"),
+    # In a page of a file that others map too, it would reach them.
+    "futex": Rule(((Condition(1, _FUTEX_PRIVATE, mask=_FUTEX_PRIVATE),),)),
     **rules(ALWAYS, "clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday time times getrandom"),
     **rules(ALWAYS, "rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigsuspend rt_sigtimedwait sigaltstack"),
     **rules(ALWAYS, "getitimer setitimer pause"),
     **rules(ALWAYS, "getpid gettid getppid getuid geteuid getgid getegid getresuid getresgid getgroups getpgrp"),
-    **rules(ALWAYS, "uname sysinfo getrlimit getrusage getcpu sched_getaffinity get_mempolicy capget"),
+    **rules(ALWAYS, "uname sysinfo getrlimit getcpu sched_getaffinity get_mempolicy capget"),
     "prctl": _one_of(0, _HARMLESS_OPTIONS),
 }
 

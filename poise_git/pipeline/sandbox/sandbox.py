@@ -18,7 +18,7 @@ from typing import Any, Self
 from poise_git.pipeline.sandbox.allowance import Allowance, Limits
 from poise_git.pipeline.sandbox.channel import Messages, Output
 from poise_git.pipeline.sandbox.confinement import confinement
-from poise_git.pipeline.sandbox.failures import Cancelled, ChildFailed, IsolationMissing, NeverBegan
+from poise_git.pipeline.sandbox.failures import Cancelled, ChildFailed, IsolationMissing, NeverBegan, signal_text
 from poise_git.pipeline.sandbox.forks import ForkServer
 from poise_git.pipeline.sandbox.keeper import send_request
 from poise_git.pipeline.sandbox.layers import Layer
@@ -286,7 +286,7 @@ class _Run:
         ):
             return f"CPU time limit of {limit} s reached"
         if exit_code < 0:
-            return f"killed by signal {-exit_code} ({signal.Signals(-exit_code).name})"
+            return f"killed by signal {signal_text(-exit_code)}"
         return str(self._ending.get("error", f"ended without a result (exit status {exit_code})"))
 
     def _never_began(self) -> NeverBegan:

@@ -14,13 +14,17 @@ from poise_git.pipeline.sandbox import kernel
 from poise_git.pipeline.sandbox.allowance import Allowance
 
 _SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin")
-# What the dynamic linker and the clock need; nothing about users, hosts or keys.
-_SETTINGS = ("/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives", "/sys/devices/system")
+# What the dynamic linker, the clock and the standard library need, which ends where it sees a file and may not read it;
+# nothing about users, hosts or keys.
+_SETTINGS = ("/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives", "/etc/mime.types", "/sys/devices/system")
 _DEVICES = ("/dev/zero", "/dev/random", "/dev/urandom")
 SINK = Path("/dev/null")
 PROCESSES = Path("/proc")
 # The user "nobody", whom root becomes.
 NOBODY = 65534
+# The machine's parts. A run with services may read them where there is no private root folder to hide them: Ray and
+# Gloo end where they see one and may not read it.
+MACHINE = Path("/sys")
 # Of its own for every run with services: what says who is here, and where processes meet.
 NAME_FILES = (Path("/etc/hosts"), Path("/etc/passwd"))
 _TEMPORARY, _SHARED_MEMORY = Path("/tmp"), Path("/dev/shm")

@@ -119,6 +119,10 @@ NETWORK = (
     Refused("listen-on-the-connection", 'call("listen", 3, 1)'),
     Refused("accept-on-the-connection", 'call("accept", 3, 0, 0)'),
     Refused("options-of-the-connection", 'call("setsockopt", 3, 1, 7, ADDRESS, 4)'),
+    Refused("out-of-band", 'return call("sendto", 3, ADDRESS, 1, socket.MSG_OOB, 0, 0)'),
+    Refused("out-of-band-message", 'return call("sendmsg", 3, ADDRESS, socket.MSG_OOB)'),
+    Refused("out-of-band-answer", 'return call("recvfrom", 3, ADDRESS, 1, socket.MSG_OOB, 0, 0)'),
+    Refused("handle-of-the-trainer", 'return call("getsockopt", 3, socket.SOL_SOCKET, 77, ADDRESS, ADDRESS)'),
 )  # fmt: skip
 KERNEL = (
     Refused("io-uring", 'return call("io_uring_setup", 1, ADDRESS)', harmless=True),
@@ -157,6 +161,12 @@ MEMORY = (
     Refused("system-v-messages", 'return call("msgget", 0x504F4953, 0o1600)'),
     Refused("message-queue", 'return call("mq_open", ADDRESS, 0, 0, 0)', harmless=True),
     Refused("lock-memory", 'return call("mlock", ADDRESS, 4096)', harmless=True),
+    Refused("empty-the-page-cache", "os.posix_fadvise(os.open(os.__file__, os.O_RDONLY), 0, 0, 4)", harmless=True),
+    Refused("page-out", 'call("madvise", ADDRESS // 4096 * 4096, 4096, 21)', harmless=True),
+    Refused("ask-the-page-cache", "return os.preadv(os.open(os.__file__, os.O_RDONLY), [bytearray(1)], 0, 8)",
+            harmless=True),
+    Refused("count-fetched-pages", "return resource.getrusage(resource.RUSAGE_SELF)", harmless=True),
+    Refused("wake-who-maps-the-same-page", 'return call("futex", ADDRESS, 1, 1, 0, 0, 0)', harmless=True),
 )  # fmt: skip
 FILES = (
     Refused("write-a-file", 'os.close(os.open("new", os.O_CREAT | os.O_WRONLY, 0o600))', harmless=True),

@@ -135,6 +135,10 @@ ENDS = {
     "raises SystemExit": ("sys.exit(3)", "compute_advantages raised SystemExit: 3"),
     "kills itself": ("os.kill(os.getpid(), 9)", "compute_advantages raised PermissionError: "),
     "aborts": ("os.abort()", "compute_advantages ended its process: killed by signal 6 (SIGABRT)"),
+    "ends by a signal without a name": (
+        "signal.raise_signal(40)",
+        "compute_advantages ended its process: killed by signal 40",
+    ),
     "closes its connection": ("os.close(3); time.sleep(60)", "compute_advantages ended its process"),
     "closes everything": ("os.closerange(0, 4096); time.sleep(60)", "compute_advantages ended its process"),
     "interrupts itself": ("raise KeyboardInterrupt", "compute_advantages ended its process"),
