@@ -3,7 +3,8 @@
     fork server ── forks ── entrance (enters the namespaces) ── keeper ── child (runs the code)
 
 The keeper reports how the child ended, and stops it when the line to the parent closes: because the parent wants
-it, or because the parent is dead. When the keeper itself dies, the kernel kills its whole namespace.
+it, or because the parent is dead; and when the fork server dies. When the keeper itself dies, the kernel kills its
+whole namespace.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ def keep(line: socket.socket, messages: int, output: int, handed: Sequence[int],
         wall.enter_namespaces()
         # Changed credentials may have cleared it.
         _die_with_parent(server)
+        entrance = os.getpid()
         if keeper := os.fork():
             for descriptor in (line.fileno(), messages, output, *handed):
                 os.close(descriptor)
@@ -58,10 +60,12 @@ def keep(line: socket.socket, messages: int, output: int, handed: Sequence[int],
             os._exit(0)
         wall.become_nobody()
         wall.add("quota", quota.watch)
-        # Without a process namespace it outlives its parents, until the line closes: nobody else would end what the run
-        # has started.
+        stops = [line.fileno()]
         if os.getpid() == 1:
             _die_with_parent(0)
+        else:
+            # Nobody else would end what the run has started: it outlives its parent for that.
+            stops.append(os.pidfd_open(entrance))
         kernel.process_control(kernel.PR_SET_CHILD_SUBREAPER, 1)
         kernel.process_control(kernel.PR_SET_DUMPABLE, 0)
         keeper = os.getpid()
@@ -75,7 +79,7 @@ def keep(line: socket.socket, messages: int, output: int, handed: Sequence[int],
             os.close(descriptor)
         with contextlib.suppress(OSError):
             kernel.drop_capabilities()
-        status = _watch(pid, line, quota if wall.up("quota") else None)
+        status = _watch(pid, stops, quota if wall.up("quota") else None)
         line.sendall(json.dumps(status).encode() + b"\n")
     except BaseException:
         # On the fork server's standard error, where the parent finds it.
@@ -84,13 +88,13 @@ def keep(line: socket.socket, messages: int, output: int, handed: Sequence[int],
         os._exit(0)
 
 
-def _watch(pid: int, line: socket.socket, quota: Quota | None) -> dict[str, Any]:
-    """Wait for the child, for the line to close or for a limit of all processes, and leave no process behind."""
+def _watch(pid: int, stops: Sequence[int], quota: Quota | None) -> dict[str, Any]:
+    """Wait for the child, a limit of all processes or something to read in `stops`, and leave no process behind."""
     ended = os.pidfd_open(pid)
     limit = ""
     try:
         for pause in quota.pauses() if quota else itertools.repeat(None):
-            if any(select.select([ended, line.fileno()], [], [], pause)):
+            if any(select.select([ended, *stops], [], [], pause)):
                 break
     except LimitReached as reached:
         limit = str(reached)

@@ -16,6 +16,7 @@ import pytest
 
 from poise_git.pipeline.sandbox import Cancelled, ChildFailed, Sandbox
 from poise_git.settings import SandboxSettings
+from tests import containers
 
 ENTRIES = Path(__file__).parent / "entries"
 
@@ -184,20 +185,26 @@ def test_runs_end_when_the_server_is_killed(children: Any) -> None:
     assert children.left() == []
 
 
-def test_everything_dies_with_the_parent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["here", "in a container"])
+@pytest.mark.parametrize("entry", ["sleep", "leave_orphans_and_stay"])
+def test_everything_dies_with_the_parent(entry: str, place: str, tmp_path: Path) -> None:
+    """With a process namespace and without one."""
+    if place != "here":
+        containers.require()
     mark = str(tmp_path / "mark")
     parent = f"""
 import sys; sys.path[:0] = [{str(ENTRIES)!r}, {mark!r}]
 from pathlib import Path
 from poise_git.pipeline.sandbox import Sandbox
 from poise_git.settings import SandboxSettings
-Sandbox(SandboxSettings(), preloaded={{}}).run("entries_for_tests:sleep", {{}}, Path({str(tmp_path)!r}),
+Sandbox(SandboxSettings(), preloaded={{}}).run("entries_for_tests:{entry}", {{}}, Path({str(tmp_path)!r}),
     readable=[Path({str(ENTRIES)!r})], on_message=lambda message: print("asleep", flush=True))
 """
+    command = [sys.executable, "-c", parent]
     with subprocess.Popen(
-        [sys.executable, "-c", parent],
+        command if place == "here" else containers.command(*command),
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env=containers.environment(),
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"asleep\n"

@@ -132,6 +132,12 @@ def leave_orphans(arguments: Mapping[str, Any], send: Send) -> str:
     return "gone"
 
 
+def leave_orphans_and_stay(arguments: Mapping[str, Any], send: Send) -> None:
+    leave_orphans(arguments, send)
+    send({})
+    time.sleep(3600)
+
+
 def write_garbage(arguments: Mapping[str, Any], send: Send) -> None:
     os.write(3, arguments["text"].encode())
     time.sleep(3600)
