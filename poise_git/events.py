@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from poise_git.archive.entries import Direction, Estimate, Metrics
+from poise_git.measurement.translation import Interpretation
 from poise_git.pipeline.interface import Progress
-from poise_git.search.interpretation import Interpretation
 
 
 @dataclass(frozen=True)

@@ -13,28 +13,28 @@ from functools import cached_property
 from pathlib import Path
 
 from poise_git.analysis.evidence import ClaimVerdict, Evidence
-from poise_git.analysis.gather import gather_evidence
-from poise_git.analysis.integrity import Verdict
+from poise_git.analysis.evidence_table import gather_evidence
 from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Candidate, Estimate, Metrics, Proposal, Run, Status, Violation
 from poise_git.archive.genealogy import Genealogy
-from poise_git.auditing import Auditor
 from poise_git.errors import NotAnArchive, SettingsError, UsageError
+from poise_git.integrity.audit import Auditor
+from poise_git.integrity.verdicts import Verdict
+from poise_git.measurement.figures import OVERALL, UTILITY, Figures, overall
+from poise_git.measurement.metrics import MEASURING, summarise
+from poise_git.measurement.objective import Objective
+from poise_git.measurement.statistics import Noise, paired_difference
+from poise_git.package_data import read_prompt
 from poise_git.pipeline.cache import cache_folder
 from poise_git.pipeline.interface import Job
 from poise_git.pipeline.protocol import Protocol, load_protocol
-from poise_git.plan import rejected_proposals
-from poise_git.resources import read_prompt
-from poise_git.search.contexts import Brief, Contexts
-from poise_git.search.estimate import Noise, paired_difference
-from poise_git.search.figures import OVERALL, UTILITY, Figures, overall
-from poise_git.search.items import objective_text
+from poise_git.search.context.builder import Brief, Contexts
+from poise_git.search.context.item_text import objective_text
+from poise_git.search.context.rendering import Renderer
 from poise_git.search.literature import Card, load_cards
-from poise_git.search.nodes import best, evaluated, survey
-from poise_git.search.objective import Objective
-from poise_git.search.policies.interface import Survey
-from poise_git.search.rendering import Renderer
-from poise_git.search.utility import MEASURING, summarise
+from poise_git.search.plan import rejected_proposals
+from poise_git.search.selection.interface import Survey
+from poise_git.search.selection.survey import best, evaluated, survey
 from poise_git.settings import PoiseSettings, field_error, load_settings
 
 SETTINGS_FILE = "poise.yaml"
@@ -288,6 +288,7 @@ class Experiment:
             ROOT,
             self.protocol.hash,
             {name: self.runs(name, self.protocol.seeds) for name in names},
+            {name: self.runs(name, self.protocol.further_seeds) for name in names},
             self.objective,
             proposal.claims,
             checked,

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import settings
 
 from poise_git.archive import Archive
-from poise_git.choices import MISSING_LAYERS_VARIABLE
-from poise_git.creation import create_archive
 from poise_git.pipeline.cache import locked
 from poise_git.pipeline.sandbox.forks import ForkServer
+from poise_git.template import create_archive
+from poise_git.user.choices import MISSING_LAYERS_VARIABLE
 from tests.layers import MARKER, lacking
 
 # A slow machine is no failure.

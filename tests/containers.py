@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from poise_git.choices import MISSING_LAYERS_VARIABLE
 from poise_git.pipeline.sandbox import kernel
 from poise_git.pipeline.sandbox.seccomp import ALWAYS, UNKNOWN, Policy, install, rules
+from poise_git.user.choices import MISSING_LAYERS_VARIABLE
 
 # Of root in a container, as docker(1) gives them; see capabilities(7) for the numbers.
 _CONTAINER_CAPABILITIES = (0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31)

@@ -22,28 +22,31 @@ from pathlib import Path
 
 import pytest
 
+from poise_git import loop
 from poise_git.agents.interface import Agent
 from poise_git.agents.library import LibraryAgent
 from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Direction, Proposal, Status
-from poise_git.cli.searching import open_search
+from poise_git.cli.sessions import open_session
 from poise_git.errors import PoiseError
 from poise_git.events import Event, RunEnded
 from poise_git.experiment import Experiment
-from poise_git.loop import Ended, Goal, Search
-from poise_git.search.context import Context
-from poise_git.search.screening import Opinion
+from poise_git.loop import Goal, SearchResult
+from poise_git.search.context.context import Context
+from poise_git.search.proposals.screening import Opinion
+from poise_git.steps.session import Session
+from poise_git.steps.verify import verify_branch
 from tests.conftest import copy_of, edit_settings, git
 
 pytestmark = pytest.mark.slow
 
 
-def evolve(archive: Archive, goal: Goal, *, agent: Agent | None = None) -> tuple[Ended, list[Event]]:
+def evolve(archive: Archive, goal: Goal, *, agent: Agent | None = None) -> tuple[SearchResult, list[Event]]:
     seen: list[Event] = []
-    with open_search(Experiment.load(archive), seen.append, workers=2) as search:
+    with open_session(Experiment.load(archive), seen.append, workers=2) as session:
         if agent is not None:
-            search.agent = agent
-        return search.evolve(goal), seen
+            session.agent = agent
+        return loop.evolve(session, goal), seen
 
 
 def result(archive: Archive) -> dict[str, tuple[object, ...]]:
@@ -146,7 +149,7 @@ def test_uncertain_leaders_are_measured_again_once_also_after_an_interruption(
     short_archive: Archive, archive_templates: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Measuring again costs runs of further seeds alone, makes the gain more certain, and is resumed like all else."""
-    monkeypatch.setattr("poise_git.search.policies.tree.UNCERTAIN", 0.0)
+    monkeypatch.setattr("poise_git.search.selection.tree.UNCERTAIN", 0.0)
     evolve(short_archive, Goal(candidates=5))
     experiment = Experiment.load(short_archive)
     again = [name for data in short_archive.rounds() for name in data["again"]]
@@ -165,8 +168,8 @@ def test_uncertain_leaders_are_measured_again_once_also_after_an_interruption(
             raise KeyboardInterrupt
 
     for _ in range(2):
-        with pytest.raises(KeyboardInterrupt), open_search(Experiment.load(stopped), stop, workers=2) as search:
-            search.evolve(Goal(candidates=5))
+        with pytest.raises(KeyboardInterrupt), open_session(Experiment.load(stopped), stop, workers=2) as session:
+            loop.evolve(session, Goal(candidates=5))
     evolve(stopped, Goal(candidates=5))
     assert result(stopped) == result(short_archive)
 
@@ -245,7 +248,7 @@ def test_killed_before_its_verdict_a_bad_candidate_is_not_trained(
     agent = BadAgent()
     agent.left = {"returns-nan": BAD["returns-nan"]}
     with monkeypatch.context() as patch:
-        patch.setattr(Search, "_fail", die)
+        patch.setattr(Session, "fail", die)
         with pytest.raises(KeyboardInterrupt):
             evolve(tiny_archive, Goal(rounds=1), agent=agent)
     evolve(tiny_archive, Goal(rounds=1), agent=agent)
@@ -302,9 +305,9 @@ def test_branches_by_hand_that_are_no_candidates_harm_nobody(tiny_archive: Archi
     git(root, "commit", "--no-verify", "-qam", "other helpers")
     git(root, "switch", "-q", "main")
     evolve(tiny_archive, Goal(rounds=1))
-    with open_search(Experiment.load(tiny_archive), lambda event: None) as search:
-        assert not search.verify_by_name("no-algorithm")
-        assert not search.verify_by_name("other-rollouts")
+    with open_session(Experiment.load(tiny_archive), lambda event: None) as session:
+        assert not verify_branch(session, "no-algorithm")
+        assert not verify_branch(session, "other-rollouts")
     assert status_of(tiny_archive, "other-rollouts") is Status.FAILED
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from poise_git.resources import hook_files, read_prompt, template_files
+from poise_git.package_data import hook_files, read_prompt, template_files
 
 SOURCE = Path(__file__).parents[1]
 

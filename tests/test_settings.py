@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from poise_git.errors import SettingsError
+from poise_git.package_data import template_files
 from poise_git.pipeline.protocol import load_protocol
-from poise_git.resources import template_files
 from poise_git.settings import PoiseSettings, load_settings
 
 

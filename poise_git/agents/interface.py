@@ -14,11 +14,11 @@ from poise_git.archive import Archive
 from poise_git.archive.entries import Call, Direction, Proposal, Reflection
 from poise_git.errors import CheckFailed
 from poise_git.events import unheard
-from poise_git.preferences import Preferences
-from poise_git.search.context import Context
-from poise_git.search.interpretation import Interpretation
-from poise_git.search.screening import Opinion
+from poise_git.measurement.translation import Interpretation
+from poise_git.search.context.context import Context
+from poise_git.search.proposals.screening import Opinion
 from poise_git.settings import PoiseSettings
+from poise_git.user.preferences import Preferences
 
 
 @dataclass(frozen=True)

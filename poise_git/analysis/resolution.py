@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from poise_git.archive.entries import Estimate
-from poise_git.search.estimate import Noise, detectable_difference, pooled_deviation
+from poise_git.measurement.statistics import Noise, detectable_difference, pooled_deviation
 
 SEEDS = (1, 2, 4, 8, 16)
 # A deviation with n degrees of freedom has a relative standard error of about 1 / sqrt(2 n), here a quarter.

@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from poise_git.archive.entries import Reflection
-from poise_git.display import visible
 from poise_git.errors import ArchiveError
+from poise_git.untrusted.display import visible
 from poise_git.untrusted.yaml_text import BadYaml, parse
 
 _FENCE = "---\n"

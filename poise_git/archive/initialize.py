@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from poise_git import source_text
 from poise_git.archive.configure import configure, install_hooks
 from poise_git.archive.documents import dump_yaml
 from poise_git.archive.entries import ROOT, Proposal
@@ -15,8 +14,9 @@ from poise_git.archive.git import Repository
 from poise_git.archive.messages import describe, format_candidate, format_proposal_added
 from poise_git.archive.refs import MAIN, candidate_ref, evidence_ref
 from poise_git.archive.writer import ALGORITHM, Change, proposal_path, publish
-from poise_git.display import one_line
 from poise_git.errors import ArchiveError, NotAnArchive
+from poise_git.untrusted import source_text
+from poise_git.untrusted.display import one_line
 
 TEMPLATE_AGENT = "template"
 

@@ -13,8 +13,8 @@ from poise_git.archive.messages import SUBJECT_LENGTH, shorten
 from poise_git.archive.reader import list_files, read_text
 from poise_git.archive.refs import JOURNAL, MAIN
 from poise_git.archive.writer import Change, publish
-from poise_git.display import one_line
 from poise_git.errors import ArchiveError
+from poise_git.untrusted.display import one_line
 
 ROUNDS = "rounds"
 DIRECTIVES = "directives"

@@ -31,7 +31,7 @@ from functools import lru_cache
 
 from poise_git.archive import statements
 from poise_git.archive.entries import ROOT, Claim, Estimate, Metrics, Proposal, Status
-from poise_git.display import one_line, visible
+from poise_git.untrusted.display import one_line, visible
 
 SUBJECT_LENGTH = 72
 # Of a longer message the rest is not read: nobody writes one, and every verb reads all of them.

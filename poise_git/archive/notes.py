@@ -42,7 +42,7 @@ from poise_git.archive.lines import (
 )
 from poise_git.archive.messages import shorten
 from poise_git.archive.refs import METRICS_NOTES, REFLECTION_NOTES, TRAJECTORY_NOTES
-from poise_git.display import json_text, one_line
+from poise_git.untrusted.display import json_text, one_line
 
 DIGITS = 6
 # The trajectories of so many candidates.

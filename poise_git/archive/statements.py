@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from poise_git.archive.entries import Claim
-from poise_git.display import json_text, one_line
+from poise_git.untrusted.display import json_text, one_line
 
 KNOBS, CLAIMS = "Knobs:", "Claims:"
 # The check of a claim that names none: whoever reads the code decides.

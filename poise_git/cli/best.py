@@ -18,9 +18,9 @@ def command(path: bool, protocol: str | None, as_json: bool) -> None:
     """The best candidate, and what fresh seeds say of it."""
     from poise_git.archive.entries import ROOT
     from poise_git.cli.render import candidate_data
-    from poise_git.cli.report import verdict_lines
+    from poise_git.cli.verdict import verdict_lines
     from poise_git.errors import PoiseError
-    from poise_git.loop import Ended
+    from poise_git.loop import SearchResult
 
     experiment = open_experiment(protocol)
     genealogy = experiment.archive.genealogy()
@@ -44,7 +44,7 @@ def command(path: bool, protocol: str | None, as_json: bool) -> None:
         )
     else:
         evaluated = len(experiment.evaluated(genealogy)) - 1
-        ended = Ended(candidate.name, confirmation, evaluated, experiment.archive.count_rounds())
+        ended = SearchResult(candidate.name, confirmation, evaluated, experiment.archive.count_rounds())
         verdict = experiment.verdicts(genealogy).get(candidate.name)
         for place, text in enumerate(verdict_lines(experiment, ended)):
             echo(text)

@@ -10,7 +10,7 @@ from poise_git.cli.output import echo
 
 if TYPE_CHECKING:
     from poise_git.archive import Archive
-    from poise_git.containing import Containing
+    from poise_git.steps.containment import Containing
 
 
 @click.command(
@@ -47,7 +47,7 @@ def _check(ref: str | None, file: Path | None, *, as_json: bool) -> None:
     from poise_git.archive.entries import ROOT, Claim
     from poise_git.errors import CheckFailed
     from poise_git.experiment import load_poise_settings
-    from poise_git.inspection import ALGORITHM
+    from poise_git.operators.inspect import ALGORITHM
     from poise_git.pipeline.checks import check_candidate
     from poise_git.pipeline.sandbox import Sandbox
     from poise_git.pipeline.sandbox.removal import fresh_folder
@@ -123,7 +123,7 @@ def _check_all(*, as_json: bool) -> None:
 
     from poise_git.errors import PoiseError
     from poise_git.experiment import load_poise_settings
-    from poise_git.inspection import inspect
+    from poise_git.operators.inspect import inspect
     from poise_git.pipeline.sandbox import Sandbox
 
     archive, findings = open_archive(), []
@@ -143,8 +143,8 @@ def _check_all(*, as_json: bool) -> None:
 def _containing(archive: Archive) -> Containing:
     """As the user has chosen; says on stderr what this machine lacks."""
     from poise_git.cli.render import missing_layers_text
-    from poise_git.containing import Containing
-    from poise_git.preferences import Preferences
+    from poise_git.steps.containment import Containing
+    from poise_git.user.preferences import Preferences
 
     containing = Containing.on_this_machine(archive, Preferences.load())
     if containing.missing:

@@ -117,7 +117,7 @@ def open_experiment(protocol: str | None) -> Experiment:
 
 def warn_of_suspicious(experiment: Experiment, genealogy: Genealogy) -> None:
     """One line on stderr where figures contradict what they are figures of, and what selection makes of them."""
-    from poise_git.analysis.integrity import Mark
+    from poise_git.integrity.verdicts import Mark
 
     found = {
         name: verdict

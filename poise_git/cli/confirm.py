@@ -36,10 +36,11 @@ def command(
     """
     from poise_git.archive.entries import ROOT, Status
     from poise_git.cli.render import estimate_text, interval_text, violation_text
-    from poise_git.cli.searching import open_step
+    from poise_git.cli.sessions import open_step
     from poise_git.errors import PoiseError, UsageError
     from poise_git.experiment import Experiment
-    from poise_git.search.estimate import beyond_noise
+    from poise_git.measurement.statistics import beyond_noise
+    from poise_git.steps.confirm import confirm
 
     experiment = Experiment.load(open_archive(), protocol=protocol)
     candidate = experiment.archive.resolve(ref)
@@ -55,9 +56,9 @@ def command(
         )
     with open_step(
         experiment, quiet=as_json, workers=workers, executor=executor, ray_address=ray_address, trust=trust
-    ) as search:
-        search.prepare()
-        gain = search.confirm(candidate.name)
+    ) as session:
+        session.prepare()
+        gain = confirm(session, candidate.name)
     if gain is None:
         raise PoiseError(f"{candidate.name} or {ROOT} failed on a fresh seed, so nothing is confirmed; try again")
     violated = experiment.confirmed_violations(candidate.name)

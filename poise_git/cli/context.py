@@ -16,8 +16,8 @@ def command(candidate: str, protocol: str | None, as_json: bool) -> None:
     Exactly the text of the next round: the parent's code and evidence, its line, other candidates, failures, principles
     and literature. Every item says why it is there, and what the token budget left out is listed. Nothing is written.
     """
-    from poise_git.cli.searching import next_round
-    from poise_git.search.rendering import tokens
+    from poise_git.cli.sessions import next_round
+    from poise_git.search.context.rendering import tokens
 
     upcoming = next_round(open_experiment(protocol))
     parent = upcoming.parent(candidate)

@@ -27,16 +27,16 @@ def command(first: str, second: str, name: str | None, agent: str | None, protoc
     candidate and archived; `poise-git evaluate` trains it.
     """
     from poise_git.agents.library.naming import unique
-    from poise_git.cli.searching import open_step
-    from poise_git.crossing import cross
+    from poise_git.cli.sessions import open_step
     from poise_git.experiment import Experiment
+    from poise_git.operators.cross import cross
 
     experiment = Experiment.load(open_archive(), protocol=protocol)
     ours, theirs = experiment.archive.resolve(first), experiment.archive.resolve(second)
     taken = experiment.archive.genealogy().by_name
     child = name or unique(f"{theirs.name.rpartition('-')[0] or theirs.name}-{ours.name}", taken)
-    with open_step(experiment, quiet=as_json, agent=agent) as search:
-        passed = cross(search, ours, theirs, child)
+    with open_step(experiment, quiet=as_json, agent=agent) as session:
+        passed = cross(session, ours, theirs, child)
     if as_json:
         print_json({"name": child, "parents": [ours.name, theirs.name], "passed": passed})
     elif passed:

@@ -27,10 +27,10 @@ def command(text: str | None, agent: str | None, commit: bool, protocol: str | N
     from dataclasses import replace
 
     from poise_git.cli.render import interpretation_lines
-    from poise_git.cli.searching import agent_for
+    from poise_git.cli.sessions import agent_for
     from poise_git.errors import UsageError
-    from poise_git.search.objective import Objective
-    from poise_git.steering import adopt, interpret
+    from poise_git.measurement.objective import Objective
+    from poise_git.steps.translate import adopt, interpret
 
     experiment = open_experiment(protocol)
     experiment = replace(experiment, directive=experiment.directive if text is None else text)

@@ -20,10 +20,10 @@ def command(repair: bool, as_json: bool) -> None:
     from dataclasses import asdict
 
     from poise_git.archive import Archive
-    from poise_git.auditing import audit
     from poise_git.errors import PoiseError
+    from poise_git.operators.audit import audit
+    from poise_git.package_data import hook_files
     from poise_git.pipeline.sandbox import isolation
-    from poise_git.resources import hook_files
 
     archive = Archive.complete(directory()) if repair else open_archive()
     if repair:

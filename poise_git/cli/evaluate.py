@@ -51,11 +51,14 @@ def command(
     failed is tried again.
     """
     from poise_git.archive.entries import ROOT, Status
-    from poise_git.cli.estimating import show_estimate
     from poise_git.cli.render import candidate_data, score_text
-    from poise_git.cli.searching import open_step
+    from poise_git.cli.run_cost import show_estimate
+    from poise_git.cli.sessions import open_step
     from poise_git.errors import PoiseError, UsageError
     from poise_git.experiment import Experiment
+    from poise_git.steps.reflect import reflect_and_archive
+    from poise_git.steps.train import train_and_evaluate
+    from poise_git.steps.verify import verify_branch
 
     if estimate:
         show_estimate(protocol, as_json=as_json)
@@ -66,13 +69,13 @@ def command(
     candidate = experiment.archive.resolve(ref)
     with open_step(
         experiment, quiet=as_json, workers=workers, executor=executor, ray_address=ray_address, trust=trust
-    ) as search:
-        search.prepare()
-        search.train([ROOT], _to_train(experiment, ROOT))
+    ) as session:
+        session.prepare()
+        reflect_and_archive(session, train_and_evaluate(session, [ROOT], _to_train(experiment, ROOT)))
         statuses = _to_train(experiment, candidate.name)
         untried = candidate.status_under(experiment.protocol.hash) in statuses
-        if untried and candidate.name != ROOT and search.verify_by_name(candidate.name):
-            search.train([candidate.name], statuses)
+        if untried and candidate.name != ROOT and verify_branch(session, candidate.name):
+            reflect_and_archive(session, train_and_evaluate(session, [candidate.name], statuses))
     found = experiment.archive.resolve(candidate.name)
     if as_json:
         print_json(candidate_data(found, experiment.protocol.hash, experiment.verdicts()))
@@ -85,7 +88,7 @@ def command(
 def _to_train(experiment: Experiment, name: str) -> frozenset[Status]:
     """The statuses in which a candidate is trained: in any, while the archive lacks runs of it."""
     from poise_git.archive.entries import Status
-    from poise_git.loop import UNEVALUATED
+    from poise_git.steps.train import UNEVALUATED
 
     seeds = experiment.protocol.seeds
     whole = len(experiment.runs(name, seeds)) == len(seeds)

@@ -69,15 +69,15 @@ def command(
     from poise_git.archive import HUMAN, Archive
     from poise_git.cli.common import directory, warn_of_suspicious
     from poise_git.cli.progress import Start, show_progress
-    from poise_git.cli.report import result_document, result_text, unproven_text
-    from poise_git.cli.search_estimating import Asked, show_search_estimate
-    from poise_git.cli.searching import on_executor, open_search
-    from poise_git.creation import create_archive, refuse_other_device
+    from poise_git.cli.search_cost import Asked, show_search_estimate
+    from poise_git.cli.sessions import on_executor, open_session
+    from poise_git.cli.verdict import result_document, result_text, unproven_text
     from poise_git.errors import BudgetReached, NotAnArchive, UsageError
     from poise_git.experiment import Experiment
-    from poise_git.loop import Goal
-    from poise_git.preferences import Preferences
+    from poise_git.loop import Goal, evolve
     from poise_git.settings import ObjectiveSettings
+    from poise_git.template import create_archive, refuse_other_device
+    from poise_git.user.preferences import Preferences
 
     place = directory() / target if target else directory()
     if estimate:
@@ -126,7 +126,7 @@ def command(
     goal = Goal(candidates, rounds, budget_hours)
     with (
         show_progress(Start.of(experiment, candidates), as_json=as_json) as observe,
-        open_search(
+        open_session(
             experiment,
             observe,
             agent=agent,
@@ -135,9 +135,9 @@ def command(
             budget_hours=budget_hours,
             preferences=chosen,
             trust=trust,
-        ) as search,
+        ) as session,
     ):
-        ended = search.evolve(goal)
+        ended = evolve(session, goal)
     if as_json:
         echo_json({"event": "SearchEnded"} | result_document(experiment, ended))
     else:

@@ -93,7 +93,7 @@ def _protocol_texts() -> dict[str, str]:
     from poise_git.archive import Archive
     from poise_git.errors import NotAnArchive
     from poise_git.experiment import BRANCH
-    from poise_git.resources import template_files
+    from poise_git.package_data import template_files
 
     try:
         files = Archive.open(directory()).list_texts(BRANCH, "protocols")

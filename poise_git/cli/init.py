@@ -23,7 +23,7 @@ def command(target: Path | None, backend: str | None, protocol: str | None, devi
     import shlex
 
     from poise_git.cli.common import directory
-    from poise_git.creation import create_archive
+    from poise_git.template import create_archive
 
     place = directory() / target if target else directory()
     archive = create_archive(place, backend=backend, protocol=protocol, device=device, directive=directive)

@@ -14,8 +14,8 @@ import click
 
 from poise_git import __version__
 from poise_git.cli.output import echo
-from poise_git.display import one_line
 from poise_git.errors import PoiseError
+from poise_git.untrusted.display import one_line
 
 # Verb -> the module in this package that holds a command of that name, in the order of a person's first day.
 VERBS = (

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from poise_git.display import json_text, visible
+from poise_git.untrusted.display import json_text, visible
 
 
 def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:

@@ -18,9 +18,9 @@ from poise_git import events
 from poise_git.archive.entries import ROOT, Metrics
 from poise_git.cli.output import echo, echo_json
 from poise_git.cli.render import estimate_text, gain_text, interpretation_lines, missing_layers_text, sparkline
-from poise_git.display import one_line, visible
 from poise_git.experiment import Experiment
-from poise_git.search.nodes import standing
+from poise_git.search.selection.survey import standing
+from poise_git.untrusted.display import one_line, visible
 
 
 def line_of(event: events.Event) -> str | None:

@@ -41,8 +41,8 @@ def command(candidate: str, agent: str | None, protocol: str | None, as_json: bo
     """
     from poise_git.archive import HUMAN
     from poise_git.cli.render import screening_lines
-    from poise_git.cli.searching import next_round, propose_once
-    from poise_git.search.rendering import tokens
+    from poise_git.cli.sessions import next_round, propose_once
+    from poise_git.search.context.rendering import tokens
 
     experiment = open_experiment(protocol)
     upcoming = next_round(experiment)
@@ -68,7 +68,7 @@ def command(candidate: str, agent: str | None, protocol: str | None, as_json: bo
 def message_template(archive: Archive) -> str:
     """The parts of a candidate's message, as the archive has them, or else the template of new archives."""
     from poise_git.experiment import BRANCH
-    from poise_git.resources import template_files
+    from poise_git.package_data import template_files
 
     file = "candidate-message.txt"
     return archive.read_text(BRANCH, file) or template_files()[file]

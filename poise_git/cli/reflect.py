@@ -16,9 +16,10 @@ def command(ref: str, agent: str | None, protocol: str | None, as_json: bool) ->
 
     Archives the metrics and the reflection; nothing is trained.
     """
-    from poise_git.cli.searching import open_step
+    from poise_git.cli.sessions import open_step
     from poise_git.errors import PoiseError
     from poise_git.experiment import Experiment
+    from poise_git.steps.reflect import reflect
 
     experiment = Experiment.load(open_archive(), protocol=protocol)
     candidate = experiment.archive.resolve(ref)
@@ -28,8 +29,8 @@ def command(ref: str, agent: str | None, protocol: str | None, as_json: bool) ->
             f"{candidate.name} has not run on every seed of the protocol; run: "
             f"poise-git evaluate {candidate.name}{experiment.protocol_option}"
         )
-    with open_step(experiment, quiet=True, agent=agent) as search:
-        search.reflect(candidate.name)
+    with open_step(experiment, quiet=True, agent=agent) as session:
+        reflect(session, candidate.name)
     reflection = experiment.archive.reflection(candidate.name)
     assert reflection is not None
     if as_json:

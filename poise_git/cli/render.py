@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from poise_git.analysis.integrity import Mark, Verdict, reproduction_text
 from poise_git.archive.entries import ROOT, Candidate, Estimate, Metrics, Reproduction, Status, Violation
 from poise_git.archive.genealogy import Genealogy
-from poise_git.display import one_line
-from poise_git.plan import Slot
-from poise_git.search.estimate import beyond_noise, half_width
-from poise_git.search.interpretation import Interpretation
-from poise_git.search.objective import Objective
+from poise_git.integrity.verdicts import Mark, Verdict, reproduction_text
+from poise_git.measurement.objective import Objective
+from poise_git.measurement.statistics import beyond_noise, half_width
+from poise_git.measurement.translation import Interpretation
+from poise_git.search.plan import Slot
+from poise_git.untrusted.display import one_line
 
 SPARKS = "▁▂▃▄▅▆▇█"
 GAP = "·"

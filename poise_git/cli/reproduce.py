@@ -34,20 +34,20 @@ def command(
     The same recipe, protocol and seed. On the testbed figures must be equal to the last bit; elsewhere U must be within
     the protocol's noise. The outcome is appended to the candidate's notes; its runs stay as they are.
     """
-    from poise_git.analysis.integrity import reproduction_text
-    from poise_git.cli.searching import open_step
+    from poise_git.cli.sessions import open_step
     from poise_git.errors import PoiseError
     from poise_git.experiment import Experiment
-    from poise_git.reproduction import archived_run, reproduce
+    from poise_git.integrity.verdicts import reproduction_text
+    from poise_git.operators.reproduce import archived_run, reproduce
 
     experiment = Experiment.load(open_archive(), protocol=protocol)
     candidate = experiment.archive.resolve(ref)
     before = archived_run(experiment, candidate, seed)
     with open_step(
         experiment, quiet=as_json, workers=1, executor=executor, ray_address=ray_address, measure=False
-    ) as search:
-        search.prepare()
-        found = reproduce(search.experiment, search.containing, search.executor, search.observe, candidate, before)
+    ) as session:
+        session.prepare()
+        found = reproduce(session, candidate, before)
     if as_json:
         print_json({"name": candidate.name, "reproduces": found.reproduces} | found.to_data())
     elif found.reproduces:

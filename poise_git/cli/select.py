@@ -8,7 +8,7 @@ from poise_git.cli.common import json_option, open_experiment, print_json, proto
 from poise_git.cli.output import echo
 
 if TYPE_CHECKING:
-    from poise_git.search.policies.interface import Ranked, Selection
+    from poise_git.search.selection.interface import Ranked, Selection
 
 
 @click.command(name="select", epilog="Example: poise-git -C my-search select --json")
@@ -24,9 +24,9 @@ def command(protocol: str | None, as_json: bool) -> None:
 
     from poise_git.cli.render import table_lines
     from poise_git.errors import PoiseError
-    from poise_git.loop import round_seed
-    from poise_git.plan import selection_data
-    from poise_git.search.policies import policy_of
+    from poise_git.search.plan import selection_data
+    from poise_git.search.selection import policy_of
+    from poise_git.steps.select import round_seed
 
     experiment = open_experiment(protocol)
     genealogy, settings = experiment.archive.genealogy(), experiment.settings.search

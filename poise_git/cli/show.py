@@ -27,9 +27,9 @@ def command(candidate: str, protocol: str | None, regime: str | None, as_json: b
         violation_text,
     )
     from poise_git.cli.render import estimate_text as text
-    from poise_git.display import one_line
     from poise_git.errors import UsageError
-    from poise_git.plan import screening_of
+    from poise_git.search.plan import screening_of
+    from poise_git.untrusted.display import one_line
 
     experiment = open_experiment(protocol)
     archive = experiment.archive

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 @json_option
 def command(protocol: str | None, as_json: bool) -> None:
     """Where the search stands; what differences it can detect."""
-    from poise_git.accounts import spent
     from poise_git.analysis.resolution import resolution
     from poise_git.archive.entries import ROOT, Status
+    from poise_git.archive.spending import spent
     from poise_git.cli.render import score_text
-    from poise_git.cli.report import unproven_text
+    from poise_git.cli.verdict import unproven_text
 
     experiment = open_experiment(protocol)
     genealogy = experiment.archive.genealogy()

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from poise_git.search.figures import RESERVED
+from poise_git.measurement.figures import RESERVED
 from poise_git.settings import StrictModel, load_settings
 
 HASH_LENGTH = 12

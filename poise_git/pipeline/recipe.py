@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from importlib.machinery import all_suffixes
 from pathlib import PurePosixPath
 
-from poise_git import source_text
 from poise_git.errors import CheckFailed
-from poise_git.resources import template_files
+from poise_git.package_data import template_files
+from poise_git.untrusted import source_text
 
 ALGORITHM, ROLLOUTS = "algorithm.py", "rollouts.py"
 # SHA-256 of every `rollouts.py` that an archive may hold -> its version. A text once listed stays, so that archives

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from poise_git import source_text
 from poise_git.errors import SettingsError
 from poise_git.settings import StrictModel, load_settings
+from poise_git.untrusted import source_text
 
 
 class Knob(StrictModel):

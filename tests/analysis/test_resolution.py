@@ -6,7 +6,7 @@ import pytest
 
 from poise_git.analysis.resolution import Resolution, Source, resolution
 from poise_git.archive.entries import Estimate
-from poise_git.search.estimate import Noise, estimate
+from poise_git.measurement.statistics import Noise, estimate
 
 
 def gains(candidates: int, seeds: int = 4, deviation: float = 0.01) -> list[Estimate]:

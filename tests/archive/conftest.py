@@ -12,7 +12,7 @@ import pytest
 
 from poise_git.archive import Archive
 from poise_git.archive.entries import Estimate, Metrics, Proposal, Status
-from poise_git.resources import hook_files
+from poise_git.package_data import hook_files
 
 ALGORITHM = '"""GRPO: the root algorithm.\n\nIn stages.\n"""\n\n\ndef baseline():\n    return 0\n'
 TEMPLATE = {

@@ -4,7 +4,7 @@ import os
 import time
 
 from poise_git.archive import Archive
-from poise_git.resources import hook_files
+from poise_git.package_data import hook_files
 
 from .conftest import Git, make_metrics, make_proposal
 

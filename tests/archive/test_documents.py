@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from poise_git.archive.documents import dump_reflection, dump_yaml, load_reflection, load_yaml
 from poise_git.archive.entries import Claim, Metrics, Proposal, Reflection
-from poise_git.display import visible
 from poise_git.errors import ArchiveError
+from poise_git.untrusted.display import visible
 
 from .conftest import make_metrics, make_proposal
 

@@ -12,7 +12,7 @@ import pytest
 from poise_git.archive import Archive
 from poise_git.archive.configure import HOOK_MARK, install_hooks
 from poise_git.archive.messages import parse_candidate
-from poise_git.resources import hook_files
+from poise_git.package_data import hook_files
 
 from .conftest import PROTOCOL, Git, algorithm_of, make_metrics, make_proposal, run_git
 

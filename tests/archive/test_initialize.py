@@ -7,7 +7,7 @@ import pytest
 
 from poise_git.archive import Archive
 from poise_git.errors import ArchiveError, NotAnArchive
-from poise_git.resources import hook_files
+from poise_git.package_data import hook_files
 
 from .conftest import ALGORITHM, TEMPLATE, Git, run_git
 

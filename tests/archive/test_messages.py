@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from poise_git.archive.entries import Claim, Estimate, Metrics, Status, Violation
 from poise_git.archive.messages import describe, format_candidate, format_evidence, parse_candidate, shorten, tidy
-from poise_git.display import one_line, visible
+from poise_git.untrusted.display import one_line, visible
 
 from .conftest import make_metrics, make_proposal
 

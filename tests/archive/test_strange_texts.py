@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from poise_git.archive.documents import load_field, load_yaml
 from poise_git.archive.entries import Call, Metrics, Proposal
-from poise_git.display import json_text, one_line, visible
 from poise_git.errors import ArchiveError, SettingsError
 from poise_git.settings import PoiseSettings, StrictModel, load_settings
 from poise_git.untrusted.data import read_entry
+from poise_git.untrusted.display import json_text, one_line, visible
 from poise_git.untrusted.yaml_text import BadYaml, Limits, parse
 
 from .conftest import make_proposal

@@ -17,7 +17,7 @@ from poise_git.archive.git import Repository
 from poise_git.archive.initialize import initialize
 from poise_git.archive.lock import Lock, hold
 from poise_git.errors import ArchiveError, ForeignArchive, NotAnArchive
-from poise_git.resources import hook_files
+from poise_git.package_data import hook_files
 
 from .conftest import TEMPLATE, Git, make_metrics, make_proposal, run_git
 from .hostile import arm, marks_in, signed

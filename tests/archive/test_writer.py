@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from poise_git.archive import Archive
 from poise_git.archive.entries import Metrics, Reflection, Run, Status
-from poise_git.display import visible
 from poise_git.errors import ArchiveError, NameTaken, UnknownCandidate, UsageError
+from poise_git.untrusted.display import visible
 
 from .conftest import ALGORITHM, PROTOCOL, Git, algorithm_of, make_metrics, make_proposal, run_git
 

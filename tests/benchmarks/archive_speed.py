@@ -16,7 +16,7 @@ from pathlib import Path
 
 from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Estimate, Metrics, Proposal, Reflection, Run, Status
-from poise_git.resources import hook_files, template_files
+from poise_git.package_data import hook_files, template_files
 
 ADDS, READS = 25, 5
 METRICS = Metrics(

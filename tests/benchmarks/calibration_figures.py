@@ -11,8 +11,8 @@ from calibration import KINDS, ROOT, Kind
 from calibration_runs import Record
 from resolution_statistics import Table, differences_from, fit_noise
 
-from poise_git.search.estimate import Noise
-from poise_git.search.figures import overall
+from poise_git.measurement.figures import overall
+from poise_git.measurement.statistics import Noise
 
 UTILITY = "U"
 

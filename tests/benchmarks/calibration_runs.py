@@ -16,8 +16,8 @@ from calibration import recipe_of
 
 from poise_git.archive.entries import Run
 from poise_git.errors import RunFailed, UsageError
-from poise_git.executors.stages import carry_out
 from poise_git.pipeline.backends.testbed.backend import TestbedBackend
+from poise_git.pipeline.executors.stages import carry_out
 from poise_git.pipeline.interface import Job, OnProgress, Trained
 from poise_git.pipeline.protocol import Protocol
 from poise_git.pipeline.sandbox import Sandbox

@@ -30,11 +30,11 @@ from poise_git.archive.notes import metrics_line, note_path
 from poise_git.archive.refs import METRICS_NOTES, candidate_ref, evidence_ref
 from poise_git.archive.stream import CommitStream
 from poise_git.archive.writer import ALGORITHM, metrics_path, proposal_path, publish, reflection_path
-from poise_git.creation import create_archive
 from poise_git.experiment import Experiment
 from poise_git.search.literature import Card
-from poise_git.search.nodes import survey
-from poise_git.search.policies import policy_of
+from poise_git.search.selection import policy_of
+from poise_git.search.selection.survey import survey
+from poise_git.template import create_archive
 
 FAILED_SHARE = 0.1
 # The best of so many is printed: whatever else the machine does makes it slower, never faster.

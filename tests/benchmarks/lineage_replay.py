@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from poise_git.search.policies.interface import Choice, Node, Policy, Ranked, Survey
+from poise_git.search.selection.interface import Choice, Node, Policy, Ranked, Survey
 from tests.benchmarks.recorded_lineage import SEEDS, Lineage, mean_with_interval
 
 Array = NDArray[np.float64]

@@ -29,13 +29,13 @@ if __package__ in (None, ""):
 
 from poise_git import loop
 from poise_git.archive import Archive
-from poise_git.cli.searching import open_search
-from poise_git.creation import create_archive
+from poise_git.cli.sessions import open_session
 from poise_git.experiment import Experiment
-from poise_git.loop import Goal
-from poise_git.search.policies import policy_of
-from poise_git.search.policies.interface import Policy
+from poise_git.loop import Goal, evolve
+from poise_git.search.selection import policy_of
+from poise_git.search.selection.interface import Policy
 from poise_git.settings import SearchSettings
+from poise_git.template import create_archive
 from tests.benchmarks.selection_rivals import RIVALS
 
 POLICIES = ("tree", "paper", "greedy", "uniform")
@@ -57,8 +57,8 @@ def run(results: Path, names: Sequence[str], repeats: int, candidates: int, work
             archive = Archive.open(place) if place.exists() else _archive(place, repeat)
             policy = policy_named(name)
             loop.policy_of = lambda settings, policy=policy: policy
-            with open_search(Experiment.load(archive), lambda event: None, workers=workers) as search:
-                ended = search.evolve(Goal(candidates=candidates))
+            with open_session(Experiment.load(archive), lambda event: None, workers=workers) as session:
+                ended = evolve(session, Goal(candidates=candidates))
             if ended.confirmation:
                 print(f"{name} {repeat}: {ended.best} {ended.confirmation.value:+.4f}", flush=True)
 

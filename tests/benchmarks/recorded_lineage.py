@@ -33,7 +33,7 @@ if __package__ in (None, ""):
 
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from poise_git.search.policies.interface import Choice, Knowledge, Ranked, Selection, Survey, Terms
+from poise_git.search.selection.interface import Choice, Knowledge, Ranked, Selection, Survey, Terms
 from poise_git.settings import AcquisitionWeights
 
 Array = NDArray[np.float64]
@@ -132,7 +132,7 @@ def record(place: Path, candidates: int, workers: int) -> None:
 
     from poise_git import loop
     from poise_git.cli.main import main
-    from poise_git.creation import create_archive
+    from poise_git.template import create_archive
 
     if not place.exists():
         create_archive(place, protocol="quick")
@@ -150,9 +150,9 @@ def export(place: Path, file: Path = DATA) -> None:
     """One line a candidate."""
     from poise_git.archive import Archive
     from poise_git.archive.entries import Status
+    from poise_git.measurement.figures import late_dynamics, overall
     from poise_git.pipeline.protocol import load_protocol
-    from poise_git.search.figures import late_dynamics, overall
-    from poise_git.search.nodes import evaluated
+    from poise_git.search.selection.survey import evaluated
 
     archive = Archive.open(place)
     protocol = load_protocol(str(archive.read_text("main", "protocols/quick.yaml")), "protocols/quick.yaml")

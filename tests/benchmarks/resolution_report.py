@@ -24,7 +24,7 @@ from resolution_statistics import (
 )
 
 from poise_git.archive.entries import Estimate
-from poise_git.search.estimate import beyond_noise, detectable_difference, estimate, paired_difference
+from poise_git.measurement.statistics import beyond_noise, detectable_difference, estimate, paired_difference
 
 # A mechanism counts as told apart from GRPO beyond this many standard errors.
 APART = 3.0

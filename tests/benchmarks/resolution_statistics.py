@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
 from poise_git.archive.entries import Estimate
-from poise_git.search.estimate import Noise, estimate, half_width, paired_difference
+from poise_git.measurement.statistics import Noise, estimate, half_width, paired_difference
 
 Figures = Mapping[int, float]
 Table = Mapping[str, Figures]

@@ -24,9 +24,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from scipy.stats import spearmanr
 
-from poise_git.search.policies.interface import Action, Node, Policy, Survey
-from poise_git.search.policies.paper import PaperPolicy
-from poise_git.search.policies.tree import TreePolicy
+from poise_git.search.selection.interface import Action, Node, Policy, Survey
+from poise_git.search.selection.paper import PaperPolicy
+from poise_git.search.selection.tree import TreePolicy
 from poise_git.settings import AcquisitionWeights, SearchSettings
 
 if __package__ in (None, ""):

@@ -11,8 +11,8 @@ import time
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from poise_git.search.policies import POLICIES
-from poise_git.search.policies.interface import Node, Survey
+from poise_git.search.selection import POLICIES
+from poise_git.search.selection.interface import Node, Survey
 from poise_git.settings import SearchSettings
 
 SIZES = (64, 1000, 10_000)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from poise_git.search.policies.interface import Choice, Knowledge, Ranked, Selection, Survey, Terms
-from poise_git.search.terms import performance_term, scaled
+from poise_git.search.selection.interface import Choice, Knowledge, Ranked, Selection, Survey, Terms
+from poise_git.search.selection.terms import performance_term, scaled
 from poise_git.settings import AcquisitionWeights
 
 Array = NDArray[np.float64]

@@ -28,12 +28,12 @@ if __package__ in (None, ""):
 
 from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Estimate
-from poise_git.cli.searching import open_search
-from poise_git.creation import create_archive
+from poise_git.cli.sessions import open_session
 from poise_git.experiment import Experiment
-from poise_git.loop import Goal
-from poise_git.search.estimate import beyond_noise, paired_difference
-from poise_git.search.figures import OVERALL
+from poise_git.loop import Goal, evolve
+from poise_git.measurement.figures import OVERALL
+from poise_git.measurement.statistics import beyond_noise, paired_difference
+from poise_git.template import create_archive
 
 DIRECTIVES = {"steered": "accurate and concise", "unsteered": ""}
 CANDIDATES = 10
@@ -45,8 +45,8 @@ def run(results: Path, candidates: int, workers: int) -> None:
     for name, directive in DIRECTIVES.items():
         place = results / name
         archive = Archive.open(place) if place.exists() else _archive(place, directive)
-        with open_search(Experiment.load(archive), lambda event: None, workers=workers) as search:
-            search.evolve(Goal(candidates=candidates))
+        with open_session(Experiment.load(archive), lambda event: None, workers=workers) as session:
+            evolve(session, Goal(candidates=candidates))
 
 
 def _archive(place: Path, directive: str) -> Archive:

@@ -23,7 +23,7 @@ from resolution_statistics import (
 )
 
 from poise_git.archive.entries import Estimate
-from poise_git.search.estimate import Noise, estimate
+from poise_git.measurement.statistics import Noise, estimate
 
 
 def test_a_choice_holds_every_world_once() -> None:

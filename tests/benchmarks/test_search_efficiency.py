@@ -83,6 +83,6 @@ def test_run_goes_on_where_it_was_stopped_and_report_writes_tables_and_figure(tm
 
 
 def test_every_policy_is_known_to_the_benchmark() -> None:
-    from poise_git.search.policies import POLICIES as ours
+    from poise_git.search.selection import POLICIES as ours
 
     assert set(ours) <= set(POLICIES)

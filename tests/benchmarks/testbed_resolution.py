@@ -20,12 +20,12 @@ from calibration_runs import Record, Trainer, read_records, variant
 from resolution_report import report
 
 from poise_git.errors import PoiseError
+from poise_git.measurement.figures import overall
 from poise_git.pipeline.backends.testbed.backend import TestbedBackend
 from poise_git.pipeline.backends.testbed.settings import parse_settings
 from poise_git.pipeline.interface import Progress
 from poise_git.pipeline.protocol import Protocol, load_protocol
 from poise_git.pipeline.sandbox import Sandbox
-from poise_git.search.figures import overall
 from poise_git.settings import SandboxSettings
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Proposal
+from poise_git.package_data import hook_files, template_files
 from poise_git.pipeline.checks import normal_form
-from poise_git.resources import hook_files, template_files
-from poise_git.twins import Twins
+from poise_git.pipeline.checks.duplicates import Twins
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from poise_git.archive.entries import ROOT, Proposal, Run, Status
 from poise_git.cli.main import cli
 from poise_git.errors import SettingsError
 from poise_git.experiment import Experiment
-from poise_git.search.nodes import survey
+from poise_git.search.selection.survey import survey
 from tests.conftest import edit_settings, git
 
 SHORTER = "{overall: 1, mean_length: {weight: 0.3, direction: minimise, scale: 10}}"

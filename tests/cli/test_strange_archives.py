@@ -18,8 +18,8 @@ from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Estimate, Metrics, Reflection, Run, Status
 from poise_git.archive.refs import METRICS_NOTES, TRAJECTORY_NOTES
 from poise_git.cli.main import main
-from poise_git.display import visible
 from poise_git.experiment import Experiment
+from poise_git.untrusted.display import visible
 from tests.archive.conftest import make_proposal
 from tests.conftest import git
 

@@ -23,15 +23,15 @@ from poise_git.archive.documents import dump_yaml, load_field, load_reflection, 
 from poise_git.archive.entries import Call, Claim, Metrics, Proposal, Reflection
 from poise_git.archive.messages import describe, format_candidate, parse_candidate
 from poise_git.archive.notes import KINDS, algorithm_in, latest_metrics, latest_runs, unreadable_lines
-from poise_git.display import json_text, visible
 from poise_git.errors import PoiseError
+from poise_git.package_data import read_prompt, template_files
 from poise_git.pipeline.protocol import load_protocol
-from poise_git.plan import Plan
-from poise_git.resources import read_prompt, template_files
-from poise_git.search.items import principle_texts
+from poise_git.search.context.item_text import principle_texts
 from poise_git.search.literature import load_card
+from poise_git.search.plan import Plan
 from poise_git.settings import PoiseSettings, load_settings
 from poise_git.untrusted.data import read_entry
+from poise_git.untrusted.display import json_text, visible
 from poise_git.untrusted.template import fill_template
 from tests.pipeline.boundary.test_fuzz import channel_case, frame
 

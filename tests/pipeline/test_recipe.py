@@ -7,8 +7,8 @@ import pytest
 
 from poise_git.archive import Archive
 from poise_git.errors import CheckFailed
+from poise_git.package_data import hook_files, template_files
 from poise_git.pipeline.recipe import KNOWN_ROLLOUTS, Algorithm, algorithm_of, rollouts_text
-from poise_git.resources import hook_files, template_files
 
 RECIPE = {path.removeprefix("recipe/"): text for path, text in template_files().items() if path.startswith("recipe/")}
 

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from poise_git.resources import template_files
+from poise_git.package_data import template_files
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from poise_git.package_data import template_files
 from poise_git.pipeline.backends.verl.versions import VERSIONS, VLLM_VERSION
-from poise_git.resources import template_files
 
 # What a person's machine lacks: poise-git, and a torchvision that fits torch, which is of no use here.
 PRELUDE = """

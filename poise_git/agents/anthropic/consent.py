@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from poise_git.preferences import Preferences, lies_in, unchosen
+from poise_git.user.preferences import Preferences, lies_in, unchosen
 
 OFFICIAL_HOST = "api.anthropic.com"
 

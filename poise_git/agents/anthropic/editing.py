@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 
-from poise_git import source_text
 from poise_git.agents.anthropic.replies import CodeAnswer, Replacement
 from poise_git.agents.library.surgery import functions, mend_imports
 from poise_git.errors import CheckFailed
+from poise_git.untrusted import source_text
 
 CHECK = "implement"
 # verl's contract: the same in every candidate.

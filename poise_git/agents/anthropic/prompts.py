@@ -9,8 +9,8 @@ from typing import Any
 
 from poise_git.archive.documents import dump_yaml
 from poise_git.archive.entries import Proposal
-from poise_git.resources import read_prompt
-from poise_git.search.rendering import quoted
+from poise_git.package_data import read_prompt
+from poise_git.search.context.rendering import quoted
 from poise_git.untrusted.template import fill_template
 
 

@@ -9,9 +9,9 @@ from poise_git.agents.anthropic.session import Session
 from poise_git.agents.library.naming import unique
 from poise_git.archive.entries import Direction, Proposal
 from poise_git.errors import ReplyUnusable
-from poise_git.search.context import Context
-from poise_git.search.rendering import Renderer
-from poise_git.search.screening import Opinion
+from poise_git.search.context.context import Context
+from poise_git.search.context.rendering import Renderer
+from poise_git.search.proposals.screening import Opinion
 
 CONTEXT = "context.md.j2"
 # What stands in for an opinion that could not be had: no more than that nothing speaks against the proposal.

@@ -16,8 +16,8 @@ from poise_git.agents.anthropic.prompts import Prompts, Rendered
 from poise_git.agents.anthropic.recordings import Recordings
 from poise_git.agents.anthropic.service import Service
 from poise_git.errors import ReplyUnusable
+from poise_git.package_data import template_files
 from poise_git.pipeline.checks import allowed
-from poise_git.resources import template_files
 from poise_git.settings import AnthropicSettings
 
 RULES = "rules.md.j2"

@@ -10,7 +10,7 @@ from poise_git.agents.anthropic.replies import ObjectiveAnswer
 from poise_git.agents.anthropic.session import Session
 from poise_git.archive.documents import dump_yaml
 from poise_git.errors import ReplyUnusable
-from poise_git.search.interpretation import Interpretation
+from poise_git.measurement.translation import Interpretation
 from poise_git.settings import ObjectiveSettings
 
 DIGITS = 4

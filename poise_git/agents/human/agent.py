@@ -17,9 +17,9 @@ from poise_git.archive import HUMAN, Archive
 from poise_git.archive.entries import Call, Candidate, Direction, Proposal, Reflection
 from poise_git.archive.refs import CANDIDATES
 from poise_git.errors import BudgetReached, CheckFailed
-from poise_git.search.context import Context
-from poise_git.search.interpretation import Interpretation
-from poise_git.search.screening import Opinion
+from poise_git.measurement.translation import Interpretation
+from poise_git.search.context.context import Context
+from poise_git.search.proposals.screening import Opinion
 
 ALGORITHM = "algorithm.py"
 # How often the branches are looked at while nothing is there to do.

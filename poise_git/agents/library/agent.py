@@ -11,9 +11,9 @@ from poise_git.analysis.evidence import Evidence
 from poise_git.analysis.lessons import Lesson
 from poise_git.archive.entries import Call, Direction, Proposal, Reflection
 from poise_git.errors import CheckFailed
-from poise_git.search.context import Context
-from poise_git.search.interpretation import Interpretation
-from poise_git.search.screening import Opinion
+from poise_git.measurement.translation import Interpretation
+from poise_git.search.context.context import Context
+from poise_git.search.proposals.screening import Opinion
 
 
 class LibraryAgent:

@@ -9,7 +9,7 @@ from typing import Any
 from poise_git.agents.library.ideas import Operation
 from poise_git.analysis.lessons import Lesson
 from poise_git.archive.entries import Estimate
-from poise_git.search.estimate import beyond_noise, estimate, half_width
+from poise_git.measurement.statistics import beyond_noise, estimate, half_width
 
 # A regularity needs more than one case.
 FEWEST = 2

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from poise_git.agents.library.ideas import Idea
 from poise_git.archive.entries import Direction
-from poise_git.search.context import Context, Kind
-from poise_git.search.population import DirectionKind, stages_of
-from poise_git.search.relevance import relevance
+from poise_git.search.context.context import Context, Kind
+from poise_git.search.context.relevance import relevance
+from poise_git.search.proposals.directions import DirectionKind, stages_of
 
 # What addresses a regime of the testbed's protocols, in words of cards; another regime is taken by its own name.
 REGIME_WORDS: Mapping[str, frozenset[str]] = {

@@ -11,7 +11,7 @@ from typing import Any
 
 from poise_git.agents.library import mechanisms
 from poise_git.agents.library.mechanisms import Mechanism
-from poise_git.search.context import REFERENCES, Context, Kind, Known
+from poise_git.search.context.context import REFERENCES, Context, Kind, Known
 from poise_git.search.literature import Card, Knob
 from poise_git.untrusted.data import mapping
 

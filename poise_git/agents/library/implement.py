@@ -7,7 +7,7 @@ from poise_git.agents.library.mechanisms import mechanisms, set_knobs
 from poise_git.agents.library.surgery import mend_imports
 from poise_git.archive.entries import Proposal
 from poise_git.errors import CheckFailed
-from poise_git.search.context import Context
+from poise_git.search.context.context import Context
 from poise_git.search.literature import Card
 
 

@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from poise_git import source_text
 from poise_git.agents.library import naming, surgery
 from poise_git.agents.library.fitting import fit
 from poise_git.agents.library.ideas import Idea, Operation, all_ideas, knob_table
@@ -18,10 +17,11 @@ from poise_git.agents.library.mechanisms import Mechanism, mechanisms, uninstall
 from poise_git.agents.library.weighing import experience, weights
 from poise_git.archive.entries import Claim, Direction, Proposal
 from poise_git.errors import CheckFailed
-from poise_git.search.context import Context
+from poise_git.search.context.context import Context
+from poise_git.search.context.relevance import relevance, words_of
 from poise_git.search.literature import Card, CardClaim
-from poise_git.search.population import DirectionKind
-from poise_git.search.relevance import relevance, words_of
+from poise_git.search.proposals.directions import DirectionKind
+from poise_git.untrusted import source_text
 
 AGENT = "library"
 ADVANTAGE_STAGES = frozenset(("reward_signal", "baseline", "scale", "shape_advantages"))

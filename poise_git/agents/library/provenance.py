@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import combinations, pairwise
 
-from poise_git import source_text
 from poise_git.agents.library import surgery
 from poise_git.agents.library.ideas import REPLACEABLE
 from poise_git.agents.library.mechanisms import install, mechanisms, shows, uninstall
@@ -20,8 +19,9 @@ from poise_git.archive import Archive
 from poise_git.archive.entries import Candidate
 from poise_git.archive.genealogy import Genealogy
 from poise_git.errors import ArchiveError, CheckFailed
-from poise_git.resources import template_files
+from poise_git.package_data import template_files
 from poise_git.search.literature import Card, load_card
+from poise_git.untrusted import source_text
 
 # What git's three-way merge makes of (base, ours, theirs); None where they conflict.
 Merge = Callable[[str, str, str], str | None]

@@ -10,7 +10,7 @@ from jinja2 import Environment, StrictUndefined
 from poise_git.agents.library.ideas import Operation
 from poise_git.analysis.evidence import Difference, Direction, Evidence, Verdict
 from poise_git.archive.entries import Proposal, Reflection
-from poise_git.resources import read_prompt
+from poise_git.package_data import read_prompt
 
 TEMPLATE = "reflection.md.j2"
 VERDICTS: Mapping[Direction, str] = {

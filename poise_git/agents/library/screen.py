@@ -19,9 +19,9 @@ from poise_git.agents.library.ideas import Operation
 from poise_git.agents.library.implement import implement
 from poise_git.archive.entries import Proposal
 from poise_git.errors import CheckFailed
-from poise_git.search.context import Context
-from poise_git.search.relevance import relevance, words_of
-from poise_git.search.screening import Opinion
+from poise_git.search.context.context import Context
+from poise_git.search.context.relevance import relevance, words_of
+from poise_git.search.proposals.screening import Opinion
 
 REPLACING = 0.25
 # What a card that speaks to the directive is expected to gain on top, in units of the noise.

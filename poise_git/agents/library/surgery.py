@@ -11,9 +11,9 @@ import math
 from collections.abc import Container, Mapping, Sequence
 from functools import lru_cache
 
-from poise_git import source_text
 from poise_git.errors import CheckFailed
 from poise_git.search.literature import Edit
+from poise_git.untrusted import source_text
 
 # How a stage calls what is added to it: the variable that is passed on, and the expression.
 CHAINS: Mapping[str, tuple[str, str]] = {

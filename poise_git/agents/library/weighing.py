@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from poise_git.agents.library.ideas import Idea, Operation
 from poise_git.archive.entries import Status
-from poise_git.search.context import Context, Known
-from poise_git.search.relevance import relevance, words_of
+from poise_git.search.context.context import Context, Known
+from poise_git.search.context.relevance import relevance, words_of
 
 # The share of each operation among proposals; those with nothing to offer leave theirs to the others.
 SHARES: Mapping[Operation, float] = {

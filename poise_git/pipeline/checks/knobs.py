@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from poise_git import source_text
 from poise_git.archive.entries import Claim
 from poise_git.pipeline.recipe import ALGORITHM
+from poise_git.untrusted import source_text
 
 Value = bool | int | float | str | None
 

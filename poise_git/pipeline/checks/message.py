@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from poise_git.archive.entries import Claim
 from poise_git.archive.messages import Description
 from poise_git.pipeline.checks.registry import CLAIM_KINDS
-from poise_git.source_text import SourceRefused, parse
+from poise_git.untrusted.source_text import SourceRefused, parse
 
 DIRECTIONS = ("up", "down")
 

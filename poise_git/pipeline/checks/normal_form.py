@@ -36,7 +36,7 @@ from poise_git.pipeline.checks.symbols import (
     names_in,
     number,
 )
-from poise_git.source_text import SourceRefused, parse
+from poise_git.untrusted.source_text import SourceRefused, parse
 
 # Changes whenever a text may get another form than before.
 VERSION = 3

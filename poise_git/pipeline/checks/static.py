@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from poise_git import source_text
 from poise_git.pipeline.checks import constructs
 from poise_git.pipeline.checks.constructs import constant_problem, line_of
 from poise_git.pipeline.checks.registry import CheckFunction, ordered
 from poise_git.pipeline.recipe import ALGORITHM, files_problem
-from poise_git.source_text import SIZE_LIMIT, SourceRefused
+from poise_git.untrusted import source_text
+from poise_git.untrusted.source_text import SIZE_LIMIT, SourceRefused
 
 __all__ = ["SIZE_LIMIT", "STATIC", "Sources"]
 _ENTRY_POINTS: Mapping[str, tuple[tuple[str, ...], int]] = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 
-from poise_git.choices import ALLOW_MISSING_LAYERS, MISSING_LAYERS_VARIABLE
 from poise_git.errors import PoiseError
 from poise_git.pipeline.sandbox.layers import Layer
+from poise_git.user.choices import ALLOW_MISSING_LAYERS, MISSING_LAYERS_VARIABLE
 
 
 def signal_text(number: int) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from poise_git.accounts import spent
 from poise_git.archive import Archive
+from poise_git.archive.spending import spent
 from poise_git.cli.main import cli
 from tests.agents.anthropic.models import Useful, operator
 from tests.agents.anthropic.server import serving

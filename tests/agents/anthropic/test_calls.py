@@ -20,8 +20,8 @@ from poise_git.agents.anthropic.messages import Reply, Request, Usage
 from poise_git.agents.anthropic.recordings import Recordings
 from poise_git.agents.anthropic.service import SECRETS, Service
 from poise_git.errors import AgentError, BudgetReached, PoiseError, ReplyUnusable, ServiceFailed, UsageError
-from poise_git.preferences import Preferences
 from poise_git.settings import AnthropicSettings, Price
+from poise_git.user.preferences import Preferences
 from tests.agents.anthropic.server import (
     Loopback,
     Message,

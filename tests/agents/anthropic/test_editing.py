@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from poise_git.agents.anthropic.editing import edited
 from poise_git.agents.anthropic.replies import CodeAnswer, Replacement
 from poise_git.errors import CheckFailed
-from poise_git.resources import template_files
+from poise_git.package_data import template_files
 
 ROOT = template_files()["recipe/algorithm.py"]
 SCALE = """def scale(signal: Tensor, rollouts: Rollouts, power: float = 1.0) -> Tensor:

@@ -20,7 +20,7 @@ from poise_git.agents.library.distil import distil
 from poise_git.analysis.lessons import Lesson
 from poise_git.archive.entries import Direction, Estimate, Proposal
 from poise_git.errors import CheckFailed, UsageError
-from poise_git.search.context import Context, Item, Kind
+from poise_git.search.context.context import Context, Item, Kind
 from poise_git.settings import AnthropicSettings
 from tests.agents.anthropic.models import SCALE, Useful, operator, told
 from tests.agents.anthropic.server import Loopback, Message, Scripted, one_after_another, serving, text, tool_use

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from poise_git.accounts import spent
 from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Status
+from poise_git.archive.spending import spent
 from poise_git.experiment import Experiment
 from tests.agents.anthropic.models import SCALE, Useful, Useless, operator, overloaded, told
 from tests.agents.anthropic.server import Body, Loopback, Scripted, serving, tool_use

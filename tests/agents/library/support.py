@@ -7,12 +7,12 @@ from functools import cache
 from typing import Any
 
 from poise_git.archive.entries import ROOT, Candidate, Claim, Estimate, Metrics, Proposal, Reflection, Status
+from poise_git.package_data import template_files
 from poise_git.pipeline.boundary.door import CANDIDATE
 from poise_git.pipeline.boundary.in_process import InProcess
 from poise_git.pipeline.checks.knobs import NoSuchRecipe, knob_variants
 from poise_git.pipeline.checks.trial import Trial
-from poise_git.resources import template_files
-from poise_git.search.context import Context, Item, Kind, Known
+from poise_git.search.context.context import Context, Item, Kind, Known
 from poise_git.search.literature import Card, load_card
 
 

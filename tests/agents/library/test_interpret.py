@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from poise_git.agents.library.interpret import CONCEPTS, interpret
-from poise_git.search.objective import Objective
+from poise_git.measurement.objective import Objective
 
 FIGURES = {
     "composite": 0.2, "reuse": 0.1, "accuracy": 0.3, "overall": 0.19, "mean_length": 12.34, "pass@2": 0.3,

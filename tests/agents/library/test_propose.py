@@ -17,9 +17,9 @@ from poise_git.errors import CheckFailed
 from poise_git.pipeline.checks import same_algorithm
 from poise_git.pipeline.checks.claims import decide
 from poise_git.pipeline.checks.numeric import NUMERIC
-from poise_git.search.context import Context, Kind, Known
+from poise_git.search.context.context import Context, Kind, Known
 from poise_git.search.literature import Card, Knob
-from poise_git.search.population import OPEN
+from poise_git.search.proposals.directions import OPEN
 from tests.agents.library.support import card, cards, coded_cards, context, known, load, root_text, told
 
 AGENT = LibraryAgent()

@@ -19,7 +19,7 @@ from poise_git.agents.library.provenance import Provenance, composed_of_shipped_
 from poise_git.archive import Archive
 from poise_git.archive.entries import Proposal
 from poise_git.errors import CheckFailed
-from poise_git.resources import hook_files, template_files
+from poise_git.package_data import hook_files, template_files
 from poise_git.search.literature import Card
 from tests.agents.library.support import card, cards, coded_cards, context, known, root_text
 

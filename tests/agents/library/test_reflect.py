@@ -7,7 +7,7 @@ import yaml
 from poise_git.agents.library import LibraryAgent
 from poise_git.analysis.evidence import ClaimVerdict, Difference, Direction, Evidence, Verdict
 from poise_git.archive.entries import Claim, Estimate, Proposal
-from poise_git.search.population import OPEN
+from poise_git.search.proposals.directions import OPEN
 from tests.agents.library.support import context
 
 AGENT = LibraryAgent()

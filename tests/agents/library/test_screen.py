@@ -8,9 +8,9 @@ import pytest
 from poise_git.agents.library import LibraryAgent
 from poise_git.agents.library.mechanisms import install
 from poise_git.archive.entries import Claim, Direction, Proposal
-from poise_git.search.context import Context
-from poise_git.search.population import OPEN, DirectionKind, assign_directions, stages_of
-from poise_git.search.screening import Opinion, Past, screen
+from poise_git.search.context.context import Context
+from poise_git.search.proposals.directions import OPEN, DirectionKind, assign_directions, stages_of
+from poise_git.search.proposals.screening import Opinion, Past, screen
 from poise_git.settings import ScreeningWeights
 from tests.agents.library.support import card, coded_cards, context, known, root_text
 

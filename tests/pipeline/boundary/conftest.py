@@ -8,10 +8,10 @@ from contextlib import ExitStack
 
 import pytest
 
+from poise_git.package_data import template_files
 from poise_git.pipeline.boundary.door import CANDIDATE, Door
 from poise_git.pipeline.boundary.hosting import host
 from poise_git.pipeline.sandbox import Sandbox
-from poise_git.resources import template_files
 from poise_git.settings import SandboxSettings
 
 RECIPE = {name: template_files()[f"recipe/{name}"] for name in ("algorithm.py", "rollouts.py")}

@@ -11,9 +11,9 @@ import pytest
 
 from poise_git.agents.library.provenance import Provenance
 from poise_git.archive import Archive
-from poise_git.containing import Containing
 from poise_git.pipeline.boundary.hosting import STRICT, Containment
 from poise_git.pipeline.sandbox import IsolationMissing, Layer
+from poise_git.steps.containment import Containing
 from tests import containers
 from tests.conftest import git
 
@@ -83,7 +83,7 @@ import json, sys
 from poise_git.errors import PoiseError
 from poise_git.pipeline.boundary.hosting import STRICT, Containment, contain
 from poise_git.pipeline.sandbox import Sandbox
-from poise_git.resources import template_files
+from poise_git.package_data import template_files
 from poise_git.settings import SandboxSettings
 
 recipe = {path.partition("/")[2]: text for path, text in template_files().items() if path.startswith("recipe/")}

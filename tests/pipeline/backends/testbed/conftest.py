@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from poise_git.archive.entries import Run
-from poise_git.executors.stages import carry_out
 from poise_git.pipeline.backends.testbed.backend import TestbedBackend
 from poise_git.pipeline.backends.testbed.policy import Policy
 from poise_git.pipeline.backends.testbed.settings import RegimeSettings, parse_settings
 from poise_git.pipeline.backends.testbed.task import Task
 from poise_git.pipeline.backends.testbed.tasks import build_task
 from poise_git.pipeline.boundary.hosting import Containment
+from poise_git.pipeline.executors.stages import carry_out
 from poise_git.pipeline.interface import Job, Progress
 from poise_git.pipeline.protocol import Protocol, load_protocol
 from poise_git.pipeline.sandbox import Sandbox

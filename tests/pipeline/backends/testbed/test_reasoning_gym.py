@@ -12,12 +12,12 @@ import torch
 import yaml
 
 from poise_git.errors import SettingsError
-from poise_git.executors.stages import carry_out
 from poise_git.pipeline.backends.testbed.backend import TestbedBackend
 from poise_git.pipeline.backends.testbed.reasoning_gym import END, MARKER, PAD, ReasoningGym, split_of
 from poise_git.pipeline.backends.testbed.settings import ReasoningGymSettings, parse_settings
 from poise_git.pipeline.backends.testbed.task import Split
 from poise_git.pipeline.backends.testbed.tasks import build_task
+from poise_git.pipeline.executors.stages import carry_out
 from poise_git.pipeline.interface import Job
 from poise_git.pipeline.protocol import Protocol
 from poise_git.pipeline.sandbox import Sandbox

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
+from poise_git.package_data import template_files
 from poise_git.pipeline.backends.verl.broken_packages import hide_broken_packages
 from poise_git.pipeline.protocol import Protocol, load_protocol
-from poise_git.resources import template_files
 
 
 def require_verl() -> None:

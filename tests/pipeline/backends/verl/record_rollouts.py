@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from poise_git.package_data import template_files
 from poise_git.pipeline.backends.testbed.settings import parse_settings
 from poise_git.pipeline.backends.testbed.tasks import build_task
 from poise_git.pipeline.backends.testbed.trainer import Trainer
@@ -23,7 +24,6 @@ from poise_git.pipeline.boundary.interface import Algorithm, Gradient
 from poise_git.pipeline.boundary.loading import ALGORITHM, ROLLOUTS
 from poise_git.pipeline.boundary.opening import trusted_algorithm
 from poise_git.pipeline.protocol import load_protocol
-from poise_git.resources import template_files
 
 HERE = Path(__file__).parent
 SEED = 0

@@ -18,12 +18,12 @@ import numpy
 import pytest
 import torch
 
+from poise_git.package_data import template_files
 from poise_git.pipeline.backends.verl.broken_packages import hide_broken_packages
 from poise_git.pipeline.boundary.algorithm import GuardedAlgorithm
 from poise_git.pipeline.boundary.frames import Frame
 from poise_git.pipeline.boundary.in_process import InProcess
 from poise_git.pipeline.boundary.interface import Gradient
-from poise_git.resources import template_files
 
 pytestmark = pytest.mark.slow
 

@@ -19,13 +19,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from poise_git.package_data import template_files
 from poise_git.pipeline.boundary import CandidateFailed
 from poise_git.pipeline.boundary.broker import broker
 from poise_git.pipeline.boundary.door import CANDIDATE, Door
 from poise_git.pipeline.boundary.hosting import host
 from poise_git.pipeline.boundary.opening import trusted_algorithm
 from poise_git.pipeline.sandbox import Sandbox
-from poise_git.resources import template_files
 from poise_git.settings import SandboxSettings
 from tests.pipeline.backends.verl.conftest import require_verl
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from poise_git.package_data import template_files
 from poise_git.pipeline.backends.verl import training
 from poise_git.pipeline.backends.verl.series import SERIES
 from poise_git.pipeline.boundary.door import Door
 from poise_git.pipeline.boundary.hosting import Containment, contain
 from poise_git.pipeline.sandbox import Sandbox
-from poise_git.resources import template_files
 from poise_git.settings import SandboxSettings
 from tests.pipeline.backends.verl.conftest import changed, require_verl, shipped
 

@@ -1,0 +1,100 @@
+"""How a search ended: the lineage, the best candidate with its uncertainty, and what to type next."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from poise_git.archive.entries import ROOT
+from poise_git.cli.render import (
+    candidate_data,
+    estimate_text,
+    interval_text,
+    reason_lines,
+    tree_lines,
+    violation_text,
+)
+from poise_git.experiment import Experiment
+from poise_git.loop import SearchResult
+from poise_git.measurement.statistics import beyond_noise
+
+
+def result_text(experiment: Experiment, ended: SearchResult) -> str:
+    genealogy = experiment.archive.genealogy()
+    protocol = experiment.protocol.hash
+    verdicts = experiment.verdicts(genealogy)
+    lines = ["", *tree_lines(genealogy, protocol, mark=ended.best, verdicts=verdicts), *reason_lines(verdicts), ""]
+    lines += verdict_lines(experiment, ended)
+    place, program = shlex.quote(str(experiment.archive.root)), program_name()
+    option = experiment.protocol_option
+    lines += [
+        "",
+        "next:",
+        f"  git -C {place} lineage                       the tree, by plain git",
+        f"  {program} -C {place} show {ended.best}{option}",
+        f"  {program} -C {place} diff {ended.best} {ROOT}",
+        f"  {program} evolve {place} --candidates {ended.evaluated + 6}{option}",
+    ]
+    return "\n".join(lines)
+
+
+def program_name() -> str:
+    """How to call this program here: by its name where PATH has it, else as it was called."""
+    called = sys.argv[0]
+    on_path = shutil.which("poise-git") is not None or Path(called).name != "poise-git"
+    return "poise-git" if on_path else shlex.quote(called)
+
+
+def unproven_text(experiment: Experiment) -> str:
+    """What of the objective may not exist; nothing once the root has run."""
+    names = ", ".join(experiment.unproven_metrics)
+    return f"{names}: no suite; whether there is such a figure the runs of {ROOT} will tell" if names else ""
+
+
+def verdict_lines(experiment: Experiment, ended: SearchResult) -> list[str]:
+    """What may be said of the winner: selection flatters it, so fresh seeds decide."""
+    metrics = experiment.evaluated()[ended.best][1]
+    violated = [f"  {violation_text(violation)}" for violation in metrics.violations]
+    if violated:
+        violated.append("  no candidate keeps every constraint of the objective")
+    if ended.best == ROOT:
+        return [f"no candidate is better than {ROOT} after {ended.evaluated} were evaluated", *violated]
+    seeds = len(experiment.protocol.seeds)
+    lines = [
+        f"best: {ended.best}  U {estimate_text(metrics.utility)}",
+        f"  on the search's {seeds} seeds: {estimate_text(metrics.gain, signed=True)} vs {ROOT}"
+        f" (chosen among {ended.evaluated}, so this figure flatters it)",
+        *violated,
+    ]
+    gain = ended.confirmation
+    if gain is None:
+        if not experiment.protocol.confirmation_seeds:
+            return [*lines, "  not confirmed: the protocol names no confirmation_seeds"]
+        confirm = f"poise-git confirm {ended.best}{experiment.protocol_option}"
+        return [*lines, f"  not confirmed: it has not run on all fresh seeds; {confirm}"]
+    lines.append(f"  on {gain.n} fresh seeds: {estimate_text(gain, signed=True)} vs {ROOT}{interval_text(gain)}")
+    if fresh := experiment.confirmed_violations(ended.best):
+        return [*lines, *(f"  not confirmed: on fresh seeds it {violation_text(violation)}" for violation in fresh)]
+    better = beyond_noise(gain) and gain.value > 0
+    return [
+        *lines,
+        f"  confirmed: better than {ROOT}" if better else f"  not confirmed: no better than {ROOT}, or noise",
+    ]
+
+
+def result_document(experiment: Experiment, ended: SearchResult) -> dict[str, Any]:
+    genealogy = experiment.archive.genealogy()
+    candidate = experiment.counted(genealogy).by_name[ended.best]
+    gain = ended.confirmation
+    violated = experiment.confirmed_violations(ended.best)
+    return {
+        "best": candidate_data(candidate, experiment.protocol.hash, experiment.verdicts(genealogy)),
+        "confirmation": gain.to_data() if gain else None,
+        "confirmed": bool(gain and gain.value > 0 and beyond_noise(gain) and not violated),
+        "violated": [violation.to_data() for violation in violated],
+        "evaluated": ended.evaluated,
+        "rounds": ended.rounds,
+    }

@@ -1,0 +1,347 @@
+"""Every archived figure, computed again from the archived runs by the code that made it.
+
+Verdicts depend on what is archived and on nothing else. They are kept by content, in memory and in the user's cache, so
+that a listing pays only for what has changed; `doctor` and `check --all` compute all of them anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any
+from typing import Protocol as Interface
+
+from poise_git.archive import Archive
+from poise_git.archive.conformity import Finding
+from poise_git.archive.entries import ROOT, Candidate, Metrics, Run, Status
+from poise_git.archive.genealogy import Genealogy
+from poise_git.archive.notes import Trajectory, as_noted
+from poise_git.archive.refs import METRICS_NOTES, TRAJECTORY_NOTES, candidate_ref
+from poise_git.errors import PoiseError
+from poise_git.integrity.verdicts import NOTES, Account, Integrity, Mark, Problem, Verdict, judge
+from poise_git.measurement.objective import Objective
+from poise_git.pipeline.backends.recorded import Recorded
+from poise_git.pipeline.cache import cache_folder
+from poise_git.pipeline.protocol import Protocol
+
+# Counts up when verdicts come out otherwise on the same archive.
+RULES = 2
+# So many candidates are named in a line.
+NAMED = 3
+# What computing figures from a stranger's runs may end in.
+BROKEN = (
+    PoiseError, KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError, RecursionError,
+)  # fmt: skip
+RunsBySeed = Mapping[int, Run]
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """A candidate's runs under the protocol: of every seed the latest and the earliest."""
+
+    trajectory: Trajectory
+    all: tuple[Run, ...]
+    latest: RunsBySeed
+    earliest: RunsBySeed
+
+    @classmethod
+    def of(cls, trajectory: Trajectory, protocol: str) -> _Runs:
+        own = tuple(run for run in trajectory.runs if run.protocol == protocol)
+        return cls(trajectory, own, {run.seed: run for run in own}, {run.seed: run for run in reversed(own)})
+
+    @cached_property
+    def twice(self) -> frozenset[int]:
+        """Seeds whose latest run has other figures than the earliest."""
+        return frozenset(
+            seed for seed, run in self.latest.items() if figures_of(run) != figures_of(self.earliest[seed])
+        )
+
+
+def figures_of(run: Run) -> str:
+    """All figures of a run as text, by which equal to the last bit is equal; NaN is equal to NaN."""
+    data = run.to_data()
+    return json.dumps([data["values"], data["details"], data["series"], data["curve"]], sort_keys=True, default=str)
+
+
+class Measuring(Interface):
+    """What the verdicts need to know of an experiment."""
+
+    @property
+    def archive(self) -> Archive: ...
+
+    @property
+    def protocol(self) -> Protocol: ...
+
+    @property
+    def objective(self) -> Objective: ...
+
+    @property
+    def protocol_option(self) -> str: ...
+
+    def metrics_of(
+        self,
+        runs: Sequence[Run],
+        root_runs: Sequence[Run] | None,
+        again: tuple[Sequence[Run], Sequence[Run]] = ((), ()),
+    ) -> Metrics: ...
+
+
+class Auditor:
+    """The verdicts on the candidates of one experiment."""
+
+    def __init__(self, experiment: Measuring) -> None:
+        self.experiment, self.archive, self.protocol = experiment, experiment.archive, experiment.protocol
+        # A protocol computes its hash each time, and an archive asks for it once a candidate.
+        self._hash = self.protocol.hash
+        self._state = ""
+        self._verdicts: Mapping[str, Verdict] = {}
+        self._kept: dict[str, Any] | None = None
+
+    def verdicts(self, genealogy: Genealogy, *, anew: bool = False) -> Mapping[str, Verdict]:
+        """The verdict on every candidate that has figures under the protocol; `anew`: nothing that is kept counts."""
+        state = self._key(
+            self.archive.state(METRICS_NOTES, TRAJECTORY_NOTES),
+            [(candidate.name, candidate.commit, candidate.evidence) for candidate in genealogy],
+        )
+        if state != self._state or anew:
+            self._verdicts = self._read(genealogy, state, anew=anew)
+            self._state = state
+        return self._verdicts
+
+    def counted(self, genealogy: Genealogy) -> Genealogy:
+        """The genealogy with the figures that count: those that the runs give, where a note says otherwise.
+
+        A candidate whose figures nothing backs has none.
+        """
+        changed = {
+            name: verdict.counted
+            for name, verdict in self.verdicts(genealogy).items()
+            if verdict.counted != genealogy[name].metrics_under(self._hash)
+        }
+        if not changed:
+            return genealogy
+        return Genealogy(
+            tuple(
+                replace(candidate, metrics=self._replaced(candidate, changed[candidate.name]))
+                if candidate.name in changed
+                else candidate
+                for candidate in genealogy
+            )
+        )
+
+    def findings(self, genealogy: Genealogy) -> Iterator[Finding]:
+        """Everything that does not add up, a line each; computed anew."""
+        untraced = []
+        for name, verdict in self.verdicts(genealogy, anew=True).items():
+            for problem in verdict.problems:
+                yield Finding(candidate_ref(name), problem.what, problem.advice)
+            if verdict.integrity.mark is Mark.UNVERIFIED and not self.archive.trajectory(genealogy[name]).runs:
+                untraced.append(name)
+        if untraced:
+            shown = ", ".join(untraced[:NAMED]) + (", …" if len(untraced) > NAMED else "")
+            who = (
+                f"1 candidate has figures ({shown})"
+                if len(untraced) == 1
+                else f"{len(untraced)} candidates have figures ({shown})"
+            )
+            yield Finding(
+                TRAJECTORY_NOTES,
+                f"{who} and no runs: trajectories are in notes alone, so their figures cannot be computed again",
+                self._bring_runs(untraced[0]),
+            )
+
+    def _bring_runs(self, name: str) -> str:
+        fetch = self.archive.fetch_notes_command()
+        train = f"train one again: poise-git evaluate {name}{self.experiment.protocol_option}"
+        return f"{fetch}, or {train}" if fetch else f"fetch the notes from where they were trained, or {train}"
+
+    def _replaced(self, candidate: Candidate, counted: Metrics | None) -> dict[str, Metrics]:
+        others = {protocol: own for protocol, own in candidate.metrics.items() if protocol != self._hash}
+        return others if counted is None else {**others, self._hash: counted}
+
+    # Reading.
+
+    def _read(self, genealogy: Genealogy, state: str, *, anew: bool) -> dict[str, Verdict]:
+        kept = {} if anew else self._read_kept()
+        entries = kept.get("entries", {})
+        if kept.get("state") == state:
+            with suppress(*BROKEN):
+                return {
+                    name: _verdict(entries[key], genealogy[name].metrics_under(self._hash))
+                    for name, key in kept["names"].items()
+                }
+        root = _Runs.of(self.archive.trajectory(genealogy[ROOT]), self._hash)
+        of_root = self._digest(genealogy[ROOT], root)
+        notes = [self.archive.note_blobs(ref) for ref in (METRICS_NOTES, TRAJECTORY_NOTES)]
+        found: dict[str, Verdict] = {}
+        written: dict[str, Any] = {}
+        names: dict[str, str] = {}
+        for candidate in genealogy:
+            claimed = candidate.metrics_under(self._hash)
+            if claimed is None:
+                continue
+            blobs = [of.get(candidate.commit, ()) for of in notes]
+            key = self._key(candidate.name, candidate.commit, candidate.evidence, blobs, of_root)
+            verdict = None
+            if key in entries:
+                with suppress(*BROKEN):
+                    verdict = _verdict(entries[key], claimed)
+            else:
+                verdict = self._judge(candidate, root, genealogy[ROOT].metrics_under(self._hash))
+            if verdict is not None:
+                if verdict.counted is not None and verdict.counted != claimed:
+                    # As the note would have it, so that candidates compare as if nothing had been forged.
+                    verdict = replace(verdict, counted=as_noted(verdict.counted))
+                found[candidate.name], names[candidate.name] = verdict, key
+                written[key] = _data(verdict, claimed)
+        self._keep({"state": state, "names": names, "entries": written})
+        return found
+
+    def _judge(self, candidate: Candidate, root: _Runs, root_metrics: Metrics | None) -> Verdict | None:
+        try:
+            return judge(self._account(candidate, root, root_metrics))
+        except BROKEN as error:
+            what = f"its figures are no numbers ({type(error).__name__})"
+            problem = Problem(what, f"{NOTES} --ref=poise/metrics edit poise/{candidate.name}")
+            return Verdict(Integrity(Mark.SUSPICIOUS, what), (problem,), None)
+
+    def _account(self, candidate: Candidate, root: _Runs, root_metrics: Metrics | None) -> Account:
+        protocol, name = self.protocol, candidate.name
+        note = self.archive.noted_metrics(candidate).get(self._hash)
+        evidence = self.archive.committed_metrics(candidate).get(self._hash)
+        own = root if name == ROOT else _Runs.of(self.archive.trajectory(candidate), self._hash)
+        claimed = note if note and note.status is Status.EVALUATED else evidence or note
+        seeds = set(claimed.seeds) if claimed else set()
+        further = tuple(seed for seed in protocol.further_seeds if seed in seeds)
+        wanted = (*protocol.seeds, *further)
+        rootless = name != ROOT and (
+            any(seed not in root.latest for seed in protocol.seeds)
+            or bool(further and claimed and claimed.gain and claimed.gain.n > len({*wanted} & root.latest.keys()))
+        )
+        missing = tuple(seed for seed in wanted if seed not in own.latest)
+        recomputed: list[Metrics] = []
+        failure = ""
+        # Without the root's runs, figures of seeds measured later cannot be brought to one level.
+        if not missing and not (rootless and further):
+            try:
+                recomputed = self._recomputed(name, own, root, further, rootless=rootless)
+            except BROKEN as error:
+                failure = f"{type(error).__name__}: {error}" if not isinstance(error, PoiseError) else str(error)
+        known = {*protocol.seeds, *protocol.further_seeds, *protocol.confirmation_seeds}
+        return Account(
+            name=name,
+            note=note,
+            evidence=evidence,
+            objective=self.experiment.objective.fingerprint,
+            root_objective=root_metrics.objective if root_metrics else "",
+            runs=own.all,
+            recomputed=recomputed,
+            failure=failure,
+            missing=missing,
+            outside=tuple(seed for seed in sorted(seeds, key=str) if seed not in wanted),
+            stray=tuple(sorted(own.latest.keys() - known)),
+            rootless=rootless,
+            twice=tuple(sorted((own.twice | root.twice) & {*wanted})),
+            defects={seed: defects for seed, run in own.latest.items() if (defects := self._recorded.defects(run))},
+            foreign=own.trajectory.foreign,
+            reproductions=[each for each in own.trajectory.reproductions if each.protocol == self._hash],
+            future=own.trajectory.future,
+            unconfirmed=name != ROOT and _lacks(root, own, protocol.confirmation_seeds),
+            option=self.experiment.protocol_option,
+        )
+
+    def _recomputed(
+        self, name: str, own: _Runs, root: _Runs, further: Sequence[int], *, rootless: bool
+    ) -> list[Metrics]:
+        """What the runs give: of the latest of each seed, and of the earliest where those differ."""
+        versions = []
+        for of, against in product(
+            (own.latest, own.earliest)[: 1 + bool(own.twice)], (root.latest, root.earliest)[: 1 + bool(root.twice)]
+        ):
+            runs = [of[seed] for seed in sorted(self.protocol.seeds)]
+            if name == ROOT or rootless:
+                versions.append(self.experiment.metrics_of(runs, None))
+                continue
+            root_runs = [against[seed] for seed in sorted(self.protocol.seeds)]
+            again = tuple([each[seed] for seed in sorted(further) if seed in each] for each in (of, against))
+            versions.append(self.experiment.metrics_of(runs, root_runs, (again[0], again[1])))
+        return versions
+
+    @cached_property
+    def _recorded(self) -> Recorded:
+        return Recorded(self.protocol)
+
+    # Keeping.
+
+    @cached_property
+    def _common(self) -> str:
+        """What every verdict depends on beside the candidate."""
+        protocol, experiment = self.protocol, self.experiment
+        of_protocol = (protocol.hash, protocol.confirmation_seeds, protocol.paired_deviation)
+        return repr((RULES, *of_protocol, experiment.objective.fingerprint, experiment.protocol_option))
+
+    def _key(self, *parts: object) -> str:
+        return hashlib.sha256(repr((self._common, parts)).encode()).hexdigest()[:32]
+
+    def _digest(self, candidate: Candidate, root: _Runs) -> str:
+        """What verdicts on others depend on of the root."""
+        confirmation = set(self.protocol.confirmation_seeds)
+        figures = [(run.seed, figures_of(run)) for run in root.all if run.seed not in confirmation]
+        confirmed = sorted(confirmation & root.latest.keys())
+        metrics = candidate.metrics_under(self._hash)
+        return self._key(figures, confirmed, metrics.objective if metrics else "")
+
+    @cached_property
+    def _file(self) -> Path:
+        place = hashlib.sha256(os.fsencode(self.archive.root)).hexdigest()[:16]
+        return cache_folder("integrity") / f"{place}-{self._hash}.json"
+
+    def _read_kept(self) -> dict[str, Any]:
+        if self._kept is None:
+            self._kept = {}
+            with suppress(OSError, ValueError, RecursionError):
+                found = json.loads(self._file.read_text(encoding="utf-8"))
+                self._kept = found if isinstance(found, dict) else {}
+        return self._kept
+
+    def _keep(self, kept: dict[str, Any]) -> None:
+        """A cache that cannot be written costs time, and nothing else."""
+        self._kept = kept
+        with suppress(OSError):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = self._file.with_suffix(f".{os.getpid()}")
+            unfinished.write_text(json.dumps(kept, separators=(",", ":")), encoding="utf-8")
+            unfinished.replace(self._file)
+
+
+def _lacks(root: _Runs, own: _Runs, seeds: Sequence[int]) -> bool:
+    """Whether a candidate ran on all confirmation seeds, and the root did not."""
+    confirmed = bool(seeds) and all(seed in own.latest for seed in seeds)
+    return confirmed and not all(seed in root.latest for seed in seeds)
+
+
+def _data(verdict: Verdict, claimed: Metrics) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "integrity": verdict.integrity.to_data(),
+        "problems": [problem.to_data() for problem in verdict.problems],
+        "traced": verdict.traced,
+    }
+    # What the genealogy has already is not kept twice.
+    if verdict.counted != claimed:
+        data["counted"] = verdict.counted.to_data() if verdict.counted else None
+    return data
+
+
+def _verdict(data: Mapping[str, Any], claimed: Metrics | None) -> Verdict:
+    counted = claimed
+    if "counted" in data:
+        counted = Metrics.from_data(data["counted"]) if data["counted"] else None
+    problems = tuple(Problem.from_data(problem) for problem in data["problems"])
+    return Verdict(Integrity.from_data(data["integrity"]), problems, counted, bool(data["traced"]))

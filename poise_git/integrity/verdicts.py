@@ -1,0 +1,399 @@
+"""Whether a candidate's figures are what its archived runs give: the one place that says so.
+
+    verified     computed again from the archived runs they come out equal, and every run was isolated as it should be
+    suspicious   something archived contradicts something else archived, or a run that was trained again
+    unverified   nothing contradicts them, and something that would prove them is missing
+
+What counts for selection is what the runs give. Where they cannot be counted, a note counts if the evidence branch says
+the same; what neither runs nor evidence back does not count.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from poise_git.archive.entries import Estimate, Isolation, Metrics, Reproduction, Run, Status
+from poise_git.untrusted.display import one_line
+
+# Notes hold six significant digits; evidence branches hold all of them, and only summation may differ.
+OF_NOTES, OF_EVIDENCE = 1e-5, 1e-9
+# The hooks keep notes from being taken away by mistake; here a person means to.
+NOTES = "git -c core.hooksPath=/dev/null notes"
+# Below this a figure is rounding.
+NOTHING = 1e-9
+
+
+class Mark(StrEnum):
+    VERIFIED = "verified"
+    SUSPICIOUS = "suspicious"
+    UNVERIFIED = "unverified"
+
+
+@dataclass(frozen=True, slots=True)
+class Integrity:
+    """How far a candidate's figures can be trusted; `reason` is one line, empty where they are verified."""
+
+    mark: Mark
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        # It quotes notes, which anybody may have written.
+        object.__setattr__(self, "reason", one_line(self.reason))
+
+    def __str__(self) -> str:
+        return f"{self.mark}: {self.reason}" if self.reason else str(self.mark)
+
+    def to_data(self) -> dict[str, Any]:
+        return {"mark": str(self.mark), "reason": self.reason}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Integrity:
+        return cls(Mark(data["mark"]), str(data["reason"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that does not add up, and the command to run next."""
+
+    what: str
+    advice: str
+
+    def to_data(self) -> dict[str, Any]:
+        return {"what": self.what, "advice": self.advice}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Problem:
+        return cls(str(data["what"]), str(data["advice"]))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "what", one_line(self.what))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was found of one candidate.
+
+    `counted` is what selection goes by (None: it is left out), `traced` whether the runs of its figures are here.
+    """
+
+    integrity: Integrity
+    problems: tuple[Problem, ...]
+    counted: Metrics | None
+    traced: bool = True
+
+
+@dataclass(frozen=True)
+class Account:
+    """All that is archived of a candidate's figures under one protocol.
+
+    Attributes:
+        note, evidence: the metrics as the two places have them.
+        objective: the fingerprint of the present objective, by which `recomputed` are.
+        root_objective: that by which the root was measured.
+        runs: every run of the candidate's own code.
+        recomputed: the metrics that the runs give; where a seed was trained twice, those of its latest run come first.
+            Empty where they cannot be computed, for which `failure` may say why.
+        missing: seeds that the figures are of and that have no run; `outside`: those that are none of the protocol's.
+        stray: seeds of runs that are none of the protocol's.
+        rootless: the root's runs are not here, so no gain can be computed.
+        twice: seeds, of the candidate or of the root, that were trained twice with different figures.
+        defects: seed -> why its run cannot be of the protocol.
+        foreign: algorithm blobs of runs of other code.
+        reproductions: oldest first. `future`: lines dated later than they can be.
+        unconfirmed: there are runs on the confirmation seeds, and none of the root's to compare them with.
+        option: what a command needs to be of this protocol, with a space before it.
+    """
+
+    name: str
+    note: Metrics | None
+    evidence: Metrics | None
+    objective: str
+    root_objective: str
+    runs: Sequence[Run] = ()
+    recomputed: Sequence[Metrics] = ()
+    failure: str = ""
+    missing: tuple[int, ...] = ()
+    outside: tuple[int, ...] = ()
+    stray: tuple[int, ...] = ()
+    rootless: bool = False
+    twice: tuple[int, ...] = ()
+    defects: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    foreign: tuple[str, ...] = ()
+    reproductions: Sequence[Reproduction] = ()
+    future: int = 0
+    unconfirmed: bool = False
+    option: str = ""
+
+
+def judge(account: Account) -> Verdict | None:
+    """The verdict on a candidate; None where it has no figures (it failed, and nothing says otherwise)."""
+    claimed = account.note or account.evidence
+    if claimed is None or all(
+        metrics is None or metrics.status is Status.FAILED for metrics in (account.note, account.evidence)
+    ):
+        return None
+    matching, contradictions = _against_runs(account)
+    refuted = _not_reproduced(account)
+    contradictions += refuted
+    remarks = _remarks(account)
+    if contradictions:
+        counted = None if refuted else next(iter(matching or account.recomputed), None)
+        if counted is None and not refuted and _backed(account):
+            counted = claimed
+        integrity = Integrity(Mark.SUSPICIOUS, contradictions[0].what)
+        return Verdict(integrity, (*contradictions, *remarks), counted, not account.missing)
+    reason = _unproven(account, claimed, matching)
+    integrity = Integrity(Mark.UNVERIFIED, reason) if reason else Integrity(Mark.VERIFIED)
+    stale = matching and _intervals_apart(claimed, matching[0]) and _same_objective(account, claimed)
+    return Verdict(integrity, remarks, matching[0] if stale else claimed, not account.missing)
+
+
+def _against_runs(account: Account) -> tuple[list[Metrics], list[Problem]]:
+    """Which of the recomputed metrics the archived ones are, and what contradicts what."""
+    name, note, evidence = account.name, account.note, account.evidence
+    verb, seed = ("reproduce", _first_seed(account)) if account.runs else ("evaluate", "")
+    again = f"poise-git {verb} {name}{seed}{account.option}"
+    found: list[Problem] = []
+    if note and evidence and note.status is not evidence.status:
+        what = f"its note says {_status(note)}, evidence/{name} says {_status(evidence)}"
+        found.append(Problem(what, f"poise-git reflect {name}{account.option}" if account.runs else again))
+    places = [("its note", note, OF_NOTES), (f"evidence/{name}", evidence, OF_EVIDENCE)]
+    evaluated = [place for place in places if place[1] is not None and place[1].status is Status.EVALUATED]
+    matching = list(account.recomputed)
+    for place, metrics, tolerance in evaluated:
+        assert metrics is not None
+        if strange := account.root_objective and metrics.objective not in (
+            "",
+            account.objective,
+            account.root_objective,
+        ):
+            found.append(
+                Problem(
+                    f"{place} is of objective {metrics.objective}, grpo's of {account.root_objective}",
+                    f"poise-git reflect {name}{account.option}",
+                )
+            )
+        if not account.recomputed or strange:
+            continue
+        agreeing = [each for each in matching if not _differences(metrics, each, tolerance, account)]
+        if agreeing:
+            matching = agreeing
+        else:
+            first = _differences(metrics, account.recomputed[0], tolerance, account)[0]
+            found.append(Problem(f"{place} says {first}", again))
+    if note and evidence and not account.recomputed and not found:
+        apart = _differences(note, evidence, OF_NOTES, account, everything=note.objective == evidence.objective)
+        if apart:
+            what = f"its note says {apart[0].replace('its runs give', f'evidence/{name} says')}"
+            found.append(Problem(what, _take_off(account)))
+    if note and evidence is None and not account.recomputed:
+        what = f"a note says U {_value(note)}, and neither runs nor evidence/{name} do"
+        found.append(Problem(what, _take_off(account)))
+    if account.outside:
+        what = f"its figures are of seed {account.outside[0]}, which is none of the protocol's"
+        found.append(Problem(what, f"poise-git reflect {name}{account.option}" if account.runs else _take_off(account)))
+    if account.failure and not account.missing:
+        found.append(Problem(f"its runs give no figures: {account.failure}", again))
+    for of_seed, defects in sorted(account.defects.items()):
+        for defect in defects:
+            reproduce = f"poise-git reproduce {name} --seed {of_seed}{account.option}"
+            found.append(Problem(f"run of seed {of_seed}: {defect}", reproduce))
+    return matching, found
+
+
+def _not_reproduced(account: Account) -> list[Problem]:
+    """Runs that, trained again, came out as no noise explains: the latest attempt at each seed counts."""
+    latest = {each.seed: each for each in account.reproductions}
+    return [
+        Problem(
+            f"seed {seed} did not reproduce: {reproduction_text(each)}",
+            f"poise-git reproduce {account.name} --seed {seed}{account.option}",
+        )
+        for seed, each in sorted(latest.items())
+        if each.refutes
+    ]
+
+
+def reproduction_text(reproduction: Reproduction) -> str:
+    """What differs first and by how much: `values sparse was 0.15, now 0.16 (+0.01); U is +0.002 apart, …`."""
+    if reproduction.reason:
+        return reproduction.reason
+    if not reproduction.figure:
+        return "equal to the last bit"
+    if reproduction.before is None or reproduction.again is None:
+        return f"{reproduction.figure} is there once only"
+    apart = reproduction.again - reproduction.before
+    text = f"{reproduction.figure} was {reproduction.before:.6g}, now {reproduction.again:.6g} ({apart:+.3g})"
+    if reproduction.utility_apart is None:
+        return text
+    noise = (
+        "and its noise is unknown" if reproduction.allowed is None else f"noise explains ±{reproduction.allowed:.3g}"
+    )
+    return f"{text}; U is {reproduction.utility_apart:+.3g} apart, {noise}"
+
+
+def _remarks(account: Account) -> tuple[Problem, ...]:
+    """What does not touch the figures that count."""
+    name, found = account.name, []
+    edit = f"{NOTES} --ref=poise/trajectory edit poise/{name}"
+    if account.missing and account.runs:
+        seeds = ", ".join(map(str, account.missing))
+        evaluate = f"poise-git evaluate {name}{account.option}"
+        found.append(Problem(f"it has figures, and no runs of seeds {seeds}", evaluate))
+    if account.stray:
+        found.append(Problem(f"a run is of seed {account.stray[0]}, which is none of the protocol's", edit))
+    if account.foreign:
+        found.append(Problem(f"{_counted(account.foreign)} of other code (blob {account.foreign[0]})", edit))
+    if account.future:
+        found.append(Problem("a line is dated in the future, and so counts as the latest for good", edit))
+    if account.unconfirmed:
+        what = "it ran on the confirmation seeds, and grpo's runs to compare with are not here"
+        found.append(Problem(what, f"poise-git confirm {name}{account.option}"))
+    return tuple(found)
+
+
+def _unproven(account: Account, claimed: Metrics, matching: Sequence[Metrics]) -> str:
+    """What is missing for a proof; empty if nothing is."""
+    if account.missing or not account.runs:
+        return f"its runs are not here (seeds {', '.join(map(str, account.missing))})"
+    if account.rootless:
+        return "grpo's runs are not here, so its gain cannot be computed again"
+    if not _same_objective(account, claimed):
+        return f"it was measured by another objective; poise-git reflect {account.name}{account.option}"
+    if account.twice:
+        return f"seed {account.twice[0]} was trained twice, with different figures"
+    if matching and _intervals_apart(claimed, matching[0]):
+        return f"its intervals are of another paired_deviation; poise-git reflect {account.name}{account.option}"
+    latest = {each.seed: each for each in account.reproductions}
+    if undone := next((each for each in latest.values() if not each.reproduces), None):
+        return f"seed {undone.seed} was trained again: {reproduction_text(undone)}"
+    used = [run.isolation for run in account.runs if run.seed in (claimed.seeds or (run.seed,))]
+    return next((reason for isolation in used if (reason := _unisolated(isolation))), "")
+
+
+def _unisolated(isolation: Isolation | None) -> str:
+    if isolation is None:
+        return "a run was archived before isolation was recorded"
+    if isolation.trusted:
+        return "a run was trained with --trust, in the trainer's own process"
+    return f"a run was trained without {', '.join(isolation.missing)}" if isolation.missing else ""
+
+
+def _backed(account: Account) -> bool:
+    """Whether note and evidence branch say the same."""
+    note, evidence = account.note, account.evidence
+    return bool(note and evidence and note.status is evidence.status) and not _differences(
+        note, evidence, OF_NOTES, account, everything=True
+    )
+
+
+def _same_objective(account: Account, metrics: Metrics) -> bool:
+    return metrics.objective in ("", account.objective)
+
+
+def _differences(
+    said: Metrics | None, given: Metrics | None, tolerance: float, account: Account, everything: bool | None = None
+) -> list[str]:
+    """In which figures `said` is not what is `given`, as `U 0.9900, its runs give 0.1310`.
+
+    `everything`: U, too, which depends on the objective; None: where the two objectives are the same.
+    """
+    if said is None or given is None:
+        return []
+    if everything is None:
+        everything = _same_objective(account, said)
+    pairs: list[tuple[str, Estimate | None, Estimate | None]] = []
+    if everything:
+        pairs.append(("U", said.utility, given.utility))
+        if not account.rootless:
+            pairs.append(("gain", said.gain, given.gain))
+        pairs += _pairs(said.further, given.further)
+    pairs += _pairs(said.values, given.values)
+    for suite in said.details.keys() & given.details.keys():
+        pairs += [
+            (f"{suite} {name}", one, other) for name, one, other in _pairs(said.details[suite], given.details[suite])
+        ]
+    found = [
+        f"{name} {_shown(one)}, its runs give {_shown(other)}"
+        for name, one, other in pairs
+        if not _equal(one, other, tolerance)
+    ]
+    for name in sorted(said.dynamics.keys() | given.dynamics.keys()):
+        one, other = said.dynamics.get(name, math.nan), given.dynamics.get(name, math.nan)
+        if not _close(one, other, tolerance):
+            found.append(f"{name} {one:.4g} late in training, its runs give {other:.4g}")
+    if everything and not account.rootless and _bounds(said) != _bounds(given):
+        found.append(f"{_broken(said)}, its runs give {_broken(given)}")
+    if not _close(said.cpu_seconds, given.cpu_seconds, max(tolerance, OF_NOTES)):
+        found.append(f"{said.cpu_seconds:.4g} CPU seconds, its runs give {given.cpu_seconds:.4g}")
+    return found
+
+
+def _pairs(
+    said: Mapping[str, Estimate], given: Mapping[str, Estimate]
+) -> Iterator[tuple[str, Estimate | None, Estimate | None]]:
+    for name in sorted(said.keys() | given.keys()):
+        yield name, said.get(name), given.get(name)
+
+
+def _equal(one: Estimate | None, other: Estimate | None, tolerance: float) -> bool:
+    if one is None or other is None:
+        return one is other
+    errors = [math.nan if each.se is None else each.se for each in (one, other)]
+    return one.n == other.n and _close(one.value, other.value, tolerance) and _close(errors[0], errors[1], tolerance)
+
+
+def _close(one: float, other: float, tolerance: float) -> bool:
+    if math.isnan(one) or math.isnan(other):
+        return math.isnan(one) and math.isnan(other)
+    return math.isclose(one, other, rel_tol=tolerance, abs_tol=NOTHING)
+
+
+def _intervals_apart(said: Metrics, given: Metrics) -> bool:
+    """Whether the intervals of the gain differ; they are built on a deviation that is no part of the runs."""
+    one, other = ((each.gain.interval if each.gain else None) for each in (said, given))
+    if one is None or other is None:
+        return one is not other
+    return not _close(one, other, OF_NOTES)
+
+
+def _bounds(metrics: Metrics) -> list[tuple[str, str]]:
+    return sorted((each.metric, each.bound) for each in metrics.violations)
+
+
+def _broken(metrics: Metrics) -> str:
+    return "violations of " + (", ".join(each.constraint for each in metrics.violations) or "nothing")
+
+
+def _take_off(account: Account) -> str:
+    """The commands after which a candidate counts as not evaluated."""
+    evaluate = f"poise-git evaluate {account.name}{account.option}"
+    return f"{NOTES} --ref=poise/metrics remove poise/{account.name} && {evaluate}"
+
+
+def _first_seed(account: Account) -> str:
+    return f" --seed {min(run.seed for run in account.runs)}"
+
+
+def _counted(foreign: Sequence[str]) -> str:
+    return "a run is" if len(foreign) == 1 else f"{len(foreign)} runs are"
+
+
+def _status(metrics: Metrics) -> str:
+    return f"U {_value(metrics)}" if metrics.status is Status.EVALUATED else f"failed at {metrics.stage or 'a step'}"
+
+
+def _value(metrics: Metrics) -> str:
+    return _shown(metrics.utility)
+
+
+def _shown(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "nothing"
+    return (
+        f"{estimate.value:.4f}" + (f" ± {estimate.se:.4f}" if estimate.se is not None else "") + f" (n = {estimate.n})"
+    )

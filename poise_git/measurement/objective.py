@@ -1,0 +1,179 @@
+"""The objective: what counts as better, as one number a run and as bounds that a candidate keeps.
+
+    U(y) = sum over metrics m of c_m y_m,   c_m = ± weight_m / (scale_m * sum of the weights)
+
+with + where a metric is maximised and - where it is minimised. U is linear, so that it is one number a run, and
+differences in it are paired by seed like those of any other figure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from poise_git.archive.documents import dump_yaml
+from poise_git.archive.entries import ROOT, Estimate, Run, Violation
+from poise_git.measurement.figures import OVERALL, UTILITY, Figures, figures
+from poise_git.measurement.statistics import estimate, paired_difference
+from poise_git.settings import Constraint, ObjectiveSettings, Term
+
+FINGERPRINT_LENGTH = 12
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a search is for; `suites` are the protocol's weights, summing to 1, which make up "overall".
+
+    `stated` is what a person, or an agent for a directive, has said; where it names no metric, U is "overall".
+    """
+
+    suites: Mapping[str, float]
+    stated: ObjectiveSettings = field(default_factory=ObjectiveSettings)
+
+    @classmethod
+    def from_data(cls, suites: Mapping[str, float], data: Mapping[str, Any]) -> Objective:
+        """From the `objective` block of poise.yaml as plain data.
+
+        Raises:
+            pydantic.ValidationError: a field is unknown, or has a wrong value.
+        """
+        return cls(suites, ObjectiveSettings.model_validate(data))
+
+    def to_data(self) -> dict[str, Any]:
+        """The shortest data that `from_data` reads as this objective."""
+        return {
+            "metrics": {metric: _short(term) for metric, term in self.terms.items()},
+            "constraints": [constraint.model_dump(exclude_defaults=True) for constraint in self.constraints],
+        }
+
+    def to_yaml(self) -> str:
+        """The `objective` block of poise.yaml, for a person to edit."""
+        return dump_yaml({"objective": self.to_data()})
+
+    @cached_property
+    def terms(self) -> Mapping[str, Term]:
+        return self.stated.metrics or {OVERALL: Term()}
+
+    @property
+    def constraints(self) -> tuple[Constraint, ...]:
+        return self.stated.constraints
+
+    @property
+    def metrics(self) -> dict[str, tuple[str | int, ...]]:
+        """Every figure that the objective looks at, with the place in its block that names it first."""
+        found: dict[str, tuple[str | int, ...]] = {metric: ("metrics", metric) for metric in self.terms}
+        for place, constraint in enumerate(self.constraints):
+            found.setdefault(constraint.metric, ("constraints", place, "metric"))
+        return found
+
+    @property
+    def further(self) -> tuple[str, ...]:
+        """The metrics of U that the protocol's suites do not tell."""
+        return tuple(metric for metric in self.terms if metric not in self.suites and metric != OVERALL)
+
+    @cached_property
+    def coefficients(self) -> dict[str, float]:
+        """c_m of every metric of U."""
+        total = sum(term.weight for term in self.terms.values())
+        return {
+            metric: self.orientation(metric) * term.weight / (term.scale * total) for metric, term in self.terms.items()
+        }
+
+    @property
+    def of_suites(self) -> dict[str, float] | None:
+        """The coefficients with "overall" spelled out, one of each suite; None where U looks at anything else."""
+        if self.further:
+            return None
+        own, share = self.coefficients, self.coefficients.get(OVERALL, 0.0)
+        return {suite: own.get(suite, 0.0) + share * weight for suite, weight in self.suites.items()}
+
+    @property
+    def is_overall(self) -> bool:
+        """Whether U is the protocol's own mean of suites."""
+        return self.of_suites == dict(self.suites)
+
+    @property
+    def fingerprint(self) -> str:
+        """First 12 hex digits of the SHA-256 of what decides U and the violations; weights count by their shares."""
+        data = {
+            "coefficients": {metric: f"{value:.12g}" for metric, value in sorted(self.coefficients.items())},
+            "constraints": [constraint.model_dump() for constraint in self.constraints],
+        }
+        return hashlib.sha256(json.dumps(data).encode()).hexdigest()[:FINGERPRINT_LENGTH]
+
+    @property
+    def description(self) -> str:
+        """One line in words."""
+        goals = [_goal(metric, term) for metric, term in self.terms.items()]
+        bounds = [
+            f"keep {constraint.metric} {bound_text(constraint)} (slack {constraint.slack:g} s.e.)"
+            for constraint in self.constraints
+        ]
+        return ", ".join([*goals, *bounds])
+
+    def orientation(self, metric: str) -> float:
+        """1 where larger is better, -1 where smaller is."""
+        term = self.terms.get(metric)
+        return -1.0 if term is not None and term.direction == "minimise" else 1.0
+
+    def utility(self, values: Mapping[str, float]) -> float:
+        """U of one run's figures."""
+        return sum(coefficient * values[metric] for metric, coefficient in self.coefficients.items())
+
+    def utilities(self, table: Figures) -> dict[int, float]:
+        """U by seed, of the seeds that have every metric."""
+        columns = {metric: table.get(metric, {}) for metric in self.terms}
+        seeds = set.intersection(*(set(column) for column in columns.values()))
+        return {seed: self.utility({m: column[seed] for m, column in columns.items()}) for seed in sorted(seeds)}
+
+    def figures(self, runs: Iterable[Run]) -> dict[str, dict[int, float]]:
+        """Every figure of the runs by seed, the utility first; see `figures.figures`."""
+        table = figures(runs, self.suites)
+        return {UTILITY: self.utilities(table), **table}
+
+    def violations(self, own: Figures, root: Figures | None) -> tuple[Violation, ...]:
+        """The constraints that a candidate's figures break; `root` is None for the root itself.
+
+        With e how far the estimate is beyond the bound (against the root: the mean difference, paired by seed), a
+        constraint is broken where e > slack * se(e). One seed has no standard error: there the estimate decides.
+        """
+        found = []
+        for constraint in self.constraints:
+            excess = _excess(constraint, own, root)
+            if excess is not None and excess.value > constraint.slack * (excess.se or 0.0):
+                found.append(Violation(constraint.metric, bound_text(constraint), excess))
+        return tuple(found)
+
+
+def bound_text(constraint: Constraint) -> str:
+    """`at least the root's`, `at most 12`."""
+    words, bound = ("at most", constraint.at_most) if constraint.at_least is None else ("at least", constraint.at_least)
+    return f"{words} {ROOT}'s" if bound == "root" else f"{words} {bound:g}"
+
+
+def _excess(constraint: Constraint, own: Figures, root: Figures | None) -> Estimate | None:
+    """How far beyond the bound; None where nothing is to be compared: the root meets its own figures."""
+    upper = constraint.at_least is None
+    bound = constraint.at_most if upper else constraint.at_least
+    found = own.get(constraint.metric, {})
+    if bound == "root":
+        against = {} if root is None else root.get(constraint.metric, {})
+        return paired_difference(found, against) if upper else paired_difference(against, found)
+    if bound is None or not found:
+        return None
+    return estimate([value - bound if upper else bound - value for value in found.values()])
+
+
+def _short(term: Term) -> float | dict[str, Any]:
+    data = term.model_dump(exclude_defaults=True)
+    return term.weight if data.keys() <= {"weight"} else {"weight": term.weight, **data}
+
+
+def _goal(metric: str, term: Term) -> str:
+    details = [f"weight {term.weight:g}"] if term.weight != 1.0 else []
+    details += [f"scale {term.scale:g}"] if term.scale != 1.0 else []
+    return f"{term.direction} {metric}" + (f" ({', '.join(details)})" if details else "")

@@ -1,0 +1,182 @@
+"""Training an archived run again, and comparing: the same recipe, protocol and seed shall give the same figures.
+
+On the testbed figures are equal to the last bit. Other backends are not so exact: there U may differ as much as the
+noise of one difference in U explains.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from poise_git import events
+from poise_git.archive.entries import Candidate, Estimate, Outcome, Reproduction, Run
+from poise_git.errors import PoiseError, UsageError
+from poise_git.experiment import Experiment
+from poise_git.measurement.figures import UTILITY
+from poise_git.measurement.statistics import Noise, estimate, half_width
+from poise_git.pipeline.interface import Job, Progress
+from poise_git.pipeline.sandbox.removal import remove_tree
+from poise_git.steps.session import Session
+
+# Backends whose figures depend on recipe, protocol and seed alone, to the last bit.
+EXACT = frozenset({"testbed"})
+REASON_LENGTH = 200
+
+
+def archived_run(experiment: Experiment, candidate: Candidate, seed: int | None) -> Run:
+    """The run to train again: that of `seed`, or the first of the protocol's seeds that has one.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = {
+        run.seed: run for run in experiment.archive.runs(candidate.name) if run.protocol == experiment.protocol.hash
+    }
+    if not found:
+        raise UsageError(
+            f"{candidate.name} has no archived run under protocol {experiment.protocol.name}; "
+            f"train it: poise-git evaluate {candidate.name} --protocol {experiment.protocol.name}"
+        )
+    if seed is None:
+        return next((found[each] for each in experiment.protocol.seeds if each in found), found[min(found)])
+    if seed not in found:
+        raise UsageError(f"{candidate.name} has no run of seed {seed}; it has {', '.join(map(str, sorted(found)))}")
+    return found[seed]
+
+
+def reproduce(session: Session, candidate: Candidate, before: Run) -> Reproduction:
+    """Train the run again, append the outcome to the candidate's note, and return it.
+
+    Raises:
+        PoiseError: the code was changed meanwhile, or the run was stopped.
+    """
+
+    experiment = session.experiment
+
+    def progress(job: Job, made: Progress) -> None:
+        session.observe(events.JobProgress(job.candidate, job.seed, made))
+
+    # Not in the folder of a run that is under way, or was interrupted: nothing of it may be gone on with.
+    job = replace(
+        experiment.job(candidate.name, before.seed, purpose="reproduce"),
+        containment=session.containing.of(candidate, experiment.archive.genealogy()),
+    )
+    remove_tree(job.scratch)
+    job.scratch.mkdir()
+    try:
+        outcome = next(iter(session.executor.run([job], progress)), None)
+    finally:
+        remove_tree(job.scratch)
+    if outcome is None:
+        raise PoiseError(f"the run of {candidate.name} was stopped; the same command trains it again")
+    if experiment.archive.recipe(candidate.name) != job.recipe:
+        raise PoiseError(f"{candidate.name} was changed while its run was trained again; the same command tries again")
+    if outcome.run is None:
+        found = Reproduction(
+            before.protocol, before.seed, Outcome.FAILED, reason=f"it failed: {outcome.failure}"[:REASON_LENGTH]
+        )
+    else:
+        found = compare(experiment, before, outcome.run)
+    experiment.archive.add_reproduction(candidate.name, found)
+    return found
+
+
+def compare(experiment: Experiment, before: Run, again: Run) -> Reproduction:
+    """What came of a run, trained again as `again`, on this machine."""
+    found = Reproduction(before.protocol, before.seed, Outcome.EQUAL, torch=torch_version(), processor=processor())
+    apart = next(differences(before, again), None)
+    if apart is None:
+        return found
+    values = [experiment.objective.figures([run])[UTILITY].get(before.seed, math.nan) for run in (before, again)]
+    figure, one, other = apart
+    found = replace(
+        found,
+        outcome=Outcome.DIFFERS,
+        figure=figure,
+        before=one,
+        again=other,
+        utility_apart=values[1] - values[0],
+        allowed=allowed_difference(experiment),
+    )
+    if experiment.protocol.backend in EXACT or found.allowed is None or found.refutes:
+        return found
+    return replace(found, outcome=Outcome.WITHIN_NOISE)
+
+
+def differences(before: Run, again: Run) -> Iterator[tuple[str, float | None, float | None]]:
+    """Every figure that is not equal to the last bit, with both values: those that stand for the run come first.
+
+    Seconds and isolation are no figures.
+    """
+    for kind, one, other in (
+        ("values", before.values, again.values),
+        ("curve", dict(enumerate(before.curve)), dict(enumerate(again.curve))),
+        ("details", before.details, again.details),
+        ("series", before.series, again.series),
+    ):
+        yield from _apart(kind, one, other)
+
+
+def _apart(name: str, one: Any, other: Any) -> Iterator[tuple[str, float | None, float | None]]:
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        for key in [*one, *(key for key in other if key not in one)]:
+            yield from _apart(f"{name} {key}", one.get(key), other.get(key))
+    elif isinstance(one, tuple | list) and isinstance(other, tuple | list):
+        yield from _apart(name, dict(enumerate(one, 1)), dict(enumerate(other, 1)))
+    elif isinstance(one, int | float) and isinstance(other, int | float):
+        if one != other and not (math.isnan(one) and math.isnan(other)):
+            yield name, float(one), float(other)
+    elif one != other:
+        first, second = _numbers(one, other)
+        yield name, first, second
+
+
+def _numbers(one: Any, other: Any) -> tuple[float | None, float | None]:
+    found = [float(each) if isinstance(each, int | float) else None for each in (one, other)]
+    return found[0], found[1]
+
+
+def allowed_difference(experiment: Experiment) -> float | None:
+    """How far U of a run trained again may lie from before: half the 95% interval of one difference in U.
+
+    Its noise is the protocol's `paired_deviation`, or, without one, the archive's own deviation between seeds; None
+    where neither is known.
+    """
+    noise = experiment.noise or deviation_between_seeds(experiment)
+    return None if noise is None else half_width(Estimate(0.0, None, 1), noise)
+
+
+def deviation_between_seeds(experiment: Experiment) -> Noise | None:
+    """The deviation of the difference of two runs of one candidate, pooled over all that have several runs."""
+    squares, freedom = 0.0, 0
+    for name in experiment.evaluated():
+        runs = experiment.runs(name, experiment.protocol.seeds)
+        values = list(experiment.objective.figures(runs)[UTILITY].values())
+        if len(values) > 1:
+            own = estimate(values)
+            squares += len(values) * (own.se or 0.0) ** 2 * (len(values) - 1)
+            freedom += len(values) - 1
+    # Two runs differ by sqrt(2) deviations of one.
+    return Noise(math.sqrt(2.0 * squares / freedom), freedom) if squares > 0 else None
+
+
+def torch_version() -> str:
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version("torch")
+    return ""
+
+
+def processor() -> str:
+    """The model of this machine's processor, as far as it tells."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return " ".join(line.partition(":")[2].split())
+    return platform.processor() or platform.machine()

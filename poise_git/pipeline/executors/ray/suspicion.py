@@ -1,0 +1,51 @@
+"""Whose fault it is when a machine runs out of memory and takes the board with it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from ray.exceptions import OutOfMemoryError
+
+from poise_git.pipeline.executors.ray.orders import OUT_OF_MEMORY_LIMIT
+from poise_git.pipeline.interface import Progress
+
+
+class Suspicion:
+    """Runs by their keys. A board that is gone cannot say which of them it was that the machine had no memory for.
+
+    Ray ends the youngest process of a machine that is short of memory, which is a run; but memory takes a while to come
+    back, and until then it ends the board too. So the runs that were under way are begun again one at a time, and one
+    that loses the board on its own is guilty once it has done so as often as a run may run out of memory.
+    """
+
+    def __init__(self) -> None:
+        self._stages: dict[str, str] = {}
+        self._losses: dict[str, int] = {}
+
+    def hear(self, key: str, progress: Progress) -> None:
+        self._stages[key] = progress.stage
+
+    def clear(self, keys: Iterable[str]) -> None:
+        """These have ended."""
+        for key in keys:
+            self._stages.pop(key, None)
+            self._losses.pop(key, None)
+
+    def admitted(self, keys: Collection[str]) -> list[str]:
+        """Which of `keys` may run now: all of them, or the first that is under suspicion."""
+        return [key for key in keys if key in self._losses][:1] or list(keys)
+
+    def accuse(self, keys: Collection[str]) -> str | None:
+        """The board was lost for want of memory while it had `keys`: which of them is guilty, if that is known."""
+        under_way = [key for key in keys if key in self._stages] or list(keys)
+        for key in under_way:
+            self._losses[key] = self._losses.get(key, 0) + (len(under_way) == 1)
+        return next((key for key in under_way if self._losses[key] >= OUT_OF_MEMORY_LIMIT), None)
+
+    def stage_of(self, key: str) -> str:
+        return "evaluate" if self._stages.get(key) == "evaluate" else "train"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Ray has ended what this error speaks of because its machine was short of memory."""
+    return isinstance(error, OutOfMemoryError) or "low on memory" in str(error)

@@ -1,0 +1,100 @@
+"""What bears on a parent most: literature cards in order of relevance, and reflections on others."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from poise_git.archive import Archive
+from poise_git.search.context.context import Known
+from poise_git.search.context.references import Chosen, Field
+from poise_git.search.context.retrieval import Corpus
+from poise_git.search.literature import Card
+
+# Reflections are read of so many candidates whose mechanisms are nearest to the parent's, and the best shown.
+NEAREST = 64
+RELATED = 3
+CONTRAST_WEIGHT = 0.5
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Relevance to parents of one state of the archive."""
+
+    archive: Archive
+    among: Field
+    cards: Sequence[Card]
+    literature_corpus: Corpus
+    directive: str
+    _corpora: dict[frozenset[str], Corpus] = field(default_factory=dict)
+
+    def literature(self, parent: Known) -> tuple[tuple[Card, str], ...]:
+        """Every card with why it stands where it stands, the most relevant first.
+
+        relevance = the mean of what there is of these, the last with half weight
+          weak spots   similarity to what the parent's reflection calls weak, over the largest of any card
+          directive    similarity to the directive, likewise
+          contrast     the share of the card's stages that no mechanism of the parent's line touches; of its own cards 0
+        """
+        words = self.among.words(parent.candidate.name)
+        touched = self.among.touched(parent.candidate.name)
+        criteria = {
+            name: _scaled(self.literature_corpus.similarities(query))
+            for name, query in (("weak spots", weak_spots(parent)), ("directive", self.directive))
+        }
+        found = []
+        for card in self.cards:
+            marks = {name: values.get(card.name, 0.0) for name, values in criteria.items() if values}
+            own = card.name in words
+            contrast = 0.0 if own else len(set(card.stages) - touched) / len(card.stages)
+            relevance = (sum(marks.values()) + CONTRAST_WEIGHT * contrast) / (len(marks) + CONTRAST_WEIGHT)
+            marks["stages not touched so far"] = contrast
+            details = ", ".join(f"{name} {mark:.2f}" for name, mark in marks.items())
+            reason = f"relevance {relevance:.2f} ({details})" + ("; the parent's line has it already" if own else "")
+            found.append((relevance, card, reason))
+        return tuple((card, reason) for _, card, reason in sorted(found, key=lambda entry: (-entry[0], entry[1].name)))
+
+    def reflections(self, parent: Known, shown: Collection[str]) -> tuple[Chosen, ...]:
+        """The candidates, other than those `shown`, whose reflections bear most on the parent."""
+        name = parent.candidate.name
+        near = self.among.nearest(name, NEAREST)
+        query = f"{parent.candidate.mechanism} {weak_spots(parent)} {self.directive}"
+        found = self._corpus_of(frozenset(near)).similarities(query)
+        others = [each for each in near if each not in (name, *shown) and found.get(each)]
+        best = sorted(others, key=lambda each: -found[each])
+        return tuple(
+            Chosen(
+                each,
+                f"its reflection is near the parent's mechanism and weak spots (similarity {found[each]:.2f}, "
+                f"read of the {NEAREST} with the nearest mechanisms)",
+            )
+            for each in best[:RELATED]
+        )
+
+    def _corpus_of(self, names: frozenset[str]) -> Corpus:
+        """Of a small archive it is the same for every parent."""
+        if names not in self._corpora:
+            prose = {name: self.archive.prose_of(self.among.genealogy[name]) for name in sorted(names)}
+            self._corpora[names] = Corpus(prose)
+        return self._corpora[names]
+
+
+def weak_spots(parent: Known) -> str:
+    """What the parent's reflection would have addressed: its tags, else its advice, else all it says."""
+    if parent.reflection is None:
+        return ""
+    for fact in (parent.reflection.facts.get("focus"), parent.reflection.facts.get("next")):
+        if isinstance(fact, list | tuple) and fact:
+            return " ".join(map(str, fact))
+    return parent.reflection.prose
+
+
+def searched(card: Card) -> str:
+    """What retrieval knows of a card."""
+    return " ".join((card.title, card.family, card.mechanism, card.helps, *card.tags))
+
+
+def _scaled(similarities: Mapping[str, float]) -> dict[str, float]:
+    """Over the largest; nothing where all are 0."""
+    largest = max(similarities.values(), default=0.0)
+    return {name: value / largest for name, value in similarities.items()} if largest > 0 else {}

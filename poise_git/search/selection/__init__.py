@@ -1,0 +1,29 @@
+"""Selection policies by name. Another one is a file here, an entry below, and its name in `SearchSettings.policy`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from poise_git.search.selection.interface import Policy
+from poise_git.settings import SearchSettings
+
+
+def _tree(settings: SearchSettings) -> Policy:
+    from poise_git.search.selection.tree import TreePolicy
+
+    return TreePolicy(settings)
+
+
+def _paper(settings: SearchSettings) -> Policy:
+    from poise_git.search.selection.paper import PaperPolicy
+
+    return PaperPolicy(settings)
+
+
+# Imported when chosen: numpy and scikit-learn take longer to load than most verbs take to run.
+POLICIES: Mapping[str, Callable[[SearchSettings], Policy]] = {"tree": _tree, "paper": _paper}
+
+
+def policy_of(settings: SearchSettings) -> Policy:
+    """The policy that `search.policy` names."""
+    return POLICIES[settings.policy](settings)

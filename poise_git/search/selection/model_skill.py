@@ -1,0 +1,40 @@
+"""How well a model of potential foretells lines it has not seen: said with every selection."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poise_git.search.selection.interface import Knowledge
+
+Vector = NDArray[np.float64]
+
+# Fewer labelled nodes than this say nothing of a correlation.
+ENOUGH = 6
+
+
+def judge(predicted: Vector, realised: Vector, lineages: int) -> Knowledge:
+    """Spearman's correlation of predicted and realised potential (n,) with Fisher's 95% interval, in words."""
+    from scipy.stats import spearmanr
+
+    labelled = len(realised)
+    if labelled < ENOUGH or lineages < 2:
+        return Knowledge(
+            None, lineages, labelled,
+            f"it does not know yet how well it foretells: {labelled} with descendants, in {lineages} lineages",
+        )  # fmt: skip
+    if np.ptp(predicted) == 0 or np.ptp(realised) == 0:
+        return Knowledge(None, lineages, labelled, "it does not know how well it foretells: all potentials are equal")
+    correlation = float(spearmanr(predicted, realised).statistic)
+    reach = 1.96 / math.sqrt(labelled - 3)
+    low, high = (math.tanh(math.atanh(min(max(correlation, -0.999), 0.999)) + side * reach) for side in (-1, 1))
+    words = f"rank correlation {correlation:+.2f} ({low:+.2f} to {high:+.2f}) over {labelled} candidates"
+    if low <= 0:
+        verdict = "no better than chance, as far as it can tell: do not rely on bayes"
+    else:
+        verdict = "it foretells lines that it has not seen"
+    return Knowledge(
+        correlation, lineages, labelled, f"{verdict}; {words} in {lineages} lineages, each left out in turn"
+    )

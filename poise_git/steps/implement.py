@@ -1,0 +1,30 @@
+"""A proposal becomes the text of an algorithm, and a verified candidate on a branch of its own."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from poise_git import events
+from poise_git.archive.entries import Status
+from poise_git.errors import CheckFailed
+from poise_git.search.plan import Slot
+from poise_git.steps.session import Session
+from poise_git.steps.verify import verify, verify_branch
+
+
+def implement_and_verify(session: Session, slot: Slot) -> str | None:
+    """The name of the slot's candidate if it is to be trained; None where there is none, or it failed a check."""
+    proposal, genealogy = slot.chosen, session.archive.genealogy()
+    if proposal is None:
+        return None
+    if proposal.name in genealogy:
+        pending = genealogy[proposal.name].status_under(session.protocol.hash) is Status.PENDING
+        # A process that was killed may have archived it without a verdict of the checks.
+        return proposal.name if pending and verify_branch(session, proposal.name) else None
+    context = partial(session.context, slot.parent, genealogy, slot.seed)
+    try:
+        source = session.proposing.sources.pop(proposal.name, None) or session.agent.implement(proposal, context())
+    except CheckFailed as failure:
+        session.observe(events.ProposalSkipped(proposal.name, slot.parent, failure.reason))
+        return None
+    return proposal.name if verify(session, proposal, source, context) else None

@@ -1,0 +1,137 @@
+"""From a parent to the proposal that is implemented: directions -> propose N -> screen -> write; if need be, again.
+
+Nothing here writes to the archive: the plan that comes of it is journalled by the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from poise_git import events
+from poise_git.agents.interface import Agent
+from poise_git.archive.genealogy import Genealogy
+from poise_git.errors import CheckFailed
+from poise_git.experiment import Experiment
+from poise_git.pipeline.checks.duplicates import Twins
+from poise_git.search.context.builder import Contexts
+from poise_git.search.context.context import Context
+from poise_git.search.plan import Plan, Slot
+from poise_git.search.proposals.directions import assign_directions
+from poise_git.search.proposals.screening import Gate, Past, Screened, Verdict, best_first, screen
+from poise_git.search.selection.interface import Choice, Selection, Survey
+
+# Seeds of a parent's attempts lie so far apart that no two parents of a round share one.
+RESAMPLE_SEEDS = 31
+
+
+def propose_and_screen(
+    proposing: Proposing, genealogy: Genealogy, survey: Survey, selection: Selection, seed: int
+) -> tuple[Slot, ...]:
+    """A slot for each parent that was selected: N proposals with verdicts, of which at most one is chosen."""
+    proposing.begin(genealogy, survey, seed)
+    return proposing.fill(selection, seed)
+
+
+@dataclass
+class Proposing:
+    """Who proposes for whom, over a whole search: what it knows grows with the archive and is read once.
+
+    Of the round that has begun, `taken` are the names in use, and `refused` is what was rejected, by parent. `past` is
+    everything before; the journal's first `rounds` rounds are in it. `sources` holds the code of what was chosen, by
+    name, until somebody takes it.
+    """
+
+    experiment: Experiment
+    agent: Agent
+    observe: events.Observer
+    sources: dict[str, str] = field(default_factory=dict)
+    rounds: int = field(init=False, default=0)
+    past: Past = field(init=False, default=Past())
+    genealogy: Genealogy = field(init=False)
+    contexts: Contexts = field(init=False)
+    taken: frozenset[str] = field(init=False, default=frozenset())
+    refused: dict[str, tuple[Screened, ...]] = field(init=False, default_factory=dict)
+    _seen: set[str] = field(init=False, default_factory=set)
+
+    @cached_property
+    def twins(self) -> Twins:
+        return Twins(self.experiment.archive)
+
+    def begin(self, genealogy: Genealogy, surveyed: Survey, seed: int) -> None:
+        """A new round: read what the archive and the journal have learned since the last one."""
+        self.genealogy, self.taken, self.refused = genealogy, frozenset(genealogy.by_name), {}
+        self.contexts = self.experiment.contexts(genealogy, surveyed, seed)
+        plans = [Plan.from_data(data) for data in self.experiment.archive.rounds(self.rounds)]
+        fresh = [node for node in genealogy if node.commit not in self._seen]
+        self.past = self.past.with_archived(map(self.experiment.proposal, fresh)).with_screened(
+            entry for plan in plans for slot in plan.slots for entry in slot.proposals
+        )
+        self._seen |= {node.commit for node in fresh}
+        self.rounds += len(plans)
+
+    def fill(self, selection: Selection, seed: int) -> tuple[Slot, ...]:
+        """A slot for each chosen parent.
+
+        Where all proposals for a parent were rejected, the next in the ranking that is not taken gets a slot too; but
+        no round asks more than twice as many parents as it was to have.
+        """
+        chosen = {choice.name for choice in selection.parents}
+        spare = (ranked.node.name for ranked in selection.ranked if ranked.node.name not in chosen)
+        queue, slots = list(selection.parents), list[Slot]()
+        while queue:
+            slots.append(self.slot(queue.pop(0), seed + len(slots)))
+            if slots[-1].chosen is None and len(slots) + len(queue) < 2 * len(chosen):
+                reason = f"in the place of {slots[-1].parent}, all of whose proposals were rejected"
+                queue += [Choice(name, reason) for name in [next(spare, None)] if name]
+        return tuple(slots)
+
+    def slot(self, choice: Choice, seed: int) -> Slot:
+        """N proposals for one parent, with verdicts; asked again, with the reasons, while all of them are rejected."""
+        resamples = self.experiment.settings.search.resamples
+        tried: tuple[Screened, ...] = ()
+        for attempt in range(resamples + 1):
+            screened = self.attempt(choice.name, seed, attempt)
+            tried = (*screened, *tried)
+            if any(entry.verdict is Verdict.CHOSEN for entry in screened):
+                break
+            self.observe(events.AllRejected(choice.name, len(screened), attempt, attempt < resamples))
+        return Slot(choice.name, choice.reason, seed, tried)
+
+    def attempt(self, parent: str, seed: int, attempt: int = 0) -> tuple[Screened, ...]:
+        """N proposals for a parent with verdicts, the best first; at most one is chosen."""
+        settings, seed = self.experiment.settings.search, seed + attempt * RESAMPLE_SEEDS
+        refused = self.refused.get(parent, ())
+        context = self.contexts.of(parent, self.taken, refused)
+        proposals = self.agent.propose(context, assign_directions(context, settings.proposals, seed), seed)
+        opinions = self.agent.screen(context, proposals)
+        screened = screen(proposals, opinions, self.past, self.taken, settings.screening, attempt)
+        screened = self._write(screened, context)
+        rejected = tuple(entry for entry in screened if entry.gate)
+        for entry in rejected:
+            self.observe(events.ProposalRejected(entry.proposal.name, parent, str(entry.gate), entry.reason))
+        chosen = [entry.proposal for entry in screened if entry.verdict is Verdict.CHOSEN]
+        self.refused[parent] = (*refused, *rejected)
+        self.past = self.past.with_archived(chosen).with_screened(screened)
+        self.taken |= {proposal.name for proposal in chosen}
+        return screened
+
+    def _write(self, screened: Sequence[Screened], context: Context) -> tuple[Screened, ...]:
+        """The last gates: down to the first proposal that can be written and is a copy of nobody, which is chosen."""
+        verdicts = list(screened)
+        for place, entry in enumerate(screened):
+            if entry.verdict is Verdict.REJECTED:
+                break
+            try:
+                source = self.agent.implement(entry.proposal, context)
+            except CheckFailed as failure:
+                verdicts[place] = entry.rejected_at(Gate.WRITING, f"cannot be written: {failure.reason}")
+                continue
+            if twin := self.twins.find(source, self.genealogy, self.sources):
+                verdicts[place] = entry.rejected_at(Gate.TWIN, f"the same algorithm as {twin}")
+                continue
+            self.sources[entry.proposal.name] = source
+            verdicts[place] = replace(entry, verdict=Verdict.CHOSEN)
+            break
+        return best_first(verdicts)

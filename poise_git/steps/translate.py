@@ -1,0 +1,82 @@
+"""Steering: a directive in words becomes an objective, which is shown, journalled and committed before it is used.
+
+What stands in poise.yaml is what counts. A directive is translated once, and only where nobody has stated an objective;
+after that it is for people to edit.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+from poise_git import events
+from poise_git.agents.interface import Agent
+from poise_git.archive.entries import ROOT
+from poise_git.errors import UsageError
+from poise_git.experiment import SETTINGS_FILE, Experiment
+from poise_git.measurement.figures import figures
+from poise_git.measurement.objective import Objective
+from poise_git.measurement.translation import Interpretation
+from poise_git.settings import ObjectiveSettings, PoiseSettings, load_settings, with_fields
+from poise_git.steps.session import Session
+
+
+def translate_directive(session: Session) -> None:
+    """A directive that nobody has translated yet becomes the objective of all that follows, and is committed."""
+    if is_untranslated(session.experiment):
+        reading = interpret(session.experiment, session.agent)
+        session.observe(events.DirectiveTranslated(session.experiment.directive, reading))
+        session.experiment = adopt(session.experiment, reading, session.agent)
+
+
+def root_figures(experiment: Experiment) -> dict[str, float]:
+    """The figures that an objective may look at, each with the root's mean over its seeds.
+
+    Raises:
+        UsageError: the root has not run, so nobody knows them.
+    """
+    runs = experiment.runs(ROOT, experiment.protocol.seeds)
+    if not runs:
+        raise UsageError(f"what can be steered for shows once the root has run: poise-git evaluate {ROOT}")
+    table = figures(runs, experiment.protocol.suite_weights)
+    return {name: math.fsum(by_seed.values()) / len(by_seed) for name, by_seed in table.items()}
+
+
+def is_untranslated(experiment: Experiment) -> bool:
+    """Whether there is a directive that has been translated for this archive neither by an agent nor by a person."""
+    if not experiment.directive.strip() or experiment.settings.objective != ObjectiveSettings():
+        return False
+    known = experiment.archive.directives()
+    return not known or known[-1].get("directive") != experiment.directive
+
+
+def interpret(experiment: Experiment, agent: Agent) -> Interpretation:
+    """What the agent makes of the directive; nothing is written."""
+    return agent.interpret(experiment.directive, root_figures(experiment))
+
+
+def adopt(experiment: Experiment, reading: Interpretation, agent: Agent) -> Experiment:
+    """Journal what was made of the directive and commit it to poise.yaml, both at once; the experiment with it."""
+    calls = {"calls": [call.to_data() for call in agent.calls]} if agent.calls else {}
+    experiment.archive.write_directive(
+        {"directive": experiment.directive, "agent": agent.name, **reading.to_data(), **calls},
+        SETTINGS_FILE,
+        lambda text: settings_with(text, experiment.directive, reading.objective),
+    )
+    if reading.objective is None:
+        return experiment
+    settings = experiment.settings.model_copy(update={"objective": reading.objective})
+    objective = Objective(experiment.protocol.suite_weights, reading.objective)
+    return replace(experiment, settings=settings, objective=objective)
+
+
+def settings_with(text: str, directive: str, objective: ObjectiveSettings | None) -> str:
+    """poise.yaml with another directive and objective; all else in it stays, comments too."""
+    fields: dict[tuple[str, ...], Any] = {("directive",): directive}
+    if objective is not None:
+        data = Objective({}, objective).to_data()
+        fields |= {("objective", name): data[name] for name in ("metrics", "constraints")}
+    changed = with_fields(text, fields)
+    load_settings(changed, PoiseSettings, SETTINGS_FILE)
+    return changed

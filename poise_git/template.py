@@ -1,0 +1,101 @@
+"""A new archive from the recipe template."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from poise_git.archive import Archive
+from poise_git.errors import UsageError
+from poise_git.experiment import SETTINGS_FILE
+from poise_git.package_data import hook_files, template_files
+from poise_git.pipeline.protocol import Protocol, load_protocol
+
+# What a backend starts with where nobody chooses.
+DEFAULT_PROTOCOLS = {"testbed": "testbed", "verl": "cpu-smoke"}
+
+
+def create_archive(
+    directory: Path,
+    *,
+    backend: str | None = None,
+    protocol: str | None = None,
+    device: str | None = None,
+    directive: str = "",
+) -> Archive:
+    """Render the template into `directory` and commit it; `poise.yaml` names the protocol.
+
+    Args:
+        directory: does not exist, or is empty.
+        backend: None is the protocol's, or the testbed where that is None too.
+        protocol: of the template, by name; None is the backend's default.
+        device: what the testbed's protocols train on; None leaves them as the template has them.
+        directive: what to look for, in words.
+
+    Raises:
+        UsageError: the template has no such protocol, or it runs on another backend, or its file names no device.
+        ArchiveError: the directory is not empty, or holds a repository that is no archive.
+    """
+    files, protocols = template_files(), template_protocols()
+    chosen = {"protocol": _choose(protocols, backend, protocol), "directive": directive}
+    if device is not None:
+        _device_of(protocols[chosen["protocol"]])
+        for path in files:
+            if path.startswith("protocols/"):
+                files[path] = re.sub(r"^  device: \w+", f"  device: {device}", files[path], flags=re.MULTILINE)
+    for setting, value in chosen.items():
+        files[SETTINGS_FILE] = _with_setting(files[SETTINGS_FILE], setting, value)
+    return Archive.create(directory, files, hook_files())
+
+
+def template_protocols() -> dict[str, Protocol]:
+    """The protocols of a new archive, by name."""
+    loaded = (load_protocol(text, path) for path, text in template_files().items() if path.startswith("protocols/"))
+    return {protocol.name: protocol for protocol in loaded}
+
+
+def refuse_other_device(protocol: Protocol, device: str) -> None:
+    """Another device rounds otherwise, so it is another protocol: the file says which, no option does.
+
+    Raises:
+        UsageError: the protocol's file names no device, or another than `device`.
+    """
+    own = _device_of(protocol)
+    if device != own:
+        raise UsageError(
+            f"protocol {protocol.name} trains on {own}, not on {device}: change device: in "
+            f"protocols/{protocol.name}.yaml and commit it, or begin another archive with --device {device}"
+        )
+
+
+def _device_of(protocol: Protocol) -> str:
+    device = protocol.settings.get("device")
+    if device is None:
+        raise UsageError(f"--device is for protocols that name one, and {protocol.name} ({protocol.backend}) does not")
+    return str(device)
+
+
+def _choose(protocols: Mapping[str, Protocol], backend: str | None, protocol: str | None) -> str:
+    if protocol is None:
+        return DEFAULT_PROTOCOLS[backend or "testbed"]
+    if protocol not in protocols:
+        raise UsageError(f"no protocol {protocol!r} in the template: choose one of {', '.join(sorted(protocols))}")
+    if backend is not None and protocols[protocol].backend != backend:
+        known = sorted(name for name, found in protocols.items() if found.backend == backend)
+        raise UsageError(
+            f"protocol {protocol} runs on {protocols[protocol].backend}, not on {backend}: choose {' or '.join(known)}"
+        )
+    return protocol
+
+
+def _with_setting(text: str, setting: str, value: str) -> str:
+    """The settings file with one top-level field changed; comments and order stay."""
+    # A JSON string is a YAML string on one line, whatever is in it.
+    plain = re.fullmatch(r"[a-z][a-z0-9-]*", value)
+    line = f"{setting}: {value if plain else json.dumps(value, ensure_ascii=False)}"
+    changed, count = re.subn(rf"^{setting}:[^#\n]*", lambda _: line, text, count=1, flags=re.MULTILINE)
+    if not count:
+        raise UsageError(f"the template's {SETTINGS_FILE} has no field {setting}")
+    return changed

@@ -1,0 +1,126 @@
+"""What the user has chosen on this machine, for every archive: isolation, devices, addresses and folders.
+
+An archive may come from anybody, so it chooses none of these. It may ask for them in poise.yaml or a protocol; what it
+asks for is acted on where the user has chosen the same, by an option, a variable, or a line of git's configuration
+outside the repository (`git config --global`). A repository's own configuration does not count: a copied folder has it.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+from poise_git.archive.command import users_configuration
+from poise_git.errors import UsageError
+from poise_git.user.choices import MISSING_LAYERS_KEY, MISSING_LAYERS_VARIABLE
+
+MissingLayers = Literal["refuse", "allow"]
+# The address that stands for a Ray cluster of this machine alone, which is what `address: null` means.
+OWN_CLUSTER = "local"
+# Field -> the key of git's configuration and the variable that replaces it.
+_NAMES = {
+    "missing_layers": (MISSING_LAYERS_KEY, MISSING_LAYERS_VARIABLE),
+    "base_urls": ("poise.baseUrl", "POISE_BASE_URL"),
+    "devices": ("poise.device", "POISE_DEVICE"),
+    "ray_addresses": ("poise.rayAddress", "POISE_RAY_ADDRESS"),
+    "shared": ("poise.shared", "POISE_SHARED"),
+    "recordings": ("poise.recordings", "POISE_RECORDINGS"),
+    "data": ("poise.data", "POISE_DATA"),
+}
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """The user's choices. Every field but the first is a list: one archive may be given what another is not.
+
+    Attributes:
+        missing_layers: what becomes of untrusted code where a layer of the sandbox is missing.
+        base_urls: addresses of the Messages API that the user's key may go to, beside Anthropic's own.
+        devices: what runs may train on beside the CPU (`cuda`).
+        ray_addresses: Ray clusters that runs may go to; `local` is one that is started on this machine.
+        shared: folders through which the machines of a cluster may pass weights.
+        recordings: folders of recorded replies.
+        data: files, or folders of files, that a protocol may name beside those below `data/` where poise-git is called.
+    """
+
+    missing_layers: MissingLayers = "refuse"
+    base_urls: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    ray_addresses: tuple[str, ...] = ()
+    shared: tuple[Path, ...] = ()
+    recordings: tuple[Path, ...] = ()
+    data: tuple[Path, ...] = ()
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str] | None = None) -> Preferences:
+        """Read git's configuration of the user and of the system, and the variables over it.
+
+        Raises:
+            UsageError: a value is none that its key can have.
+            ArchiveError: git cannot read its configuration.
+        """
+        variables = os.environ if environment is None else environment
+        configured = users_configuration(r"^poise\.")
+        found: dict[str, tuple[tuple[str, str], ...]] = {}
+        for field, (key, variable) in _NAMES.items():
+            if value := variables.get(variable):
+                found[field] = ((variable, value),)
+            else:
+                found[field] = tuple((key, value) for name, value in configured if name == key.lower())
+        layers = found["missing_layers"][-1:]
+        for where, value in layers:
+            if value not in get_args(MissingLayers):
+                raise UsageError(f"{where}: must be refuse or allow, not {value!r}")
+        return cls(
+            missing_layers=cast(MissingLayers, layers[0][1]) if layers else "refuse",
+            base_urls=_texts(found["base_urls"]),
+            devices=_texts(found["devices"]),
+            ray_addresses=_texts(found["ray_addresses"]),
+            shared=_folders(found["shared"]),
+            recordings=_folders(found["recordings"]),
+            data=_folders(found["data"]),
+        )
+
+    def with_options(
+        self, *, device: str | None = None, executor: str | None = None, ray_address: str | None = None
+    ) -> Preferences:
+        """With what the options of one command choose; an executor without an address is one of this machine."""
+        address = ray_address or (OWN_CLUSTER if executor == "ray" else None)
+        return replace(
+            self,
+            devices=(*self.devices, *([device] if device else [])),
+            ray_addresses=(*self.ray_addresses, *([address] if address else [])),
+        )
+
+
+def unchosen(where: str, what: str, field: str, asked: str) -> UsageError:
+    """The refusal of something that an archive asks for in `where`, with the command by which the user chooses it."""
+    key, _ = _NAMES[field]
+    return UsageError(
+        f"{where}: asks for {what}, which is yours to choose; to allow it: "
+        f"git config --global --add {key} {shlex.quote(asked)}"
+    )
+
+
+def lies_in(path: Path, folders: Iterable[Path]) -> bool:
+    """Whether `path`, wherever links lead, is one of `folders` or lies in one."""
+    return any(path.resolve().is_relative_to(folder.resolve()) for folder in folders)
+
+
+def _texts(found: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    return tuple(value for _, value in found)
+
+
+def _folders(found: Sequence[tuple[str, str]]) -> tuple[Path, ...]:
+    folders = []
+    for where, value in found:
+        folder = Path(value).expanduser()
+        # A variable is set where the command is typed; a line of a configuration counts everywhere.
+        if not folder.is_absolute() and where.startswith("poise."):
+            raise UsageError(f"{where}: must be an absolute path, not {value!r}")
+        folders.append(folder.absolute())
+    return tuple(folders)

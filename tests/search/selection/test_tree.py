@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from poise_git.search.selection.interface import Action, Selection, Survey
+from poise_git.search.selection.tree import TreePolicy
+from poise_git.settings import SearchSettings
+from tests.search.selection.conftest import grown, node, survey_of
+
+UNCERTAIN = survey_of(
+    node("grpo", 0.5, error=0.05),
+    *(node(f"c{place}", 0.5 + 0.01 * place, "grpo", error=0.05) for place in range(6)),
+    remaining=3,
+)
+
+
+def select(survey: Survey, **settings: float) -> Selection:
+    return TreePolicy(SearchSettings(**settings)).select(survey, 3, seed=4)  # type: ignore[arg-type]
+
+
+def test_in_the_last_round_uncertain_leaders_are_measured_again_once() -> None:
+    selection = select(UNCERTAIN)
+    assert selection.again
+    assert "c5" in selection.again
+    assert "grpo" not in selection.again
+    assert all(choice.action is Action.REEVALUATE for choice in selection.choices if choice.name in selection.again)
+    measured = tuple(
+        replace(each, seeds=2, error=0.035) if each.name in selection.again else each for each in UNCERTAIN.nodes
+    )
+    assert len(select(replace(UNCERTAIN, nodes=measured)).again) == 3 - len(selection.again)
+
+
+def test_nothing_is_measured_again_before_the_last_round_or_where_noise_is_small() -> None:
+    assert select(replace(UNCERTAIN, remaining=4)).again == ()
+    assert select(replace(UNCERTAIN, remaining=None)).again == ()
+    certain = tuple(replace(each, error=0.0001) for each in UNCERTAIN.nodes)
+    assert select(replace(UNCERTAIN, nodes=certain)).again == ()
+
+
+def test_a_reserve_of_the_settings_stands_in_for_the_learnt_one_and_both_are_said() -> None:
+    survey = grown(30)
+    all_reserved = select(survey, reserve=1.0)
+    assert all(choice.reason.startswith("reserved slot") for choice in all_reserved.choices)
+    assert "100% of the slots" in all_reserved.remarks[0]
+    none = select(survey, reserve=0.0)
+    assert all(choice.reason.startswith("score") for choice in none.choices)
+    assert "reserved" in select(survey).remarks[0]
+
+
+def test_what_breaks_a_constraint_is_no_parent_by_its_score_and_is_not_measured_again() -> None:
+    survey = grown(30)
+    best = max(survey.nodes, key=lambda each: each.utility).name
+    assert best in {choice.name for choice in select(survey, reserve=0.0).choices}
+    broken = replace(
+        survey, nodes=tuple(replace(each, feasible=False) if each.name == best else each for each in survey.nodes)
+    )
+    selection = select(broken, reserve=0.0)
+    assert best not in {choice.name for choice in selection.choices}
+    assert selection.ranked[0].node.name != best
+
+    leader = tuple(replace(each, feasible=each.name != "c5") for each in UNCERTAIN.nodes)
+    assert "c5" not in select(replace(UNCERTAIN, nodes=leader)).again
+    nobody = tuple(replace(each, feasible=False) for each in UNCERTAIN.nodes)
+    assert select(replace(UNCERTAIN, nodes=nobody)).again == select(UNCERTAIN).again
