@@ -77,7 +77,8 @@ def _effect(claim: Claim, parent: str, differences: Sequence[Difference]) -> Cla
     found = next((entry for entry in differences if entry.figure == figure and entry.against == parent), None)
     if found is None or direction not in (Direction.UP, Direction.DOWN):
         return ClaimVerdict(claim, Verdict.UNDECIDED, f"nothing was measured of {figure!r} going {direction!r}")
-    size = f"{figure} {found.difference.value:+.4g} ± {found.difference.se or 0.0:.2g} against {parent}"
+    half = found.difference.interval
+    size = f"{figure} {found.difference.value:+.4g}{'' if half is None else f' ± {half:.2g}'} against {parent}"
     if found.direction is Direction.WITHIN_NOISE:
         return ClaimVerdict(claim, Verdict.UNDECIDED, f"{size}: within noise")
     verdict = Verdict.HELD if found.direction == direction else Verdict.REFUTED

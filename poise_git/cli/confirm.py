@@ -35,7 +35,7 @@ def command(
     Trains both on the protocol's confirmation seeds, which selection never sees.
     """
     from poise_git.archive.entries import ROOT, Status
-    from poise_git.cli.render import estimate_text, interval_text, violation_text
+    from poise_git.cli.render import difference_text, interval_text, violation_text
     from poise_git.cli.sessions import open_step
     from poise_git.errors import PoiseError, UsageError
     from poise_git.experiment import Experiment
@@ -68,4 +68,4 @@ def command(
         print_json({"name": candidate.name, "gain": gain.to_data(), "confirmed": confirmed, "violated": violations})
     else:
         verdict = ", ".join(["confirmed" if confirmed else "not confirmed", *map(violation_text, violated)])
-        echo(f"{candidate.name}: {estimate_text(gain, signed=True)} vs {ROOT}{interval_text(gain)}: {verdict}")
+        echo(f"{candidate.name}: {difference_text(gain)} vs {ROOT}{interval_text(gain)}: {verdict}")

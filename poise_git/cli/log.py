@@ -10,7 +10,10 @@ from poise_git.cli.output import echo
 @protocol_option
 @json_option
 def command(protocol: str | None, as_json: bool) -> None:
-    """The tree of candidates, with scores and failures."""
+    """The tree of candidates, with scores and failures.
+
+    U has its standard error after ±, a gain half of its 95% interval, with * where 0 lies outside of it.
+    """
     from poise_git.cli.render import candidate_data, reason_lines, tree_lines
 
     experiment = open_experiment(protocol)

@@ -17,7 +17,14 @@ from rich.text import Text
 from poise_git import events
 from poise_git.archive.entries import ROOT, Metrics
 from poise_git.cli.output import echo, echo_json
-from poise_git.cli.render import estimate_text, gain_text, interpretation_lines, missing_layers_text, sparkline
+from poise_git.cli.render import (
+    difference_text,
+    estimate_text,
+    gain_text,
+    interpretation_lines,
+    missing_layers_text,
+    sparkline,
+)
 from poise_git.experiment import Experiment
 from poise_git.search.selection.survey import standing
 from poise_git.untrusted.display import one_line, visible
@@ -66,7 +73,7 @@ def line_of(event: events.Event) -> str | None:
         case events.CodeRefused(name, reason):
             return f"  {name} is left out: {one_line(reason)}"
         case events.Confirmed(name, gain):
-            return f"{name} on fresh seeds: {estimate_text(gain, signed=True)} vs {ROOT}"
+            return f"{name} on fresh seeds: {difference_text(gain)} vs {ROOT}" if gain else None
         case events.ConfirmationFailed(name, reason):
             return f"{name} failed on a fresh seed: {one_line(reason)}"
         case _:

@@ -20,27 +20,34 @@ SPARKS = "▁▂▃▄▅▆▇█"
 GAP = "·"
 
 
-def estimate_text(estimate: Estimate | None, *, signed: bool = False) -> str:
+def estimate_text(estimate: Estimate | None) -> str:
     """`0.1234 ± 0.0056`; without the error where one run cannot give one."""
     if estimate is None:
         return "–"
-    value = f"{estimate.value:+.4f}" if signed else f"{estimate.value:.4f}"
-    return value if estimate.se is None else f"{value} ± {estimate.se:.4f}"
+    return f"{estimate.value:.4f}" if estimate.se is None else f"{estimate.value:.4f} ± {estimate.se:.4f}"
+
+
+def difference_text(difference: Estimate) -> str:
+    """`+0.0123 ± 0.0045 *`: half the 95% interval, and a star where it does not hold 0.
+
+    Without `±` where nothing is known of the noise.
+    """
+    half = half_width(difference) if difference.interval is None else difference.interval
+    size = "" if half is None else f" ± {half:.4f}"
+    return f"{difference.value:+.4f}{size}{' *' if beyond_noise(difference) else ''}"
 
 
 def interval_text(difference: Estimate) -> str:
     """`, 95% interval +0.0123 to +0.0234`; nothing where the noise is not known."""
-    interval = half_width(difference) if difference.interval is None else difference.interval
-    if interval is None:
+    half = half_width(difference) if difference.interval is None else difference.interval
+    if half is None:
         return ""
-    return f", 95% interval {difference.value - interval:+.4f} to {difference.value + interval:+.4f}"
+    return f", 95% interval {difference.value - half:+.4f} to {difference.value + half:+.4f}"
 
 
 def gain_text(metrics: Metrics) -> str:
-    """The gain over the root with its mark: `*` where its 95% interval does not hold 0."""
-    if metrics.gain is None:
-        return ""
-    return estimate_text(metrics.gain, signed=True) + (" *" if beyond_noise(metrics.gain) else "")
+    """The gain over the root; see `difference_text`."""
+    return "" if metrics.gain is None else difference_text(metrics.gain)
 
 
 def score_text(candidate: Candidate, protocol: str) -> str:
@@ -55,7 +62,7 @@ def score_text(candidate: Candidate, protocol: str) -> str:
 
 
 def result_text(metrics: Metrics) -> str:
-    """`U 0.1234 ± 0.0056  +0.0123 ± 0.0034 * vs grpo`."""
+    """`U 0.1234 ± 0.0056  +0.0123 ± 0.0084 * vs grpo`: a standard error, and half an interval."""
     gain = gain_text(metrics)
     return f"U {estimate_text(metrics.utility)}" + (f"  {gain} vs {ROOT}" if gain else "")
 

@@ -11,7 +11,9 @@ from typing import Any
 from poise_git.archive.entries import ROOT
 from poise_git.cli.render import (
     candidate_data,
+    difference_text,
     estimate_text,
+    gain_text,
     interval_text,
     reason_lines,
     tree_lines,
@@ -65,7 +67,7 @@ def verdict_lines(experiment: Experiment, ended: SearchResult) -> list[str]:
     seeds = len(experiment.protocol.seeds)
     lines = [
         f"best: {ended.best}  U {estimate_text(metrics.utility)}",
-        f"  on the search's {seeds} seeds: {estimate_text(metrics.gain, signed=True)} vs {ROOT}"
+        f"  on the search's {seeds} seeds: {gain_text(metrics)} vs {ROOT}"
         f" (chosen among {ended.evaluated}, so this figure flatters it)",
         *violated,
     ]
@@ -75,7 +77,7 @@ def verdict_lines(experiment: Experiment, ended: SearchResult) -> list[str]:
             return [*lines, "  not confirmed: the protocol names no confirmation_seeds"]
         confirm = f"poise-git confirm {ended.best}{experiment.protocol_option}"
         return [*lines, f"  not confirmed: it has not run on all fresh seeds; {confirm}"]
-    lines.append(f"  on {gain.n} fresh seeds: {estimate_text(gain, signed=True)} vs {ROOT}{interval_text(gain)}")
+    lines.append(f"  on {gain.n} fresh seeds: {difference_text(gain)} vs {ROOT}{interval_text(gain)}")
     if fresh := experiment.confirmed_violations(ended.best):
         return [*lines, *(f"  not confirmed: on fresh seeds it {violation_text(violation)}" for violation in fresh)]
     better = beyond_noise(gain) and gain.value > 0

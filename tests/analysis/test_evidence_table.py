@@ -7,7 +7,8 @@ import pytest
 from poise_git.analysis.evidence import Direction, Evidence, Verdict
 from poise_git.analysis.evidence_table import gather_evidence
 from poise_git.archive.entries import Claim, Run
-from poise_git.measurement.figures import figures
+from poise_git.measurement.figures import UTILITY, figures
+from poise_git.measurement.metrics import summarise
 from poise_git.measurement.objective import Objective
 
 CALM = (1.0, 1.0, 1.0, 1.0, 1.0)
@@ -39,7 +40,9 @@ SUITES = {"s1": 0.5, "s2": 0.5}
 
 
 def gather(own: list[Run], parent: list[Run], root: list[Run], *claims: Claim) -> Evidence:
-    return gather_evidence("c", "p", "grpo", "h", {"c": own, "p": parent, "grpo": root}, Objective(SUITES), claims, ())
+    return gather_evidence(
+        "c", "p", "grpo", "h", {"c": own, "p": parent, "grpo": root}, {}, Objective(SUITES), claims, ()
+    )
 
 
 def test_differences_are_paired_and_judged_against_parent_and_root() -> None:
@@ -123,3 +126,18 @@ def test_series_without_regimes_are_their_own_mean() -> None:
 def test_a_mechanism_that_never_acted_is_called_so() -> None:
     same = [run(seed, 0.1) for seed in range(2)]
     assert any("did nothing" in warning for warning in gather(same, same, same).warnings)
+
+
+def test_a_candidate_that_was_measured_again_has_one_gain() -> None:
+    """The table of its reflection and its metrics state the same utility and difference, of all seeds."""
+    objective = Objective(SUITES)
+    own, root = [run(0, 0.30), run(1, 0.34)], [run(0, 0.20), run(1, 0.25)]
+    more, against = (
+        [run(seed, value) for seed, value in enumerate(values, 10)] for values in ((0.41, 0.49), (0.3, 0.28))
+    )
+    metrics = summarise("h", own, root, objective, None, (more, against))
+    runs, further = {"c": own, "grpo": root}, {"c": more, "grpo": against}
+    evidence = gather_evidence("c", "grpo", "grpo", "h", runs, further, objective, (), ())
+    (utility,) = (entry for entry in evidence.differences if entry.figure == UTILITY)
+    assert evidence.runs == 4
+    assert (utility.value, utility.difference) == (metrics.utility, metrics.gain)

@@ -47,9 +47,9 @@ def test_what_moved_is_told_from_noise() -> None:
     reflection = AGENT.reflect(proposal(), evidence(), "")
     assert reflection.facts["verdict"] == "better"
     assert "# cispo-av-grpo: better than its parent" in reflection.prose
-    assert "Utility is 0.230: +0.03 ± 0.01 against its parent av-grpo, beyond noise." in reflection.prose
-    assert "Against the root grpo it is +0.08 ± 0.01, beyond noise." in reflection.prose
-    assert "- entropy is down: -0.31 ± 0.01, to 0.8." in reflection.prose
+    assert "Utility is 0.230: +0.03 ± 0.02 against its parent av-grpo, beyond noise." in reflection.prose
+    assert "Against the root grpo it is +0.08 ± 0.02, beyond noise." in reflection.prose
+    assert "- entropy is down: -0.31 ± 0.02, to 0.8." in reflection.prose
     assert "Within noise: valid_rate." in reflection.prose
     assert reflection.facts["against_parent"]["entropy"] == {
         "value": 0.8, "difference": -0.31, "se": 0.01, "direction": "down"
