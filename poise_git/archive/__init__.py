@@ -24,9 +24,9 @@ from typing import Any, Literal
 from poise_git.archive import configure, conformity, doctor, journal, reader, rewriting, writer
 from poise_git.archive.configure import NOTES_REFSPEC
 from poise_git.archive.conformity import Finding
-from poise_git.archive.documents import load_reflection, load_yaml
+from poise_git.archive.documents import load_yaml
 from poise_git.archive.entries import ROOT, Call, Candidate, Metrics, Proposal, Reflection, Reproduction, Run
-from poise_git.archive.evidence import EvidenceReader
+from poise_git.archive.evidence import EvidenceReader, read_reflection
 from poise_git.archive.fetching import fetch
 from poise_git.archive.genealogy import Genealogy
 from poise_git.archive.git import DURABLE, Repository
@@ -74,12 +74,8 @@ class Archive:
         repository = Repository.discover(Path(path))
         if repository.object_id(candidate_ref(ROOT)):
             return cls(repository)
-        if remote := configure.origin(repository):
-            wanted = shlex.join((remote, *configure.archive_refspecs()))
-            raise NotAnArchive(
-                f"{path}: a clone without its candidates yet; fetch them: poise-git doctor --repair, or by plain git: "
-                f"git fetch {wanted}"
-            )
+        if configure.origin(repository):
+            raise NotAnArchive(f"{path}: a clone without its candidates yet; fetch them: poise-git doctor --repair")
         raise NotAnArchive(f"{path}: a git repository, but no archive; make one elsewhere: poise-git init DIR")
 
     @classmethod
@@ -220,9 +216,7 @@ class Archive:
         return None if text is None else read_entry(Metrics.from_data, load_yaml(text, path), path)
 
     def reflection(self, name: str) -> Reflection | None:
-        path = writer.reflection_path(name)
-        text = self.read_text(evidence_ref(name), path)
-        return None if text is None else load_reflection(text, path)
+        return read_reflection(self.repository, evidence_ref(name), name)
 
     def algorithm_of(self, candidate: Candidate) -> str:
         """`recipe/algorithm.py` of a candidate as the genealogy has it; what was read once is not read again.

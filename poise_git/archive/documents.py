@@ -14,6 +14,8 @@ from poise_git.untrusted.display import visible
 from poise_git.untrusted.yaml_text import BadYaml, parse
 
 _FENCE = "---\n"
+# Facts of a reflection that are tables of figures: a person reviews the rest.
+_TABLES = ("against_parent", "against_root")
 
 
 class _Dumper(yaml.SafeDumper):
@@ -74,21 +76,31 @@ def load_field(text: str, field: str, file: str) -> Any:
 
 
 def dump_reflection(reflection: Reflection) -> str:
-    """Front matter with the facts, then the prose, made visible: `git show` prints it as it is."""
-    return f"{_FENCE}{dump_yaml(reflection.facts)}{_FENCE}\n{visible(reflection.prose)}\n"
+    """Front matter with the facts but their tables, then the prose, made visible: `git show` prints it as it is."""
+    facts = {name: value for name, value in reflection.facts.items() if name not in _TABLES}
+    return f"{_FENCE}{dump_yaml(facts)}{_FENCE}\n{visible(reflection.prose)}\n"
 
 
-def load_reflection(text: str, file: str) -> Reflection:
-    """Read back what `dump_reflection` wrote, or a person edited.
+def dump_tables(reflection: Reflection) -> str:
+    """The tables among the facts; "" where there are none."""
+    tables = {name: reflection.facts[name] for name in _TABLES if name in reflection.facts}
+    return dump_yaml(tables) if tables else ""
+
+
+def load_reflection(text: str, file: str, tables: str | None = None, tables_file: str = "") -> Reflection:
+    """Read back what `dump_reflection` and `dump_tables` wrote, or a person edited.
+
+    Of reflections that were archived before there were tables apart, all facts are in the front matter.
 
     Raises:
-        ArchiveError: the front matter is missing or broken.
+        ArchiveError: the front matter is missing or broken, or the tables are.
     """
     head, fence, _ = text.removeprefix(_FENCE).partition(f"\n{_FENCE}")
     if not text.startswith(_FENCE) or not fence:
         raise ArchiveError(f"{file}: expected front matter between two lines `---`")
     # The last value may be a block, to which its line end belongs.
-    return Reflection(load_yaml(f"{head}\n", file), prose_of(text))
+    facts = load_yaml(f"{head}\n", file)
+    return Reflection({**facts, **(load_yaml(tables, tables_file) if tables else {})}, prose_of(text))
 
 
 def prose_of(text: str) -> str:

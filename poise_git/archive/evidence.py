@@ -8,12 +8,23 @@ from poise_git.archive.documents import load_reflection, load_yaml, prose_of
 from poise_git.archive.entries import Candidate, Proposal, Reflection
 from poise_git.archive.git import Repository
 from poise_git.archive.reader import read_text
-from poise_git.archive.writer import ALGORITHM, proposal_path, reflection_path
+from poise_git.archive.writer import ALGORITHM, proposal_path, reflection_path, tables_path
 from poise_git.errors import ArchiveError
 from poise_git.untrusted.data import read_entry
 
 # So many candidates' documents are kept, those used last.
 KEPT = 2048
+
+
+def read_reflection(repository: Repository, revision: str, name: str) -> Reflection | None:
+    """What `revision` of an evidence branch holds; None if there is none.
+
+    Raises:
+        ArchiveError: it cannot be read.
+    """
+    paths = reflection_path(name), tables_path(name)
+    text, tables = (read_text(repository, revision, path) for path in paths)
+    return None if text is None else load_reflection(text, paths[0], tables, paths[1])
 
 
 class EvidenceReader:
@@ -51,8 +62,7 @@ class EvidenceReader:
         return None if text is None else read_entry(Proposal.from_data, load_yaml(text, path), path)
 
     def _read_reflection(self, commit: str, name: str) -> Reflection | None:
-        text = self._text(commit, name)
-        return None if text is None else load_reflection(text, reflection_path(name))
+        return read_reflection(self._repository, commit, name)
 
     def _read_reflection_text(self, commit: str, name: str) -> str | None:
         return read_text(self._repository, commit, reflection_path(name))

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 
 from poise_git.archive.configure import NOTES_REFSPEC, remotes
 from poise_git.archive.conformity import Finding
-from poise_git.archive.documents import load_reflection
 from poise_git.archive.entries import Status
+from poise_git.archive.evidence import read_reflection
 from poise_git.archive.fetching import fetch
 from poise_git.archive.genealogy import Genealogy
 from poise_git.archive.git import Repository
 from poise_git.archive.measured import Measured, evidence_metrics
 from poise_git.archive.notes import latest_metrics, metrics_line, reflection_line
-from poise_git.archive.reader import read_genealogy, read_note, read_text
+from poise_git.archive.reader import read_genealogy, read_note
 from poise_git.archive.refs import METRICS_NOTES, REFLECTION_NOTES, TRAJECTORY_NOTES
-from poise_git.archive.writer import add_note_lines, reflection_path
+from poise_git.archive.writer import add_note_lines
 from poise_git.errors import ArchiveError
 
 # So many candidates are named in a line.
@@ -73,10 +73,9 @@ def restore_notes(repository: Repository) -> None:
         for protocol, measured in each.measured.items():
             at = _time_of(repository, measured.commit)
             metrics.setdefault(each.commit, []).append(metrics_line(measured.metrics, at))
-            text = read_text(repository, measured.commit, reflection_path(each.name))
             with suppress(ArchiveError):
-                if text is not None:
-                    line = reflection_line(load_reflection(text, reflection_path(each.name)), protocol, at)
+                if reflection := read_reflection(repository, measured.commit, each.name):
+                    line = reflection_line(reflection, protocol, at)
                     reflections.setdefault(each.commit, []).append(line)
     lines = {ref: of for ref, of in ((METRICS_NOTES, metrics), (REFLECTION_NOTES, reflections)) if of}
     if lines:

@@ -34,6 +34,7 @@ from poise_git.archive.writer import (
     proposal_path,
     publish,
     reflection_path,
+    tables_path,
 )
 from poise_git.untrusted.data import read_entry
 
@@ -89,7 +90,7 @@ def _evidence(
     repository: Repository, name: str, commit: str, before: str, *, same: bool
 ) -> tuple[str, Mapping[str, str]]:
     """Message and files of the evidence on the new commit, of which the message is the proposal now."""
-    paths = [proposal_path(name), *([metrics_path(name), reflection_path(name)] if same else [])]
+    paths = [proposal_path(name), *([metrics_path(name), reflection_path(name), tables_path(name)] if same else [])]
     files = {path: text for path in paths if (text := read_text(repository, before, path)) is not None}
     if (text := files.get(proposal_path(name))) is not None:
         proposal = read_entry(Proposal.from_data, load_yaml(text, proposal_path(name)), proposal_path(name))

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from poise_git.archive.documents import dump_reflection, dump_yaml
+from poise_git.archive.documents import dump_reflection, dump_tables, dump_yaml
 from poise_git.archive.entries import Candidate, Metrics, Proposal, Reflection, Reproduction, Run
 from poise_git.archive.git import Move, RefLocked, Repository
 from poise_git.archive.lock import Lock, hold
@@ -54,6 +54,10 @@ def metrics_path(name: str) -> str:
 
 def reflection_path(name: str) -> str:
     return f"evidence/{name}/reflection.md"
+
+
+def tables_path(name: str) -> str:
+    return f"evidence/{name}/evidence.yaml"
 
 
 @dataclass(frozen=True)
@@ -214,6 +218,8 @@ def add_evidence(repository: Repository, name: str, metrics: Metrics, reflection
         files = {metrics_path(name): dump_yaml(measured.to_data())}
         if reflection is not None:
             files[reflection_path(name)] = dump_reflection(reflection)
+            if tables := dump_tables(reflection):
+                files[tables_path(name)] = tables
             line = reflection_line(reflection, metrics.protocol, now)
             _grow_note(repository, change, REFLECTION_NOTES, commit, line)
         grow_evidence(repository, change, name, commit, format_evidence(name, metrics), files)

@@ -12,7 +12,7 @@ from poise_git.archive import Archive
 from poise_git.errors import ArchiveError, NotAnArchive
 from poise_git.package_data import hook_files
 
-from .conftest import Git, make_proposal, run_git
+from .conftest import Git, run_git
 
 HOSTILE = ("$(touch${IFS}PWN)", "`touch${IFS}PWN`", "x;touch${IFS}PWN", "a|b&c", "it's", '"', "x>PWN", "!!")
 
@@ -45,20 +45,6 @@ def test_findings_about_files_are_for_a_shell(archive: Archive, git: Git, file: 
     )
     assert git("diff", "--cached", "--name-only", "HEAD~1") == ""
     assert not (archive.root / "PWN").exists()
-
-
-@pytest.mark.parametrize("remote", ["o;touch${IFS}PWN", "$(touch${IFS}PWN)"])
-def test_a_clone_is_told_of_its_remote_for_a_shell(archive: Archive, tmp_path: Path, remote: str) -> None:
-    archive.add_candidate(make_proposal("x"), "# x\n")
-    clone = tmp_path / "clone"
-    run_git(tmp_path, "clone", "-q", str(archive.root), str(clone))
-    config = clone / ".git" / "config"
-    config.write_text(config.read_text().replace('"origin"', f'"{remote}"'))
-    run_git(clone, "update-ref", f"refs/remotes/{remote}/poise/grpo", "HEAD")
-    with pytest.raises(NotAnArchive) as error:
-        Archive.open(clone)
-    command = str(error.value).rpartition("plain git: ")[2]
-    assert shlex.split(command)[:3] == ["git", "fetch", remote]
 
 
 def test_a_remote_that_is_an_option_is_none(archive: Archive, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from poise_git.archive.documents import dump_reflection, dump_yaml, load_reflection, load_yaml
+from poise_git.archive.documents import dump_reflection, dump_tables, dump_yaml, load_reflection, load_yaml
 from poise_git.archive.entries import Claim, Metrics, Proposal, Reflection
 from poise_git.errors import ArchiveError
 from poise_git.untrusted.display import visible
@@ -62,3 +62,20 @@ def test_what_is_not_a_mapping_is_refused_with_the_files_name(text: str) -> None
 def test_a_reflection_without_front_matter_is_refused() -> None:
     with pytest.raises(ArchiveError, match="front matter"):
         load_reflection("just prose\n", "reflection.md")
+
+
+def test_a_reflection_is_for_people_and_its_tables_are_apart() -> None:
+    """As one round trip, and as it was archived before: all in the front matter."""
+    table = {"utility": {"value": 0.2, "difference": 0.1, "se": None, "direction": "up"}}
+    facts = {"verdict": "better", "against_parent": table, "claims": [], "against_root": {}, "next": ["more"]}
+    reflection = Reflection(facts, "It helped.")
+    text, tables = dump_reflection(reflection), dump_tables(reflection)
+    assert text.split("---\n")[1].splitlines() == ["verdict: better", "claims: []", "next:", "- more"]
+    assert load_reflection(text, "reflection.md", tables, "evidence.yaml") == reflection
+    assert load_reflection(f"---\n{dump_yaml(facts)}---\n\nIt helped.\n", "reflection.md") == reflection
+    with pytest.raises(ArchiveError, match=r"^evidence.yaml:1: "):
+        load_reflection(text, "reflection.md", "[]", "evidence.yaml")
+
+
+def test_a_reflection_without_tables_has_no_file_of_them() -> None:
+    assert dump_tables(Reflection({"verdict": "root"}, "The root.")) == ""
