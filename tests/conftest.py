@@ -25,6 +25,10 @@ settings.load_profile("any-machine")
 PROTOCOLS = Path(__file__).parent / "protocols"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--nightly", action="store_true", help="run the tests that are marked nightly, too")
+
+
 def pytest_report_header() -> str:
     if not lacking():
         return "sandbox: every layer is up"
@@ -48,8 +52,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(f"the sandbox lacks {', '.join(found)} here")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What takes longest begins first, so that nobody waits for it alone; what wants all memory comes after it."""
+    if not config.getoption("--nightly"):
+        left_out = [item for item in items if item.get_closest_marker("nightly")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
     order = {"test_end_to_end.py": -2, "test_loop.py": -1, "test_vllm.py": 1}
     items.sort(key=lambda item: order.get(item.path.name, 0))
 

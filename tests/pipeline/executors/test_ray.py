@@ -236,6 +236,7 @@ def test_a_candidate_that_wants_too_much_memory_fails(head: Head, make_job: Make
     assert "memory" in outcome.failure.reason
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("machine_memory")
 def test_a_machine_out_of_memory_fails_the_run_and_leaves_no_process(
     make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
