@@ -14,6 +14,7 @@ from poise_git.pipeline.backends.testbed.settings import parse_settings
 from poise_git.pipeline.equipment import gpu_devices
 from poise_git.pipeline.protocol import load_protocol
 from tests.conftest import git
+from tests.layers import without_warning
 
 
 def poise_git(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -29,7 +30,7 @@ def poise_git(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Com
 def assert_one_clear_line(done: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
-    lines = done.stderr.strip().splitlines()
+    lines = without_warning(done.stderr).strip().splitlines()
     assert len(lines) == 1, done.stderr
     for part in parts:
         assert part in lines[0], lines[0]

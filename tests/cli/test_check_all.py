@@ -29,7 +29,7 @@ def edit(root: Path, old: str, new: str) -> None:
 
 def test_what_came_in_around_the_hooks_is_found_with_what_to_type(tiny_archive: Archive) -> None:
     root = tiny_archive.root
-    assert check_all(root).output == "every candidate is as it should be\n"
+    assert check_all(root).stdout == "every candidate is as it should be\n"
 
     def branch(name: str, off: str = "grpo") -> None:
         git(root, "switch", "-qc", f"poise/{name}", f"poise/{off}")
