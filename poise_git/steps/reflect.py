@@ -48,8 +48,10 @@ def reflect(session: Session, name: str) -> Metrics:
     """
     experiment, archive = session.experiment, session.archive
     metrics = experiment.measure(name, experiment.runs(name, session.protocol.seeds))
+    reflection = _reflection(session, name)
+    # Only now: the reflection was the last call for this candidate.
     metrics = metrics.with_calls(ledger_of(archive, name, session.agent.calls))
-    archive.add_evidence(name, metrics, _reflection(session, name))
+    archive.add_evidence(name, metrics, reflection)
     session.observe(events.CandidateEvaluated(name, metrics, session.evaluated))
     return metrics
 
