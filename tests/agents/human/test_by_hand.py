@@ -90,7 +90,7 @@ def test_what_people_committed_is_taken_in_before_the_next_round(tiny_archive: A
     assert reasons["false"][0] == "claim"
     assert reasons["renamed"] == ("twin", "the same algorithm as halved")
     assert git(root, "ls-tree", "--name-only", "evidence/halved", "evidence/halved/").split() == [
-        f"evidence/halved/{file}" for file in ("metrics.yaml", "proposal.yaml", "reflection.md")
+        f"evidence/halved/{file}" for file in ("evidence.yaml", "metrics.yaml", "proposal.yaml", "reflection.md")
     ]
     proposal, reflection = tiny_archive.proposal("halved"), tiny_archive.reflection("halved")
     assert proposal is not None
