@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -61,6 +61,15 @@ def test_the_base_policy_is_the_average_of_the_weights(train: Train) -> None:
     assert 0.1 < distance(between, first) < distance(last, first)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A shell's background jobs ignore the signal, and hand that down."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_a_warm_start(tiny: Protocol, sandbox: Sandbox) -> None:
     """It would take hours to its end, and is over in less than the time limit of a test."""
     settings = parse_settings(tiny, "tiny.yaml")
