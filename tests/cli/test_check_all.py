@@ -72,7 +72,7 @@ def test_what_came_in_around_the_hooks_is_found_with_what_to_type(tiny_archive: 
 
     done = check_all(root)
     assert done.exit_code == 1
-    lines = dict(line.split(": ", 1) for line in done.output.splitlines())
+    lines = dict(line.split(": ", 1) for line in done.stdout.splitlines())
     assert lines.keys() == {
         "poise/wide", "poise/nameless", "poise/reaches-out", "poise/not-a-number", "poise/boasts", "evidence/measured",
         "poise/two-steps",
@@ -86,7 +86,7 @@ def test_what_came_in_around_the_hooks_is_found_with_what_to_type(tiny_archive: 
     assert "more than one commit on top of poise/grpo" in lines["poise/two-steps"]
     assert all("; " in line and "git " in line for line in lines.values()), "each says what to type"
 
-    findings = json.loads(check_all(root, "--json").output)["findings"]
+    findings = json.loads(check_all(root, "--json").stdout)["findings"]
     assert [finding["where"].removeprefix("refs/heads/") for finding in findings] == list(lines)
     assert set(findings[0]) == {"where", "what", "advice", "repairable"}
 
@@ -95,7 +95,7 @@ def test_what_came_in_around_the_hooks_is_found_with_what_to_type(tiny_archive: 
     git(root, "switch", "-q", "poise/wide")
     git(root, "add", "added.txt")
     git(root, "commit", "-q", "--no-verify", "--amend", "--no-edit")
-    wide = next(line for line in check_all(root).output.splitlines() if line.startswith("poise/wide: "))
+    wide = next(line for line in check_all(root).stdout.splitlines() if line.startswith("poise/wide: "))
     assert "changes README.md, added.txt" in wide
     for command in wide.partition("; ")[2].split(" && "):
         git(root, *command.split()[1:])
@@ -105,7 +105,7 @@ def test_what_came_in_around_the_hooks_is_found_with_what_to_type(tiny_archive: 
     git(root, "reset", "-q", "--soft", "poise/grpo")
     git(root, "commit", "-qm", "in one step")
     git(root, "switch", "-q", "main")
-    output = check_all(root).output
+    output = check_all(root).stdout
     assert "wide" not in output
     assert "nameless" not in output
     assert "two-steps" not in output
