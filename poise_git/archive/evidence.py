@@ -17,7 +17,7 @@ KEPT = 2048
 
 
 def read_reflection(repository: Repository, revision: str, name: str) -> Reflection | None:
-    """What `revision` of an evidence branch holds; None if there is none.
+    """The reflection at `revision` of an evidence branch, or None.
 
     Raises:
         ArchiveError: it cannot be read.

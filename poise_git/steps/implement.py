@@ -13,7 +13,7 @@ from poise_git.steps.verify import verify, verify_branch
 
 
 def implement_and_verify(session: Session, slot: Slot) -> str | None:
-    """The name of the slot's candidate if it is to be trained; None where there is none, or it failed a check."""
+    """The name of the slot's candidate if it is ready to train, or None."""
     proposal, genealogy = slot.chosen, session.archive.genealogy()
     if proposal is None:
         return None

@@ -29,7 +29,7 @@ RESAMPLE_SEEDS = 31
 def propose_and_screen(
     proposing: Proposing, genealogy: Genealogy, survey: Survey, selection: Selection, seed: int
 ) -> tuple[Slot, ...]:
-    """A slot for each parent that was selected: N proposals with verdicts, of which at most one is chosen."""
+    """One slot for each selected parent: N screened proposals, at most one of them chosen."""
     proposing.begin(genealogy, survey, seed)
     return proposing.fill(selection, seed)
 

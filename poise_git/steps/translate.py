@@ -23,7 +23,7 @@ from poise_git.steps.session import Session
 
 
 def translate_directive(session: Session) -> None:
-    """A directive that nobody has translated yet becomes the objective of all that follows, and is committed."""
+    """Translate a directive that has no objective yet, and commit the objective."""
     if is_untranslated(session.experiment):
         reading = interpret(session.experiment, session.agent)
         session.observe(events.DirectiveTranslated(session.experiment.directive, reading))

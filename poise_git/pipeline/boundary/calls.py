@@ -105,7 +105,7 @@ def _text(error: BaseException) -> str:
     try:
         return str(error)
     except Exception:
-        # The candidate may have written `__str__`, and it may raise anything.
+        # The candidate can define `__str__`, and that can raise anything.
         return "an error that cannot be printed"
 
 

@@ -64,7 +64,7 @@ def keep(line: socket.socket, messages: int, output: int, handed: Sequence[int],
         if os.getpid() == 1:
             _die_with_parent(0)
         else:
-            # Nobody else would end what the run has started: it outlives its parent for that.
+            # The keeper outlives its parent, because nothing else ends what the run started.
             stops.append(os.pidfd_open(entrance))
         kernel.process_control(kernel.PR_SET_CHILD_SUBREAPER, 1)
         kernel.process_control(kernel.PR_SET_DUMPABLE, 0)

@@ -103,7 +103,7 @@ def test_a_nameless_file_in_memory_counts(tmp_path: Path) -> None:
 
 
 def test_processes_are_counted_without_a_namespace_too(tmp_path: Path) -> None:
-    """In a process of its own: that of the tests has children of other tests."""
+    """In its own process: the test process has children of other tests."""
     script = """
 import os, sys, time
 from pathlib import Path
