@@ -19,6 +19,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+
+# NumPy imports it when it is first used: once for all runs, and not in every process.
+import numpy.random
 import torch
 
 from poise_git.pipeline.boundary import frames
@@ -49,8 +52,6 @@ def serve(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
     # Torch looks at the processor when it is first asked to compute; a candidate's process, which may not read /proc,
     # would find none of its instructions, compute more slowly, and round otherwise than the trainer.
     torch.backends.cpu.get_cpu_capability()
-    # NumPy imports its random numbers when they are first used: once here, and not in every process.
-    _draw_random_states()
     _leave_memory_for_another()
     door = socket.socket(fileno=FIRST_HANDED)
     send({"layers": [layer.to_data() for layer in confinement()]})

@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import poise_git
@@ -38,6 +39,7 @@ def readable_paths(extra: Iterable[Path]) -> tuple[Path, ...]:
     return _under_both_names([*library_paths(), Path(poise_git.__file__).parent, *extra])
 
 
+@cache
 def library_paths() -> tuple[Path, ...]:
     """The system, and this Python with its packages."""
     python = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix]
