@@ -16,11 +16,13 @@ from poise_git.archive.refs import (
     METRICS_NOTES,
     NOTES,
     REFLECTION_NOTES,
+    RESULT_NOTES,
     TRAJECTORY_NOTES,
 )
 from poise_git.archive.work_tree import replace_file
 
-LINEAGE = "log --graph --oneline --decorate --branches='poise/*' --notes='poise/metrics'"
+# A note ends in a line end of its own, so names and mechanisms stand in the line below the result.
+LINEAGE = "log --graph --branches='poise/*' --notes='poise/result' --format='%C(auto)%h %N%d %s'"
 # What stands in a hook of ours, so that it may be replaced by a newer one, and a person's may not.
 HOOK_MARK = "# poise-git hook:"
 KEPT = ".local"
@@ -32,6 +34,8 @@ def settings() -> dict[str, str]:
         f"notes.{ref.removeprefix('refs/notes/')}.mergeStrategy": "cat_sort_uniq"
         for ref in (METRICS_NOTES, REFLECTION_NOTES, TRAJECTORY_NOTES)
     }
+    # Where two clones have measured a candidate, either result is one; `poise-git doctor --repair` writes them again.
+    merge[f"notes.{RESULT_NOTES.removeprefix('refs/notes/')}.mergeStrategy"] = "theirs"
     return {"alias.lineage": LINEAGE, "notes.rewriteRef": f"{NOTES}*", **merge}
 
 

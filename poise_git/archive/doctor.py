@@ -25,7 +25,7 @@ from poise_git.archive.refs import (
     REFLECTION_NOTES,
     TRAJECTORY_NOTES,
 )
-from poise_git.archive.restoring import fetch_notes, missing_notes, restore_notes
+from poise_git.archive.restoring import fetch_notes, missing_notes, missing_results, restore_notes
 from poise_git.archive.rewriting import follow_all
 from poise_git.archive.stale import leftover_locks, remove_leftover_locks
 
@@ -34,7 +34,7 @@ def examine(repository: Repository, hooks: Mapping[str, str]) -> tuple[Finding, 
     """Everything that is wrong with the archive; empty if nothing is. `hooks` are those that should be installed."""
     found: list[Finding] = []
     installation = _installation(repository, hooks)
-    checks = (_candidates(repository), _notes(repository), missing_notes(repository))
+    checks = (_candidates(repository), _notes(repository), missing_notes(repository), missing_results(repository))
     for check in (*checks, installation, _objects(repository)):
         try:
             found += check

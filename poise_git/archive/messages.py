@@ -204,6 +204,26 @@ def result_line(metrics: Metrics) -> str:
     return f"U {_with_error(metrics.utility)}{gain}{violated}"
 
 
+def result_note(metrics: Metrics) -> str:
+    """The result as a line of `git lineage`: `U 0.7521 ± 0.0093  +0.0213 ± 0.0104 * vs grpo`.
+
+    After U stands its standard error, after the gain half of its 95% interval, with a star where 0 lies outside.
+    """
+    if metrics.status is Status.FAILED or metrics.utility is None:
+        return result_line(metrics)
+    error = "" if metrics.utility.se is None else f" ± {metrics.utility.se:.4f}"
+    violated = "".join(f"  violates {one_line(violation.constraint)}" for violation in metrics.violations)
+    return f"U {metrics.utility.value:.4f}{error}{_gain_note(metrics.gain)}{violated}"
+
+
+def _gain_note(gain: Estimate | None) -> str:
+    if gain is None:
+        return ""
+    half = "" if gain.interval is None else f" ± {gain.interval:.4f}"
+    star = " *" if gain.interval is not None and abs(gain.value) > gain.interval else ""
+    return f"  {gain.value:+.4f}{half}{star} vs {ROOT}"
+
+
 def _with_error(estimate: Estimate) -> str:
     error = f" (n = {estimate.n})" if estimate.se is None else f" ± {estimate.se:.3f}"
     return f"{estimate.value:.3f}{error}"

@@ -14,6 +14,8 @@ NOTES = "refs/notes/poise/"
 METRICS_NOTES = f"{NOTES}metrics"
 REFLECTION_NOTES = f"{NOTES}reflection"
 TRAJECTORY_NOTES = f"{NOTES}trajectory"
+# For people alone: one line with the result, which no code reads.
+RESULT_NOTES = f"{NOTES}result"
 
 NAME_PATTERN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 NAME_LENGTH = 80

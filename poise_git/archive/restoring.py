@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from poise_git.archive.configure import NOTES_REFSPEC, remotes
 from poise_git.archive.conformity import Finding
-from poise_git.archive.entries import Status
+from poise_git.archive.entries import Candidate, Status
 from poise_git.archive.evidence import read_reflection
 from poise_git.archive.fetching import fetch
 from poise_git.archive.genealogy import Genealogy
@@ -21,8 +21,8 @@ from poise_git.archive.git import Repository
 from poise_git.archive.measured import Measured, evidence_metrics
 from poise_git.archive.notes import latest_metrics, metrics_line, reflection_line
 from poise_git.archive.reader import read_genealogy, read_note
-from poise_git.archive.refs import METRICS_NOTES, REFLECTION_NOTES, TRAJECTORY_NOTES
-from poise_git.archive.writer import add_note_lines
+from poise_git.archive.refs import METRICS_NOTES, REFLECTION_NOTES, RESULT_NOTES, TRAJECTORY_NOTES
+from poise_git.archive.writer import add_note_lines, replace_result_notes
 from poise_git.errors import ArchiveError
 
 # So many candidates are named in a line.
@@ -56,6 +56,13 @@ def missing_notes(repository: Repository) -> Iterator[Finding]:
         )
 
 
+def missing_results(repository: Repository) -> Iterator[Finding]:
+    """Candidates whose result `git lineage` does not print."""
+    if names := [each.name for each in _without_result(repository, read_genealogy(repository))]:
+        what = f"{_candidates(names)} not in `git lineage`"
+        yield Finding(RESULT_NOTES, what, "poise-git doctor --repair", repairable=True)
+
+
 def fetch_notes(repository: Repository) -> None:
     """Fetch the notes of every remote, where some are missing here; what a remote does not have stays missing."""
     genealogy = read_genealogy(repository)
@@ -80,6 +87,8 @@ def restore_notes(repository: Repository) -> None:
     lines = {ref: of for ref, of in ((METRICS_NOTES, metrics), (REFLECTION_NOTES, reflections)) if of}
     if lines:
         add_note_lines(repository, lines)
+    if unseen := _without_result(repository, read_genealogy(repository)):
+        replace_result_notes(repository, {each.commit: list(each.metrics.values())[-1] for each in unseen})
 
 
 def _lacking(repository: Repository, genealogy: Genealogy) -> Iterator[_Lacking]:
@@ -93,6 +102,10 @@ def _lacking(repository: Repository, genealogy: Genealogy) -> Iterator[_Lacking]
         measured = {protocol: own for protocol, own in found.items() if protocol not in noted}
         if measured:
             yield _Lacking(candidate.name, candidate.commit, measured)
+
+
+def _without_result(repository: Repository, genealogy: Genealogy) -> list[Candidate]:
+    return [each for each in genealogy if each.metrics and not read_note(repository, RESULT_NOTES, each.commit)]
 
 
 def _without_runs(repository: Repository, genealogy: Genealogy) -> list[str]:

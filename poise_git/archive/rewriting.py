@@ -22,6 +22,7 @@ from poise_git.archive.refs import (
     CANDIDATES,
     METRICS_NOTES,
     REFLECTION_NOTES,
+    RESULT_NOTES,
     TRAJECTORY_NOTES,
     candidate_name,
     evidence_ref,
@@ -38,7 +39,7 @@ from poise_git.archive.writer import (
 )
 from poise_git.untrusted.data import read_entry
 
-NOTES = (METRICS_NOTES, REFLECTION_NOTES, TRAJECTORY_NOTES)
+NOTES = (METRICS_NOTES, REFLECTION_NOTES, RESULT_NOTES, TRAJECTORY_NOTES)
 
 
 def follow(repository: Repository, rewritten: Mapping[str, str]) -> tuple[str, ...]:

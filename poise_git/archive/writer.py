@@ -16,7 +16,7 @@ from poise_git.archive.documents import dump_reflection, dump_tables, dump_yaml
 from poise_git.archive.entries import Candidate, Metrics, Proposal, Reflection, Reproduction, Run
 from poise_git.archive.git import Move, RefLocked, Repository
 from poise_git.archive.lock import Lock, hold
-from poise_git.archive.messages import describe, format_candidate, format_evidence, format_proposal_added
+from poise_git.archive.messages import describe, format_candidate, format_evidence, format_proposal_added, result_note
 from poise_git.archive.notes import (
     append,
     metrics_line,
@@ -30,6 +30,7 @@ from poise_git.archive.reader import evidence_base, read_note, read_text
 from poise_git.archive.refs import (
     METRICS_NOTES,
     REFLECTION_NOTES,
+    RESULT_NOTES,
     TRAJECTORY_NOTES,
     candidate_ref,
     evidence_ref,
@@ -222,9 +223,10 @@ def add_evidence(repository: Repository, name: str, metrics: Metrics, reflection
                 files[tables_path(name)] = tables
             line = reflection_line(reflection, metrics.protocol, now)
             _grow_note(repository, change, REFLECTION_NOTES, commit, line)
+        _replace_notes(change, RESULT_NOTES, {commit: result_note(metrics)})
         grow_evidence(repository, change, name, commit, format_evidence(name, metrics), files)
 
-    publish(repository, [candidate, METRICS_NOTES, REFLECTION_NOTES, evidence], build)
+    publish(repository, [candidate, METRICS_NOTES, REFLECTION_NOTES, RESULT_NOTES, evidence], build)
 
 
 def add_proposal(repository: Repository, proposal: Proposal) -> None:
@@ -273,6 +275,19 @@ def _existing(change: Change, candidate: str, name: str) -> str:
     if commit is None:
         raise UnknownCandidate(f"no candidate {name} in this archive; `poise-git log` lists them")
     return commit
+
+
+def replace_result_notes(repository: Repository, results: Mapping[str, Metrics]) -> None:
+    """Write the lines of `git lineage` anew, by commit."""
+    lines = {commit: result_note(metrics) for commit, metrics in results.items()}
+    publish(repository, [RESULT_NOTES], lambda change: _replace_notes(change, RESULT_NOTES, lines))
+
+
+def _replace_notes(change: Change, ref: str, lines: Mapping[str, str]) -> None:
+    """Let the note on each commit be its line."""
+    files = {note_path(commit): f"{line}\n" for commit, line in lines.items()}
+    elsewhere = [path for commit in lines for path in note_paths(commit) if path not in files]
+    change.grow(ref, f"{len(lines)} results\n", files, elsewhere)
 
 
 def _grow_note(repository: Repository, change: Change, ref: str, commit: str, line: str) -> None:
