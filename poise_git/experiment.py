@@ -26,6 +26,7 @@ from poise_git.measurement.objective import Objective
 from poise_git.measurement.statistics import Noise, paired_difference
 from poise_git.package_data import read_prompt
 from poise_git.pipeline.cache import cache_folder
+from poise_git.pipeline.executors import EXECUTORS
 from poise_git.pipeline.interface import Job
 from poise_git.pipeline.protocol import Protocol, load_protocol
 from poise_git.search.context.builder import Brief, Contexts
@@ -33,6 +34,7 @@ from poise_git.search.context.item_text import objective_text
 from poise_git.search.context.rendering import Renderer
 from poise_git.search.literature import Card, load_cards
 from poise_git.search.plan import rejected_proposals
+from poise_git.search.selection import POLICIES
 from poise_git.search.selection.interface import Survey
 from poise_git.search.selection.survey import best, evaluated, survey
 from poise_git.settings import PoiseSettings, field_error, load_settings
@@ -72,6 +74,7 @@ class Experiment:
         root has run: before that every name passes.
         """
         settings = load_poise_settings(archive, committed=committed)
+        _refuse_unknown_names(archive, settings)
         name = protocol or settings.protocol
         file = protocol_file(name)
         text = archive.read_text(BRANCH, file)
@@ -303,6 +306,17 @@ def protocol_files(archive: Archive) -> dict[str, str]:
         with suppress(SettingsError):
             found[path.removesuffix(".yaml")] = load_protocol(text, f"protocols/{path}").hash
     return found
+
+
+def _refuse_unknown_names(archive: Archive, settings: PoiseSettings) -> None:
+    """Raises SettingsError: a policy or executor that there is not."""
+    for place, name, known in (
+        (("search", "policy"), settings.search.policy, POLICIES),
+        (("executor", "kind"), settings.executor.kind, EXECUTORS),
+    ):
+        if name not in known:
+            text = archive.read_text(BRANCH, SETTINGS_FILE) or ""
+            raise field_error(text, SETTINGS_FILE, place, f"unknown: {name}; known: {', '.join(known)}")
 
 
 def load_poise_settings(archive: Archive, *, committed: bool = False) -> PoiseSettings:

@@ -157,7 +157,7 @@ class SearchSettings(StrictModel):
     proposals: PositiveInt = 4
     screening: ScreeningWeights = ScreeningWeights()
     resamples: Annotated[int, Field(ge=0)] = 2
-    policy: Literal["tree", "paper"] = "tree"
+    policy: str = "tree"
     distil_every: PositiveInt = 2
     weights: AcquisitionWeights | None = None
     gamma: Annotated[float, Field(gt=0.0, le=1.0)] = 0.85
@@ -188,7 +188,7 @@ class SandboxSettings(StrictModel):
 class ExecutorSettings(StrictModel):
     """Where training and evaluation run."""
 
-    kind: Literal["local", "ray"] = "local"
+    kind: str = "local"
     gpus: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     address: str | None = None
     shared: Path | None = None

@@ -11,10 +11,8 @@ from poise_git.archive import Archive
 from poise_git.errors import UsageError
 from poise_git.experiment import SETTINGS_FILE
 from poise_git.package_data import hook_files, template_files
+from poise_git.pipeline.backends import DEFAULT_BACKEND, backend_named
 from poise_git.pipeline.protocol import Protocol, load_protocol
-
-# What a backend starts with where nobody chooses.
-DEFAULT_PROTOCOLS = {"testbed": "testbed", "verl": "cpu-smoke"}
 
 
 def create_archive(
@@ -79,7 +77,7 @@ def _device_of(protocol: Protocol) -> str:
 
 def _choose(protocols: Mapping[str, Protocol], backend: str | None, protocol: str | None) -> str:
     if protocol is None:
-        return DEFAULT_PROTOCOLS[backend or "testbed"]
+        return backend_named(backend or DEFAULT_BACKEND).default_protocol
     if protocol not in protocols:
         raise UsageError(f"no protocol {protocol!r} in the template: choose one of {', '.join(sorted(protocols))}")
     if backend is not None and protocols[protocol].backend != backend:

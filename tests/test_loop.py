@@ -24,7 +24,7 @@ import pytest
 
 from poise_git import loop
 from poise_git.agents.interface import Agent
-from poise_git.agents.library import LibraryAgent
+from poise_git.agents.library.agent import LibraryAgent
 from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Direction, Proposal, Status
 from poise_git.cli.sessions import open_session

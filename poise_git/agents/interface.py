@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 from typing import Protocol as Interface
 
 from poise_git import events
@@ -79,6 +79,24 @@ class Side:
 
     name: str
     change: str
+
+
+class AgentKind:
+    """What is known of an agent before it is loaded: one object for each, in the `__init__` of its package.
+
+    Attributes:
+        name: as `poise.yaml` and `--agent` have it.
+    """
+
+    name: ClassVar[str]
+
+    def open(self, means: Means) -> Agent:
+        """Raises UsageError: the agent cannot work by these settings."""
+        raise NotImplementedError
+
+    def expected_calls(self, workload: Workload, settings: PoiseSettings) -> tuple[ExpectedCalls, ...]:
+        """What the agent will pay for, by operator; nothing for an agent that makes no paid calls."""
+        return ()
 
 
 class Agent(Interface):

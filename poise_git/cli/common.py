@@ -74,9 +74,7 @@ def executor_options(function: Function) -> Function:
     """`executor` and `ray_address`: where runs go, over poise.yaml's."""
     for option in (
         click.option("--ray-address", metavar="ADDRESS", help="A Ray cluster: HOST:PORT or auto (executor.address)."),
-        click.option(
-            "--executor", type=click.Choice(["local", "ray"]), help="Where runs go (poise.yaml: executor.kind)."
-        ),
+        click.option("--executor", metavar="NAME", help="Where runs go: local or ray (poise.yaml: executor.kind)."),
     ):
         function = option(function)
     return function

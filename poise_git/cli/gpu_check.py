@@ -79,11 +79,12 @@ def _print_protocols(found: Mapping[str, tuple[str, ...]]) -> None:
 def _obstacles(text: str, file: str, machine: Equipment, base: Path) -> tuple[str, ...]:
     """A protocol that is wrong is one that cannot run."""
     from poise_git.errors import PoiseError
-    from poise_git.pipeline.backends import obstacles
+    from poise_git.pipeline.backends import backend_named
     from poise_git.pipeline.protocol import load_protocol
 
     try:
-        return obstacles(load_protocol(text, file), file, machine, base)
+        protocol = load_protocol(text, file)
+        return backend_named(protocol.backend).obstacles(protocol, file, machine, base)
     except PoiseError as error:
         return (str(error),)
 

@@ -7,7 +7,7 @@ from poise_git.cli.common import directory, print_json
 from poise_git.cli.output import echo
 from poise_git.errors import NotAnArchive, UsageError
 from poise_git.experiment import Experiment, protocol_file
-from poise_git.pipeline.backends import estimate_cost
+from poise_git.pipeline.backends import backend_named
 from poise_git.pipeline.estimate import Cost, CostEstimate, Quantity
 from poise_git.pipeline.protocol import Protocol
 from poise_git.template import template_protocols
@@ -20,7 +20,7 @@ _WIDTH = 40
 def show_estimate(name: str | None, *, as_json: bool) -> None:
     """Of the archive's protocol `name` (None: poise.yaml's); outside an archive, of the template's."""
     protocol = known_protocol(name)
-    estimate = estimate_cost(protocol, protocol_file(protocol.name))
+    estimate = backend_named(protocol.backend).estimate_cost(protocol, protocol_file(protocol.name))
     runs = {"a candidate": len(protocol.seeds), "a confirmation": 2 * len(protocol.confirmation_seeds)}
     if as_json:
         print_json(

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from poise_git.agents import ExpectedCalls, Workload, expected_calls
+from poise_git.agents import ExpectedCalls, Workload, agent_named
 from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT
 from poise_git.cli.common import print_json
@@ -15,7 +15,7 @@ from poise_git.cli.output import echo
 from poise_git.errors import NotAnArchive, UsageError
 from poise_git.experiment import SETTINGS_FILE, Experiment, protocol_file
 from poise_git.package_data import template_files
-from poise_git.pipeline.backends import estimate_cost
+from poise_git.pipeline.backends import backend_named
 from poise_git.pipeline.estimate import CostEstimate
 from poise_git.pipeline.protocol import Protocol
 from poise_git.settings import PoiseSettings, load_settings
@@ -40,10 +40,10 @@ def show_search_estimate(place: Path, protocol_name: str | None, asked: Asked, *
     settings, protocol, evaluated, has_root = _standing(place, protocol_name)
     agent = asked.agent or settings.agent
     workload = _workload(settings, asked, evaluated)
-    calls = expected_calls(agent, workload, settings)
+    calls = agent_named(agent).expected_calls(workload, settings)
     runs = workload.candidates * len(protocol.seeds) + (0 if has_root else len(protocol.seeds))
     runs += 2 * len(protocol.confirmation_seeds)
-    run = estimate_cost(protocol, protocol_file(protocol.name))
+    run = backend_named(protocol.backend).estimate_cost(protocol, protocol_file(protocol.name))
     if as_json:
         print_json(_document(agent, workload, calls, runs, run))
         return

@@ -20,8 +20,8 @@ from poise_git.cli.progress import Start, line_of, show_progress
 from poise_git.errors import UsageError
 from poise_git.events import Observer, unheard
 from poise_git.experiment import Experiment, protocol_file
-from poise_git.pipeline.backends import backend_named, files_named
-from poise_git.pipeline.executors import open_executor
+from poise_git.pipeline.backends import backend_named
+from poise_git.pipeline.executors import EXECUTORS, open_executor, unknown_executor
 from poise_git.pipeline.sandbox import Sandbox
 from poise_git.search.context.builder import Contexts
 from poise_git.search.plan import Slot
@@ -36,7 +36,9 @@ from poise_git.user.preferences import Preferences
 
 
 def on_executor(settings: PoiseSettings, kind: str | None, address: str | None) -> PoiseSettings:
-    """The settings with what the command line says of where to run."""
+    """The settings with what the command line says of where to run. Raises UsageError for an unknown executor."""
+    if kind is not None and kind not in EXECUTORS:
+        raise unknown_executor(kind)
     asked = {"kind": "ray" if address and not kind else kind, "address": address}
     update = {name: value for name, value in asked.items() if value is not None}
     return settings.model_copy(update={"executor": settings.executor.model_copy(update=update)})
@@ -66,15 +68,16 @@ def open_session(
         SettingsError: the protocol's settings are not the backend's.
     """
     protocol, settings = experiment.protocol, experiment.settings
-    backend = backend_named(protocol.backend)
+    kind = backend_named(protocol.backend)
+    backend = kind.open()
     file, chosen = protocol_file(protocol.name), preferences or Preferences.load()
     refuse_executor(settings.executor, chosen)
-    refuse_files(files_named(protocol, file), file, Path.cwd(), chosen)
+    refuse_files(kind.files_named(protocol, file), file, Path.cwd(), chosen)
     backend.validate(protocol, file)
     refuse_device(backend.demand(protocol), file, chosen)
     paid = 0.0 if budget_usd is None else spent(experiment.archive)
     means = Means(experiment.archive, settings, experiment.directive, budget_usd, paid, budget_hours, observe, chosen)
-    who = agent_named(agent or settings.agent, means)
+    who = agent_named(agent or settings.agent).open(means)
     containing = Containing.on_this_machine(experiment.archive, chosen, trusted=trust)
     if containing.missing:
         observe(events.LayersMissing(containing.missing_names, chosen.missing_layers == "allow" or trust))
@@ -132,7 +135,7 @@ def next_round(experiment: Experiment) -> Upcoming:
 def agent_for(experiment: Experiment, name: str | None) -> Agent:
     """An agent by name, or poise.yaml's, for a step that reports nothing on its way."""
     means = Means(experiment.archive, experiment.settings, experiment.directive, preferences=Preferences.load())
-    return agent_named(name or experiment.settings.agent, means)
+    return agent_named(name or experiment.settings.agent).open(means)
 
 
 def propose_once(experiment: Experiment, upcoming: Upcoming, parent: str, agent: str | None) -> Slot:

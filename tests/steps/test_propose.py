@@ -15,7 +15,7 @@ import pytest
 
 from poise_git import events
 from poise_git.agents.interface import Agent
-from poise_git.agents.library import LibraryAgent
+from poise_git.agents.library.agent import LibraryAgent
 from poise_git.agents.library.mechanisms import install
 from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Direction, Estimate, Metrics, Proposal, Reflection, Status

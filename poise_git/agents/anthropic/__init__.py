@@ -1,7 +1,22 @@
-"""The `anthropic` agent: a language model behind the Messages API."""
+"""A language model behind the Messages API."""
 
 from __future__ import annotations
 
-from poise_git.agents.anthropic.agent import AnthropicAgent
+from poise_git.agents.interface import Agent, AgentKind, ExpectedCalls, Means, Workload
+from poise_git.settings import PoiseSettings
 
-__all__ = ["AnthropicAgent"]
+
+class Anthropic(AgentKind):
+    """See `AgentKind`."""
+
+    name = "anthropic"
+
+    def open(self, means: Means) -> Agent:
+        from poise_git.agents.anthropic.agent import AnthropicAgent
+
+        return AnthropicAgent.of(means)
+
+    def expected_calls(self, workload: Workload, settings: PoiseSettings) -> tuple[ExpectedCalls, ...]:
+        from poise_git.agents.anthropic.estimating import expected_calls
+
+        return expected_calls(workload, settings.anthropic)

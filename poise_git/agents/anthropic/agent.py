@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from poise_git.agents.anthropic import coding, proposing, reflecting, steering
+from poise_git.agents.anthropic import Anthropic, coding, proposing, reflecting, steering
 from poise_git.agents.anthropic.consent import refuse_address, refuse_recordings
 from poise_git.agents.anthropic.ledger import Ledger
 from poise_git.agents.anthropic.prompts import Prompts
@@ -27,8 +27,6 @@ from poise_git.search.context.context import Context
 from poise_git.search.proposals.screening import Opinion
 from poise_git.settings import AnthropicSettings
 
-NAME = "anthropic"
-
 
 class AnthropicAgent:
     """Implements `poise_git.agents.interface.Agent` by calls of the Messages API.
@@ -38,7 +36,7 @@ class AnthropicAgent:
     that was paid for on disk: the same search goes on from there.
     """
 
-    name: str = NAME
+    name: str = Anthropic.name
 
     def __init__(self, session: Session, directive: str = "") -> None:
         self.session, self.directive = session, directive

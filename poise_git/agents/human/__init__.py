@@ -1,5 +1,16 @@
 """People, and coding agents, whose tool is plain git."""
 
-from poise_git.agents.human.agent import HumanAgent
+from __future__ import annotations
 
-__all__ = ["HumanAgent"]
+from poise_git.agents.interface import Agent, AgentKind, Means
+
+
+class Human(AgentKind):
+    """See `AgentKind`."""
+
+    name = "human"
+
+    def open(self, means: Means) -> Agent:
+        from poise_git.agents.human.agent import HumanAgent
+
+        return HumanAgent(means.archive, means.observe, means.budget_hours)

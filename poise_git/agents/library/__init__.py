@@ -1,5 +1,16 @@
 """The embedded agent: recombines and mutates mechanisms of literature cards, with no language model."""
 
-from poise_git.agents.library.agent import LibraryAgent
+from __future__ import annotations
 
-__all__ = ["LibraryAgent"]
+from poise_git.agents.interface import Agent, AgentKind, Means
+
+
+class Library(AgentKind):
+    """See `AgentKind`."""
+
+    name = "library"
+
+    def open(self, means: Means) -> Agent:
+        from poise_git.agents.library.agent import LibraryAgent
+
+        return LibraryAgent()

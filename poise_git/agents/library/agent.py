@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from poise_git.agents.interface import Reading, Side
-from poise_git.agents.library import distil, implement, interpret, propose, reflect, screen
+from poise_git.agents.library import Library, distil, implement, interpret, propose, reflect, screen
 from poise_git.analysis.evidence import Evidence
 from poise_git.analysis.lessons import Lesson
 from poise_git.archive.entries import Call, Direction, Proposal, Reflection
@@ -19,7 +19,7 @@ from poise_git.search.proposals.screening import Opinion
 class LibraryAgent:
     """Implements `poise_git.agents.interface.Agent`; deterministic, reads no files but its reflection template."""
 
-    name: str = propose.AGENT
+    name: str = Library.name
     calls: tuple[Call, ...] = ()
 
     def interpret(self, directive: str, figures: Mapping[str, float]) -> Interpretation:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from poise_git.agents.library import naming, surgery
+from poise_git.agents.library import Library, naming, surgery
 from poise_git.agents.library.fitting import fit
 from poise_git.agents.library.ideas import Idea, Operation, all_ideas, knob_table
 from poise_git.agents.library.mechanisms import Mechanism, mechanisms, uninstall
@@ -23,7 +23,6 @@ from poise_git.search.literature import Card, CardClaim
 from poise_git.search.proposals.directions import DirectionKind
 from poise_git.untrusted import source_text
 
-AGENT = "library"
 ADVANTAGE_STAGES = frozenset(("reward_signal", "baseline", "scale", "shape_advantages"))
 # Claims about all advantages of a batch: true of a card alone, true of several only if each of them claims it.
 PROPERTIES = frozenset(("order", "zero-mean"))
@@ -92,7 +91,7 @@ def _proposal(
         mechanism=_mechanism(idea, present),
         hypothesis=_hypothesis(idea, context),
         family=idea.card.family,
-        agent=AGENT,
+        agent=Library.name,
         knobs=knob_table(after),
         claims=(*_claims(idea, context, after, explained), _rises()),
         priors=(idea.card.name,),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from poise_git.archive.entries import Run
 from poise_git.errors import PoiseError
+from poise_git.pipeline.backends import BACKENDS
 from poise_git.pipeline.protocol import Protocol
 
 # A figure is computed twice by the same code: only the last digits may differ.
@@ -26,10 +27,8 @@ class Recorded:
         self._problem = ""
         self._of_backend: Callable[[Run], Iterator[str]] = _nothing
         try:
-            if protocol.backend == "testbed":
-                self._of_backend = _Testbed(protocol).defects
-            elif protocol.backend == "verl":
-                self._of_backend = _Verl(protocol).defects
+            if kind := BACKENDS.get(protocol.backend):
+                self._of_backend = kind.record_of(protocol).defects
         except PoiseError as error:
             self._problem = f"protocols/{protocol.name}.yaml cannot be read: {error}"
 
@@ -78,64 +77,9 @@ def _rates(run: Run) -> Iterator[str]:
                 break
 
 
-class _Testbed:
-    def __init__(self, protocol: Protocol) -> None:
-        from poise_git.pipeline.backends.testbed.settings import parse_settings
-
-        self.protocol = protocol
-        regimes = parse_settings(protocol, protocol.name).regimes
-        self.steps = {name: regime.training.steps for name, regime in regimes.items()}
-        self.points = next(iter(regimes.values())).evaluation.points + 1
-
-    def defects(self, run: Run) -> Iterator[str]:
-        from poise_git.pipeline.backends.testbed.estimators import estimate
-
-        for name, values in run.series.items():
-            steps = self.steps.get(name.rpartition("/")[0])
-            if steps is None:
-                yield f"series {name} is of no regime of the protocol"
-            elif len(values) != steps:
-                yield f"series {name} has {len(values)} steps, the protocol {steps}"
-        recorded = {name.rpartition("/")[0] for name in run.series}
-        for regime in self.steps:
-            if regime not in recorded:
-                yield f"there is no series of regime {regime}"
-        if len(run.curve) != self.points:
-            yield f"its curve has {len(run.curve)} points, the protocol {self.points}"
-            return
-        for suite, value in run.values.items():
-            given = estimate(self.protocol.estimator, [float(point[suite]) for point in run.curve])
-            if not _close(given, value):
-                yield f"its curve gives {suite} {given:.4f} by {self.protocol.estimator}, not {value:.4f}"
-        for number, point in enumerate(run.curve):
-            yield from _overall(self.protocol, point, number)
-
-
-class _Verl:
-    def __init__(self, protocol: Protocol) -> None:
-        from poise_git.pipeline.backends.verl.settings import parse_settings
-
-        self.protocol, self.steps = protocol, parse_settings(protocol, protocol.name).steps
-
-    def defects(self, run: Run) -> Iterator[str]:
-        for name, values in run.series.items():
-            if len(values) != self.steps:
-                yield f"series {name} has {len(values)} steps, the protocol {self.steps}"
-        if not run.series:
-            yield "it has no series"
-        if len(run.curve) != 1:
-            yield f"its curve has {len(run.curve)} points, the protocol 1"
-            return
-        for suite, value in run.values.items():
-            given = float(run.curve[-1][suite])
-            if not _close(given, value):
-                yield f"its curve gives {suite} {given:.4f}, not {value:.4f}"
-        yield from _overall(self.protocol, run.curve[-1], 0)
-
-
-def _overall(protocol: Protocol, point: Mapping[str, float], number: int) -> Iterator[str]:
+def overall_defect(protocol: Protocol, point: Mapping[str, float], number: int) -> Iterator[str]:
     given = math.fsum(weight * float(point[suite]) for suite, weight in protocol.suite_weights.items())
-    if not _close(given, float(point["overall"])):
+    if not is_close(given, float(point["overall"])):
         yield f"point {number} of its curve says overall {float(point['overall']):.4f}, its suites give {given:.4f}"
 
 
@@ -143,7 +87,7 @@ def _nothing(run: Run) -> Iterator[str]:
     yield from ()
 
 
-def _close(one: float, other: float) -> bool:
+def is_close(one: float, other: float) -> bool:
     return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
 
 

@@ -1,11 +1,16 @@
-"""Where jobs run. An executor takes jobs and yields their outcomes as they end."""
+"""Executors by name: where jobs run. Adding one is a new file or package, and an entry here.
+
+An executor takes jobs and yields their outcomes as they end.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from poise_git.errors import UsageError
 from poise_git.pipeline.executors.interface import Executor
 from poise_git.pipeline.executors.local import LocalExecutor
 from poise_git.pipeline.executors.machine import Machine
@@ -15,24 +20,56 @@ from poise_git.pipeline.sandbox import Sandbox
 from poise_git.settings import PoiseSettings
 
 
-@contextmanager
-def open_executor(
-    settings: PoiseSettings, backend: Backend, protocol: Protocol, sandbox: Sandbox, archive: Path
-) -> Iterator[Executor]:
-    """The executor that `settings.executor` names, for runs of `protocol`; what it started ends with the block.
+@dataclass(frozen=True)
+class Surrounding:
+    """What an executor is opened with: runs of `protocol` by `backend`, for the archive at `archive`."""
 
-    Raises:
-        UsageError: there is nowhere to run a single job of the protocol, or no cluster.
-    """
-    demand = backend.demand(protocol)
-    if settings.executor.kind == "local":
-        yield LocalExecutor(backend, sandbox, demand, Machine.here(settings.executor.gpus), settings.workers)
-        return
+    settings: PoiseSettings
+    backend: Backend
+    protocol: Protocol
+    sandbox: Sandbox
+    archive: Path
+
+
+Opener = Callable[[Surrounding], AbstractContextManager[Executor]]
+
+
+@contextmanager
+def _local(around: Surrounding) -> Iterator[Executor]:
+    machine = Machine.here(around.settings.executor.gpus)
+    demand = around.backend.demand(around.protocol)
+    yield LocalExecutor(around.backend, around.sandbox, demand, machine, around.settings.workers)
+
+
+@contextmanager
+def _ray(around: Surrounding) -> Iterator[Executor]:
     from poise_git.pipeline.executors.ray.cluster import join_cluster
     from poise_git.pipeline.executors.ray.executor import RayExecutor, board_name
 
+    settings, demand = around.settings, around.backend.demand(around.protocol)
     with (
         join_cluster(settings.executor.address, settings.executor.gpus) as cluster,
-        RayExecutor(cluster, backend, demand, settings, board_name(archive)) as executor,
+        RayExecutor(cluster, around.backend, demand, settings, board_name(around.archive)) as executor,
     ):
         yield executor
+
+
+EXECUTORS: Mapping[str, Opener] = {"local": _local, "ray": _ray}
+
+
+def open_executor(
+    settings: PoiseSettings, backend: Backend, protocol: Protocol, sandbox: Sandbox, archive: Path
+) -> AbstractContextManager[Executor]:
+    """The executor that `settings.executor` names, for runs of `protocol`; what it started ends with the block.
+
+    Raises:
+        UsageError: an unknown name, nowhere to run a single job of the protocol, or no cluster.
+    """
+    kind = settings.executor.kind
+    if kind not in EXECUTORS:
+        raise unknown_executor(kind)
+    return EXECUTORS[kind](Surrounding(settings, backend, protocol, sandbox, archive))
+
+
+def unknown_executor(name: str) -> UsageError:
+    return UsageError(f"no executor {name!r}: choose one of {', '.join(sorted(EXECUTORS))}")

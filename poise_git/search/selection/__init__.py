@@ -1,9 +1,10 @@
-"""Selection policies by name. Another one is a file here, an entry below, and its name in `SearchSettings.policy`."""
+"""Selection policies by name. Adding one is a file here and an entry below."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from poise_git.errors import UsageError
 from poise_git.search.selection.interface import Policy
 from poise_git.settings import SearchSettings
 
@@ -25,5 +26,11 @@ POLICIES: Mapping[str, Callable[[SearchSettings], Policy]] = {"tree": _tree, "pa
 
 
 def policy_of(settings: SearchSettings) -> Policy:
-    """The policy that `search.policy` names."""
+    """The policy that `search.policy` names. Raises UsageError for an unknown name."""
+    if settings.policy not in POLICIES:
+        raise unknown_policy(settings.policy)
     return POLICIES[settings.policy](settings)
+
+
+def unknown_policy(name: str) -> UsageError:
+    return UsageError(f"no policy {name!r}: choose one of {', '.join(sorted(POLICIES))}")

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from poise_git.agents.library import LibraryAgent, naming
+from poise_git.agents.library import naming
+from poise_git.agents.library.agent import LibraryAgent
 from poise_git.agents.library.ideas import all_ideas, move_knob
 from poise_git.agents.library.mechanisms import conflict, install, knob_values, mechanisms
 from poise_git.agents.library.weighing import weights

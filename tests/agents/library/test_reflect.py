@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import yaml
 
-from poise_git.agents.library import LibraryAgent
+from poise_git.agents.library.agent import LibraryAgent
 from poise_git.analysis.evidence import ClaimVerdict, Difference, Direction, Evidence, Verdict
 from poise_git.archive.entries import Claim, Estimate, Proposal
 from poise_git.search.proposals.directions import OPEN

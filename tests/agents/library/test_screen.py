@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from poise_git.agents.library import LibraryAgent
+from poise_git.agents.library.agent import LibraryAgent
 from poise_git.agents.library.mechanisms import install
 from poise_git.archive.entries import Claim, Direction, Proposal
 from poise_git.search.context.context import Context

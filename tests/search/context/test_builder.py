@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from poise_git.agents.library import LibraryAgent
+from poise_git.agents.library.agent import LibraryAgent
 from poise_git.archive import Archive
 from poise_git.archive.entries import Direction, Estimate, Metrics, Proposal, Reflection, Status
 from poise_git.archive.git import Repository

@@ -56,7 +56,7 @@ def evaluate(order: Order, figures: Figures, parcel: bytes | None, shard: str, b
 
 
 def _backend(job: Job) -> Backend:
-    return backend_named(job.protocol.backend)
+    return backend_named(job.protocol.backend).open()
 
 
 @functools.cache
