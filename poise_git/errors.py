@@ -40,6 +40,10 @@ class SettingsError(UsageError):
         super().__init__(f"{place}: {field}: {what}" if field else f"{place}: {what}")
 
 
+class SettingRenamed(UserWarning):
+    """A settings file has a field under an old name: `file:line: field is called ...`."""
+
+
 class BudgetReached(PoiseError):
     exit_code = 3
 

@@ -141,7 +141,7 @@ def plan_round(session: Session, goal: Goal) -> Plan:
     experiment, archive, agent = session.experiment, session.archive, session.agent
     settings, genealogy = experiment.settings.search, archive.genealogy()
     number, paid = archive.count_rounds() + 1, len(agent.calls)
-    if number > 1 and (number - 1) % settings.distil_every == 0:
+    if number > 1 and (number - 1) % settings.distill_every == 0:
         distil_principles(experiment, agent, number)
     remaining = None if goal.candidates is None else max(1, goal.candidates - session.evaluated)
     seed = round_seed(experiment.settings.seed, number)

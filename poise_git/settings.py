@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -21,10 +22,12 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from poise_git.errors import SettingsError
+from poise_git.errors import SettingRenamed, SettingsError
 from poise_git.untrusted.yaml_text import SETTINGS, BadYaml, parse
 
 Model = TypeVar("Model", bound=BaseModel)
+# Old path -> new name: the old name is read, with a warning, until version 2 of the file's format.
+RENAMED = {("search", "reserve"): "exploration_share", ("search", "distil_every"): "distill_every"}
 _WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -158,14 +161,14 @@ class SearchSettings(StrictModel):
     screening: ScreeningWeights = ScreeningWeights()
     resamples: Annotated[int, Field(ge=0)] = 2
     policy: str = "tree"
-    distil_every: PositiveInt = 2
+    distill_every: PositiveInt = 2
     weights: AcquisitionWeights | None = None
     gamma: Annotated[float, Field(gt=0.0, le=1.0)] = 0.85
     beta: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
     top_descendants: PositiveInt = 3
     kappa: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | None = None
     bayes_after: PositiveInt = 6
-    reserve: Share | None = None
+    exploration_share: Share | None = None
     context_tokens: PositiveInt = 24_000
 
 
@@ -270,6 +273,7 @@ def load_settings(text: str, model: type[Model], file: str) -> Model:
     data = {} if parsed.data is None else parsed.data
     if not isinstance(data, dict):
         raise SettingsError(file, 1, "", "expected `field: value` lines")
+    data = _renamed(data, parsed.tree, file)
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -277,6 +281,20 @@ def load_settings(text: str, model: type[Model], file: str) -> Model:
         location = [part for part in first["loc"] if isinstance(part, str | int)]
         message = "unknown field" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
         raise SettingsError(file, _line_of(parsed.tree, location), ".".join(map(str, location)), message) from error
+
+
+def _renamed(data: dict[str, Any], tree: yaml.Node | None, file: str) -> dict[str, Any]:
+    """`data` with the new names of fields. Raises SettingsError: a field has both names."""
+    for path, new in RENAMED.items():
+        section, old = data.get(path[0]), path[-1]
+        if not isinstance(section, dict) or old not in section:
+            continue
+        line, field = _line_of(tree, path), ".".join(path)
+        if new in section:
+            raise SettingsError(file, line, field, f"is the old name of {new}, which is there too; remove this line")
+        warnings.warn(f"{file}:{line}: {field} is called {new} now; rename it", SettingRenamed, stacklevel=3)
+        data = {**data, path[0]: {new if name == old else name: value for name, value in section.items()}}
+    return data
 
 
 def field_error(text: str, file: str, location: Sequence[str | int], what: str) -> SettingsError:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from poise_git.errors import SettingsError
+from poise_git.errors import SettingRenamed, SettingsError
 from poise_git.package_data import template_files
 from poise_git.pipeline.protocol import load_protocol
 from poise_git.settings import PoiseSettings, load_settings
@@ -72,3 +72,19 @@ def test_a_protocol_states_a_deviation_above_0(number: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load_protocol(text, "protocols/p.yaml")
     assert (caught.value.line, caught.value.field) == (6, "paired_deviation.value")
+
+
+def test_an_old_name_is_read_with_a_warning() -> None:
+    with pytest.warns(SettingRenamed, match=r"^x\.yaml:2: search\.reserve is called exploration_share now; rename it$"):
+        settings = load_settings("search:\n  reserve: 0.5\n  distill_every: 3\n", PoiseSettings, "x.yaml")
+    assert (settings.search.exploration_share, settings.search.distill_every) == (0.5, 3)
+
+
+def test_an_old_name_beside_the_new_one() -> None:
+    with pytest.raises(SettingsError, match=r"^x\.yaml:1: search\.distil_every: is the old name of distill_every"):
+        load_settings("search: {distil_every: 1, distill_every: 2}", PoiseSettings, "x.yaml")
+
+
+def test_an_error_of_an_old_name_says_where(recwarn: pytest.WarningsRecorder) -> None:
+    with pytest.raises(SettingsError, match=r"^x\.yaml:\d+: search\.exploration_share: "):
+        load_settings("search:\n  reserve: 2\n", PoiseSettings, "x.yaml")

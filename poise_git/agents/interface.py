@@ -48,7 +48,7 @@ class Workload:
     proposals: int
     resamples: int
     repairs: int
-    distil_every: int
+    distill_every: int
     context_tokens: int
 
 

@@ -8,13 +8,15 @@ import io
 import os
 import signal
 import sys
+import warnings
 from pathlib import Path
+from typing import Any
 
 import click
 
 from poise_git import __version__
 from poise_git.cli.output import echo
-from poise_git.errors import PoiseError
+from poise_git.errors import PoiseError, SettingRenamed
 from poise_git.untrusted.display import one_line
 
 # Verb -> the module in this package that holds a command of that name, in the order of a person's first day.
@@ -91,6 +93,21 @@ def cli(context: click.Context, directory: Path) -> None:
     Shell completion: `eval "$(_POISE_GIT_COMPLETE=bash_source poise-git)"` (or zsh_source, fish_source).
     """
     context.obj = directory
+    _show_renamed_settings()
+
+
+def _show_renamed_settings() -> None:
+    """Print one line for each, however often a verb reads the file; other warnings stay as Python prints them."""
+    show_other = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, SettingRenamed):
+            echo(f"warning: {one_line(str(message))}", err=True)
+        else:
+            show_other(message, category, *place, **more)
+
+    warnings.showwarning = show
+    warnings.simplefilter("once", SettingRenamed)
 
 
 def main() -> None:

@@ -76,7 +76,7 @@ def _workload(settings: PoiseSettings, asked: Asked, evaluated: int) -> Workload
         proposals=asked.proposals or settings.search.proposals,
         resamples=settings.search.resamples,
         repairs=settings.checks.repairs,
-        distil_every=settings.search.distil_every,
+        distill_every=settings.search.distill_every,
         context_tokens=settings.search.context_tokens,
     )
 

@@ -46,7 +46,7 @@ LOT = 31
 WITHOUT_BAYES = SearchSettings(policy="paper", weights=AcquisitionWeights(pareto=0.25, perf=0.30, div=0.15))
 POLICIES: Mapping[str, Policy] = {
     "tree": TreePolicy(SearchSettings()),
-    "tree-without-reserve": TreePolicy(SearchSettings(reserve=0.0)),
+    "tree-without-reserve": TreePolicy(SearchSettings(exploration_share=0.0)),
     "paper": PaperPolicy(SearchSettings(policy="paper")),
     "paper-without-bayes": PaperPolicy(WITHOUT_BAYES),
     **RIVALS,

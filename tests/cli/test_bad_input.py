@@ -128,7 +128,7 @@ def test_unknown_names(tiny_archive: Archive) -> None:
         ("search: {gamma: 1.5}", "search.gamma"),
         ("search: {gamma: .nan}", "search.gamma"),
         ("search: {policy: best}", "search.policy"),
-        ("search: {reserve: 2}", "search.reserve"),
+        ("search: {exploration_share: 2}", "search.exploration_share"),
         ("search: {resamples: -1}", "search.resamples"),
         ("search: {screening: {novelty: 2}}", "search.screening.novelty"),
         ("search: {screening: {promise: 1}}", "search.screening.promise"),

@@ -41,10 +41,6 @@ class Idea:
     replaced: tuple[Card, ...] = ()
     lender: Known | None = None
 
-    @property
-    def installs(self) -> bool:
-        return self.operation in (Operation.ADD, Operation.REPLACE, Operation.BORROW)
-
     def plan(self) -> dict[str, Any]:
         """What `implement` needs, as plain data; `idea_of` reads it."""
         plan: dict[str, Any] = {"operation": str(self.operation), "card": self.card.name, "knobs": dict(self.knobs)}

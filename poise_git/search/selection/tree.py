@@ -3,10 +3,10 @@
     s(d) = w_pareto U_pareto + w_perf E[u_d] + w_div U_div + w_bayes α(d)
     α(d) = E[u_d + m + a_d] + κ sd(u_d + m + a_d)
 
-in place of measured utilities and of gains over them (see `search/tree_model.py` and docs/selection.md). A share of
-the slots, which the archive itself speaks for (`search/reserve.py`), is drawn by lot among nodes that fell and were
-expanded seldom, because stepping stones score below their parents and no model of scores can tell them from duds. In
-the last round what may be the best is measured again where luck could decide.
+in place of measured utilities and of gains over them (see `tree_model.py` and docs/selection.md). A share of the slots,
+which the archive itself speaks for (`exploration_share.py`), is drawn by lot among nodes that fell and were expanded
+seldom, because stepping stones score below their parents and no model of scores can tell them from duds. In the last
+round what may be the best is measured again where luck could decide.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class TreePolicy:
         """
         error = float(np.median([node.error for node in survey.nodes]))
         learnt = learn_reserve(survey.first_parents, believed.utility, believed.scale, error)
-        share = learnt.share if self.settings.reserve is None else self.settings.reserve
+        share = learnt.share if self.settings.exploration_share is None else self.settings.exploration_share
         ends = survey.remaining is not None and survey.remaining <= LAST_ROUNDS * self.settings.parents
         if ends or len(survey.nodes) == 1:
             share = 0.0

@@ -83,7 +83,7 @@ def archive(tiny_archive: Archive) -> Archive:
     edit_settings(tiny_archive.root, "model: claude-sonnet-5-5", "model: m")
     edit_settings(tiny_archive.root, SETTINGS, "  proposals: 2\n")
     edit_settings(tiny_archive.root, "  parents: 3\n", "  parents: 2\n")
-    edit_settings(tiny_archive.root, "  distil_every: 2\n", "  distil_every: 1\n")
+    edit_settings(tiny_archive.root, "  distill_every: 2\n", "  distill_every: 1\n")
     price = "    m: {input: 2.0, output: 10.0, cache_write: 2.5, cache_read: 0.1}\n"
     edit_settings(tiny_archive.root, "  prices:\n", f"  prices:\n{price}")
     return tiny_archive

@@ -39,10 +39,10 @@ def test_nothing_is_measured_again_before_the_last_round_or_where_noise_is_small
 
 def test_a_reserve_of_the_settings_stands_in_for_the_learnt_one_and_both_are_said() -> None:
     survey = grown(30)
-    all_reserved = select(survey, reserve=1.0)
+    all_reserved = select(survey, exploration_share=1.0)
     assert all(choice.reason.startswith("reserved slot") for choice in all_reserved.choices)
     assert "100% of the slots" in all_reserved.remarks[0]
-    none = select(survey, reserve=0.0)
+    none = select(survey, exploration_share=0.0)
     assert all(choice.reason.startswith("score") for choice in none.choices)
     assert "reserved" in select(survey).remarks[0]
 
@@ -50,11 +50,11 @@ def test_a_reserve_of_the_settings_stands_in_for_the_learnt_one_and_both_are_sai
 def test_what_breaks_a_constraint_is_no_parent_by_its_score_and_is_not_measured_again() -> None:
     survey = grown(30)
     best = max(survey.nodes, key=lambda each: each.utility).name
-    assert best in {choice.name for choice in select(survey, reserve=0.0).choices}
+    assert best in {choice.name for choice in select(survey, exploration_share=0.0).choices}
     broken = replace(
         survey, nodes=tuple(replace(each, feasible=False) if each.name == best else each for each in survey.nodes)
     )
-    selection = select(broken, reserve=0.0)
+    selection = select(broken, exploration_share=0.0)
     assert best not in {choice.name for choice in selection.choices}
     assert selection.ranked[0].node.name != best
 
