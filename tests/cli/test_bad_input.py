@@ -13,6 +13,7 @@ from poise_git.archive import Archive
 from poise_git.pipeline.backends.testbed.settings import parse_settings
 from poise_git.pipeline.equipment import gpu_devices
 from poise_git.pipeline.protocol import load_protocol
+from tests import sentences
 from tests.conftest import git
 from tests.layers import without_warning
 
@@ -159,7 +160,7 @@ def test_settings_of_a_search_that_make_no_sense(verb: str, settings: str, field
 
 def test_a_card_that_is_malformed(tiny_archive: Archive) -> None:
     root = tiny_archive.root
-    assert "## Literature, the most relevant first" in poise_git("-C", root, "context", "grpo").stdout
+    assert sentences.CONTEXT_LITERATURE in poise_git("-C", root, "context", "grpo").stdout
     text = (root / "literature" / "cispo.yaml").read_text()
     mine = root / "literature" / "mine.yaml"
     mine.write_text(text.replace("name: cispo", "name: mine").replace("arxiv:", "arxive:"))

@@ -16,6 +16,7 @@ from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Status
 from poise_git.archive.spending import spent
 from poise_git.experiment import Experiment
+from tests import sentences
 from tests.agents.anthropic.models import SCALE, Useful, Useless, operator, overloaded, told
 from tests.agents.anthropic.server import Body, Loopback, Scripted, serving, tool_use
 from tests.conftest import edit_settings, git
@@ -203,7 +204,7 @@ def test_a_reader_who_objects_sends_it_to_repair(archive: Archive, cache: Path) 
             read += 1
             if read == 1:
                 return tool_use({"implements": False, "reason": "The floor of 0.01 is not applied.", "unproven": []})
-        if operator(request) == "write" and "The check `reading` says" in told(request):
+        if operator(request) == "write" and sentences.REVIEW_REPAIR in told(request):
             assert "The floor of 0.01 is not applied." in told(request)
             return tool_use({"functions": [SCALE.format(floor=0.015)], "patch": [], "explanation": ""})
         return model(request)

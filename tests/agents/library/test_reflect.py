@@ -8,6 +8,7 @@ from poise_git.agents.library.agent import LibraryAgent
 from poise_git.analysis.evidence import ClaimVerdict, Difference, Direction, Evidence, Verdict
 from poise_git.archive.entries import Claim, Estimate, Proposal
 from poise_git.search.proposals.directions import OPEN
+from tests import sentences
 from tests.agents.library.support import context
 
 AGENT = LibraryAgent()
@@ -93,6 +94,6 @@ def test_nothing_measured_is_said_plainly() -> None:
     empty = replace(evidence(), differences=(), claims=(), warnings=(), dynamics={}, runs=0)
     reflection = AGENT.reflect(proposal(), empty, "")
     assert reflection.facts["verdict"] == "within noise"
-    assert "There is no paired figure of utility" in reflection.prose
-    assert "Nothing beyond noise." in reflection.prose
-    assert "None were made." in reflection.prose
+    assert sentences.REFLECTION_NOT_PAIRED.format(parent=empty.parent) in reflection.prose
+    assert sentences.REFLECTION_NOTHING_MOVED in reflection.prose
+    assert sentences.REFLECTION_NO_CLAIMS in reflection.prose

@@ -13,6 +13,7 @@ from poise_git.errors import UsageError
 from poise_git.package_data import read_prompt
 from poise_git.search.context.context import Context, Item, Kind
 from poise_git.search.context.rendering import DROP_ORDER, Renderer, quoted, tokens
+from tests import sentences
 from tests.agents.library.support import context
 
 RENDERER = Renderer(read_prompt("context.md.j2"))
@@ -96,7 +97,7 @@ def test_items_go_in_the_stated_order_and_some_never() -> None:
 def test_what_was_left_out_is_listed() -> None:
     found = RENDERER.within_budget(replace(full(), budget=5_000))
     text = RENDERER.render(found)
-    _, _, listed = text.partition("## Left out, to keep to 5000 tokens\n")
+    _, _, listed = text.partition(sentences.CONTEXT_LEFT_OUT.format(budget=5000))
     assert found.dropped
     for item in found.dropped:
         assert item.name in listed
