@@ -1,1 +1,1 @@
-"""The recipe under evolution: `algorithm.py` is the candidate, `rollouts.py` its fixed neighbour."""
+"""The recipe under evolution: `algorithm.py` is the candidate, `rollouts.py` the fixed module beside it."""

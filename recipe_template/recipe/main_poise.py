@@ -1,4 +1,4 @@
-"""verl's trainer on `config/poise_trainer.yaml`."""
+"""Run verl's trainer with `config/poise_trainer.yaml`."""
 
 from __future__ import annotations
 

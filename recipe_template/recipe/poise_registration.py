@@ -1,4 +1,4 @@
-"""Registers `algorithm.py` with verl, as advantage estimator and policy loss `poise`.
+"""Register `algorithm.py` with verl, as advantage estimator and policy loss `poise`.
 
 verl imports this in the trainer and in every worker (`actor_rollout_ref.model.external_lib=poise_registration`).
 """
@@ -24,7 +24,7 @@ def load_algorithm() -> ModuleType:
         PACKAGE, folder / "__init__.py", submodule_search_locations=[str(folder)]
     )
     if spec is None or spec.loader is None:
-        raise ImportError(f"{folder} is no package")
+        raise ImportError(f"{folder} is not a package")
     package = importlib.util.module_from_spec(spec)
     sys.modules[PACKAGE] = package
     spec.loader.exec_module(package)

@@ -1,7 +1,7 @@
 """The reward in three levels: invalid 0, valid but wrong `VALID_WRONG`, correct 1.
 
-A response is valid when it holds exactly one balanced \\boxed{}; verl's own comparison of mathematical texts says
-whether it is correct. Mechanisms read validity and correctness back from these levels.
+A response is valid if it holds exactly one balanced \\boxed{}. verl's comparison of mathematical texts decides whether it
+is correct. Mechanisms read validity and correctness back from these levels.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _OPENING = "\\boxed{"
 def compute_score(
     data_source: str, solution_str: str, ground_truth: str, extra_info: Any = None, **kwargs: Any
 ) -> dict[str, float]:
-    """verl's contract: `score` is the reward, the rest is logged."""
+    """Return verl's reward `score`, and values to log."""
     answer = boxed_answer(solution_str)
     valid = answer is not None
     correct = answer is not None and is_equiv(answer, ground_truth)
@@ -25,7 +25,7 @@ def compute_score(
 
 
 def boxed_answer(text: str) -> str | None:
-    """What stands in the one balanced box of `text`; None where there is none, more than one, or it never closes."""
+    """The content of the only balanced box in `text`; None if there is no box, more than one, or one that never closes."""
     if text.count(_OPENING) != 1:
         return None
     begin = text.index(_OPENING) + len(_OPENING)

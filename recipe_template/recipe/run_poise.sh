@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains MODEL on the parquet file TRAIN with this recipe; further arguments are Hydra overrides and win.
+# Train MODEL on the parquet file TRAIN with this recipe. Further arguments are Hydra overrides.
 #   MODEL=Qwen/Qwen2.5-Math-1.5B TRAIN=train.parquet bash run_poise.sh trainer.n_gpus_per_node=8
 set -euo pipefail
 
@@ -8,7 +8,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 : "${TRAIN:?set TRAIN to a parquet file with prompts that ask for a \\boxed{} answer}"
 export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}"
 
-# verl insists on a validation file, which is not used here: held-out evaluation belongs in another process.
+# verl requires a validation file but does not use it here: held-out evaluation belongs in another process.
 exec "${PYTHON:-python3}" "$here/main_poise.py" \
   "+ray_kwargs.ray_init.runtime_env.env_vars.PYTHONPATH='$PYTHONPATH'" \
   "data.train_files='$TRAIN'" "data.val_files='${VALIDATION:-$TRAIN}'" \

@@ -176,18 +176,18 @@ MEMBERS = _BOTH | _TENSOR | _ROLLOUTS_MEMBERS | _VALUES | _CONFIGURATION | {f"{n
 def describe() -> str:
     """The rules in a few lines of Markdown, for people and for models that write algorithms."""
     rules = (
-        "Imports: `torch`, `math`, and by name from `torch.nn.functional`, `typing`, `collections.abc` and `.rollouts` "
+        "Imports: `torch` and `math`; names from `torch.nn.functional`, `typing`, `collections.abc` and `.rollouts` "
         f"({', '.join(sorted(MODULES['.rollouts']))}).",
-        "Module level: a docstring, imports, functions, and constants that cannot change: numbers, texts, tuples of "
-        "them. No list, dictionary or set, no lambda, no computed value. Defaults of functions are such constants too.",
-        "Functions of torch that map tensors to tensors, and the same as methods of a tensor: elementwise mathematics, "
+        "Module level: a docstring, imports, functions, and constants that cannot change: numbers, texts, and tuples of "
+        "them. No list, dictionary, set, lambda or computed value. Function defaults must be such constants too.",
+        "Torch functions that map tensors to tensors, also as methods of a tensor: elementwise mathematics, "
         "reductions, comparisons, indexing, sorting, scatter and gather, cumulative and factory functions, `einsum`, "
-        "`torch.linalg`, `torch.special`, `torch.nn.functional`, `torch.autograd.grad`. Nothing that reaches files, "
+        "`torch.linalg`, `torch.special`, `torch.nn.functional`, `torch.autograd.grad`. No access to files, "
         "devices, threads, settings or the interpreter.",
-        f"Builtins: {', '.join(sorted(name for name in BUILTINS if name[0].islower()))}, and errors to raise.",
-        "`getattr` and `hasattr` take the name as a literal text, and only a name that may stand behind a dot.",
+        f"Builtins: {', '.join(sorted(name for name in BUILTINS if name[0].islower()))}, and exceptions to raise.",
+        "`getattr` and `hasattr` take the name as a literal text, and only a name that is allowed after a dot.",
         "No assignment to an attribute, no `global`, `nonlocal`, `del`, `class`, `try`, `match`, `async` or `yield`, "
-        "no decorator but `@torch.no_grad()`: an algorithm has no memory, and its errors are seen.",
-        "New tensors take device and dtype from an input: `device=log_prob.device`.",
+        "and no decorator except `@torch.no_grad()`. An algorithm has no memory and hides no errors.",
+        "Take the device and dtype of new tensors from an input: `device=log_prob.device`.",
     )
     return "\n".join(textwrap.fill(f"- {rule}", 100, subsequent_indent="  ", break_on_hyphens=False) for rule in rules)
