@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as one tree; each message says what, where, and what to type next.
+"""The tree of errors. Each message states what is wrong, where, and the next command.
 
 PoiseError                     exit 1: failed
 ├── UsageError                 exit 2: the command line or a settings file is wrong
@@ -6,15 +6,15 @@ PoiseError                     exit 1: failed
 ├── BudgetReached              exit 3: stopped at the budget; everything paid for is kept
 ├── ArchiveError
 │   ├── NotAnArchive           the directory holds no archive
-│   ├── ForeignArchive         it belongs to another user, whom git has not been told to trust
-│   ├── ArchiveLocked          another writer holds the lock
+│   ├── ForeignArchive         it belongs to another user, whom git does not trust
+│   ├── ArchiveLocked          another process holds the lock
 │   ├── RefMoved               a ref changed between reading and writing it
 │   ├── NameTaken              a candidate of that name exists
-│   └── UnknownCandidate       no candidate, and no revision, of that name
-├── AgentError                 whoever has the ideas cannot go on
-│   ├── ServiceFailed          the language model cannot be reached, or refuses its caller
-│   └── ReplyUnusable          a reply was refused, cut off, or is not of the form asked for
-├── CheckFailed                a candidate's code failed a named check (a message for the repair loop)
+│   └── UnknownCandidate       no candidate or revision of that name
+├── AgentError                 the agent cannot continue
+│   ├── ServiceFailed          the service cannot be reached, or refuses the caller
+│   └── ReplyUnusable          the reply is a refusal, is cut off, or has the wrong form
+├── CheckFailed                a candidate's code failed a named check; the repair loop gets the message
 └── RunFailed                  training or evaluation failed: stage and reason
 """
 
@@ -49,7 +49,7 @@ class BudgetReached(PoiseError):
 
     @classmethod
     def of_hours(cls, hours: float) -> BudgetReached:
-        return cls(f"the budget of {hours:g} hours is used up; the same command goes on from here")
+        return cls(f"the budget of {hours:g} hours is used up; the same command continues from here")
 
 
 class ArchiveError(PoiseError):
@@ -89,7 +89,7 @@ class ServiceFailed(AgentError):
 
 
 class ReplyUnusable(AgentError):
-    """A call was answered, but not with what `operator` needs; `reason` begins with the failure's name."""
+    """The reply to a call of `operator` is unusable; `reason` begins with the failure's name."""
 
     def __init__(self, operator: str, reason: str) -> None:
         self.operator, self.reason = operator, reason
@@ -97,7 +97,7 @@ class ReplyUnusable(AgentError):
 
 
 class CheckFailed(PoiseError):
-    """A candidate's code failed the check `check`; `reason` is what its author needs to repair it."""
+    """A candidate's code failed the check `check`; `reason` is what the author needs to repair it."""
 
     def __init__(self, check: str, reason: str) -> None:
         self.check, self.reason = check, reason

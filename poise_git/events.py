@@ -1,4 +1,4 @@
-"""What a running search reports. An observer is any function of one event; it must not raise or block for long."""
+"""The events of a running search. An observer is any function of one event; it must not raise or block for long."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from poise_git.pipeline.interface import Progress
 
 @dataclass(frozen=True)
 class LayersMissing:
-    """The sandbox lacks layers on this machine: shipped code runs without them, and other code where `allowed`."""
+    """The sandbox lacks layers on this machine. Shipped code runs without them, and other code if `allowed`."""
 
     layers: tuple[str, ...]
     allowed: bool
@@ -25,7 +25,7 @@ class Preparing:
 
 @dataclass(frozen=True)
 class DirectiveTranslated:
-    """What an agent made of the directive, before anything is done by it; poise.yaml has the objective from now on."""
+    """An agent translated the directive; poise.yaml holds the objective from now on."""
 
     directive: str
     reading: Interpretation
@@ -49,7 +49,7 @@ class CandidateAdded:
 
 @dataclass(frozen=True)
 class ProposalRejected:
-    """Screening refused a proposal at a gate."""
+    """Screening rejected a proposal at a gate."""
 
     name: str
     parent: str
@@ -59,7 +59,7 @@ class ProposalRejected:
 
 @dataclass(frozen=True)
 class AllRejected:
-    """No proposal for a parent passed; `again`: it is asked once more, with the reasons."""
+    """Every proposal for a parent was rejected; with `again` the agent tries once more, with the reasons."""
 
     parent: str
     proposals: int
@@ -76,7 +76,7 @@ class ProposalSkipped:
 
 @dataclass(frozen=True)
 class Waiting:
-    """Nothing goes on until somebody commits a candidate; one off `parent`, in one of the directions, is asked for."""
+    """The search waits for a manual candidate, preferably a child of `parent` in one of the directions."""
 
     parent: str
     directions: tuple[Direction, ...]
@@ -84,7 +84,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Rewritten:
-    """A candidate's code was changed by hand while it was trained: the run is dropped, the new code pends."""
+    """A candidate's code changed during training: the run is dropped and the candidate is pending again."""
 
     name: str
     seed: int
@@ -114,14 +114,14 @@ class CandidateEvaluated:
 
 @dataclass(frozen=True)
 class MeasuredAgain:
-    """`again` are candidates of which further seeds are run, so that luck does not decide who is best."""
+    """The candidates in `again` are replicated on more seeds, so that noise does not decide which one is best."""
 
     again: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class CodeRefused:
-    """A candidate that somebody committed is left as it is: its code may not run on this machine."""
+    """A manual candidate is skipped because its code may not run on this machine."""
 
     name: str
     reason: str
@@ -136,7 +136,7 @@ class CandidateFailed:
 
 @dataclass(frozen=True)
 class Confirmed:
-    """The winner met the root on fresh seeds; `gain` is None if no seed has both."""
+    """The winner was compared with the root on fresh seeds; `gain` is None if no seed has both."""
 
     name: str
     gain: Estimate | None
@@ -173,4 +173,4 @@ Observer = Callable[[Event], None]
 
 
 def unheard(event: Event) -> None:
-    """The observer where nobody listens."""
+    """Ignore an event; the default observer."""

@@ -1,4 +1,4 @@
-"""The option that names a backend; apart from the other options because it loads the list of them."""
+"""The option `--backend`, in a module of its own because it loads the list of backends."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ def backend_option(function: Function) -> Function:
         "--backend",
         type=click.Choice(sorted(BACKENDS)),
         default=None,
-        help="What trains and evaluates (default: the protocol's).",
+        help="Backend that trains and evaluates (default: the protocol's)",
     )(function)

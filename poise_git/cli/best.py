@@ -10,12 +10,12 @@ from poise_git.cli.output import echo
 @click.option(
     "--path",
     is_flag=True,
-    help="Print the commits from the root's child to the best, oldest first.",
+    help="Print the commits after the root up to the best candidate, oldest first",
 )
 @protocol_option
 @json_option
 def command(path: bool, protocol: str | None, as_json: bool) -> None:
-    """The best candidate, and what fresh seeds say of it."""
+    """Show the best candidate and its result on fresh seeds."""
     from poise_git.archive.entries import ROOT
     from poise_git.cli.render import candidate_data
     from poise_git.cli.verdict import verdict_lines
@@ -26,7 +26,7 @@ def command(path: bool, protocol: str | None, as_json: bool) -> None:
     genealogy = experiment.archive.genealogy()
     leader = experiment.best(genealogy)
     if leader is None:
-        raise PoiseError("nothing is evaluated yet; run: poise-git evolve")
+        raise PoiseError("no candidate has been evaluated yet; run: poise-git evolve")
     candidate = leader[0]
     line = genealogy.path(candidate.name)[1:]
     confirmation = experiment.confirmation(candidate.name)

@@ -17,24 +17,28 @@ if TYPE_CHECKING:
     name="check",
     epilog="""\b
 Examples:
-  poise-git check av-grpo                 a candidate
-  poise-git check HEAD                    whatever is committed there as recipe/algorithm.py
-  poise-git check --file algorithm.py     a file that is not committed yet
-  poise-git check --staged                what `git add` took up, by its text alone (the pre-commit hook)
-  poise-git check --all                   every candidate: what came in around the hooks
+  poise-git check av-grpo                 check a candidate
+  poise-git check HEAD                    check recipe/algorithm.py of that commit
+  poise-git check --file algorithm.py     check a file that is not committed yet
+  poise-git check --staged                check the staged text, as the pre-commit hook does
+  poise-git check --all                   check every candidate, for example after commits without hooks
 """,
 )
 @candidate_argument("ref", required=False)
-@click.option("--file", "file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Check this file.")
-@click.option("--staged", is_flag=True, help="Only the static checks, of the staged recipe.")
-@click.option("--all", "everything", is_flag=True, help="Commits, messages, code and evidence of every candidate.")
+@click.option("--file", "file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Check this file")
+@click.option("--staged", is_flag=True, help="Run only the static checks, on the staged recipe")
+@click.option(
+    "--all", "everything", is_flag=True, help="Check the commits, messages, code and evidence of every candidate"
+)
 @json_option
 def command(ref: str | None, file: Path | None, staged: bool, everything: bool, as_json: bool) -> None:
-    """Run all checks that come before training."""
+    """Run the checks that precede training."""
     from poise_git.errors import UsageError
 
     if [ref is not None, file is not None, staged, everything].count(True) != 1:
-        raise UsageError("name one: a candidate (or revision), --file, --staged or --all: poise-git check HEAD")
+        raise UsageError(
+            "name exactly one of a candidate (or revision), --file, --staged and --all: poise-git check HEAD"
+        )
     if staged:
         _check_staged(as_json=as_json)
     elif everything:
@@ -99,14 +103,14 @@ def _check(ref: str | None, file: Path | None, *, as_json: bool) -> None:
 
 
 def _check_staged(*, as_json: bool) -> None:
-    """In a hook, between typing `git commit` and its editor: nothing here loads torch."""
+    """Run the static checks. A hook calls this before the editor opens, so it must not load torch."""
     from poise_git.archive.writer import ALGORITHM
     from poise_git.errors import CheckFailed, UsageError
     from poise_git.pipeline.checks.runner import check_text
 
     text = open_archive().staged_text(ALGORITHM)
     if text is None:
-        raise UsageError(f"{ALGORITHM} is not in the index; git add {ALGORITHM}")
+        raise UsageError(f"{ALGORITHM} is not staged; run: git add {ALGORITHM}")
     failure = check_text({"algorithm.py": text}, {})
     if as_json:
         print_json({"failure": {"check": failure.check, "reason": failure.reason} if failure else None})
@@ -115,7 +119,7 @@ def _check_staged(*, as_json: bool) -> None:
     elif failure:
         raise failure
     else:
-        echo("the static checks passed")
+        echo("all static checks passed")
 
 
 def _check_all(*, as_json: bool) -> None:
@@ -135,13 +139,13 @@ def _check_all(*, as_json: bool) -> None:
     if as_json:
         print_json({"findings": [asdict(finding) for finding in findings]})
     elif not findings:
-        echo("every candidate is as it should be")
+        echo(f"all {len(archive.genealogy())} candidates passed")
     if findings:
         click.get_current_context().exit(PoiseError.exit_code)
 
 
 def _containing(archive: Archive) -> Containing:
-    """As the user has chosen; says on stderr what this machine lacks."""
+    """Containment as the user has configured it; warns on stderr about missing layers."""
     from poise_git.cli.render import missing_layers_text
     from poise_git.steps.containment import Containing
     from poise_git.user.preferences import Preferences

@@ -1,4 +1,4 @@
-"""What the verbs share: opening the archive, options, completion of candidate names, JSON."""
+"""Shared code of the commands: the archive, options, completion of candidate names, JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def open_archive() -> Archive:
-    """The archive that `-C` (or the current directory) names; raises NotAnArchive."""
+    """Open the archive at `-C`, or at the current directory. Raises NotAnArchive."""
     return Archive.open(directory())
 
 
@@ -32,7 +32,7 @@ def directory() -> Path:
 
 
 class PositiveNumber(click.FloatRange):
-    """A number above 0 that a sum can be compared with: neither infinity nor NaN, which no sum exceeds."""
+    """A finite number above 0. No sum exceeds infinity or NaN, so they cannot be a budget."""
 
     def __init__(self) -> None:
         super().__init__(min=0, min_open=True)
@@ -40,17 +40,20 @@ class PositiveNumber(click.FloatRange):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         found = super().convert(value, param, ctx)
         if not math.isfinite(found):
-            self.fail(f"{value} is no number of hours or dollars.", param, ctx)
+            self.fail(f"{value} is not a finite number.", param, ctx)
         return found
 
 
 def json_option(function: Function) -> Function:
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(function)
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document")(function)
 
 
 def protocol_option(function: Function) -> Function:
     return click.option(
-        "--protocol", metavar="P", default=None, help="A file of protocols/ without its ending (default: poise.yaml's)."
+        "--protocol",
+        metavar="P",
+        default=None,
+        help="Protocol: a file in protocols/, without .yaml (default: protocol in poise.yaml)",
     )(function)
 
 
@@ -58,7 +61,7 @@ def device_option(function: Function) -> Function:
     return click.option(
         "--device",
         type=click.Choice(["cpu", "cuda"]),
-        help="What the testbed trains on in a new archive; kept in its protocols.",
+        help="Device of the testbed in a new archive; stored in its protocols",
     )(function)
 
 
@@ -66,22 +69,30 @@ def trust_option(function: Function) -> Function:
     return click.option(
         "--trust",
         is_flag=True,
-        help="Run candidates' code in the trainer's own process, without the boundary; recorded with the figures.",
+        help="Run candidates in the trainer's process, without the boundary; the runs record this",
     )(function)
 
 
 def executor_options(function: Function) -> Function:
-    """`executor` and `ray_address`: where runs go, over poise.yaml's."""
+    """Add `--executor` and `--ray-address`, which override poise.yaml."""
     for option in (
-        click.option("--ray-address", metavar="ADDRESS", help="A Ray cluster: HOST:PORT or auto (executor.address)."),
-        click.option("--executor", metavar="NAME", help="Where runs go: local or ray (poise.yaml: executor.kind)."),
+        click.option(
+            "--ray-address",
+            metavar="ADDRESS",
+            help="Ray cluster: HOST:PORT or auto (default: executor.address in poise.yaml)",
+        ),
+        click.option(
+            "--executor",
+            metavar="NAME",
+            help="Where to train and evaluate: local or ray (default: executor.kind in poise.yaml)",
+        ),
     ):
         function = option(function)
     return function
 
 
 def complete_candidate(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Candidate names for the shell; nothing where there is no archive."""
+    """Complete candidate names for the shell; empty outside an archive."""
     try:
         genealogy = Archive.open(context.find_root().params.get("directory") or Path()).genealogy()
     except PoiseError:
@@ -98,7 +109,7 @@ def print_json(document: Any) -> None:
 
 
 def open_experiment(protocol: str | None) -> Experiment:
-    """The archive's experiment, for reading; says on stderr where its figures are not of the present objective."""
+    """Load the archive's experiment for reading; warn on stderr if figures belong to an earlier objective."""
     from poise_git.experiment import Experiment
 
     experiment = Experiment.load(open_archive(), protocol=protocol)
@@ -106,15 +117,19 @@ def open_experiment(protocol: str | None) -> Experiment:
     warn_of_suspicious(experiment, genealogy)
     if stale := experiment.measured_otherwise(genealogy):
         echo(
-            f"poise-git: poise.yaml has another objective than when {len(stale)} candidates were measured; "
-            f"measure them anew, without training: poise-git reflect {stale[0]}{experiment.protocol_option}",
+            f"poise-git: the objective in poise.yaml has changed since {_count(len(stale))} scored; "
+            f"rescore without training: poise-git reflect {stale[0]}{experiment.protocol_option}",
             err=True,
         )
     return experiment
 
 
+def _count(candidates: int) -> str:
+    return "1 candidate was" if candidates == 1 else f"{candidates} candidates were"
+
+
 def warn_of_suspicious(experiment: Experiment, genealogy: Genealogy) -> None:
-    """One line on stderr where figures contradict what they are figures of, and what selection makes of them."""
+    """Warn on stderr, in one line, about figures that contradict their runs, and say whether they count."""
     from poise_git.integrity.verdicts import Mark
 
     found = {
@@ -125,7 +140,7 @@ def warn_of_suspicious(experiment: Experiment, genealogy: Genealogy) -> None:
     if not found:
         return
     name, verdict = next(iter(found.items()))
-    counted = "it is left out" if verdict.counted is None else "it counts by what its runs give"
+    counted = "it does not count" if verdict.counted is None else "the figures of its runs count"
     others = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     advice = verdict.problems[0].advice if len(found) == 1 else "poise-git doctor"
     echo(f"poise-git: {name} is suspicious{others}: {verdict.integrity.reason}; {counted}; run: {advice}", err=True)

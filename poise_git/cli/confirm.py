@@ -16,7 +16,7 @@ from poise_git.cli.output import echo
 
 @click.command(name="confirm", epilog="Example: poise-git confirm av-grpo")
 @candidate_argument("ref")
-@click.option("--workers", type=click.IntRange(min=1), help="Training runs at once (default: one a core).")
+@click.option("--workers", type=click.IntRange(min=1), help="Training runs at a time (default: one per core)")
 @trust_option
 @executor_options
 @protocol_option
@@ -32,7 +32,7 @@ def command(
 ) -> None:
     """Compare a candidate with the root on fresh seeds.
 
-    Trains both on the protocol's confirmation seeds, which selection never sees.
+    Train both on the protocol's confirmation seeds, which selection never sees.
     """
     from poise_git.archive.entries import ROOT, Status
     from poise_git.cli.render import difference_text, interval_text, violation_text
@@ -46,12 +46,16 @@ def command(
     candidate = experiment.archive.resolve(ref)
     seeds = experiment.protocol.confirmation_seeds
     if not seeds:
-        raise UsageError(f"protocols/{experiment.protocol.name}.yaml names no confirmation_seeds; add some and commit")
+        raise UsageError(
+            f"protocols/{experiment.protocol.name}.yaml has no confirmation_seeds; add some and commit the file"
+        )
     if candidate.name == ROOT:
-        raise UsageError(f"{ROOT} is what others are compared with; name another candidate: poise-git log")
+        raise UsageError(
+            f"{ROOT} is the root, which candidates are compared with; name another candidate: poise-git log"
+        )
     if candidate.status_under(experiment.protocol.hash) is not Status.EVALUATED:
         raise PoiseError(
-            f"{candidate.name} is not evaluated yet; run: "
+            f"{candidate.name} has not been evaluated yet; run: "
             f"poise-git evaluate {candidate.name}{experiment.protocol_option}"
         )
     with open_step(
@@ -60,7 +64,9 @@ def command(
         session.prepare()
         gain = confirm(session, candidate.name)
     if gain is None:
-        raise PoiseError(f"{candidate.name} or {ROOT} failed on a fresh seed, so nothing is confirmed; try again")
+        raise PoiseError(
+            f"{candidate.name} or {ROOT} failed on a fresh seed, so nothing is confirmed; run the same command again"
+        )
     violated = experiment.confirmed_violations(candidate.name)
     confirmed = gain.value > 0 and beyond_noise(gain) and not violated
     if as_json:

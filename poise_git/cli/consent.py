@@ -1,4 +1,4 @@
-"""What an archive asks for against what the user has chosen: one refusal a line, before anything of it is acted on."""
+"""Compare what an archive asks for with what the user has allowed, before acting on it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from poise_git.user.preferences import OWN_CLUSTER, Preferences, lies_in, unchos
 
 SETTINGS = "poise.yaml"
 CUDA = "cuda"
-# Where a protocol may find its files without being asked: in this folder of the folder where poise-git is called.
+# A protocol may read files in this folder of the current directory without permission.
 DATA = "data"
 
 
 def refuse_executor(executor: ExecutorSettings, preferences: Preferences) -> None:
-    """Raises UsageError for a cluster, a shared folder or devices that the user has not chosen."""
+    """Raise UsageError for a cluster, a shared folder or devices that the user has not allowed."""
     if executor.kind == "ray":
         address = executor.address or OWN_CLUSTER
         if address not in preferences.ray_addresses:
@@ -38,15 +38,15 @@ def refuse_executor(executor: ExecutorSettings, preferences: Preferences) -> Non
 
 
 def refuse_device(demand: Demand, where: str, preferences: Preferences) -> None:
-    """Raises UsageError for a protocol, read from `where`, that runs on a GPU where the user has chosen none."""
+    """Raise UsageError for a protocol, read from `where`, that needs a GPU which the user has not allowed."""
     if max(demand.training.gpus, demand.evaluation.gpus) and CUDA not in preferences.devices:
         raise unchosen(where, f"the device {CUDA}", "devices", CUDA)
 
 
 def refuse_files(paths: Iterable[str], where: str, base: Path, preferences: Preferences) -> None:
-    """Raises UsageError for a file that a protocol names, relative to `base`, where the user has not chosen it."""
+    """Raise UsageError for a file that a protocol names, relative to `base`, and the user has not allowed."""
     for path in paths:
-        # Not everything that reads a path knows ~.
+        # Some readers of a path expand ~ and others do not.
         for file in (base / path, base / os.path.expanduser(path)):
             if not lies_in(file, preferences.data) and not file.resolve().is_relative_to(base.resolve() / DATA):
                 found = str(file.resolve())

@@ -11,10 +11,11 @@ from poise_git.cli.output import echo
 @protocol_option
 @json_option
 def command(candidate: str, protocol: str | None, as_json: bool) -> None:
-    """What an agent is told before it proposes a child of C.
+    """Show the context of an agent that proposes a child of C.
 
-    Exactly the text of the next round: the parent's code and evidence, its line, other candidates, failures, principles
-    and literature. Every item says why it is there, and what the token budget left out is listed. Nothing is written.
+    This is the exact text for the next round: the parent's code and evidence, its lineage, other candidates, failures,
+    principles and literature. Each item states why it is included. The end lists the items that the token budget left
+    out. This writes nothing.
     """
     from poise_git.cli.sessions import next_round
     from poise_git.search.context.rendering import tokens
@@ -42,7 +43,7 @@ def command(candidate: str, protocol: str | None, as_json: bool) -> None:
     echo(text, nl=False)
     if tokens(text) > context.budget:
         echo(
-            f"poise-git: {tokens(text)} tokens, above the budget of {context.budget} even without all that may be left "
-            "out; raise search.context_tokens in poise.yaml",
+            f"poise-git: the context has {tokens(text)} tokens, above the budget of {context.budget}, and no item "
+            "is left to drop; raise search.context_tokens in poise.yaml",
             err=True,
         )

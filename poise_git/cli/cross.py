@@ -10,21 +10,21 @@ from poise_git.cli.output import echo
     name="cross",
     epilog="""\b
 Examples:
-  poise-git cross vm-grpo av-grpo                      both mechanisms in one child
-  poise-git cross vm-grpo av-grpo --agent anthropic    a conflict is resolved by the model
+  poise-git cross vm-grpo av-grpo                      merge both mechanisms into one child
+  poise-git cross vm-grpo av-grpo --agent anthropic    let the model resolve a conflict
 """,
 )
 @candidate_argument("first")
 @candidate_argument("second")
-@click.option("--name", metavar="N", help="What the child is called (default: made of both names).")
-@click.option("--agent", help="Who resolves a conflict, reads and repairs (poise.yaml: agent).")
+@click.option("--name", metavar="N", help="Name of the child (default: made from both names)")
+@click.option("--agent", help="Agent that resolves conflicts, reviews and repairs (default: agent in poise.yaml)")
 @protocol_option
 @json_option
 def command(first: str, second: str, name: str | None, agent: str | None, protocol: str | None, as_json: bool) -> None:
-    """Merge two candidates: a child of both, with both mechanisms.
+    """Merge two candidates into a child with both mechanisms.
 
-    The merge is git's own, of what each has changed since their common ancestor. The child is checked like every
-    candidate and archived; `poise-git evaluate` trains it.
+    Git merges the changes that each has made since their common ancestor. The child is checked and archived like every
+    candidate; `poise-git evaluate` trains it.
     """
     from poise_git.agents.library.naming import unique
     from poise_git.cli.sessions import open_step
@@ -40,8 +40,8 @@ def command(first: str, second: str, name: str | None, agent: str | None, protoc
     if as_json:
         print_json({"name": child, "parents": [ours.name, theirs.name], "passed": passed})
     elif passed:
-        echo(f"{child}: made of {ours.name} and {theirs.name}; train it: poise-git evaluate {child}")
+        echo(f"created {child} from {ours.name} and {theirs.name}; to train it: poise-git evaluate {child}")
     if not passed:
         # Archived with its reason, like every candidate that fails a check.
-        echo(f"poise-git: {child} failed a check before training; why: poise-git show {child}", err=True)
+        echo(f"poise-git: {child} failed a check before training; for the reason: poise-git show {child}", err=True)
         raise SystemExit(1)

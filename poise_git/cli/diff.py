@@ -11,7 +11,7 @@ from poise_git.cli.output import echo
 @candidate_argument("b", required=False)
 @json_option
 def command(a: str, b: str | None, as_json: bool) -> None:
-    """What A changes: against its parent, or against B."""
+    """Show the changes of A from its parent, or from B."""
     from poise_git.errors import UsageError
 
     archive = open_archive()

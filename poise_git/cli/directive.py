@@ -10,19 +10,19 @@ from poise_git.cli.output import echo
     name="directive",
     epilog="""\b
 Examples:
-  poise-git directive "accurate and concise"            what it is translated into; nothing is written
-  poise-git directive "accurate and concise" --commit   and commit that to poise.yaml
+  poise-git directive "accurate and concise"            show the translation; write nothing
+  poise-git directive "accurate and concise" --commit   commit it to poise.yaml
 """,
 )
 @click.argument("text", required=False)
-@click.option("--agent", help="Who translates (poise.yaml: agent).")
-@click.option("--commit", is_flag=True, help="Commit directive and objective to poise.yaml, and journal them.")
+@click.option("--agent", help="Agent that translates (default: agent in poise.yaml)")
+@click.option("--commit", is_flag=True, help="Commit the directive and the objective to poise.yaml, and journal them")
 @protocol_option
 @json_option
 def command(text: str | None, agent: str | None, commit: bool, protocol: str | None, as_json: bool) -> None:
-    """The objective that a directive is translated into.
+    """Translate a directive into an objective.
 
-    Without TEXT: poise.yaml's own directive. What paid calls have cost is journalled either way.
+    Without TEXT, translate the directive in poise.yaml. The cost of paid calls is journaled in either case.
     """
     from dataclasses import replace
 
@@ -35,7 +35,7 @@ def command(text: str | None, agent: str | None, commit: bool, protocol: str | N
     experiment = open_experiment(protocol)
     experiment = replace(experiment, directive=experiment.directive if text is None else text)
     if not experiment.directive.strip():
-        raise UsageError('no directive: poise-git directive "accurate and concise"')
+        raise UsageError('name a directive: poise-git directive "accurate and concise"')
     translator = agent_for(experiment, agent)
     reading = interpret(experiment, translator)
     if commit:
@@ -49,4 +49,4 @@ def command(text: str | None, agent: str | None, commit: bool, protocol: str | N
     if reading.objective is not None:
         echo("\n" + Objective(experiment.protocol.suite_weights, reading.objective).to_yaml().rstrip())
         if not commit:
-            echo("\nTo search by it: the same command with --commit, or put the block into poise.yaml and commit it")
+            echo("\nTo use it, run the same command with --commit, or add the block to poise.yaml and commit the file")

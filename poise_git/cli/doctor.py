@@ -7,15 +7,14 @@ from poise_git.cli.output import echo
 
 
 @click.command(name="doctor", epilog="Example: poise-git -C my-search doctor --repair")
-@click.option("--repair", is_flag=True, help="Mend what can be mended without loss; complete a clone.")
+@click.option("--repair", is_flag=True, help="Repair everything that can be repaired without loss; complete a clone")
 @json_option
 def command(repair: bool, as_json: bool) -> None:
-    """Verify the archive and this machine's sandbox.
+    """Check the archive and this machine's sandbox.
 
-    Computes every figure again from the archived runs, and names those that do not add up.
+    Recompute every figure from the archived runs and list those that do not add up.
 
-    With --repair a plain `git clone` becomes an archive like the one it was cloned from: it fetches what clone leaves
-    out, and installs the hooks.
+    With --repair, turn a plain `git clone` into a complete archive: fetch what clone leaves out and install the hooks.
     """
     from dataclasses import asdict
 
@@ -40,8 +39,8 @@ def command(repair: bool, as_json: bool) -> None:
         for finding in findings:
             echo(f"found   {finding.where}: {finding.what}; {finding.advice}")
         for name in archive.local_hooks():
-            echo(f"hook    {name}: calls your own first, which is kept as {name}.local")
-        echo(f"archive {'has problems' if findings else 'is whole'}: {archive.root}")
+            echo(f"hook    {name}: calls your own hook first, which is kept as {name}.local")
+        echo(f"archive {'has problems' if findings else 'is sound'}: {archive.root}")
         for layer in layers:
             echo(
                 f"sandbox {'up  ' if layer.up else 'DOWN'}  {layer.name}"
@@ -50,5 +49,5 @@ def command(repair: bool, as_json: bool) -> None:
     if findings:
         found = "1 problem" if len(findings) == 1 else f"{len(findings)} problems"
         repair = any(finding.repairable for finding in findings)
-        advice = "mend what can be mended: poise-git doctor --repair" if repair else "each line ends in what to run"
+        advice = "to repair them: poise-git doctor --repair" if repair else "each line ends with the command to run"
         raise PoiseError(f"{found}; {advice}")

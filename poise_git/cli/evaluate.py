@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     epilog="""\b
 Examples:
   poise-git evaluate av-grpo --protocol testbed
-  poise-git evaluate --protocol paper --estimate    what it would cost; needs no candidate and no archive
+  poise-git evaluate --protocol paper --estimate    print the cost of a run; needs no candidate and no archive
 """,
 )
 @candidate_argument("ref", required=False)
-@click.option("--workers", type=click.IntRange(min=1), help="Training runs at once (default: one a core).")
-@click.option("--estimate", is_flag=True, help="Say what a run costs, and start nothing.")
+@click.option("--workers", type=click.IntRange(min=1), help="Training runs at a time (default: one per core)")
+@click.option("--estimate", is_flag=True, help="Print the cost of a run, and exit")
 @trust_option
 @executor_options
 @protocol_option
@@ -47,8 +47,7 @@ def command(
 ) -> None:
     """Check, train and evaluate one candidate.
 
-    Every run of the protocol that the archive does not hold yet; the root's too, where it has none. One that
-    failed is tried again.
+    Execute every run of the protocol that the archive lacks, also for the root. Try a failed candidate again.
     """
     from poise_git.archive.entries import ROOT, Status
     from poise_git.cli.render import candidate_data, score_text
@@ -64,7 +63,7 @@ def command(
         show_estimate(protocol, as_json=as_json)
         return
     if ref is None:
-        raise UsageError("name a candidate, or ask what a run costs: poise-git evaluate --estimate")
+        raise UsageError("name a candidate, or print the cost of a run: poise-git evaluate --estimate")
     experiment = Experiment.load(open_archive(), protocol=protocol)
     candidate = experiment.archive.resolve(ref)
     with open_step(
@@ -86,7 +85,7 @@ def command(
 
 
 def _to_train(experiment: Experiment, name: str) -> frozenset[Status]:
-    """The statuses in which a candidate is trained: in any, while the archive lacks runs of it."""
+    """The statuses in which a candidate is trained; an evaluated one only if the archive lacks some of its runs."""
     from poise_git.archive.entries import Status
     from poise_git.steps.train import UNEVALUATED
 

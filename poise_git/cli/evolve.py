@@ -13,30 +13,36 @@ from poise_git.cli.output import echo, echo_json
     name="evolve",
     epilog="""\b
 Examples:
-  poise-git evolve my-search --candidates 10      from nothing to a result
-  poise-git -C my-search evolve --rounds 1        one more round
-  poise-git evolve my-search --json | jq .event   events as JSON lines
-  poise-git evolve my-search --agent anthropic --estimate     calls, dollars and hours, before anything runs
+  poise-git evolve my-search --candidates 10      run a whole search
+  poise-git -C my-search evolve --rounds 1        run one more round
+  poise-git evolve my-search --json | jq .event   print events as JSON lines
+  poise-git evolve my-search --agent anthropic --estimate     print calls, cost and time first
 """,
 )
 @click.argument("target", metavar="[DIR]", type=click.Path(path_type=Path, file_okay=False), required=False)
-@click.option("--candidates", type=click.IntRange(min=1), help="Until so many are evaluated beside the root.")
-@click.option("--rounds", type=click.IntRange(min=1), help="At most so many rounds.")
-@click.option("--parents", type=click.IntRange(min=1), help="Parents a round (poise.yaml: search.parents).")
-@click.option("--proposals", type=click.IntRange(min=1), help="Proposals a parent (poise.yaml: search.proposals).")
-@click.option("--workers", type=click.IntRange(min=1), help="Training runs at once (default: one a core).")
-@click.option("--agent", help="Who proposes (poise.yaml: agent).")
-@click.option("--directive", help="What to look for, in words (poise.yaml: directive).")
-@click.option("--seed", type=int, help="Seed of the search (poise.yaml: seed).")
-@click.option("--budget-hours", type=PositiveNumber(), help="Stop after so many hours.")
-@click.option("--budget-usd", type=PositiveNumber(), help="What the archive may pay for calls, in all.")
-@click.option("--estimate", is_flag=True, help="Say what it would take, in calls, dollars and hours; start nothing.")
+@click.option(
+    "--candidates", type=click.IntRange(min=1), help="Stop after N evaluated candidates, not counting the root"
+)
+@click.option("--rounds", type=click.IntRange(min=1), help="Stop after N rounds")
+@click.option("--parents", type=click.IntRange(min=1), help="Parents per round (default: search.parents in poise.yaml)")
+@click.option(
+    "--proposals", type=click.IntRange(min=1), help="Proposals per parent (default: search.proposals in poise.yaml)"
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Training runs at a time (default: one per core)")
+@click.option("--agent", help="Agent: library, anthropic or human (default: agent in poise.yaml)")
+@click.option("--directive", help="Steer the search in words (default: directive in poise.yaml)")
+@click.option("--seed", type=int, help="Seed of the search (default: seed in poise.yaml)")
+@click.option("--budget-hours", type=PositiveNumber(), help="Stop after this many hours")
+@click.option(
+    "--budget-usd", type=PositiveNumber(), help="Stop when all calls of the archive have cost this many US dollars"
+)
+@click.option("--estimate", is_flag=True, help="Print the expected calls, cost and time, and exit")
 @trust_option
 @executor_options
 @backend_option
 @protocol_option
 @device_option
-@click.option("--json", "as_json", is_flag=True, help="Print every event as one line of JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print every event as one line of JSON")
 def command(
     target: Path | None,
     candidates: int | None,
@@ -58,10 +64,10 @@ def command(
     device: str | None,
     as_json: bool,
 ) -> None:
-    """Search for a better algorithm: the main job.
+    """Search for a better algorithm.
 
-    Makes the archive if DIR has none (without DIR: in the current archive), and goes on where an earlier
-    call stopped. Without --candidates, --rounds or --budget-hours it ends at 10 evaluated candidates.
+    Create the archive if DIR has none, or continue an earlier search. Without DIR, use the current archive. Without
+    --candidates, --rounds or --budget-hours, stop after 10 evaluated candidates.
     """
     import shlex
     from dataclasses import replace
@@ -90,25 +96,25 @@ def command(
         if target is None:
             raise
         archive = create_archive(place, backend=backend, protocol=protocol, device=device, directive=directive or "")
-        echo(f"made an archive in {archive.root}", err=as_json)
+        echo(f"created an archive in {archive.root}", err=as_json)
     experiment = Experiment.load(archive, protocol=protocol, directive=directive)
     stated = experiment.settings.objective != ObjectiveSettings()
     if stated and directive not in (None, experiment.settings.directive):
         echo(
-            f"the objective of poise.yaml stands ({experiment.objective.description}); "
+            f"keeping the objective in poise.yaml ({experiment.objective.description}); "
             f"to translate the directive instead: poise-git directive {shlex.quote(directive or '')} --commit",
             err=True,
         )
     if backend not in (None, experiment.protocol.backend):
         raise UsageError(
             f"protocol {experiment.protocol.name} runs on {experiment.protocol.backend}, not on {backend}: "
-            f"name one with --protocol"
+            f"choose one with --protocol"
         )
     if device is not None:
         refuse_other_device(experiment.protocol, device)
     asked = {"parents": parents, "proposals": proposals}
     if (agent or experiment.settings.agent) == HUMAN:
-        # A person works on one at a time, and has been told why a proposal was refused.
+        # A person works on one candidate at a time, and already knows why a proposal was rejected.
         asked = {"parents": parents or 1, "proposals": proposals or 1, "resamples": 0}
     search_settings = experiment.settings.search.model_copy(
         update={name: value for name, value in asked.items() if value is not None}

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 @click.command(name="gpu-check", epilog="Example: poise-git gpu-check --json")
 @json_option
 def command(as_json: bool) -> None:
-    """What this machine can run.
+    """Show which protocols this machine can run.
 
-    Devices, packages, the sandbox, and which protocols can run here: the archive's, or, outside one, the shipped ones.
+    List devices, packages, the sandbox, and the protocols of the archive, or the shipped ones outside an archive.
     """
     from dataclasses import asdict
 
@@ -50,9 +50,11 @@ def command(as_json: bool) -> None:
     _print_machine(machine)
     for device, entries in packages.items():
         lacking = [
-            f"{entry.package} {entry.installed or 'none'}, not {entry.needed}" for entry in entries if not entry.fits
+            f"{entry.package} is {entry.installed or 'missing'}, needs {entry.needed}"
+            for entry in entries
+            if not entry.fits
         ]
-        state = f"{'; '.join(lacking)}: {install_command(device)}" if lacking else "all as needed"
+        state = f"{'; '.join(lacking)}: {install_command(device)}" if lacking else "all installed"
         echo(f"packages  {EXTRAS[device]:<10} {state}")
     down = [layer.name for layer in layers if not layer.up]
     echo("sandbox   " + (f"DOWN: {', '.join(down)} (poise-git doctor says why)" if down else "every layer is up"))
@@ -77,7 +79,7 @@ def _print_protocols(found: Mapping[str, tuple[str, ...]]) -> None:
 
 
 def _obstacles(text: str, file: str, machine: Equipment, base: Path) -> tuple[str, ...]:
-    """A protocol that is wrong is one that cannot run."""
+    """The obstacles to a protocol. An invalid protocol cannot run."""
     from poise_git.errors import PoiseError
     from poise_git.pipeline.backends import backend_named
     from poise_git.pipeline.protocol import load_protocol

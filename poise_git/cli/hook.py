@@ -11,12 +11,12 @@ from poise_git.cli.output import echo
 @click.command(name="hook", epilog="Example: git stripspace --strip-comments < message | poise-git hook commit-msg")
 @click.argument("name", type=click.Choice(["commit-msg", "post-rewrite", "pre-push"]))
 def command(name: str) -> None:
-    """What the git hooks of an archive ask of poise-git; stdin is what git gives the hook."""
+    """Run a git hook of the archive; stdin is the input that git gives it."""
     {"commit-msg": _commit_message, "post-rewrite": _post_rewrite, "pre-push": _pre_push}[name]()
 
 
 def _commit_message() -> None:
-    """The message of a candidate's commit, on stdin, against the staged algorithm."""
+    """Check the message of a candidate's commit, on stdin, against the staged algorithm."""
     from poise_git.archive.messages import parse_candidate
     from poise_git.archive.writer import ALGORITHM
     from poise_git.pipeline.checks.message import message_problems
@@ -26,14 +26,14 @@ def _commit_message() -> None:
 
 
 def _post_rewrite() -> None:
-    """`OLD NEW` a line: notes and evidence follow."""
+    """Move notes and evidence to rewritten commits; each line is `OLD NEW`."""
     pairs = [line.split()[:2] for line in sys.stdin if line.strip()]
     for name in open_archive().follow(dict(pairs)):
-        echo(f"{name}: its notes and evidence have followed, as far as its code is the same")
+        echo(f"{name}: notes and evidence moved to the new commit if its code is unchanged")
 
 
 def _pre_push() -> None:
-    """`LOCAL-REF COMMIT REMOTE-REF COMMIT` a line; a deleted branch has a commit of zeros."""
+    """Check a push; each line is `LOCAL-REF COMMIT REMOTE-REF COMMIT`, with zeros for a deleted branch."""
     lines = [line.split() for line in sys.stdin if line.strip()]
     pushed = {there: commit for _, commit, there, _ in lines if commit.strip("0")}
     findings = open_archive().refuse_push(pushed)

@@ -12,13 +12,13 @@ from poise_git.cli.output import echo
 @click.command(name="init", epilog="Example: poise-git init my-search --directive 'accurate and concise'")
 @click.argument("target", metavar="[DIR]", type=click.Path(path_type=Path, file_okay=False), required=False)
 @backend_option
-@click.option("--protocol", metavar="P", help="A file of protocols/ without its ending (default: the backend's).")
+@click.option("--protocol", metavar="P", help="Protocol: a file in protocols/, without .yaml (default: the backend's)")
 @device_option
-@click.option("--directive", default="", help="What to look for, in words; kept in poise.yaml.")
+@click.option("--directive", default="", help="Steer the search in words; stored in poise.yaml")
 def command(target: Path | None, backend: str | None, protocol: str | None, device: str | None, directive: str) -> None:
-    """Make a new archive from the template.
+    """Create an archive from the template.
 
-    DIR must be empty or not exist; the default is the current directory.
+    DIR must be empty or not exist. The default is the current directory.
     """
     import shlex
 
@@ -27,5 +27,5 @@ def command(target: Path | None, backend: str | None, protocol: str | None, devi
 
     place = directory() / target if target else directory()
     archive = create_archive(place, backend=backend, protocol=protocol, device=device, directive=directive)
-    echo(f"made an archive in {archive.root}")
-    echo(f"next: poise-git evolve {shlex.quote(str(archive.root))}    or edit poise.yaml first")
+    echo(f"created an archive in {archive.root}")
+    echo(f"next: poise-git evolve {shlex.quote(str(archive.root))}    (or edit poise.yaml first)")

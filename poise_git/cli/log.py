@@ -6,13 +6,13 @@ from poise_git.cli.common import json_option, open_experiment, print_json, proto
 from poise_git.cli.output import echo
 
 
-@click.command(name="log", epilog="Example: poise-git -C my-search log    (by plain git: git lineage)")
+@click.command(name="log", epilog="Example: poise-git -C my-search log    (with plain git: git lineage)")
 @protocol_option
 @json_option
 def command(protocol: str | None, as_json: bool) -> None:
-    """The tree of candidates, with scores and failures.
+    """Show the tree of candidates with scores and failures.
 
-    U has its standard error after ±, a gain half of its 95% interval, with * where 0 lies outside of it.
+    U is printed ± its standard error, a gain ± half its 95% interval. A * marks a gain whose interval excludes 0.
     """
     from poise_git.cli.render import candidate_data, reason_lines, tree_lines
 

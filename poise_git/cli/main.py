@@ -1,4 +1,4 @@
-"""`poise-git`: verbs are loaded when they are called, errors end as one line and an exit code."""
+"""The `poise-git` program: load a command when it is called, and print an error as one line with an exit code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from poise_git.cli.output import echo
 from poise_git.errors import PoiseError, SettingRenamed
 from poise_git.untrusted.display import one_line
 
-# Verb -> the module in this package that holds a command of that name, in the order of a person's first day.
+# Each command is a module of this package with the same name. The order is that of a first day with poise-git.
 VERBS = (
     "init",
     "evolve",
@@ -41,21 +41,21 @@ VERBS = (
     "doctor",
     "gpu-check",
 )
-# Verbs that only git calls.
+# Commands that only git calls.
 INTERNAL = ("hook",)
 INTERRUPTED = 130
-# What to do about errors of the operating system's.
+# Advice for errors of the operating system.
 ADVICE = {
-    errno.ENOSPC: "make room; everything archived is kept, and the same command goes on from here",
-    errno.EDQUOT: "make room; everything archived is kept, and the same command goes on from here",
+    errno.ENOSPC: "free some disk space and run the same command again; archived results are kept",
+    errno.EDQUOT: "free some disk space and run the same command again; archived results are kept",
     errno.EMFILE: "allow more open files: ulimit -n 1024",
-    errno.ENFILE: "end other programs: the machine has no open files left",
-    errno.EROFS: "work in a clone of your own: git clone ARCHIVE DIR",
+    errno.ENFILE: "close other programs; the machine cannot open more files",
+    errno.EROFS: "work in your own clone: git clone ARCHIVE DIR",
 }
 
 
 class Verbs(click.Group):
-    """Loads a verb's module when it is named, so that `poise-git log` does not pay for `evolve`."""
+    """Load a command's module when it is called, so that `poise-git log` does not load `evolve`."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(VERBS)
@@ -75,20 +75,20 @@ class Verbs(click.Group):
     "directory",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("."),
-    help="Work in the archive at this directory instead of the current one.",
+    help="Run as if started in this directory",
 )
 @click.pass_context
 def cli(context: click.Context, directory: Path) -> None:
     """Discover policy-optimization algorithms for LLM reinforcement learning, in git.
 
-    Every candidate algorithm is a branch, its implementation a diff, its evidence files and notes.
+    Each candidate algorithm is a branch. Its diff is the implementation; files and notes hold its evidence.
 
     \b
     Examples:
-      poise-git evolve my-search --candidates 10    a whole search, from nothing
-      poise-git -C my-search log                    the tree with scores
-      git -C my-search lineage                      the same by plain git
-      poise-git -C my-search show av-grpo           one candidate and its evidence
+      poise-git evolve my-search --candidates 10    run a whole search, from scratch
+      poise-git -C my-search log                    print the tree with scores
+      git -C my-search lineage                      print the same tree with plain git
+      poise-git -C my-search show av-grpo           print one candidate and its evidence
 
     Shell completion: `eval "$(_POISE_GIT_COMPLETE=bash_source poise-git)"` (or zsh_source, fish_source).
     """
@@ -111,7 +111,7 @@ def _show_renamed_settings() -> None:
 
 
 def main() -> None:
-    """The program: exit codes are 0 done, 1 failed, 2 wrong usage, 3 budget reached, 130 interrupted."""
+    """Run the program. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 budget reached, 130 interrupted."""
     for end in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(end) == signal.SIG_DFL:
             signal.signal(end, signal.default_int_handler)
@@ -127,13 +127,13 @@ def main() -> None:
         echo(f"poise-git: {one_line(str(error))}", err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        echo("poise-git: interrupted; everything finished is kept, the same command goes on from here", err=True)
+        echo("poise-git: interrupted; finished work is kept, and the same command continues from here", err=True)
         sys.exit(INTERRUPTED)
     except OSError as error:
-        # What is left in the buffer would fail once more when Python ends.
+        # Otherwise Python would write the rest of its buffer at exit and fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-        advice = ADVICE.get(error.errno or 0, "mend that, and the same command tries again")
+        advice = ADVICE.get(error.errno or 0, "fix this and run the same command again")
         echo(f"poise-git: {one_line(f'{place}{error.strerror or error}')}; {advice}", err=True)
         sys.exit(PoiseError.exit_code)
     sys.exit(code if isinstance(code, int) else 0)

@@ -1,4 +1,4 @@
-"""The one way out: every line that a verb prints goes through here, so that a terminal obeys none of it."""
+"""The only output path of the commands. It neutralizes control characters, so that a terminal obeys none."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from poise_git.untrusted.display import json_text, visible
 
 
 def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
-    """Print text, on stderr with `err`, with what is invisible made visible."""
+    """Print text, on stderr with `err`, and make invisible characters visible."""
     click.echo(visible(text), err=err, nl=nl)
 
 
 def echo_json(document: Any, *, indent: int | None = None) -> None:
-    """Print one JSON document, on one line unless `indent` says otherwise."""
+    """Print one JSON document, on one line unless `indent` is given."""
     click.echo(json_text(document, indent=indent, default=str))

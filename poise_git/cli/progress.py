@@ -31,7 +31,7 @@ from poise_git.untrusted.display import one_line, visible
 
 
 def line_of(event: events.Event) -> str | None:
-    """The event as one plain line; None for what happens too often."""
+    """The event as plain text; None for events that are too frequent to print."""
     match event:
         case events.LayersMissing(layers, allowed):
             return missing_layers_text(layers, allowed=allowed)
@@ -41,37 +41,37 @@ def line_of(event: events.Event) -> str | None:
             names = ", ".join(name for name, _ in parents)
             return f"round {number}{' (resumed)' if resumed else ''}: parents {names}"
         case events.CandidateAdded(name, parent, mechanism, passed, repairs):
-            mended = f", {repairs} repairs" if repairs else ""
-            return f"  {name} off {parent}: {one_line(mechanism)} ({passed} checks passed{mended})"
+            mended = f", {repairs} repair{'' if repairs == 1 else 's'}" if repairs else ""
+            return f"  {name}, child of {parent}: {one_line(mechanism)} ({passed} checks passed{mended})"
         case events.ProposalRejected(name, parent, _, reason):
-            return f"  {name} off {parent} rejected: {one_line(reason)}"
+            return f"  {name}, child of {parent}, rejected: {one_line(reason)}"
         case events.AllRejected(parent, proposals, attempt, again):
-            next_step = "asking again, with the reasons" if again else "on to the next parent"
-            what = f"all {proposals} proposals rejected" if proposals else "nothing proposed"
+            next_step = "trying again with the reasons" if again else "continuing with the next parent"
+            what = f"all {proposals} proposals rejected" if proposals else "no proposals"
             return f"  {parent}: {what} (attempt {attempt + 1}); {next_step}"
         case events.ProposalSkipped(name, parent, reason):
-            return f"  {name} off {parent} skipped: {one_line(reason)}"
+            return f"  {name}, child of {parent}, skipped: {one_line(reason)}"
         case events.Waiting(parent, directions):
             asked = one_line(
                 "; ".join(f"{direction.kind} {direction.name}: {direction.reason}" for direction in directions)
             )
             return (
-                f"waiting for a candidate by hand off {parent} ({asked})\n"
-                f"  in another terminal: poise-git propose {parent} --agent human    the context, and what to type\n"
-                f"  it goes on when you have committed to a new branch poise/NAME; any parent will do; Ctrl-C ends it"
+                f"waiting for a manual candidate on {parent} ({asked})\n"
+                f"  in another terminal, for the context and the commands: poise-git propose {parent} --agent human\n"
+                f"  the search continues when you commit to a new branch poise/NAME, on any parent; Ctrl-C stops it"
             )
         case events.Rewritten(name, seed):
-            return f"  {name}: changed by hand while seed {seed} was trained; it will be trained as it is now"
+            return f"  {name}: its code changed while seed {seed} was training; the new code will be trained"
         case events.CandidateEvaluated(name, metrics, _):
             gain = gain_text(metrics)
             parts = [f"U {estimate_text(metrics.utility)}", *([f"{gain} vs {ROOT}"] if gain else [])]
             return f"  {name}: " + ", ".join([*parts, *(f"violates {each.constraint}" for each in metrics.violations)])
         case events.MeasuredAgain(again):
-            return f"  measured again on further seeds: {', '.join(again)}"
+            return f"  replicating on more seeds: {', '.join(again)}"
         case events.CandidateFailed(name, stage, reason):
             return f"  {name}: failed at {one_line(stage)}: {one_line(reason)}"
         case events.CodeRefused(name, reason):
-            return f"  {name} is left out: {one_line(reason)}"
+            return f"  {name} skipped: {one_line(reason)}"
         case events.Confirmed(name, gain):
             return f"{name} on fresh seeds: {difference_text(gain)} vs {ROOT}" if gain else None
         case events.ConfirmationFailed(name, reason):
@@ -86,7 +86,7 @@ def data_of(event: events.Event) -> dict[str, Any]:
 
 @dataclass
 class _Worker:
-    """A running job as the display shows it."""
+    """A running job in the display."""
 
     stage: str
     done: int
@@ -96,8 +96,8 @@ class _Worker:
 
 @dataclass(frozen=True)
 class Start:
-    """Where a search stands when its display begins: candidates to reach, seeds a candidate, runs of a confirmation,
-    evaluated so far, and the best of them with its metrics."""
+    """The state of a search when its display starts: the goal in candidates, seeds per candidate, runs of a
+    confirmation, candidates evaluated so far, and the best of them with its metrics."""
 
     goal: int | None
     seeds: int
@@ -119,7 +119,7 @@ class Start:
 
 
 class Display:
-    """The state behind the live display; an observer. Finished things scroll away as lines above it."""
+    """An observer with the state of the live display. Finished work scrolls away as lines above it."""
 
     def __init__(self, start: Start, console: Console) -> None:
         self.goal, self.seeds, self.evaluated = start.goal, start.seeds, start.evaluated
@@ -171,7 +171,7 @@ class Display:
         with self.lock:
             grid = Table.grid(padding=(0, 2))
             for stage, (done, total) in self.preparing.items():
-                # As a text: a plain string would be read as rich's markup.
+                # rich would parse a plain string as markup.
                 grid.add_row(Text(one_line(stage)), _bar(done, total), f"{done}/{total}", "")
             for (candidate, seed), worker in self.workers.items():
                 grid.add_row(
@@ -198,7 +198,7 @@ class Display:
 
 @contextmanager
 def show_progress(start: Start, *, as_json: bool) -> Iterator[events.Observer]:
-    """An observer that shows events the way the output wants them."""
+    """An observer that prints events in the format of the output."""
     console = Console()
     if as_json:
         yield lambda event: echo_json(data_of(event))
@@ -211,7 +211,7 @@ def show_progress(start: Start, *, as_json: bool) -> Iterator[events.Observer]:
 
 
 class PlainLines:
-    """An observer that prints a line when something ends, and one when preparing begins."""
+    """An observer that prints a line when a step ends, and one when a preparation begins."""
 
     def __init__(self) -> None:
         self.announced: set[str] = set()

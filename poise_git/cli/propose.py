@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from poise_git.archive import Archive
 
 NEXT = """
-Next, by plain git:
+Next, with plain git:
   git switch -c poise/NAME poise/{parent}
-  $EDITOR recipe/algorithm.py        one mechanism, in the stage function that it touches; nothing else changes
-  git commit -a                      the message is the proposal
-  poise-git evaluate NAME            trains it and archives what it did; a running evolve does so by itself
+  $EDITOR recipe/algorithm.py        change one mechanism, in its stage function, and nothing else
+  git commit -a                      write the proposal as the commit message
+  poise-git evaluate NAME            train it and archive the result; a running evolve does this by itself
 
-The message, by which the hypothesis will be judged:
+The template of the message:
 
 {template}"""
 
@@ -26,18 +26,18 @@ The message, by which the hypothesis will be judged:
     name="propose",
     epilog="""\b
 Examples:
-  poise-git propose av-grpo                  what the agent would propose, with verdicts; nothing is written
-  poise-git propose av-grpo --agent human    the context, what to type, and a template of the message
+  poise-git propose av-grpo                  show the agent's proposals with verdicts
+  poise-git propose av-grpo --agent human    print the context, the next commands and a message template
 """,
 )
 @candidate_argument()
-@click.option("--agent", help="Who proposes (poise.yaml: agent).")
+@click.option("--agent", help="Agent that proposes (default: agent in poise.yaml)")
 @protocol_option
 @json_option
 def command(candidate: str, agent: str | None, protocol: str | None, as_json: bool) -> None:
-    """Proposals for a child of C, or what a person needs to make one.
+    """Show proposals for a child of C, or instructions to write one.
 
-    Nothing is written or checked out; what paid calls have cost is journalled.
+    This checks out nothing, and writes only the cost of paid calls, to the journal.
     """
     from poise_git.archive import HUMAN
     from poise_git.cli.render import screening_lines
@@ -60,13 +60,13 @@ def command(candidate: str, agent: str | None, protocol: str | None, as_json: bo
     if as_json:
         print_json({"parent": parent, "proposals": [entry.to_data() for entry in slot.proposals]})
     elif not slot.proposals:
-        echo(f"nothing to propose for {parent}")
+        echo(f"the agent has no proposal for {parent}")
     else:
         echo("\n".join(screening_lines(upcoming.number, slot)))
 
 
 def message_template(archive: Archive) -> str:
-    """The parts of a candidate's message, as the archive has them, or else the template of new archives."""
+    """The archive's template of a candidate's message, or the shipped one if it has none."""
     from poise_git.experiment import BRANCH
     from poise_git.package_data import template_files
 

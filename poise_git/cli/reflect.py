@@ -8,13 +8,13 @@ from poise_git.cli.output import echo
 
 @click.command(name="reflect", epilog="Example: poise-git reflect av-grpo")
 @candidate_argument("ref")
-@click.option("--agent", help="Who reflects (poise.yaml: agent).")
+@click.option("--agent", help="Agent that reflects (default: agent in poise.yaml)")
 @protocol_option
 @json_option
 def command(ref: str, agent: str | None, protocol: str | None, as_json: bool) -> None:
-    """Diagnose a candidate anew from its runs.
+    """Diagnose a candidate again from its runs.
 
-    Archives the metrics and the reflection; nothing is trained.
+    Archive new metrics and a new reflection, without training.
     """
     from poise_git.cli.sessions import open_step
     from poise_git.errors import PoiseError
@@ -26,7 +26,7 @@ def command(ref: str, agent: str | None, protocol: str | None, as_json: bool) ->
     seeds = experiment.protocol.seeds
     if len(experiment.runs(candidate.name, seeds)) < len(seeds):
         raise PoiseError(
-            f"{candidate.name} has not run on every seed of the protocol; run: "
+            f"{candidate.name} lacks runs on some seeds of the protocol; run: "
             f"poise-git evaluate {candidate.name}{experiment.protocol_option}"
         )
     with open_step(experiment, quiet=True, agent=agent) as session:

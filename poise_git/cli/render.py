@@ -1,4 +1,4 @@
-"""Text and JSON forms of what the verbs print."""
+"""Text and JSON forms of the commands' output."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ GAP = "·"
 
 
 def estimate_text(estimate: Estimate | None) -> str:
-    """`0.1234 ± 0.0056`; without the error where one run cannot give one."""
+    """`0.1234 ± 0.0056`, with the standard error; one run has none."""
     if estimate is None:
         return "–"
     return f"{estimate.value:.4f}" if estimate.se is None else f"{estimate.value:.4f} ± {estimate.se:.4f}"
 
 
 def difference_text(difference: Estimate) -> str:
-    """`+0.0123 ± 0.0045 *`: half the 95% interval, and a star where it does not hold 0.
+    """`+0.0123 ± 0.0045 *`: half the 95% interval, and a star if the interval excludes 0.
 
-    Without `±` where nothing is known of the noise.
+    There is no `±` if the noise is unknown.
     """
     half = half_width(difference) if difference.interval is None else difference.interval
     size = "" if half is None else f" ± {half:.4f}"
@@ -38,7 +38,7 @@ def difference_text(difference: Estimate) -> str:
 
 
 def interval_text(difference: Estimate) -> str:
-    """`, 95% interval +0.0123 to +0.0234`; nothing where the noise is not known."""
+    """`, 95% interval +0.0123 to +0.0234`; empty if the noise is unknown."""
     half = half_width(difference) if difference.interval is None else difference.interval
     if half is None:
         return ""
@@ -51,7 +51,7 @@ def gain_text(metrics: Metrics) -> str:
 
 
 def score_text(candidate: Candidate, protocol: str) -> str:
-    """One candidate's result in one phrase."""
+    """One candidate's result on one line."""
     metrics = candidate.metrics_under(protocol)
     if metrics is None:
         elsewhere = one_line(", ".join(sorted(candidate.metrics)))
@@ -68,11 +68,11 @@ def result_text(metrics: Metrics) -> str:
 
 
 def ledger_text(metrics: Metrics) -> str:
-    """What the agent's calls for a candidate cost: `$0.0123 in 4 calls: propose, implement, verify, reflect`."""
+    """The cost of the agent's calls for a candidate: `$0.0123 in 4 calls: propose, implement, verify, reflect`."""
     operators = Counter(call.operator for call in metrics.calls)
     named = ", ".join(name if count == 1 else f"{count} {name}" for name, count in operators.items())
     failed = sum(call.outcome != "ok" for call in metrics.calls)
-    without = f"; {failed} of no use" if failed else ""
+    without = f"; {failed} failed" if failed else ""
     return f"${metrics.usd:.4f} in {len(metrics.calls)} calls: {named}{without}"
 
 
@@ -90,7 +90,7 @@ def tree_lines(
     def walk(candidate: Candidate, indent: str, branch: str) -> None:
         lines.append((indent + branch + candidate.name, candidate))
         deeper = indent + {"": "", "├─ ": "│  ", "└─ ": "   "}[branch]
-        # A crossover stands under its first parent.
+        # A crossover appears below its first parent.
         children = [child for child in genealogy.children(candidate.name) if child.parents[0] == candidate.name]
         for child in children:
             walk(child, deeper, "└─ " if child is children[-1] else "├─ ")
@@ -105,7 +105,7 @@ def tree_lines(
 
 
 def _mark_text(verdicts: Mapping[str, Verdict] | None, candidate: Candidate) -> str:
-    """The integrity mark as a column; reasons stand below the tree."""
+    """The integrity mark as a column. The reasons are below the tree."""
     if not verdicts:
         return ""
     verdict = verdicts.get(candidate.name)
@@ -113,7 +113,7 @@ def _mark_text(verdicts: Mapping[str, Verdict] | None, candidate: Candidate) -> 
 
 
 def reason_lines(verdicts: Mapping[str, Verdict]) -> list[str]:
-    """Why candidates are suspicious, one a line; why others are unverified, a line each reason."""
+    """The reasons: one line per suspicious candidate, and one line per reason for unverified ones."""
     lines = [
         f"{name} is suspicious: {verdict.integrity.reason}"
         for name, verdict in verdicts.items()
@@ -127,7 +127,7 @@ def reason_lines(verdicts: Mapping[str, Verdict]) -> list[str]:
 
 
 def reproduction_lines(reproductions: Sequence[Reproduction]) -> list[str]:
-    """What came of training runs again, the newest attempt at each seed."""
+    """The outcomes of repeated runs, with the latest attempt at each seed."""
     latest = {each.seed: each for each in reproductions}
     return [
         f"{'reproduced' if each.reproduces else 'not reproduced'}: seed {seed}, {reproduction_text(each)}"
@@ -139,7 +139,7 @@ def reproduction_lines(reproductions: Sequence[Reproduction]) -> list[str]:
 def candidate_data(
     candidate: Candidate, protocol: str, verdicts: Mapping[str, Verdict] | None = None
 ) -> dict[str, Any]:
-    """The JSON object of a candidate; `integrity` is null where it has no figures."""
+    """The JSON object of a candidate; `integrity` is null if it has no figures."""
     verdict = (verdicts or {}).get(candidate.name)
     metrics = candidate.metrics_under(protocol)
     return {
@@ -171,10 +171,10 @@ def table_lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[st
 
 
 def screening_lines(number: int, slot: Slot) -> list[str]:
-    """The proposals among which a candidate was chosen: where each was sent, its scores, its verdict and why."""
-    asked = "" if slot.attempts == 1 else f", asked {slot.attempts} times"
+    """The proposals for a slot, each with its direction, scores, verdict and reason."""
+    asked = "" if slot.attempts == 1 else f", {slot.attempts} attempts"
     scores = ("consistency", "feasibility", "novelty", "improvement")
-    header = [f"round {number}, off {slot.parent}{asked}", "score", *scores]
+    header = [f"round {number}, parent {slot.parent}{asked}", "score", *scores]
     rows = []
     for entry in slot.proposals:
         figures = {"score": entry.score, **entry.scores}
@@ -183,31 +183,31 @@ def screening_lines(number: int, slot: Slot) -> list[str]:
     said = ["verdict"]
     for entry in slot.proposals:
         sent = entry.proposal.direction
-        where = f"; sent to {sent.kind} {sent.name}" if sent else ""
-        departed = f", but {sent.departure}" if sent and sent.departure else ""
+        where = f"; direction {sent.kind} {sent.name}" if sent else ""
+        departed = f", departed: {sent.departure}" if sent and sent.departure else ""
         said.append(one_line(f"{entry.verdict}: {entry.reason}{where}{departed}"))
     return [f"{line}  {why}" for line, why in zip(table_lines(header, rows), said, strict=True)]
 
 
 def interpretation_lines(directive: str, reading: Interpretation) -> list[str]:
-    """What was made of a directive, with reasons; what was not understood, and what would be."""
+    """The translation of a directive, with reasons, and the words that were not understood."""
     lines = [f"directive: {directive}"]
     if reading.objective is not None:
         lines.append(f"objective: {Objective({}, reading.objective).description}")
     lines += [f"  {reason}" for reason in reading.reasons]
     if reading.strange:
-        lines.append(f"not understood: {', '.join(reading.strange)}; what is: {', '.join(reading.known)}")
+        lines.append(f"not understood: {', '.join(reading.strange)}; known words: {', '.join(reading.known)}")
     if reading.objective is None:
-        lines.append("so the objective stays as it is; the words themselves are told to whoever proposes")
+        lines.append("the objective stays unchanged; agents still see the words of the directive")
     return lines
 
 
 def sparkline(values: Sequence[float], width: int = 24) -> str:
-    """The newest `width` values as block characters, between their own least and largest; a gap where there is none."""
+    """The newest `width` values as block characters, between their own least and largest; a gap for a missing value."""
     shown = list(values)[-width:]
     known = [value for value in shown if math.isfinite(value)]
     low, high = min(known, default=0.0), max(known, default=0.0)
-    # Halves, because the difference of two numbers may be beyond any.
+    # Halve first, because the difference of two large numbers can overflow.
     span = (high / 2 - low / 2) or 1.0
 
     def spark(value: float) -> str:
@@ -219,6 +219,10 @@ def sparkline(values: Sequence[float], width: int = 24) -> str:
 
 
 def missing_layers_text(layers: Sequence[str], *, allowed: bool) -> str:
-    """The one line that says what this machine's sandbox lacks, and what follows from it."""
-    what = "all code runs without them, as you allow" if allowed else "shipped code runs without them, other is refused"
-    return f"WARNING: the sandbox lacks {', '.join(layers)} on this machine: {what}; `poise-git doctor` says why"
+    """One line: the layers that this machine's sandbox lacks, and the consequence."""
+    what = (
+        "all code runs without them, as you have allowed"
+        if allowed
+        else "shipped code runs without them, other code is refused"
+    )
+    return f"WARNING: the sandbox lacks {', '.join(layers)} on this machine: {what}; for details: poise-git doctor"

@@ -22,17 +22,17 @@ Examples:
 """,
 )
 @candidate_argument("ref")
-@click.option("--seed", type=int, help="Which run (default: the first archived one).")
+@click.option("--seed", type=int, help="Seed of the run (default: the first archived run)")
 @executor_options
 @protocol_option
 @json_option
 def command(
     ref: str, seed: int | None, executor: str | None, ray_address: str | None, protocol: str | None, as_json: bool
 ) -> None:
-    """Train an archived run again and compare.
+    """Repeat an archived run and compare the figures.
 
-    The same recipe, protocol and seed. On the testbed figures must be equal to the last bit; elsewhere U must be within
-    the protocol's noise. The outcome is appended to the candidate's notes; its runs stay as they are.
+    Train the same recipe, protocol and seed. On the testbed all figures must be equal to the last bit. On other
+    backends U must be within the protocol's noise. The outcome is appended to the candidate's notes; no run changes.
     """
     from poise_git.cli.sessions import open_step
     from poise_git.errors import PoiseError
@@ -57,7 +57,7 @@ def command(
     causes = ""
     if found.figure:
         causes = (
-            f"; another torch or processor than the run's can be the cause as well as a forged run: here torch "
-            f"{found.torch} on {found.processor}, the run's were not recorded"
+            f"; a different torch or processor can cause this as well as a forged run: here torch {found.torch} on "
+            f"{found.processor}; the archived run did not record its own"
         )
     raise PoiseError(f"{candidate.name} does not reproduce on seed {found.seed}: {reproduction_text(found)}{causes}")

@@ -1,4 +1,4 @@
-"""What a protocol's runs cost, as text and as JSON."""
+"""The cost of a protocol's runs, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _WIDTH = 40
 
 
 def show_estimate(name: str | None, *, as_json: bool) -> None:
-    """Of the archive's protocol `name` (None: poise.yaml's); outside an archive, of the template's."""
+    """Print the cost of a run of protocol `name` (default: poise.yaml's); outside an archive, of a shipped one."""
     protocol = known_protocol(name)
     estimate = backend_named(protocol.backend).estimate_cost(protocol, protocol_file(protocol.name))
-    runs = {"a candidate": len(protocol.seeds), "a confirmation": 2 * len(protocol.confirmation_seeds)}
+    runs = {"each candidate": len(protocol.seeds), "a confirmation": 2 * len(protocol.confirmation_seeds)}
     if as_json:
         print_json(
             {
@@ -42,7 +42,7 @@ def known_protocol(name: str | None) -> Protocol:
     except NotAnArchive:
         shipped = template_protocols()
     if name is None or name not in shipped:
-        raise UsageError(f"no archive here; of the shipped protocols name one of {', '.join(sorted(shipped))}")
+        raise UsageError(f"no archive here; name a shipped protocol with --protocol: {', '.join(sorted(shipped))}")
     return shipped[name]
 
 

@@ -1,4 +1,4 @@
-"""What a search would ask of its agent and of the machine, as text and as JSON; nothing is started or written."""
+"""The expected calls, cost and time of a search, as text and as JSON. Nothing is started or written."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _WIDTH = 40
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be estimated: goal and settings as the command line has them, None where it does not say."""
+    """Goal and settings from the command line; None if not given."""
 
     candidates: int | None
     rounds: int | None
@@ -36,7 +36,7 @@ class Asked:
 
 
 def show_search_estimate(place: Path, protocol_name: str | None, asked: Asked, *, as_json: bool) -> None:
-    """Of a search in the archive at `place`, or in a new one there."""
+    """Print the estimate for a search in the archive at `place`, or in a new one there."""
     settings, protocol, evaluated, has_root = _standing(place, protocol_name)
     agent = asked.agent or settings.agent
     workload = _workload(settings, asked, evaluated)
@@ -52,7 +52,7 @@ def show_search_estimate(place: Path, protocol_name: str | None, asked: Asked, *
 
 
 def _standing(place: Path, protocol_name: str | None) -> tuple[PoiseSettings, Protocol, int, bool]:
-    """Settings, protocol, evaluated candidates beside the root, and whether the root is evaluated."""
+    """Settings, protocol, number of evaluated candidates without the root, and whether the root is evaluated."""
     try:
         experiment = Experiment.load(Archive.open(place), protocol=protocol_name)
     except NotAnArchive:
@@ -99,7 +99,7 @@ def _document(
 
 def _call_lines(calls: tuple[ExpectedCalls, ...]) -> list[str]:
     if not calls:
-        return ["calls     none are paid for"]
+        return ["calls     no paid calls"]
     lines = [
         f"  {entry.operator:<{_WIDTH}} {entry.low} to {entry.high} calls{_usd(entry.usd_low, entry.usd_high)}"
         for entry in calls
@@ -107,16 +107,16 @@ def _call_lines(calls: tuple[ExpectedCalls, ...]) -> list[str]:
     few, many = sum(entry.low for entry in calls), sum(entry.high for entry in calls)
     total = _usd(_total(calls, "usd_low"), _total(calls, "usd_high"))
     return [
-        f"calls     {few} to {many}{total or '; the model has no price: poise.yaml: anthropic.prices'}",
+        f"calls     {few} to {many}{total or '; the model has no price; add it to anthropic.prices in poise.yaml'}",
         *lines,
-        "          (low: everything passes at once; high: everything is resampled, repaired and sent back as often as",
-        "          it may be. --budget-usd bounds what is paid)",
+        "          (low: every first attempt passes; high: every resample, repair and resend is used;",
+        "          --budget-usd limits the cost)",
     ]
 
 
 def _run_lines(runs: int, protocol: Protocol, run: CostEstimate) -> list[str]:
     return [
-        f"runs      {runs} of protocol {protocol.name}, those of the confirmation included",
+        f"runs      {runs} of protocol {protocol.name}, including the confirmation",
         *(
             f"  {cost.hardware:<{_WIDTH}} {runs * cost.low:.2g} to {runs * cost.high:.2g} {cost.unit}"
             for cost in run.costs

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 @protocol_option
 @json_option
 def command(protocol: str | None, as_json: bool) -> None:
-    """Who would be a parent next, and why.
+    """Show the next parents and the reasons.
 
-    The acquisition's terms of every eligible candidate, what they are made from, and the parents that the next round
-    would take.
+    Print the acquisition terms of every eligible candidate, their inputs, and the parents that the next round would
+    select.
     """
     from dataclasses import astuple
 
@@ -32,7 +32,9 @@ def command(protocol: str | None, as_json: bool) -> None:
     genealogy, settings = experiment.archive.genealogy(), experiment.settings.search
     surveyed = experiment.survey(genealogy)
     if not surveyed.nodes:
-        raise PoiseError("nothing is evaluated yet, so nothing can be a parent; run: poise-git evolve --rounds 1")
+        raise PoiseError(
+            "no candidate has been evaluated yet, so there are no parents; run: poise-git evolve --rounds 1"
+        )
     number = experiment.archive.count_rounds() + 1
     seed = round_seed(experiment.settings.seed, number)
     policy = policy_of(settings)
@@ -55,18 +57,18 @@ def command(protocol: str | None, as_json: bool) -> None:
     weights = policy.weights
     echo(
         f"\npolicy {settings.policy}: score = {weights.pareto:g} pareto + {weights.perf:g} perf + {weights.div:g} div "
-        f"+ {weights.bayes:g} bayes, over the sum of the weights"
+        f"+ {weights.bayes:g} bayes, divided by the sum of the weights"
     )
-    echo(f"the model: {selection.knowledge.statement}")
+    echo(f"model: {selection.knowledge.statement}")
     for remark in selection.remarks:
         echo(remark)
-    echo(f"\nround {number} would take")
+    echo(f"\nparents of round {number}")
     for line in _choices(selection):
         echo(f"  {line}")
 
 
 def _choices(selection: Selection) -> list[str]:
-    """Each chosen parent with its reason, and what its terms say in words."""
+    """Each selected parent with its reason and its terms in words."""
     by_name = {entry.node.name: entry for entry in selection.ranked}
     return [f"{choice.name}: {choice.reason}; {_in_words(by_name[choice.name])}" for choice in selection.choices]
 
@@ -75,16 +77,16 @@ def _in_words(entry: Ranked) -> str:
     found = entry.ingredients
     words = [f"U {entry.node.utility:.4f} ± {entry.node.error:.4f}"]
     if not entry.node.feasible:
-        words.append("breaks a constraint of the objective")
+        words.append("violates a constraint of the objective")
     if "expected_child" in found:
         words.append(
-            f"believed to be {found['expected_utility']:.4f}, its next child {found['expected_child']:.4f} "
+            f"true U estimated at {found['expected_utility']:.4f}, next child {found['expected_child']:.4f} "
             f"± {found['expected_child_deviation']:.4f}"
         )
     if "mean" in found:
-        words.append(f"its descendants are expected to gain {found['mean']:+.2f} ± {found['deviation']:.2f} (in tanh)")
+        words.append(f"expected gain of descendants {found['mean']:+.2f} ± {found['deviation']:.2f} (in tanh)")
     words.append("on the Pareto front" if found["front"] == 0 else f"front {found['front'] + 1:.0f}")
-    words.append(f"{found['distance']:.2f} from its nearest others")
+    words.append(f"distance {found['distance']:.2f} from its nearest neighbors")
     children = int(found["children"])
-    words.append("no child yet" if not children else f"{children} {'child' if children == 1 else 'children'}")
+    words.append("no children yet" if not children else f"{children} {'child' if children == 1 else 'children'}")
     return ", ".join(words)

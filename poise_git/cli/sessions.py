@@ -1,4 +1,4 @@
-"""Putting a session together from an experiment, for the verbs that train."""
+"""Build a session from an experiment, for the commands that train."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from poise_git.user.preferences import Preferences
 
 
 def on_executor(settings: PoiseSettings, kind: str | None, address: str | None) -> PoiseSettings:
-    """The settings with what the command line says of where to run. Raises UsageError for an unknown executor."""
+    """The settings, with the executor that the command line chooses. Raises UsageError for an unknown executor."""
     if kind is not None and kind not in EXECUTORS:
         raise unknown_executor(kind)
     asked = {"kind": "ray" if address and not kind else kind, "address": address}
@@ -56,16 +56,16 @@ def open_session(
     preferences: Preferences | None = None,
     trust: bool = False,
 ) -> Iterator[Session]:
-    """A session whose runs go where the settings say; its processes end with the block.
+    """Open a session on the configured executor; its processes end with the block.
 
-    `budget_usd` is what the archive may have paid for an agent's calls, all that it has paid so far included;
-    `budget_hours` is how long an agent may wait for somebody; `preferences` are what the user has chosen, None: as
-    configured; with `trust` candidates run in the trainer's own process.
+    `budget_usd` limits the total cost of the archive's calls, including earlier ones. `budget_hours` limits how long an
+    agent waits for a person. `preferences` are the user's choices; None reads the configuration. With `trust`,
+    candidates run in the trainer's process.
 
     Raises:
-        UsageError: an unknown agent or backend, a protocol that needs more than there is, or something that is the
-            user's to choose and was not chosen.
-        SettingsError: the protocol's settings are not the backend's.
+        UsageError: an unknown agent or backend, a protocol that needs more than this machine has, or a resource that
+            the user has not allowed.
+        SettingsError: the protocol's settings are invalid for the backend.
     """
     protocol, settings = experiment.protocol, experiment.settings
     kind = backend_named(protocol.backend)
@@ -98,7 +98,7 @@ def open_session(
 
 @dataclass(frozen=True)
 class Upcoming:
-    """The round that would come next, as far as it is known before its parents are chosen."""
+    """The next round, before its parents are selected."""
 
     number: int
     seed: int
@@ -108,22 +108,22 @@ class Upcoming:
     protocol: str
 
     def parent(self, text: str) -> str:
-        """The name of the candidate that `text` means, which may be a parent.
+        """The name of the candidate that `text` refers to, if it can be a parent.
 
         Raises:
-            UnknownCandidate: there is none.
-            UsageError: it failed, and is never a parent.
+            UnknownCandidate: no such candidate.
+            UsageError: the candidate failed.
         """
         candidate = self.contexts.archive.resolve(text)
         if candidate.status_under(self.protocol) is Status.FAILED:
             raise UsageError(
-                f"{candidate.name} failed, so it is never a parent; `poise-git show {candidate.name}` says why"
+                f"{candidate.name} failed, so it cannot be a parent; for the reason: poise-git show {candidate.name}"
             )
         return candidate.name
 
 
 def next_round(experiment: Experiment) -> Upcoming:
-    """What a round would begin with, read from the archive; nothing is written."""
+    """The start of the next round, read from the archive. Writes nothing."""
     genealogy = experiment.archive.genealogy()
     number = experiment.archive.count_rounds() + 1
     seed = round_seed(experiment.settings.seed, number)
@@ -133,13 +133,13 @@ def next_round(experiment: Experiment) -> Upcoming:
 
 
 def agent_for(experiment: Experiment, name: str | None) -> Agent:
-    """An agent by name, or poise.yaml's, for a step that reports nothing on its way."""
+    """An agent by name, or poise.yaml's, for a step without progress events."""
     means = Means(experiment.archive, experiment.settings, experiment.directive, preferences=Preferences.load())
     return agent_named(name or experiment.settings.agent).open(means)
 
 
 def propose_once(experiment: Experiment, upcoming: Upcoming, parent: str, agent: str | None) -> Slot:
-    """One attempt at proposals for `parent`, with verdicts; nothing is written but what calls have cost."""
+    """One attempt at proposals for `parent`, with verdicts. Writes only the cost of its calls."""
     proposer = agent_for(experiment, agent)
     proposing = Proposing(experiment, proposer, unheard)
     proposing.begin(upcoming.genealogy, upcoming.surveyed, upcoming.seed)
@@ -161,9 +161,9 @@ def open_step(
     trust: bool = False,
     measure: bool = True,
 ) -> Iterator[Session]:
-    """A session for one step, with the archive's search lock held and progress shown unless `quiet`.
+    """Open a session for one step. It holds the archive's search lock, and shows progress unless `quiet`.
 
-    `measure`: candidates that were measured by another objective are measured anew first.
+    With `measure`, candidates that were scored with another objective are rescored first.
 
     Raises:
         ArchiveLocked: a search is running in this archive.
@@ -189,6 +189,6 @@ def open_step(
 
 
 def _warnings_alone(event: events.Event) -> None:
-    """An observer that leaves standard output to a document."""
+    """Observe warnings only, so that standard output holds just a document."""
     if isinstance(event, events.LayersMissing):
         echo(f"poise-git: {line_of(event)}", err=True)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from poise_git.cli.common import candidate_argument, json_option, open_experiment, print_json, protocol_option
@@ -9,12 +11,12 @@ from poise_git.cli.output import echo
 @click.command(name="show", epilog="Example: poise-git -C my-search show av-grpo")
 @candidate_argument()
 @protocol_option
-@click.option("--regime", metavar="NAME", help="Whose trajectory to print, where a protocol trains in several regimes.")
+@click.option("--regime", metavar="NAME", help="Regime whose trajectory to print (default: the first one)")
 @json_option
 def command(candidate: str, protocol: str | None, regime: str | None, as_json: bool) -> None:
-    """One candidate and all of its evidence.
+    """Show one candidate and all its evidence.
 
-    Proposal and how it was screened, metrics with uncertainty, trajectory, reflection.
+    Print the proposal and its screening, metrics with uncertainty, the trajectory and the reflection.
     """
     from poise_git.cli.render import (
         candidate_data,
@@ -37,7 +39,7 @@ def command(candidate: str, protocol: str | None, regime: str | None, as_json: b
     proposal, reflection = archive.proposal(found.name), archive.reflection(found.name)
     metrics = archive.metrics_file(found.name)
     if metrics is None or metrics.protocol != experiment.protocol.hash:
-        # The files are those of the protocol that was measured last, and figures of two are never mixed.
+        # The files belong to the protocol that was measured last. Figures of two protocols are never mixed.
         metrics, reflection = found.metrics_under(experiment.protocol.hash), None
     screening = screening_of(archive, found.name)
     verdicts = experiment.verdicts()
@@ -63,7 +65,7 @@ def command(candidate: str, protocol: str | None, regime: str | None, as_json: b
         )
         return
     echo(f"{found.name}  {score_text(found, experiment.protocol.hash)}")
-    echo(f"commit {found.commit}, off {', '.join(found.parents) or 'nothing: the root'}, by {found.agent}")
+    echo(f"commit {found.commit}, {_origin(found.parents)}, by {found.agent}")
     if verdict := verdicts.get(found.name):
         echo(f"figures {verdict.integrity}")
     for line in reproduction_lines(reproductions):
@@ -106,3 +108,7 @@ def command(candidate: str, protocol: str | None, regime: str | None, as_json: b
         echo(f"\n{ledger_text(metrics)}")
     if reflection:
         echo(f"\n{reflection.prose.rstrip()}")
+
+
+def _origin(parents: Sequence[str]) -> str:
+    return f"child of {' and '.join(parents)}" if parents else "the root"

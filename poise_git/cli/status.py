@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @protocol_option
 @json_option
 def command(protocol: str | None, as_json: bool) -> None:
-    """Where the search stands; what differences it can detect."""
+    """Show the state of the search and the differences it can detect."""
     from poise_git.analysis.resolution import resolution
     from poise_git.archive.entries import ROOT, Status
     from poise_git.archive.spending import spent
@@ -34,7 +34,7 @@ def command(protocol: str | None, as_json: bool) -> None:
     root_utility = evaluated[ROOT][1].utility if ROOT in evaluated else None
     found = resolution(
         [metrics.gain for _, metrics in evaluated.values() if metrics.gain],
-        # A share of what may be negative says nothing.
+        # A share of a value that may be negative has no meaning.
         root_utility.value if root_utility and experiment.objective.is_overall else None,
         len(experiment.protocol.seeds),
         experiment.noise,
@@ -66,13 +66,13 @@ def command(protocol: str | None, as_json: bool) -> None:
     echo(f"rounds      {rounds}")
     echo("candidates  " + ", ".join(f"{count} {status}" for status, count in counts.items()))
     if paid:
-        echo(f"paid        ${paid:.2f} for calls")
+        echo(f"cost        ${paid:.2f} for calls")
     if leader:
         echo(f"best        {leader[0].name}  {score_text(leader[0], hash_)}")
     if found:
         echo("resolution  " + "\n            ".join(_resolution_lines(found, experiment.protocol.name)))
     else:
-        echo("resolution  unknown until a candidate differs from the root on two seeds: poise-git evolve")
+        echo("resolution  unknown until a candidate and the root have run on two seeds; run: poise-git evolve")
 
 
 def _resolution_lines(found: Resolution, protocol: str) -> list[str]:
@@ -82,28 +82,28 @@ def _resolution_lines(found: Resolution, protocol: str) -> list[str]:
 
     number = f"{found.own.seeds} seed" + ("" if found.own.seeds == 1 else "s")
     if found.own.difference is None:
-        first = f"with {number} you can see nothing: their noise is not known"
+        first = f"{number} cannot detect any difference: the noise of the protocol is unknown"
     else:
         share = f" ({found.relative:.0%} of {ROOT}'s)" if found.relative is not None else ""
-        first = f"with {number} you can see differences of {found.own.difference:.4f} in U{share}"
+        first = f"{number} can detect differences of {found.own.difference:.4f} in U{share}"
     header = [
         "seeds",
         *(f"[{row.seeds}]" if row.seeds == found.own.seeds else f"{row.seeds}" for row in found.by_seeds),
     ]
-    seen = ["seen", *(_difference(row) for row in found.by_seeds)]
+    seen = ["difference", *(_difference(row) for row in found.by_seeds)]
     one = found.comparisons == 1
     here = "1 candidate" if one else f"{found.comparisons} candidates"
     if found.source is Source.ARCHIVE:
-        source = f"measured here on {here}"
+        source = f"measured on {here} of this archive"
     else:
-        source = f"stated by protocols/{protocol}.yaml; " + (
-            f"{here} here {'tells' if one else 'tell'} too little" if found.comparisons else "not measured here yet"
+        source = f"stated in protocols/{protocol}.yaml; " + (
+            f"{here} of this archive {'is' if one else 'are'} too few" if found.comparisons else "not measured here yet"
         )
     return [
         first,
         *table_lines(header, [seen]),
-        "seen: true differences found with 80% power, at 5% false alarms",
-        f"one seed's difference from {ROOT} deviates by {found.deviation:.4f} ({source})",
+        "difference: the smallest true difference detected with 80% power, at 5% false alarms",
+        f"standard deviation of one seed's difference from {ROOT}: {found.deviation:.4f} ({source})",
     ]
 
 

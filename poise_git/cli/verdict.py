@@ -1,4 +1,4 @@
-"""How a search ended: the lineage, the best candidate with its uncertainty, and what to type next."""
+"""The result of a search: the tree, the best candidate with its uncertainty, and the next commands."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def result_text(experiment: Experiment, ended: SearchResult) -> str:
     lines += [
         "",
         "next:",
-        f"  git -C {place} lineage                       the tree, by plain git",
+        f"  git -C {place} lineage                       the tree, with plain git",
         f"  {program} -C {place} show {ended.best}{option}",
         f"  {program} -C {place} diff {ended.best} {ROOT}",
         f"  {program} evolve {place} --candidates {ended.evaluated + 6}{option}",
@@ -44,46 +44,45 @@ def result_text(experiment: Experiment, ended: SearchResult) -> str:
 
 
 def program_name() -> str:
-    """How to call this program here: by its name where PATH has it, else as it was called."""
+    """The command that runs this program: its name if it is on PATH, else the path that was called."""
     called = sys.argv[0]
     on_path = shutil.which("poise-git") is not None or Path(called).name != "poise-git"
     return "poise-git" if on_path else shlex.quote(called)
 
 
 def unproven_text(experiment: Experiment) -> str:
-    """What of the objective may not exist; nothing once the root has run."""
+    """A remark on metrics that may not exist; empty once the root has run."""
     names = ", ".join(experiment.unproven_metrics)
-    return f"{names}: no suite; whether there is such a figure the runs of {ROOT} will tell" if names else ""
+    return f"{names}: not a suite of this protocol; validated once {ROOT} has run" if names else ""
 
 
 def verdict_lines(experiment: Experiment, ended: SearchResult) -> list[str]:
-    """What may be said of the winner: selection flatters it, so fresh seeds decide."""
+    """The verdict on the winner. Selection inflates its figure, so fresh seeds decide."""
     metrics = experiment.evaluated()[ended.best][1]
     violated = [f"  {violation_text(violation)}" for violation in metrics.violations]
     if violated:
-        violated.append("  no candidate keeps every constraint of the objective")
+        violated.append("  every candidate violates a constraint of the objective")
     if ended.best == ROOT:
-        return [f"no candidate is better than {ROOT} after {ended.evaluated} were evaluated", *violated]
+        return [f"none of {ended.evaluated} evaluated candidates is better than {ROOT}", *violated]
     seeds = len(experiment.protocol.seeds)
     lines = [
         f"best: {ended.best}  U {estimate_text(metrics.utility)}",
-        f"  on the search's {seeds} seeds: {gain_text(metrics)} vs {ROOT}"
-        f" (chosen among {ended.evaluated}, so this figure flatters it)",
+        f"  on the search's {seeds} seeds: {gain_text(metrics)} vs {ROOT} (optimistic: the best of {ended.evaluated})",
         *violated,
     ]
     gain = ended.confirmation
     if gain is None:
         if not experiment.protocol.confirmation_seeds:
-            return [*lines, "  not confirmed: the protocol names no confirmation_seeds"]
+            return [*lines, "  not confirmed: the protocol has no confirmation_seeds"]
         confirm = f"poise-git confirm {ended.best}{experiment.protocol_option}"
-        return [*lines, f"  not confirmed: it has not run on all fresh seeds; {confirm}"]
+        return [*lines, f"  not confirmed: it has not run on all fresh seeds; run: {confirm}"]
     lines.append(f"  on {gain.n} fresh seeds: {difference_text(gain)} vs {ROOT}{interval_text(gain)}")
     if fresh := experiment.confirmed_violations(ended.best):
         return [*lines, *(f"  not confirmed: on fresh seeds it {violation_text(violation)}" for violation in fresh)]
     better = beyond_noise(gain) and gain.value > 0
     return [
         *lines,
-        f"  confirmed: better than {ROOT}" if better else f"  not confirmed: no better than {ROOT}, or noise",
+        f"  confirmed: better than {ROOT}" if better else f"  not confirmed: not better than {ROOT} beyond noise",
     ]
 
 

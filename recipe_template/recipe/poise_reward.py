@@ -1,7 +1,7 @@
 """The reward in three levels: invalid 0, valid but wrong `VALID_WRONG`, correct 1.
 
-A response is valid if it holds exactly one balanced \\boxed{}. verl's comparison of mathematical texts decides whether it
-is correct. Mechanisms read validity and correctness back from these levels.
+A response is valid if it holds exactly one balanced \\boxed{}. verl's comparison of mathematical texts decides
+whether it is correct. Mechanisms read validity and correctness back from these levels.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def compute_score(
 
 
 def boxed_answer(text: str) -> str | None:
-    """The content of the only balanced box in `text`; None if there is no box, more than one, or one that never closes."""
+    """The content of the only balanced box in `text`; None if there is no box, more than one, or an open one."""
     if text.count(_OPENING) != 1:
         return None
     begin = text.index(_OPENING) + len(_OPENING)

@@ -191,7 +191,7 @@ def test_a_figure_that_is_no_number_in_an_old_entry(tiny_archive: Archive) -> No
     assert done.returncode == 1
     suspicion, end = done.stderr.splitlines()
     assert "grpo is suspicious: a note says U nan" in suspicion
-    assert "left out; run: git " in suspicion
+    assert f"{sentences.DOES_NOT_COUNT}; run: git " in suspicion
     assert "notes --ref=poise/metrics remove poise/grpo && poise-git evaluate grpo" in suspicion
     assert "poise-git evolve" in end
     assert git(root, "for-each-ref") == before

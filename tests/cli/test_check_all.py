@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from poise_git.archive import Archive
 from poise_git.archive.entries import Metrics, Status
 from poise_git.cli.main import cli
+from tests import sentences
 from tests.conftest import git
 
 pytestmark = pytest.mark.slow
@@ -29,7 +30,7 @@ def edit(root: Path, old: str, new: str) -> None:
 
 def test_what_came_in_around_the_hooks_is_found_with_what_to_type(tiny_archive: Archive) -> None:
     root = tiny_archive.root
-    assert check_all(root).stdout == "every candidate is as it should be\n"
+    assert check_all(root).stdout.endswith(sentences.CHECK_ALL_PASSED)
 
     def branch(name: str, off: str = "grpo") -> None:
         git(root, "switch", "-qc", f"poise/{name}", f"poise/{off}")

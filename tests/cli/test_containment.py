@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from poise_git.archive import Archive
-from tests import containers
+from tests import containers, sentences
 from tests.conftest import git
 
 pytestmark = pytest.mark.slow
@@ -67,7 +67,9 @@ def test_a_search_by_shipped_cards_runs_and_says_what_is_missing(container: Cont
     assert len(warnings) == 1
     assert "user namespace" in warnings[0]
     assert SHIPPED in warnings[0]
-    (left_out,) = [line for line in done.stdout.splitlines() if "by-hand is left out" in line]
+    (left_out,) = [
+        line for line in done.stdout.splitlines() if sentences.CANDIDATE_SKIPPED.format(name="by-hand") in line
+    ]
     assert ALLOW in left_out
     assert all("user namespace" in run["missing"] and not run["trusted"] for run in container.isolation("grpo"))  # type: ignore[operator]
     assert "figures unverified: a run was trained without " in container("show", "grpo").stdout
@@ -101,7 +103,7 @@ def test_other_code_is_refused_in_one_line(container: Container) -> None:
 def test_the_user_allows_and_it_is_recorded(container: Container) -> None:
     checked = container("check", "by-hand", POISE_MISSING_LAYERS="allow")
     assert checked.returncode == 0, checked.stderr
-    assert "all code runs without them, as you allow" in checked.stderr
+    assert sentences.LAYERS_ALLOWED in checked.stderr
     done = container("evaluate", "by-hand", POISE_MISSING_LAYERS="allow")
     assert done.returncode == 0, done.stderr
     assert all("user namespace" in run["missing"] for run in container.isolation("by-hand"))  # type: ignore[operator]

@@ -15,6 +15,7 @@ from poise_git.archive.entries import ROOT, Proposal, Run
 from poise_git.cli.main import cli
 from poise_git.errors import UsageError
 from poise_git.experiment import Experiment
+from tests import sentences
 from tests.conftest import edit_settings, git
 
 Series = Mapping[str, tuple[float, ...]]
@@ -58,14 +59,14 @@ def test_show_prints_the_trajectory_of_one_regime(tiny_archive: Archive) -> None
     measured(tiny_archive, ROOT, (0.2, 0.3))
     show = ("-C", tiny_archive.root, "show", ROOT)
     text = run(*show)
-    assert "trajectory in regime composite (--regime: composite, accuracy), mean over seeds: first, last" in text
+    assert f"trajectory in regime composite (--regime: composite, accuracy), {sentences.TRAJECTORY}" in text
     assert trajectory(text) == {"entropy": ["0.750", "0.250"], "reward": ["0.125", "0.500"]}
     assert trajectory(run(*show, "--regime", "composite")) == trajectory(text)
     assert trajectory(run(*show, "--regime", "accuracy")) == {
         "entropy": ["0.875", "0.625"],
         "reward": ["0.000", "0.062"],
     }
-    with pytest.raises(UsageError, match="no regime sparse in the runs of grpo; known: composite, accuracy"):
+    with pytest.raises(UsageError, match=sentences.NO_REGIME.format(regime="sparse", known="composite, accuracy")):
         run(*show, "--regime", "sparse")
 
 
@@ -85,9 +86,9 @@ def test_show_prints_series_that_have_plain_names(tiny_archive: Archive) -> None
     measured(tiny_archive, ROOT, (0.2, 0.3), PLAIN)
     show = ("-C", tiny_archive.root, "show", ROOT)
     text = run(*show)
-    assert "\ntrajectory, mean over seeds: first, last\n" in text
+    assert f"\ntrajectory, {sentences.TRAJECTORY}\n" in text
     assert trajectory(text) == {"entropy": ["0.750", "0.250"], "reward": ["0.125", "0.500"]}
-    with pytest.raises(UsageError, match="no regime composite in the runs of grpo; known: none"):
+    with pytest.raises(UsageError, match=sentences.NO_REGIME.format(regime="composite", known="none")):
         run(*show, "--regime", "composite")
 
 
@@ -124,14 +125,13 @@ def test_status_says_what_seeds_can_see_from_the_archives_own_noise(tiny_archive
     assert found["relative"] == pytest.approx(own["difference"] / 0.25)
     text = run("-C", tiny_archive.root, "status")
     share = f"{found['relative']:.0%}"
-    assert (
-        f"resolution  with 2 seeds you can see differences of {own['difference']:.4f} in U ({share} of grpo's)" in text
-    )
+    detects = sentences.STATUS_DETECTS.format(seeds=2)
+    assert f"resolution  {detects} {own['difference']:.4f} in U ({share} of grpo's)" in text
     lines = [line.split() for line in text.splitlines()]
     assert ["seeds", "1", "[2]", "4", "8", "16"] in lines
     differences = ["–", *(f"{row['difference']:.4f}" for row in found["by_seeds"][1:])]
-    assert ["seen", *differences] in lines
-    assert "deviates by 0.0141 (measured here on 1 candidate)" in text
+    assert [sentences.STATUS_DIFFERENCE, *differences] in lines
+    assert sentences.STATUS_DEVIATION.format(deviation=0.0141) + sentences.STATUS_MEASURED in text
 
 
 def test_status_takes_the_protocols_word_until_the_archive_knows_better(tiny_archive: Archive) -> None:
@@ -143,13 +143,13 @@ def test_status_takes_the_protocols_word_until_the_archive_knows_better(tiny_arc
     found = resolution(tiny_archive)
     assert (found["source"], found["deviation"], found["relative"]) == ("protocol", 0.02, None)
     text = run("-C", tiny_archive.root, "status")
-    assert "deviates by 0.0200 (stated by protocols/tiny.yaml; not measured here yet)" in text
+    stated = sentences.STATUS_STATED.format(archive=sentences.STATUS_NOT_MEASURED)
+    assert sentences.STATUS_DEVIATION.format(deviation=0.02) + stated in text
     measured(tiny_archive, ROOT, (0.20, 0.30))
     measured(tiny_archive, "one", (0.23, 0.31))
     assert resolution(tiny_archive)["source"] == "protocol"
-    assert "(stated by protocols/tiny.yaml; 1 candidate here tells too little)" in run(
-        "-C", tiny_archive.root, "status"
-    )
+    stated = sentences.STATUS_STATED.format(archive=sentences.STATUS_TOO_FEW)
+    assert stated in run("-C", tiny_archive.root, "status")
     for i in range(7):
         measured(tiny_archive, f"more-{i}", (0.23, 0.31))
     found = resolution(tiny_archive)

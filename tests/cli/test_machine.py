@@ -14,6 +14,7 @@ from poise_git.cli.main import cli
 from poise_git.errors import UsageError
 from poise_git.experiment import Experiment
 from poise_git.pipeline.backends import BACKENDS
+from tests import sentences
 from tests.conftest import git
 
 
@@ -64,7 +65,7 @@ def test_an_estimate_of_an_unknown_protocol_names_the_known_ones(tmp_path: Path)
 
 
 def test_evaluate_without_a_candidate_says_so(tiny_archive: Archive) -> None:
-    with pytest.raises(UsageError, match="name a candidate"):
+    with pytest.raises(UsageError, match=sentences.NAME_A_CANDIDATE):
         run("-C", tiny_archive.root, "evaluate")
 
 

@@ -15,6 +15,7 @@ import pytest
 from poise_git.archive import Archive
 from poise_git.archive.entries import Proposal
 from poise_git.errors import ArchiveError
+from tests import sentences
 from tests.conftest import git
 
 
@@ -43,7 +44,7 @@ def assert_one_line(done: subprocess.CompletedProcess[str], *parts: str) -> None
 def test_a_disk_that_is_full(tiny_archive: Archive) -> None:
     with open("/dev/full", "w") as full:
         done = poise_git("-C", tiny_archive.root, "log", stdout=full)
-    assert_one_line(done, "No space left on device; make room")
+    assert_one_line(done, sentences.NO_SPACE)
 
 
 def test_too_few_open_files(tiny_archive: Archive) -> None:

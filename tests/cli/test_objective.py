@@ -14,6 +14,7 @@ from poise_git.cli.main import cli
 from poise_git.errors import SettingsError
 from poise_git.experiment import Experiment
 from poise_git.search.selection.survey import survey
+from tests import sentences
 from tests.conftest import edit_settings, git
 
 SHORTER = "{overall: 1, mean_length: {weight: 0.3, direction: minimise, scale: 10}}"
@@ -62,7 +63,7 @@ def test_selection_and_best_follow_another_objective_without_training(four: Arch
     experiment = Experiment.load(four)
     assert experiment.measured_otherwise() == (ROOT, "long", "short", "silent")
     stale = CliRunner().invoke(cli, ["-C", str(four.root), "log"])
-    assert "another objective than when 4 candidates were measured" in stale.stderr
+    assert sentences.OBJECTIVE_CHANGED.format(candidates=4) in stale.stderr
 
     run("-C", four.root, "reflect", "short")
 
@@ -109,7 +110,7 @@ def test_only_bad_candidates_leave_the_best_of_them_and_say_so(four: Archive) ->
     measure(four, ROOT, "long", "short", "silent")
     text = run("-C", four.root, "best")
     assert text.startswith("best: long")
-    assert "no candidate keeps every constraint" in text
+    assert sentences.ALL_VIOLATE in text
 
 
 def test_entries_without_a_fingerprint_are_judged_by_their_figures(four: Archive) -> None:
@@ -139,7 +140,7 @@ def test_an_unknown_metric_is_refused_as_soon_as_the_root_has_told_the_names(
     text = Path(tiny_archive.root, "poise.yaml").read_text().splitlines()
     line = next(number for number, words in enumerate(text, start=1) if "lenght" in words)
     experiment = Experiment.load(tiny_archive)
-    assert "(lenght: no suite; whether there is such a figure" in run("-C", tiny_archive.root, "status")
+    assert sentences.UNKNOWN_METRIC.format(metric="lenght") in run("-C", tiny_archive.root, "status")
     archive_runs(tiny_archive, ROOT, 0.2, 11.0)
     known = "they have composite, accuracy, overall, mean_length, entropy"
     message = rf"poise.yaml:{line}: {field}: the runs of grpo have no figure lenght; {known}"
@@ -178,12 +179,12 @@ def test_a_winner_that_breaks_a_constraint_on_fresh_seeds_is_not_confirmed(four:
             values = dict.fromkeys(protocol.suites, value + 0.01 * seed)
             details = {suite: {"mean_length": length} for suite in values}
             four.add_run(name, Run(protocol.hash, seed, values, details, {}, (), 1.0))
-    assert "confirmed: better than grpo" in run("-C", four.root, "best").splitlines()[-2]
+    assert sentences.CONFIRMED in run("-C", four.root, "best").splitlines()[-2]
     # On the search's seeds it is .15 ± .05 beyond, on the fresh ones .1 on each.
     bound = "[{metric: mean_length, at_most: 13.9, slack: 3.5}]"
     edit_settings(four.root, "  constraints: []", f"  constraints: {bound}")
     run("-C", four.root, "reflect", "long")
     assert "violates" not in run("-C", four.root, "log")
     text = run("-C", four.root, "best")
-    assert "not confirmed: on fresh seeds it violates mean_length at most 13.9, by 0.1000" in text
+    assert f"{sentences.NOT_CONFIRMED} mean_length at most 13.9, by 0.1000" in text
     assert json.loads(run("-C", four.root, "best", "--json"))["violated"][0]["metric"] == "mean_length"

@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from poise_git.archive import Archive
 from poise_git.cli.main import VERBS, cli
+from tests import sentences
 from tests.conftest import git
 from tests.layers import without_warning
 
@@ -82,7 +83,8 @@ def test_show_has_proposal_metrics_trajectory_and_reflection(archive: Path) -> N
     assert chosen["proposal"] == document["proposal"]
     text = run("-C", archive, "show", f"poise/{name}").stdout
     for entry in screening["proposals"]:
-        assert f"{entry['verdict']}: {entry['reason']}; sent to {entry['proposal']['direction']['kind']}" in text
+        direction = sentences.SHOW_DIRECTION.format(kind=entry["proposal"]["direction"]["kind"])
+        assert f"{entry['verdict']}: {entry['reason']}{direction}" in text
     assert "entropy" in text
     assert document["reflection"]["prose"].strip().splitlines()[0] in text
     assert run("-C", archive, "show", document["commit"][:10]).stdout == text
@@ -126,7 +128,7 @@ def test_propose_gives_a_person_the_context_the_next_steps_and_a_message_to_fill
     assert text.endswith((archive / "candidate-message.txt").read_text())
     document = json_of("-C", archive, "propose", "poise/grpo", "--agent", "human")
     assert document["tokens"] > 0
-    assert document["next"].startswith("Next, by plain git:")
+    assert document["next"].startswith(sentences.NEXT_COMMANDS)
 
 
 def test_status_says_what_can_be_detected(archive: Path) -> None:
@@ -134,7 +136,7 @@ def test_status_says_what_can_be_detected(archive: Path) -> None:
     assert document["candidates"]["evaluated"] == 4
     assert document["resolution"]["own"]["difference"] > 0
     assert document["resolution"]["comparisons"] >= 1
-    assert "with 2 seeds you can see differences of" in run("-C", archive, "status").stdout
+    assert sentences.STATUS_DETECTS.format(seeds=2) in run("-C", archive, "status").stdout
 
 
 def test_best_has_the_highest_utility_and_its_path_can_be_picked(archive: Path, tmp_path: Path) -> None:

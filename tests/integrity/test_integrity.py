@@ -22,6 +22,7 @@ from poise_git.cli.main import cli
 from poise_git.errors import PoiseError
 from poise_git.experiment import Experiment
 from poise_git.search.selection.survey import standing
+from tests import sentences
 from tests.conftest import copy_of, edit_settings, git
 
 pytestmark = pytest.mark.slow
@@ -91,7 +92,7 @@ def test_an_honest_archive_is_verified_and_has_no_findings(root: Path) -> None:
     isolated(root)
     assert set(marks(root).values()) == {"verified"}
     assert findings(root) == []
-    assert call("-C", root, "check", "--all").stdout == "every candidate is as it should be\n"
+    assert call("-C", root, "check", "--all").stdout.endswith(sentences.CHECK_ALL_PASSED)
     shown = call("-C", root, "log").stdout
     assert sum("verified" in line for line in shown.splitlines()) == len(marks(root))
     assert "figures verified" in call("-C", root, "show", ROOT).stdout
@@ -138,7 +139,7 @@ def test_a_note_that_nothing_backs_counts_for_nothing(root: Path) -> None:
     best = call("-C", root, "best", "--json")
     assert json.loads(best.stdout)["name"] == before
     assert "boasts is suspicious: a note says U 0.9900" in best.stderr
-    assert "it is left out" in best.stderr
+    assert sentences.DOES_NOT_COUNT in best.stderr
     assert any(line.startswith("refs/heads/poise/boasts: a note says U 0.9900") for line in findings(root))
     assert "boasts" not in call("-C", root, "select").stdout
     # What it says to type helps.

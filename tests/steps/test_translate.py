@@ -13,6 +13,7 @@ from poise_git.archive import Archive
 from poise_git.cli.main import cli
 from poise_git.experiment import Experiment
 from poise_git.settings import PoiseSettings, load_settings, with_fields
+from tests import sentences
 from tests.conftest import edit_settings, git
 
 pytestmark = pytest.mark.slow
@@ -66,8 +67,8 @@ def test_evolve_translates_a_directive_once_and_people_edit_it(tiny_archive: Arc
 def test_what_is_not_understood_is_said_and_changes_nothing(tiny_archive: Archive) -> None:
     root = tiny_archive.root
     shown = run("evolve", root, "--directive", "witty", "--rounds", 1, "--proposals", 1).stdout
-    assert "not understood: witty; what is: accura…" in shown
-    assert "the objective stays as it is" in shown
+    assert sentences.DIRECTIVE_UNKNOWN_WORDS.format(strange="witty", known="accura…") in shown
+    assert sentences.OBJECTIVE_UNCHANGED in shown
     assert objective_of(tiny_archive) == {"metrics": {"overall": 1.0}, "constraints": []}
     assert tiny_archive.directives()[0]["not_understood"] == ["witty"]
 

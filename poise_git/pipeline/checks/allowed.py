@@ -178,8 +178,8 @@ def describe() -> str:
     rules = (
         "Imports: `torch` and `math`; names from `torch.nn.functional`, `typing`, `collections.abc` and `.rollouts` "
         f"({', '.join(sorted(MODULES['.rollouts']))}).",
-        "Module level: a docstring, imports, functions, and constants that cannot change: numbers, texts, and tuples of "
-        "them. No list, dictionary, set, lambda or computed value. Function defaults must be such constants too.",
+        "Module level: a docstring, imports, functions, and constants that cannot change: numbers, texts, and tuples "
+        "of them. No list, dictionary, set, lambda or computed value. Function defaults must be such constants too.",
         "Torch functions that map tensors to tensors, also as methods of a tensor: elementwise mathematics, "
         "reductions, comparisons, indexing, sorting, scatter and gather, cumulative and factory functions, `einsum`, "
         "`torch.linalg`, `torch.special`, `torch.nn.functional`, `torch.autograd.grad`. No access to files, "

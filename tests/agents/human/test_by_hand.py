@@ -20,6 +20,7 @@ from poise_git.cli.sessions import open_session
 from poise_git.events import Event
 from poise_git.experiment import Experiment
 from poise_git.loop import Goal
+from tests import sentences
 from tests.conftest import git
 
 pytestmark = pytest.mark.slow
@@ -152,7 +153,7 @@ def test_an_interrupted_wait_loses_nothing(tiny_archive: Archive) -> None:
         assert process.wait(timeout=60) == 130
         assert process.stderr is not None
         (line,) = process.stderr.read().split("\n")[1:-1]
-        assert "interrupted" in line
+        assert sentences.INTERRUPTED in line
     assert git(tiny_archive.root, "for-each-ref") == before
     with waiting(tiny_archive, "--candidates", "1") as process:
         commit_candidate(tiny_archive.root, "halved")
@@ -165,5 +166,5 @@ def test_a_wait_ends_with_the_budget_of_hours(tiny_archive: Archive) -> None:
     with waiting(tiny_archive, "--candidates", "1", "--budget-hours", "0.01") as process:
         _, errors = process.communicate(timeout=120)
     assert process.returncode == 3
-    assert "the budget of 0.01 hours is used up" in errors
+    assert sentences.BUDGET_HOURS.format(hours=0.01) in errors
     assert tiny_archive.count_rounds() == 0
