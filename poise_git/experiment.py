@@ -324,7 +324,7 @@ def load_poise_settings(archive: Archive, *, committed: bool = False) -> PoiseSe
     text = archive.read_text(BRANCH, SETTINGS_FILE)
     if text is None:
         raise NotAnArchive(
-            f"{archive.root}: branch {BRANCH} holds no {SETTINGS_FILE}; make an archive: poise-git init DIR"
+            f"{archive.root}: branch {BRANCH} has no {SETTINGS_FILE}; create an archive: poise-git init DIR"
         )
     if not committed:
         _refuse_uncommitted(archive, SETTINGS_FILE, text)
@@ -339,4 +339,4 @@ def _refuse_uncommitted(archive: Archive, file: str, committed: str) -> None:
         if file == SETTINGS_FILE:
             load_settings(edited, PoiseSettings, file)
         keep = f"git commit -m settings -- {shlex.quote(file)}"
-        raise UsageError(f"{file} has changes that are not committed; keep them: {keep}")
+        raise UsageError(f"{file} has uncommitted changes; commit them: {keep}")

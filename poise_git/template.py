@@ -64,14 +64,16 @@ def refuse_other_device(protocol: Protocol, device: str) -> None:
     if device != own:
         raise UsageError(
             f"protocol {protocol.name} trains on {own}, not on {device}: change device: in "
-            f"protocols/{protocol.name}.yaml and commit it, or begin another archive with --device {device}"
+            f"protocols/{protocol.name}.yaml and commit it, or create another archive with --device {device}"
         )
 
 
 def _device_of(protocol: Protocol) -> str:
     device = protocol.settings.get("device")
     if device is None:
-        raise UsageError(f"--device is for protocols that name one, and {protocol.name} ({protocol.backend}) does not")
+        raise UsageError(
+            f"protocol {protocol.name} ({protocol.backend}) has no device setting, so --device does not apply"
+        )
     return str(device)
 
 

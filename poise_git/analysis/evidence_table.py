@@ -76,7 +76,7 @@ def _effect(claim: Claim, parent: str, differences: Sequence[Difference]) -> Cla
     figure, direction = str(claim.arguments.get("figure", "")), str(claim.arguments.get("direction", ""))
     found = next((entry for entry in differences if entry.figure == figure and entry.against == parent), None)
     if found is None or direction not in (Direction.UP, Direction.DOWN):
-        return ClaimVerdict(claim, Verdict.UNDECIDED, f"nothing was measured of {figure!r} going {direction!r}")
+        return ClaimVerdict(claim, Verdict.UNDECIDED, f"no measurement of {figure!r} in the direction {direction!r}")
     half = found.difference.interval
     size = f"{figure} {found.difference.value:+.4g}{'' if half is None else f' ± {half:.2g}'} against {parent}"
     if found.direction is Direction.WITHIN_NOISE:
@@ -89,7 +89,7 @@ def _inert(parent: str, differences: Sequence[Difference]) -> tuple[str, ...]:
     """Runs share their random numbers: equal to the last digit means that the mechanism never acted."""
     against = [entry for entry in differences if entry.against == parent]
     if against and all(entry.difference.value == 0 and not entry.difference.se for entry in against):
-        return (f"every figure equals {parent}'s: the mechanism did nothing under this protocol",)
+        return (f"every figure equals {parent}'s: the mechanism had no effect under this protocol",)
     return ()
 
 

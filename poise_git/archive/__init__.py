@@ -75,8 +75,8 @@ class Archive:
         if repository.object_id(candidate_ref(ROOT)):
             return cls(repository)
         if configure.origin(repository):
-            raise NotAnArchive(f"{path}: a clone without its candidates yet; fetch them: poise-git doctor --repair")
-        raise NotAnArchive(f"{path}: a git repository, but no archive; make one elsewhere: poise-git init DIR")
+            raise NotAnArchive(f"{path}: a clone without its candidates; fetch them: poise-git doctor --repair")
+        raise NotAnArchive(f"{path}: a git repository, but not an archive; create one elsewhere: poise-git init DIR")
 
     @classmethod
     def complete(cls, path: str | Path = ".") -> Archive:

@@ -115,7 +115,7 @@ def users_configuration(pattern: str) -> tuple[tuple[str, str], ...]:
     # The folder is in no repository, or in one whose entries have a scope of their own.
     done = run_git(("config", "--show-scope", "--null", "--get-regexp", pattern), Path("/"))
     if done.returncode not in (0, 1):
-        raise ArchiveError(f"git config: {complaint(done.stderr)}; mend the file that it names")
+        raise ArchiveError(f"git config: {complaint(done.stderr)}; correct the file that it names")
     fields = done.stdout.decode(errors="surrogateescape").split("\0")
     entries = zip(fields[::2], fields[1::2], strict=False)
     pairs = (entry.partition("\n") for scope, entry in entries if scope in ("system", "global", "command"))

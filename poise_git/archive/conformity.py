@@ -68,21 +68,23 @@ def branch_findings(repository: Repository, genealogy: Genealogy) -> Iterator[Fi
         if name is None:
             yield Finding(
                 ref,
-                "its name is not one of a candidate (kebab-case)",
+                "its name is not a valid candidate name (kebab-case)",
                 f"git branch -m {shlex.quote(_short(ref))} NEW-NAME",
             )
         elif ref.startswith(EVIDENCE) and CANDIDATES + name not in refs:
             yield Finding(
                 ref,
-                f"evidence without branch poise/{name} (a writer was killed while adding it)",
-                f"go on with the search, or delete it: git branch -D evidence/{name}",
+                f"evidence without branch poise/{name} (its writer was killed)",
+                f"continue the search, or delete it: git branch -D evidence/{name}",
             )
         elif ref.startswith(CANDIDATES) and name not in genealogy:
-            yield Finding(ref, "points at another candidate's commit", "commit a change of recipe/algorithm.py on it")
+            yield Finding(ref, "points at another candidate's commit", "commit a change of recipe/algorithm.py to it")
     for candidate in genealogy:
         if candidate.name != ROOT and not candidate.parents:
             yield Finding(
-                CANDIDATES + candidate.name, "descends from no candidate", "rebase it onto one: git rebase --onto"
+                CANDIDATES + candidate.name,
+                "does not descend from a candidate",
+                "rebase it onto one: git rebase --onto",
             )
 
 
@@ -126,7 +128,7 @@ def descent_findings(repository: Repository, genealogy: Genealogy) -> Iterator[F
             yield Finding(
                 CANDIDATES + candidate.name,
                 f"more than one commit on top of poise/{parent}",
-                f"make it one: git switch {_short(CANDIDATES + candidate.name)} && git reset --soft poise/{parent} "
+                f"squash them: git switch {_short(CANDIDATES + candidate.name)} && git reset --soft poise/{parent} "
                 "&& git commit",
             )
 
@@ -142,7 +144,9 @@ def trailer_findings(repository: Repository, genealogy: Genealogy) -> Iterator[F
             yield Finding(where, what, amend)
         elif said.parents != candidate.parents:
             named = ", ".join(said.parents) or "no parent"
-            yield Finding(where, f"its trailers name {named}, but it is off {', '.join(candidate.parents)}", amend)
+            yield Finding(
+                where, f"its trailers name {named}, but it descends from {', '.join(candidate.parents)}", amend
+            )
 
 
 def evidence_findings(repository: Repository, genealogy: Genealogy) -> Iterator[Finding]:
@@ -170,7 +174,7 @@ def mismatch(repository: Repository, name: str, commit: str, evidence: str) -> F
         about = base[:10] if base else "no commit"
         return Finding(
             where,
-            f"it is about {about}, but poise/{name} is at {commit[:10]}",
+            f"it belongs to {about}, but poise/{name} is at {commit[:10]}",
             f"poise-git doctor --repair && poise-git evaluate {name}",
             repairable=True,
         )
@@ -181,8 +185,8 @@ def mismatch(repository: Repository, name: str, commit: str, evidence: str) -> F
     if measured and measured[1] != own:
         return Finding(
             where,
-            f"its metrics are of other code (blob {measured[1]}, not {own})",
-            f"measure it from its own runs: poise-git reflect {name}",
+            f"its metrics belong to other code (blob {measured[1]}, not {own})",
+            f"recompute them from its own runs: poise-git reflect {name}",
         )
     return None
 

@@ -39,7 +39,7 @@ def find_repository(path: Path) -> Place:
     try:
         start = path.expanduser().resolve()
     except FileNotFoundError:
-        raise NotAnArchive("the current folder does not exist any more; go to one that does: cd DIR") from None
+        raise NotAnArchive("the current folder no longer exists; change to another one: cd DIR") from None
     folder = next(each for each in (start, *start.parents) if each.is_dir())
     inside = (each / ".git" for each in (folder, *folder.parents))
     refuse_special_files(next((each for each in inside if each.is_dir()), folder))
@@ -60,7 +60,7 @@ def find_repository(path: Path) -> Place:
         bare = shlex.quote(str(folder))
         raise ArchiveError(f"{bare}: {said.removeprefix('fatal: ')}; work in a clone of it: git clone {bare} DIR")
     if "not a git repository" in said and "(or any" in said:
-        raise NotAnArchive(f"{path}: no archive here; make one: poise-git init {shlex.quote(str(path))}")
+        raise NotAnArchive(f"{path}: no archive here; create one: poise-git init {shlex.quote(str(path))}")
     raise ArchiveError(f"{path}: git rev-parse: {said or f'exit status {done.returncode}'}")
 
 

@@ -39,7 +39,7 @@ def examine(repository: Repository, hooks: Mapping[str, str]) -> tuple[Finding, 
         try:
             found += check
         except GitFailed as error:
-            found.append(Finding("archive", f"cannot be read: {error}", "fetch what is missing from a clone"))
+            found.append(Finding("archive", f"cannot be read: {error}", "fetch the missing objects from a clone"))
     return tuple(found)
 
 
@@ -81,7 +81,7 @@ def _notes(repository: Repository) -> Iterator[Finding]:
             if commit not in commits and read_description(repository, commit).name not in genealogy:
                 yield Finding(
                     ref,
-                    f"a note on {commit[:12]}, which is no candidate's commit",
+                    f"a note on {commit[:12]}, which is not a candidate's commit",
                     f"git notes --ref={ref} show {commit[:12]}",
                 )
             entry = repository.read(blob)
@@ -97,13 +97,13 @@ def _installation(repository: Repository, hooks: Mapping[str, str]) -> Iterator[
         yield Finding(key, "not configured", advice, repairable=True)
     for remote in remotes(repository):
         if not fetches_notes(repository, remote):
-            yield Finding(f"remote {remote}", "git fetch would not bring the archive's notes", advice, repairable=True)
+            yield Finding(f"remote {remote}", "git fetch would not fetch the archive's notes", advice, repairable=True)
     folder, missing = hook_folder(repository), missing_hooks(repository, hooks)
     if missing and not folder.own:
         yield Finding(
             "hooks",
-            f"core.hooksPath leads to {folder.path}, outside of this repository: not installed",
-            "to have them here: git config --local core.hooksPath .git/hooks && poise-git doctor --repair",
+            f"core.hooksPath leads to {folder.path}, outside this repository: not installed",
+            "to install them here: git config --local core.hooksPath .git/hooks && poise-git doctor --repair",
         )
         missing = []
     for hook in missing:
@@ -111,17 +111,17 @@ def _installation(repository: Repository, hooks: Mapping[str, str]) -> Iterator[
             path = folder.path / hook.name
             yield Finding(
                 f"hooks/{hook.name}",
-                f"not installed: there are both {path} and {hook.name}{KEPT}",
-                f"make one of the two: {hook.name}{KEPT}; then {advice}",
+                f"not installed: both {path} and {hook.name}{KEPT} exist",
+                f"merge both into {hook.name}{KEPT}; then {advice}",
             )
         else:
             yield Finding(f"hooks/{hook.name}", "not installed", advice, repairable=True)
     for path in leftover_locks(repository):
-        yield Finding(str(path), "left behind by a killed git process; it blocks its ref", advice, repairable=True)
+        yield Finding(str(path), "a killed git process left this lock, which blocks its ref", advice, repairable=True)
 
 
 def _objects(repository: Repository) -> Iterator[Finding]:
     try:
         repository.run("fsck", "--strict", "--no-dangling", "--no-progress")
     except GitFailed as error:
-        yield Finding("objects", str(error), "fetch what is missing from a clone: git fetch --refetch REMOTE")
+        yield Finding("objects", str(error), "fetch the missing objects from a clone: git fetch --refetch REMOTE")

@@ -46,7 +46,7 @@ def dump_yaml(data: Mapping[str, Any]) -> str:
     try:
         return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110))
     except yaml.YAMLError as error:
-        raise ArchiveError(f"not plain data, cannot be kept as YAML: {_one_line(error)}") from error
+        raise ArchiveError(f"not plain data, so it cannot be stored as YAML: {_one_line(error)}") from error
 
 
 def load_yaml(text: str, file: str) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class EvidenceReader:
     def _read_algorithm(self, commit: str, name: str) -> str:
         text = read_text(self._repository, commit, ALGORITHM)
         if text is None:
-            raise ArchiveError(f"candidate {name} (commit {commit[:10]}): it has no {ALGORITHM}")
+            raise ArchiveError(f"candidate {name} (commit {commit[:10]}): has no {ALGORITHM}")
         return text
 
     def _read_proposal(self, commit: str, name: str) -> Proposal | None:

@@ -40,7 +40,7 @@ class Genealogy:
         """The error for a `text` that names no candidate."""
         close = difflib.get_close_matches(text.removeprefix("poise/"), self.by_name, n=3)
         hint = f"did you mean {' or '.join(close)}?" if close else "`poise-git log` lists the candidates"
-        return UnknownCandidate(f"no candidate and no revision {text!r} in this archive; {hint}")
+        return UnknownCandidate(f"no candidate or revision {text!r} in this archive; {hint}")
 
     @cached_property
     def by_name(self) -> dict[str, Candidate]:
@@ -104,14 +104,14 @@ class Genealogy:
         for candidate in self:
             for parent in candidate.claimed:
                 if parent not in self:
-                    false = "which is no candidate here"
+                    false = "which is not a candidate of this archive"
                 elif parent not in seen and (parent == candidate.name or candidate in self.ancestors(parent)):
                     false = "which descends from it"
                 else:
                     continue
                 raise ArchiveError(
                     f"candidate {candidate.name} (commit {candidate.commit[:10]}): its trailer Poise-Parent names "
-                    f"{parent}, {false}; mend it: git switch poise/{candidate.name} && git commit --amend"
+                    f"{parent}, {false}; correct it: git switch poise/{candidate.name} && git commit --amend"
                 )
             seen.add(candidate.name)
 

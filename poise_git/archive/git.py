@@ -75,7 +75,7 @@ def _in_the_way(wanted: str, found: str) -> str:
     if branch == found:
         return f"{found} is in the way of {wanted}; remove it: git update-ref -d {shlex.quote(found)}"
     rename = f"git branch -m {shlex.quote(branch)} {shlex.quote(branch.replace('/', '-'))}"
-    return f"the branch {branch} is in the way of {wanted.removeprefix('refs/heads/')}; give it another name: {rename}"
+    return f"the branch {branch} is in the way of {wanted.removeprefix('refs/heads/')}; rename it: {rename}"
 
 
 class Repository:
@@ -199,7 +199,7 @@ class Repository:
         if size > OBJECT_LIMIT:
             # What is left of it would be taken for the next answer.
             self._git.clear_cache()
-            raise ArchiveError(f"{name}: {size} bytes, of which at most {OBJECT_LIMIT} are read")
+            raise ArchiveError(f"{name}: {size} bytes; the limit is {OBJECT_LIMIT}")
         return kind, content
 
     def refs(self, *patterns: str) -> dict[str, str]:

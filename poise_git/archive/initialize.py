@@ -48,7 +48,7 @@ def _prepare(directory: Path) -> Repository:
     except OSError as error:
         raise ArchiveError(f"{directory}: {error.strerror}; name another directory") from error
     if {"HEAD", "objects", "refs"} <= set(content):
-        raise ArchiveError(f"{directory}: a bare repository; make the archive in a new directory and push it here")
+        raise ArchiveError(f"{directory}: a bare repository; create the archive in a new directory and push it here")
     template: tuple[str, ...] = ()
     if ".git" in content:
         # Whoever made it may have named a folder of hooks.
@@ -57,15 +57,15 @@ def _prepare(directory: Path) -> Repository:
         repository.refuse_links()
         if repository.object_id(candidate_ref(ROOT)):
             raise ArchiveError(
-                f"{directory}: an archive already; go on with it: poise-git evolve {shlex.quote(str(directory))}"
+                f"{directory}: already an archive; continue it: poise-git evolve {shlex.quote(str(directory))}"
             )
         # A kill between two renames can leave these; what else there may be is somebody else's.
         refs = repository.refs().keys()
         if refs and not {evidence_ref(ROOT)} <= refs <= {evidence_ref(ROOT), MAIN}:
-            raise NotAnArchive(f"{directory}: a git repository with commits of its own; make the archive elsewhere")
+            raise NotAnArchive(f"{directory}: a git repository with its own commits; create the archive elsewhere")
         content.remove(".git")
     if content:
-        raise ArchiveError(f"{directory}: not empty (it has {content[0]}); name a new directory")
+        raise ArchiveError(f"{directory}: not empty (contains {content[0]}); name a new directory")
     # Pinned before it exists: git makes exactly this one, whatever the environment says.
     repository = Repository(directory / ".git", directory)
     repository.run("init", "--quiet", *template, options=("-c", "init.defaultBranch=main"))
@@ -100,7 +100,7 @@ def root_proposal(algorithm: str | bytes) -> Proposal:
         name=ROOT,
         parent="",
         mechanism=one_line(documentation.split("\n\n")[0]).rstrip(".") or "the root algorithm",
-        hypothesis="The root: every other candidate descends from it and is compared with it.",
+        hypothesis="The root. Every other candidate descends from it and is compared with it.",
         family="root",
         agent=TEMPLATE_AGENT,
     )

@@ -44,7 +44,7 @@ def write_round(repository: Repository, number: int, data: Mapping[str, Any], su
             change.grow(JOURNAL, f"{subject}\n", {path: text})
         elif written != text:
             raise ArchiveError(
-                f"round {number} is in the journal already, with another plan; read it: git show {JOURNAL}:{path}"
+                f"the journal already has another plan for round {number}; read it: git show {JOURNAL}:{path}"
             )
 
     publish(repository, [JOURNAL], build)
@@ -105,7 +105,7 @@ def _number(file: str) -> int:
     """The round that a file of `rounds/` is about."""
     number = file.removesuffix(".yaml")
     if not (number.isascii() and number.isdigit() and len(number) < 10):
-        raise ArchiveError(f"{JOURNAL}:{ROUNDS}/{file[:80]}: its name is not the number of a round")
+        raise ArchiveError(f"{JOURNAL}:{ROUNDS}/{file[:80]}: its name is not a round number")
     return int(number)
 
 

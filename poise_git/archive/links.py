@@ -31,8 +31,7 @@ def refuse_links_outside(git_dir: Path, common_dir: Path) -> None:
         target = link.resolve()
         if not any(target.is_relative_to(home) for home in homes):
             raise ArchiveError(
-                f"{link}: a symbolic link, through which git would write to {target}; remove it: "
-                f"rm {shlex.quote(str(link))}"
+                f"{link}: a symbolic link that would make git write to {target}; remove it: rm {shlex.quote(str(link))}"
             )
 
 
@@ -51,7 +50,7 @@ def refuse_special_files(folder: Path) -> None:
                     waiting += [] if _LOOSE.fullmatch(entry.name) else [Path(entry)]
                 elif not entry.is_symlink() and not entry.is_file(follow_symlinks=False):
                     raise ArchiveError(
-                        f"{entry.path}: no file and no folder, so git would wait for it; remove it: "
+                        f"{entry.path}: neither a file nor a folder, so git would wait for it; remove it: "
                         f"rm {shlex.quote(entry.path)}"
                     )
 

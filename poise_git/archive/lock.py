@@ -74,22 +74,24 @@ def _opened(path: Path) -> Iterator[int]:
             raise ArchiveError(
                 f"{path}: a symbolic link, not a lock file; remove it: rm {shlex.quote(str(path))}"
             ) from None
-        raise ArchiveError(f"{path}: cannot be written: {error.strerror}; work in a clone of your own") from error
+        raise ArchiveError(f"{path}: cannot be written: {error.strerror}; work in your own clone") from error
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise ArchiveError(f"{path}: not a plain file, so not a lock file; remove it: rm {shlex.quote(str(path))}")
+            raise ArchiveError(
+                f"{path}: not a plain file, so it cannot be a lock; remove it: rm {shlex.quote(str(path))}"
+            )
         yield handle
     finally:
         os.close(handle)
 
 
 def _explain(path: Path, lock: Lock) -> str:
-    what = "another process writes" if lock is Lock.WRITE else "another search runs"
+    what = "another process is writing" if lock is Lock.WRITE else "another search is running"
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
         since = datetime.fromtimestamp(held["since"]).strftime("%Y-%m-%d %H:%M:%S")
         who = f"process {int(held['pid'])} on {held['host']} since {since}"
         advice = f"wait for it, or stop it: kill {int(held['pid'])}"
     except (ValueError, KeyError, TypeError, OverflowError, OSError):
-        who, advice = "a process that is just starting or ending", "try again"
+        who, advice = "a process that is starting or ending", "try again"
     return f"{path}: {what} in this archive ({who}); {advice}"

@@ -29,7 +29,7 @@ def check_name(name: str) -> str:
     """
     if len(name) > NAME_LENGTH or not NAME_PATTERN.fullmatch(name):
         raise UsageError(
-            f"{name[:NAME_LENGTH]!r} cannot name a candidate: use lower-case letters and digits joined by single "
+            f"{name[:NAME_LENGTH]!r} is not a valid candidate name: use lower-case letters and digits joined by single "
             f"hyphens, at most {NAME_LENGTH} characters, like vm-av-grpo"
         )
     return name

@@ -48,10 +48,9 @@ def missing_notes(repository: Repository) -> Iterator[Finding]:
         )
         yield Finding(
             METRICS_NOTES,
-            f"{_candidates(lacking)} on the evidence branches alone, and read from there: "
+            f"{_candidates(lacking)} on the evidence branches alone and are read from there: "
             "branches were pushed or cloned without notes",
-            f"{fetch}poise-git doctor --repair, which makes metrics and reflections again; "
-            "trajectories do not come back",
+            f"{fetch}poise-git doctor --repair, which rebuilds metrics and reflections; trajectories cannot be rebuilt",
             repairable=True,
         )
 

@@ -25,11 +25,11 @@ def write_file(top: Path, path: str, content: bytes) -> None:
         for part in PurePosixPath(path).parent.parts:
             folder /= part
             if folder.is_symlink():
-                raise ArchiveError(f"{folder}: a symbolic link, where a folder of the archive should be; remove it")
+                raise ArchiveError(f"{folder}: a symbolic link in place of a folder of the archive; remove it")
             folder.mkdir(exist_ok=True)
         replace_file(folder / PurePosixPath(path).name, content)
     except OSError as error:
-        raise ArchiveError(f"{top / path}: cannot be written: {error.strerror}; mend it and try again") from error
+        raise ArchiveError(f"{top / path}: cannot be written: {error.strerror}; fix this and try again") from error
 
 
 def replace_file(path: Path, content: bytes, mode: int = 0o666) -> None:

@@ -110,7 +110,7 @@ def publish(repository: Repository, refs: Sequence[str], build: Callable[[Change
                 repository.roll_up_packs()
                 return {move.ref: move.new for move in moves}
         time.sleep(pause)
-    raise RefMoved(f"{repository.git_dir}: {', '.join(refs)} kept moving; stop the other writer and try again")
+    raise RefMoved(f"{repository.git_dir}: {', '.join(refs)} kept changing; stop the other writer and try again")
 
 
 def add_candidate(repository: Repository, proposal: Proposal, algorithm: str) -> Candidate:
@@ -128,10 +128,10 @@ def add_candidate(repository: Repository, proposal: Proposal, algorithm: str) ->
 
     def build(change: Change) -> None:
         if change.old[candidate]:
-            raise NameTaken(f"a candidate {proposal.name} exists; choose another name")
+            raise NameTaken(f"a candidate {proposal.name} already exists; choose another name")
         for parent, ref in zip(said.parents, parents, strict=True):
             if not change.old[ref]:
-                raise UnknownCandidate(f"{proposal.name}: its parent {parent} is no candidate of this archive")
+                raise UnknownCandidate(f"{proposal.name}: its parent {parent} is not a candidate of this archive")
         change.stream.date_apart()
         commit = change.stream.commit(
             format_candidate(said), [change.old[ref] or "" for ref in parents], {ALGORITHM: algorithm}

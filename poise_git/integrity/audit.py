@@ -153,14 +153,14 @@ class Auditor:
             )
             yield Finding(
                 TRAJECTORY_NOTES,
-                f"{who} and no runs: trajectories are in notes alone, so their figures cannot be computed again",
+                f"{who} but no runs; trajectories are only in notes, so the figures cannot be recomputed",
                 self._bring_runs(untraced[0]),
             )
 
     def _bring_runs(self, name: str) -> str:
         fetch = self.archive.fetch_notes_command()
-        train = f"train one again: poise-git evaluate {name}{self.experiment.protocol_option}"
-        return f"{fetch}, or {train}" if fetch else f"fetch the notes from where they were trained, or {train}"
+        train = f"train one of them again: poise-git evaluate {name}{self.experiment.protocol_option}"
+        return f"{fetch}, or {train}" if fetch else f"fetch the notes from the archive that trained them, or {train}"
 
     def _replaced(self, candidate: Candidate, counted: Metrics | None) -> dict[str, Metrics]:
         others = {protocol: own for protocol, own in candidate.metrics.items() if protocol != self._hash}
@@ -208,7 +208,7 @@ class Auditor:
         try:
             return judge(self._account(candidate, root, root_metrics))
         except BROKEN as error:
-            what = f"its figures are no numbers ({type(error).__name__})"
+            what = f"its figures are not numbers ({type(error).__name__})"
             problem = Problem(what, f"{NOTES} --ref=poise/metrics edit poise/{candidate.name}")
             return Verdict(Integrity(Mark.SUSPICIOUS, what), (problem,), None)
 

@@ -173,7 +173,7 @@ def _against_runs(account: Account) -> tuple[list[Metrics], list[Problem]]:
         ):
             found.append(
                 Problem(
-                    f"{place} is of objective {metrics.objective}, grpo's of {account.root_objective}",
+                    f"{place} belongs to objective {metrics.objective}, grpo's to {account.root_objective}",
                     f"poise-git reflect {name}{account.option}",
                 )
             )
@@ -194,7 +194,7 @@ def _against_runs(account: Account) -> tuple[list[Metrics], list[Problem]]:
         what = f"a note says U {_value(note)}, and neither runs nor evidence/{name} do"
         found.append(Problem(what, _take_off(account)))
     if account.outside:
-        what = f"its figures are of seed {account.outside[0]}, which is none of the protocol's"
+        what = f"its figures belong to seed {account.outside[0]}, which is not a seed of the protocol"
         found.append(Problem(what, f"poise-git reflect {name}{account.option}" if account.runs else _take_off(account)))
     if account.failure and not account.missing:
         found.append(Problem(f"its runs give no figures: {account.failure}", again))
@@ -225,7 +225,7 @@ def reproduction_text(reproduction: Reproduction) -> str:
     if not reproduction.figure:
         return "equal to the last bit"
     if reproduction.before is None or reproduction.again is None:
-        return f"{reproduction.figure} is there once only"
+        return f"{reproduction.figure} is in only one of the two runs"
     apart = reproduction.again - reproduction.before
     text = f"{reproduction.figure} was {reproduction.before:.6g}, now {reproduction.again:.6g} ({apart:+.3g})"
     if reproduction.utility_apart is None:
@@ -243,15 +243,15 @@ def _remarks(account: Account) -> tuple[Problem, ...]:
     if account.missing and account.runs:
         seeds = ", ".join(map(str, account.missing))
         evaluate = f"poise-git evaluate {name}{account.option}"
-        found.append(Problem(f"it has figures, and no runs of seeds {seeds}", evaluate))
+        found.append(Problem(f"it has figures but no runs of seeds {seeds}", evaluate))
     if account.stray:
-        found.append(Problem(f"a run is of seed {account.stray[0]}, which is none of the protocol's", edit))
+        found.append(Problem(f"a run has seed {account.stray[0]}, which is not a seed of the protocol", edit))
     if account.foreign:
         found.append(Problem(f"{_counted(account.foreign)} of other code (blob {account.foreign[0]})", edit))
     if account.future:
-        found.append(Problem("a line is dated in the future, and so counts as the latest for good", edit))
+        found.append(Problem("a line is dated in the future, so it would always count as the latest", edit))
     if account.unconfirmed:
-        what = "it ran on the confirmation seeds, and grpo's runs to compare with are not here"
+        what = "it ran on the confirmation seeds, but the archive lacks grpo's runs on them"
         found.append(Problem(what, f"poise-git confirm {name}{account.option}"))
     return tuple(found)
 
@@ -259,18 +259,19 @@ def _remarks(account: Account) -> tuple[Problem, ...]:
 def _unproven(account: Account, claimed: Metrics, matching: Sequence[Metrics]) -> str:
     """What is missing for a proof; empty if nothing is."""
     if account.missing or not account.runs:
-        return f"its runs are not here (seeds {', '.join(map(str, account.missing))})"
+        return f"the archive lacks its runs (seeds {', '.join(map(str, account.missing))})"
     if account.rootless:
-        return "grpo's runs are not here, so its gain cannot be computed again"
+        return "the archive lacks grpo's runs, so its gain cannot be recomputed"
     if not _same_objective(account, claimed):
-        return f"it was measured by another objective; poise-git reflect {account.name}{account.option}"
+        return f"it was scored with another objective; rescore it: poise-git reflect {account.name}{account.option}"
     if account.twice:
         return f"seed {account.twice[0]} was trained twice, with different figures"
     if matching and _intervals_apart(claimed, matching[0]):
-        return f"its intervals are of another paired_deviation; poise-git reflect {account.name}{account.option}"
+        advice = f"poise-git reflect {account.name}{account.option}"
+        return f"its intervals use another paired_deviation; recompute them: {advice}"
     latest = {each.seed: each for each in account.reproductions}
     if undone := next((each for each in latest.values() if not each.reproduces), None):
-        return f"seed {undone.seed} was trained again: {reproduction_text(undone)}"
+        return f"seed {undone.seed} was repeated: {reproduction_text(undone)}"
     used = [run.isolation for run in account.runs if run.seed in (claimed.seeds or (run.seed,))]
     return next((reason for isolation in used if (reason := _unisolated(isolation))), "")
 

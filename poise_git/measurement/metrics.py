@@ -67,7 +67,7 @@ def summarise(
         lacking = [run.seed for run in runs if run.seed not in of.own.get(metric, {})]
         if lacking:
             raise RunFailed(
-                MEASURING, f"the run of seed {lacking[0]} has no finite {metric}, which the objective needs"
+                MEASURING, f"the run of seed {lacking[0]} has no finite value of {metric}, which the objective needs"
             )
 
     def measured(metric: str, known: Noise | None = None) -> tuple[Estimate, Estimate | None]:

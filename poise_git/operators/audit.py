@@ -21,4 +21,4 @@ def audit(archive: Archive) -> Iterator[Finding]:
             experiment = Experiment.load(archive, protocol=name, committed=True)
             yield from experiment.auditor.findings(genealogy)
         except PoiseError as error:
-            yield Finding(f"protocol {name}", f"its figures cannot be computed again: {error}", "poise-git status")
+            yield Finding(f"protocol {name}", f"its figures cannot be recomputed: {error}", "poise-git status")

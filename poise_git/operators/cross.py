@@ -31,7 +31,7 @@ def cross(session: Session, first: Candidate, second: Candidate, name: str) -> b
         parent=first.name,
         second_parent=second.name,
         mechanism=f"{first.mechanism}; and {second.mechanism}",
-        hypothesis=f"The mechanisms of {first.name} and {second.name}, which meet in {base.name}, add up.",
+        hypothesis=f"The mechanisms of {first.name} and {second.name}, changes from {base.name}, add up.",
         family=FAMILY,
         agent=session.agent.name,
         claims=(Claim("Utility rises against the parent.", "effect", {"figure": "utility", "direction": "up"}),),
@@ -42,7 +42,7 @@ def cross(session: Session, first: Candidate, second: Candidate, name: str) -> b
         left, right = (Side(each.name, change_text(before, text)) for each, text in ((first, ours), (second, theirs)))
         source = session.agent.resolve(proposal, left, right, ours)
     if source in (ours, theirs):
-        raise CheckFailed("implement", f"{first.name} and {second.name} together are one of them alone")
+        raise CheckFailed("implement", f"{first.name} and {second.name} merge into one of them: the other adds nothing")
     context = partial(session.context, first.name, genealogy, session.experiment.settings.seed)
     return verify(session, proposal, source, context)
 
@@ -58,5 +58,7 @@ def common_ancestor(genealogy: Genealogy, first: Candidate, second: Candidate) -
     for one, other in ((first, second), (second, first)):
         if one.name in shared:
             what = "is" if one.name == other.name else "descends from"
-            raise UsageError(f"{other.name} {what} {one.name}: there is nothing to merge; name two lines of the tree")
+            raise UsageError(
+                f"{other.name} {what} {one.name}; there is nothing to merge; name candidates of two lineages"
+            )
     return genealogy[max(shared, key=lambda name: (genealogy.depth(name), name))] if shared else genealogy[ROOT]

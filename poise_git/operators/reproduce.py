@@ -75,9 +75,9 @@ def reproduce(session: Session, candidate: Candidate, before: Run) -> Reproducti
     finally:
         remove_tree(job.scratch)
     if outcome is None:
-        raise PoiseError(f"the run of {candidate.name} was stopped; the same command trains it again")
+        raise PoiseError(f"the run of {candidate.name} was stopped; run the same command again")
     if experiment.archive.recipe(candidate.name) != job.recipe:
-        raise PoiseError(f"{candidate.name} was changed while its run was trained again; the same command tries again")
+        raise PoiseError(f"{candidate.name} changed during the repeated run; run the same command again")
     if outcome.run is None:
         found = Reproduction(
             before.protocol, before.seed, Outcome.FAILED, reason=f"it failed: {outcome.failure}"[:REASON_LENGTH]

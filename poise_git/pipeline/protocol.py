@@ -56,9 +56,9 @@ class Protocol(StrictModel):
         if len(set(seeds)) < len(seeds):
             raise ValueError("seeds and confirmation_seeds must all be different")
         if sum(self.suites.values()) <= 0:
-            raise ValueError("the weights of the suites must sum to something positive")
+            raise ValueError("the weights of the suites must sum to a positive number")
         if taken := RESERVED & self.suites.keys():
-            raise ValueError(f"suites: {min(taken)} is what is computed from the suites; choose another name")
+            raise ValueError(f"suites: {min(taken)} is the name of a computed figure; choose another one")
         return self
 
     @property

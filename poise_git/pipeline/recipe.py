@@ -68,7 +68,7 @@ def rollouts_text(version: str) -> str:
     """
     text = template_files().get(_COPIES.get(version, ""), "")
     if KNOWN_ROLLOUTS.get(_digest(text)) != version:
-        raise CheckFailed("files", f"this installation has no rollouts.py of version {version!r}; install it again")
+        raise CheckFailed("files", f"this installation has no rollouts.py of version {version!r}; reinstall poise-git")
     return text
 
 
@@ -79,14 +79,11 @@ def files_problem(recipe: Mapping[str, str]) -> str | None:
             return f"there is no {name}"
     for path in sorted(recipe):
         if _is_loadable(path) and path not in (ALGORITHM, ROLLOUTS, *_BESIDE):
-            return f"{path}: Python could load it in the place of another module; remove it"
+            return f"{path}: Python could load it instead of another module; remove it"
     if _digest(recipe[ROLLOUTS]) not in KNOWN_ROLLOUTS:
-        return (
-            f"{ROLLOUTS} is none of the versions that poise-git knows; restore it: "
-            f"git checkout main -- recipe/{ROLLOUTS}"
-        )
+        return f"{ROLLOUTS} is not a version that poise-git knows; restore it: git checkout main -- recipe/{ROLLOUTS}"
     if "__init__.py" in recipe and not _is_documentation(recipe["__init__.py"]):
-        return "__init__.py may hold a docstring, and nothing else"
+        return "__init__.py may hold only a docstring"
     return None
 
 

@@ -54,4 +54,4 @@ def parse(reply: Any, model: type[Reply], stage: str) -> Reply | Failure:
             return kind.model_validate(reply)
         except (ValidationError, RecursionError):
             continue
-    raise RunFailed(stage, "the sandbox sent something that is not its reply")
+    raise RunFailed(stage, "the sandbox sent an invalid reply")

@@ -58,7 +58,7 @@ class Edit(StrictModel):
     @model_validator(mode="after")
     def _exactly_one(self) -> Edit:
         if sum(change is not None for change in (self.replace, self.add, self.set)) != 1:
-            raise ValueError("exactly one of replace, add, set")
+            raise ValueError("give exactly one of replace, add and set")
         return self
 
     @field_validator("replace", "add")
@@ -109,7 +109,7 @@ class Card(StrictModel):
         if not isinstance(edits, list) or not edits:
             return data
         if "stages" in data:
-            raise ValueError("stages are those of the edits: leave the field out")
+            raise ValueError("the edits determine the stages; leave this field out")
         named = [edit.get("stage") for edit in edits if isinstance(edit, dict)]
         # What is no text is said where the edit is read.
         return {**data, "stages": list(dict.fromkeys(stage for stage in named if isinstance(stage, str)))}
@@ -138,7 +138,7 @@ def load_cards(texts: Mapping[str, str]) -> tuple[Card, ...]:
             value = getattr(card, field)
             if value in seen:
                 raise SettingsError(
-                    file, _line(texts[file], field), field, f"{value} is the {field} of {seen[value]} too"
+                    file, _line(texts[file], field), field, f"{value} is also the {field} of {seen[value]}"
                 )
             seen[value] = file
     names = {card.name for card in loaded.values()}

@@ -88,7 +88,7 @@ class Plan:
         """One line: who is a parent, how many proposals there were, and how many of them were rejected."""
         verdicts = [entry.verdict for slot in self.slots for entry in slot.proposals]
         rejected = f", {count} rejected" if (count := verdicts.count(Verdict.REJECTED)) else ""
-        again = f"; {', '.join(self.again)} measured again" if self.again else ""
+        again = f"; {', '.join(self.again)} replicated" if self.again else ""
         parents = f"parents {', '.join(slot.parent for slot in self.slots)}; " if self.slots else ""
         return f"{parents}{len(verdicts)} proposals{rejected}{again}"
 

@@ -36,7 +36,7 @@ NUMBER_LIMIT = 40
 STRING_LIMIT = 8000
 FORMATTED_LIMIT, FORMATTED_BRACKETS = 500, 4
 
-_ADVICE = "; remove it: a line ends at a line feed alone, and whatever is in the text can be seen"
+_ADVICE = "; remove it: only a line feed may end a line, and every character must be visible"
 # Characters that count as printable, and that nobody sees: fillers, selectors of a variant, an empty Braille cell, what
 # stands in for bytes that are no text.
 _UNSEEN = frozenset(
@@ -51,7 +51,7 @@ _CONTROL_NAMES = {
     "\r": "a carriage return alone",
     "\x1b": "an escape character",
     "\ufeff": "a byte order mark",
-    "\ufffd": "what stands for bytes that are not UTF-8",
+    "\ufffd": "a substitute for bytes that are not UTF-8",
 }
 # PEP 263: Python would read the file by another encoding than everybody else.
 _COOKIE = re.compile(r"^[ \t]*#.*?coding[:=]")
@@ -104,7 +104,7 @@ def parse(text: str) -> ast.Module:
     except SyntaxError as error:
         raise SourceRefused("parse", error.lineno or 0, _syntax_error(error)) from error
     except (ValueError, RecursionError, MemoryError, OverflowError, SystemError) as error:
-        raise SourceRefused("parse", longest, "the statement is nested too deep, or too long") from error
+        raise SourceRefused("parse", longest, "the statement is nested too deeply or too long") from error
     _require_shallow(tree)
     return tree
 
@@ -149,7 +149,7 @@ def _is_unseen(character: str) -> bool:
 
 def _refuse_character(text: str, place: int) -> NoReturn:
     character, number = text[place], text.count("\n", 0, place) + 1
-    name = _CONTROL_NAMES.get(character) or unicodedata.name(character, "a character that cannot be seen")
+    name = _CONTROL_NAMES.get(character) or unicodedata.name(character, "an invisible character")
     raise SourceRefused("text", number, f"{name} (U+{ord(character):04X}){_ADVICE}")
 
 
@@ -225,7 +225,7 @@ def _require_number(string: str, line: int) -> None:
     except ValueError:
         return
     if not math.isfinite(value):
-        raise SourceRefused("parse", line, f"{string} is not finite; write math.inf where that is meant")
+        raise SourceRefused("parse", line, f"{string} is not finite; write math.inf if you mean infinity")
 
 
 def _require_string(string: str, line: int) -> None:

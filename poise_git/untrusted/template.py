@@ -93,7 +93,7 @@ def _turns(found: Iterable[Any], clock: _Clock) -> Iterator[Any]:
 
 def _get(found: Any, key: Any, default: Any = "") -> Any:
     if not isinstance(found, Mapping):
-        raise TypeError("get is of mappings")
+        raise TypeError("get works only on mappings")
     return found.get(key, default)
 
 
@@ -162,7 +162,7 @@ def _check(tree: nodes.Template, filters: frozenset[str]) -> None:
         if isinstance(node, nodes.Call):
             children = _parts_of_get(node)
         elif not isinstance(node, _ALLOWED):
-            raise _Exceeded(f"{type(node).__name__} is not for prompts", line)
+            raise _Exceeded(f"{type(node).__name__} is not allowed in a prompt", line)
         if isinstance(node, nodes.For):
             loops += 1
             if loops > NESTED_LOOPS or node.recursive or node.test:
@@ -172,9 +172,9 @@ def _check(tree: nodes.Template, filters: frozenset[str]) -> None:
         elif isinstance(node, nodes.Test):
             _refuse_name("test", node, _TESTS)
         elif isinstance(node, nodes.Name) and node.name.startswith("_"):
-            raise _Exceeded(f"{node.name[:40]} is not given to a prompt", line)
+            raise _Exceeded(f"{node.name[:40]} is not a variable of this prompt", line)
         elif isinstance(node, _CONTAINERS) and not _is_constant(node, children):
-            raise _Exceeded("lists and mappings may hold constants only", line)
+            raise _Exceeded("lists and mappings may hold only constants", line)
         waiting += [(child, depth + 1, loops) for child in children]
 
 
@@ -189,12 +189,12 @@ def _parts_of_get(call: nodes.Call) -> list[nodes.Node]:
     of = call.node
     plain = not (call.kwargs or call.dyn_args or call.dyn_kwargs) and 1 <= len(call.args) <= 2
     if not (plain and isinstance(of, nodes.Getattr) and of.attr == "get"):
-        raise _Exceeded("calls are not for prompts, but for mapping.get(key, default)", call.lineno)
+        raise _Exceeded("the only call allowed in a prompt is mapping.get(key, default)", call.lineno)
     return [of.node, *call.args]
 
 
 def _refuse_name(kind: str, node: nodes.Filter | nodes.Test, known: Iterable[str]) -> None:
     if node.name not in known:
-        raise _Exceeded(f"no {kind} {node.name[:40]}; there are {', '.join(sorted(known))}", node.lineno)
+        raise _Exceeded(f"no {kind} {node.name[:40]}; known: {', '.join(sorted(known))}", node.lineno)
     if node.dyn_args or node.dyn_kwargs or node.kwargs:
-        raise _Exceeded(f"the {kind} {node.name} takes no such arguments", node.lineno)
+        raise _Exceeded(f"the {kind} {node.name} does not take these arguments", node.lineno)

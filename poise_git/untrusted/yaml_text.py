@@ -103,7 +103,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         node = self._compose(most)
         self.get_event()
         if not self.check_event(yaml.StreamEndEvent):
-            raise _refusal("a second document begins here; one is read", self.get_event().start_mark)
+            raise _refusal("a second document begins here; only one is allowed", self.get_event().start_mark)
         return node
 
     def _compose(self, most: int) -> yaml.Node:
@@ -122,7 +122,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
             elif kind is yaml.AliasEvent:
                 found = anchors.get(event.anchor, ())
                 if not found:
-                    what = f"*{event.anchor} is inside of what it stands for" if found is None else "no such anchor"
+                    what = f"*{event.anchor} refers to a value that contains it" if found is None else "no such anchor"
                     raise _refusal(what, event.start_mark)
                 node, weight = found
                 count += weight
@@ -140,7 +140,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
                 if ended.anchor is not None:
                     anchors[ended.anchor] = (node, count - ended.before + 1)
             if count > most:
-                raise _refusal(f"more than {most} values, with what aliases stand for", event.start_mark)
+                raise _refusal(f"more than {most} values, with aliases expanded", event.start_mark)
             if not opened:
                 return node
             opened[-1].parts.append(node)
@@ -154,9 +154,9 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
                 raise _refusal(f"a number of more than {NUMBER_LENGTH} characters", event.start_mark)
             if _resolved(value) not in (tag, *((_INTEGER,) if tag == _FLOAT else ())):
                 # PyYAML's constructors take what its own patterns let through, and fail on the rest in their own ways.
-                raise _refusal(f"{value!r} is no {tag.removeprefix(_PREFIX)}", event.start_mark)
+                raise _refusal(f"{value!r} is not a valid {tag.removeprefix(_PREFIX)}", event.start_mark)
         elif tag not in (_TEXT, _MERGE):
-            raise _refusal(f"the tag {tag.replace(_PREFIX, '!!')[:40]} is not read", event.start_mark)
+            raise _refusal(f"the tag {tag.replace(_PREFIX, '!!')[:40]} is not allowed", event.start_mark)
         return yaml.ScalarNode(tag, value, event.start_mark, event.end_mark, style=event.style)
 
     def _close(self, ended: _Open, end: Any) -> yaml.Node:
@@ -172,7 +172,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
             if key.tag not in (_TEXT, _MERGE):
                 raise _refusal(f"the key {key.value} is not text; write it in quotes", key.start_mark)
             if key.value in seen:
-                raise _refusal(f"the key {key.value[:_WORD_LENGTH]} stands twice", key.start_mark)
+                raise _refusal(f"the key {key.value[:_WORD_LENGTH]} occurs twice", key.start_mark)
             seen.add(key.value)
         node.value = list(zip(parts[::2], parts[1::2], strict=True))
         return node
@@ -180,7 +180,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
     def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
         value: float = super().construct_yaml_float(node)
         if math.isinf(value) and node.value.lower() not in _INFINITE:
-            raise _refusal(f"{node.value} is beyond any number; infinity is .inf", node.start_mark)
+            raise _refusal(f"{node.value} is too large for a number; write .inf for infinity", node.start_mark)
         return value
 
 
@@ -192,7 +192,7 @@ def _collection(event: Any) -> yaml.CollectionNode:
         (yaml.SequenceNode, _LIST) if isinstance(event, yaml.SequenceStartEvent) else (yaml.MappingNode, _MAPPING)
     )
     if event.tag not in (None, "!", own):
-        raise _refusal(f"the tag {event.tag.replace(_PREFIX, '!!')[:40]} is not read here", event.start_mark)
+        raise _refusal(f"the tag {event.tag.replace(_PREFIX, '!!')[:40]} is not allowed here", event.start_mark)
     return kind(own, [], event.start_mark, None, flow_style=event.flow_style)
 
 

@@ -101,7 +101,7 @@ def unchosen(where: str, what: str, field: str, asked: str) -> UsageError:
     """The refusal of something that an archive asks for in `where`, with the command by which the user chooses it."""
     key, _ = _NAMES[field]
     return UsageError(
-        f"{where}: asks for {what}, which is yours to choose; to allow it: "
+        f"{where}: asks for {what}, which only you may allow; to allow it: "
         f"git config --global --add {key} {shlex.quote(asked)}"
     )
 

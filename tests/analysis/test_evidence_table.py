@@ -10,6 +10,7 @@ from poise_git.archive.entries import Claim, Run
 from poise_git.measurement.figures import UTILITY, figures
 from poise_git.measurement.metrics import summarise
 from poise_git.measurement.objective import Objective
+from tests import sentences
 
 CALM = (1.0, 1.0, 1.0, 1.0, 1.0)
 COLLAPSING = (1.0, 0.5, 0.2, 0.05, 0.01)
@@ -125,7 +126,7 @@ def test_series_without_regimes_are_their_own_mean() -> None:
 
 def test_a_mechanism_that_never_acted_is_called_so() -> None:
     same = [run(seed, 0.1) for seed in range(2)]
-    assert any("did nothing" in warning for warning in gather(same, same, same).warnings)
+    assert any(sentences.MECHANISM_HAD_NO_EFFECT in warning for warning in gather(same, same, same).warnings)
 
 
 def test_a_candidate_that_was_measured_again_has_one_gain() -> None:

@@ -11,6 +11,7 @@ import pytest
 from poise_git.archive import Archive
 from poise_git.errors import ArchiveError, NotAnArchive
 from poise_git.package_data import hook_files
+from tests import sentences
 
 from .conftest import Git, run_git
 
@@ -65,7 +66,7 @@ def test_places_are_for_a_shell(archive: Archive, tmp_path: Path) -> None:
     place = tmp_path / "$(touch PWN) 'x'"
     with pytest.raises(NotAnArchive) as missing:
         Archive.open(place)
-    assert shlex.split(str(missing.value).rpartition("make one: ")[2])[-1] == str(place)
+    assert shlex.split(str(missing.value).rpartition(sentences.ARCHIVE_MISSING)[2])[-1] == str(place)
     archive.root.rename(place)
     with pytest.raises(ArchiveError) as there:
         Archive.create(place, {"recipe/algorithm.py": ""}, {})

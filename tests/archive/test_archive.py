@@ -12,6 +12,7 @@ from poise_git.archive import Archive
 from poise_git.archive.configure import add_refspecs, archive_refspecs
 from poise_git.archive.entries import Reflection
 from poise_git.errors import ArchiveError, NotAnArchive, UnknownCandidate
+from tests import sentences
 
 from .conftest import PROTOCOL, Git, make_metrics, make_proposal, run_git
 
@@ -48,7 +49,7 @@ def test_a_fresh_clone_is_told_how_to_fetch_its_candidates(archive: Archive, tmp
     run_git(tmp_path, "clone", "-q", str(archive.root), "clone")
     with pytest.raises(NotAnArchive) as caught:
         Archive.open(tmp_path / "clone")
-    assert str(caught.value).endswith("a clone without its candidates yet; fetch them: poise-git doctor --repair")
+    assert str(caught.value).endswith(sentences.CLONE_INCOMPLETE)
     clone = Archive.complete(tmp_path / "clone")
     assert clone.genealogy() == archive.genealogy()
     assert clone.rounds() == archive.rounds()

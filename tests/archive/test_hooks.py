@@ -13,6 +13,7 @@ from poise_git.archive import Archive
 from poise_git.archive.configure import HOOK_MARK, install_hooks
 from poise_git.archive.messages import parse_candidate
 from poise_git.package_data import hook_files
+from tests import sentences
 
 from .conftest import PROTOCOL, Git, algorithm_of, make_metrics, make_proposal, run_git
 
@@ -315,7 +316,7 @@ def test_a_push_of_evidence_of_other_code_is_refused(archive: Archive, git: Git,
     text = (archive.root / "evidence/x/metrics.yaml").read_text()
     edit(archive, "evidence/x/metrics.yaml", text.replace(algorithm_of(archive, "x"), algorithm_of(archive, "grpo")))
     git("commit", "-qam", "borrowed figures")
-    with pytest.raises(AssertionError, match="its metrics are of other code"):
+    with pytest.raises(AssertionError, match=sentences.OTHER_CODE):
         git("push", "-q", "origin", "evidence/x")
     git("push", "-q", "origin", ":poise/x")
 
@@ -411,7 +412,7 @@ def test_hooks_of_all_of_a_persons_repositories_are_not_ours_to_write(
     archive.repair(hook_files())
     assert list((tmp_path / "everywhere").iterdir()) == []
     (finding,) = archive.examine(hook_files())
-    assert "outside of this repository" in finding.what
+    assert sentences.HOOKS_OUTSIDE in finding.what
     git(*finding.advice.partition("git ")[2].partition(" && ")[0].split())
     archive.repair(hook_files())
     assert archive.examine(hook_files()) == ()

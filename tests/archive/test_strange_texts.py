@@ -19,6 +19,7 @@ from poise_git.settings import PoiseSettings, StrictModel, load_settings
 from poise_git.untrusted.data import read_entry
 from poise_git.untrusted.display import json_text, one_line, visible
 from poise_git.untrusted.yaml_text import BadYaml, Limits, parse
+from tests import sentences
 
 from .conftest import make_proposal
 
@@ -28,7 +29,7 @@ ALIASES = "a: &a [1, 2]\nb: &b [*a, *a]\nc: [*b, *b]\n"
 @pytest.mark.parametrize(
     ("text", "line", "said"),
     [
-        ("a: 1\nb: &b [1, *b]", 2, "inside of what it stands for"),
+        ("a: 1\nb: &b [1, *b]", 2, sentences.ALIAS_LOOP),
         ("a: *b", 1, "no such anchor"),
         ("x:\n  a: 1\n  a: 2", 3, "the key a stands twice"),
         ("x: {a: 1, 'a': 2}", 1, "the key a stands twice"),
@@ -46,7 +47,7 @@ ALIASES = "a: &a [1, 2]\nb: &b [*a, *a]\nc: [*b, *b]\n"
         ("a: !!int 2.5", 1, "'2.5' is no int"),
         ("a: !!bool 1", 1, "'1' is no bool"),
         ("a: !!null x", 1, "'x' is no null"),
-        ("a: 1.0e+400", 1, "beyond any number"),
+        ("a: 1.0e+400", 1, sentences.NUMBER_TOO_LARGE),
         ("a: 1\n--- b", 2, "second document"),
         ("a:\n" + "".join(f"{' ' * depth}a:\n" for depth in range(1, 80)), 65, "64 deep"),
         ("a: \x07", 1, "control characters"),

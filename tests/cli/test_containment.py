@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 NAMESPACES = Path("/proc/sys/user/max_user_namespaces")
 WARNING = "WARNING: the sandbox lacks "
 ALLOW = "git config --global poise.missingLayers allow, or POISE_MISSING_LAYERS=allow"
-SHIPPED = "shipped code runs without them, other is refused"
+SHIPPED = sentences.SHIPPED_CODE_ALONE
 
 
 @dataclass(frozen=True)

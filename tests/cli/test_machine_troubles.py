@@ -60,7 +60,7 @@ def test_a_current_folder_that_is_gone(tmp_path: Path) -> None:
     command = f"mkdir {gone}; cd {gone}; rmdir {gone}; {sys.executable} -m poise_git log"
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(["sh", "-c", command], env=variables, capture_output=True, text=True, timeout=60, check=False)
-    assert_one_line(done, "the current folder does not exist any more", "cd DIR")
+    assert_one_line(done, sentences.FOLDER_GONE, "cd DIR")
 
 
 def test_a_path_that_is_no_text(tiny_archive: Archive, tmp_path: Path) -> None:

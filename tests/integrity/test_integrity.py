@@ -187,7 +187,7 @@ def edit_run(root: Path, name: str, **changes: Any) -> None:
     ("changes", "said"),
     [
         ({"values": {"composite": 0.9, "reuse": 0.9}}, "its curve gives composite"),
-        ({"values": {"composite": 1.9, "reuse": 0.9}}, "is no share between 0 and 1"),
+        ({"values": {"composite": 1.9, "reuse": 0.9}}, sentences.NOT_A_SHARE),
         ({"series": {"composite/reward": [0.5] * 7}}, "has 7 steps, the protocol 6"),
         ({"series": {}}, "there is no series of regime composite"),
         ({"curve": []}, "its curve has 0 points, the protocol 3"),
@@ -195,7 +195,7 @@ def edit_run(root: Path, name: str, **changes: Any) -> None:
         ({"curve": [{"overall": "x"}] * 3}, "no runs of seeds 0"),
         ({"values": {"composite": "0.9", "reuse": 0.9}}, "0"),
         ({"details": {"composite": {"acc@1": 7.0}}}, "acc@1 7 is no share"),
-        ({"seed": 77}, "seed 77, which is none of the protocol's"),
+        ({"seed": 77}, sentences.FOREIGN_SEED.format(seed=77)),
     ],
 )
 def test_a_forged_run_is_named(root: Path, changes: dict[str, Any], said: str) -> None:
@@ -304,7 +304,7 @@ def test_a_hub_without_notes_has_every_figure_and_trains_nothing(root: Path, tmp
     assert set(marks(hub).values()) == {"unverified"}
     lines = findings(hub)
     assert any("on the evidence branches alone" in line and "doctor --repair" in line for line in lines), lines
-    assert any("no runs: trajectories are in notes alone" in line for line in lines), lines
+    assert any(sentences.NO_RUNS in line for line in lines), lines
 
     evolved = call("-C", hub, "evolve", "--candidates", "3", "--json")
     assert evolved.exit_code == 0, evolved.output

@@ -9,6 +9,7 @@ from poise_git.archive import Archive
 from poise_git.errors import CheckFailed
 from poise_git.package_data import hook_files, template_files
 from poise_git.pipeline.recipe import KNOWN_ROLLOUTS, Algorithm, algorithm_of, rollouts_text
+from tests import sentences
 
 RECIPE = {path.removeprefix("recipe/"): text for path, text in template_files().items() if path.startswith("recipe/")}
 
@@ -31,7 +32,7 @@ def test_an_unknown_version_is_refused(version: str) -> None:
 @pytest.mark.parametrize("change", ["\n", " ", "# coding: utf-7\n", "\ufeff"])
 def test_one_character_makes_rollouts_another(change: str) -> None:
     for text in (change + RECIPE["rollouts.py"], RECIPE["rollouts.py"] + change):
-        with pytest.raises(CheckFailed, match="none of the versions that poise-git knows") as failure:
+        with pytest.raises(CheckFailed, match=sentences.UNKNOWN_ROLLOUTS) as failure:
             algorithm_of({**RECIPE, "rollouts.py": text})
         assert failure.value.check == "files"
 

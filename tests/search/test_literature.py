@@ -19,6 +19,7 @@ from poise_git.pipeline.checks.numeric import NUMERIC
 from poise_git.pipeline.checks.static import STATIC, Sources
 from poise_git.pipeline.checks.trial import Trial
 from poise_git.search.literature import Card, load_cards
+from tests import sentences
 from tests.agents.library.formulas import ADVANTAGES, GRADIENTS, TOKEN_WEIGHTS, Response, grpo
 from tests.agents.library.support import cards, claims_at_defaults, coded_cards, load, recipe, root_text
 
@@ -131,7 +132,7 @@ def test_a_card_is_a_file() -> None:
         (
             "stages: [baseline]",
             "stages: [baseline]\nedits: [{stage: baseline, set: {a: 1}}]",
-            "stages are those of the edits: leave the field out",
+            sentences.CARD_STAGES,
         ),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 from poise_git.errors import UsageError
 from poise_git.untrusted import template
 from poise_git.untrusted.template import fill_template
+from tests import sentences
 
 TEXT = "x" * 100_000
 VALUES = {"parent": "grpo", "items": [("a", "b")] * 300, "table": {"a": 1}, "text": TEXT}
@@ -41,13 +42,13 @@ def test_what_prompts_need_is_there(source: str, text: str) -> None:
         ("{{ text ~ text }}", "Concat"),
         ("{{ text|center(1000000000) }}", "no filter center"),
         ("{{ '%9d'|format(1) }}", "no filter format"),
-        ("{{ lipsum(n=100000) }}", "calls are not for prompts"),
-        ("{{ text.format(1) }}", "calls are not for prompts"),
-        ("{{ range(10) }}", "calls are not for prompts"),
-        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "not for prompts"),
+        ("{{ lipsum(n=100000) }}", sentences.PROMPT_CALLS),
+        ("{{ text.format(1) }}", sentences.PROMPT_CALLS),
+        ("{{ range(10) }}", sentences.PROMPT_CALLS),
+        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", sentences.PROMPT_NODE),
         ("{% include 'poise.yaml' %}", "Include"),
         ("{% set a %}x{% endset %}", "AssignBlock"),
-        ("{% set a = [items, items] %}{{ a }}", "constants only"),
+        ("{% set a = [items, items] %}{{ a }}", sentences.PROMPT_CONSTANTS),
         ("{% for a in items recursive %}{% endfor %}", "recursive"),
         ("{% for a in items %}" * 5 + "{% endfor %}" * 5, "loops may be"),
         ("{{ parent.__class__ }}", "unsafe"),

@@ -91,7 +91,7 @@ def _opening(question: Question) -> list[dict[str, Any]]:
 def _parse(reply: Reply, answer: type[Answer]) -> tuple[Answer | None, str]:
     given = reply.inputs(TOOL)
     if len(given) != 1:
-        return None, f"call the tool `{TOOL}` exactly once; it was called {len(given)} times"
+        return None, f"call the tool `{TOOL}` exactly once; you called it {len(given)} times"
     try:
         return answer.model_validate(given[0]), ""
     except ValidationError as error:

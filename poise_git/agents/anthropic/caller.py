@@ -47,7 +47,7 @@ class Caller:
 
     async def _ask(self, request: Request) -> Recorded:
         if self._connection is None:
-            raise ServiceFailed("there is no service to ask, only recordings")
+            raise ServiceFailed("no service is configured, only recordings")
         reason = ""
         for attempt in range(ATTEMPTS):
             reserved, began = await self._reserve(request), time.monotonic()
@@ -88,5 +88,5 @@ def outcome(reply: Reply) -> str:
         said = ": ".join(filter(None, (details.category, details.explanation))) if details else ""
         return f"refusal: {said or 'without a reason'}"
     if reply.stop_reason in TOO_LONG:
-        return f"{reply.stop_reason}: the reply is longer than it may be (poise.yaml: anthropic.max_tokens)"
+        return f"{reply.stop_reason}: the reply exceeds anthropic.max_tokens in poise.yaml"
     return OK

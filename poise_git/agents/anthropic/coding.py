@@ -45,7 +45,7 @@ def verify(session: Session, proposal: Proposal, source: str, change: str) -> Re
     try:
         answer = session.ask(session.question("verify", proposal.name, task), ReadingAnswer).answer
     except ReplyUnusable as failure:
-        return Reading(True, f"not read: {failure.reason}", ())
+        return Reading(True, f"no code review: {failure.reason}", ())
     stated = {claim.statement for claim in proposal.claims}
     return Reading(answer.implements, answer.reason, tuple(name for name in answer.unproven if name in stated))
 

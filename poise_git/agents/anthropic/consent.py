@@ -22,7 +22,7 @@ def refuse_address(base_url: str | None, preferences: Preferences) -> None:
     if address.scheme == "https" and address.netloc == OFFICIAL_HOST:
         return
     where = "poise.yaml: anthropic.base_url"
-    raise unchosen(where, f"the address {base_url}, to which your key would go", "base_urls", base_url)
+    raise unchosen(where, f"the address {base_url}, which would get your key", "base_urls", base_url)
 
 
 def refuse_recordings(folder: Path, preferences: Preferences) -> None:

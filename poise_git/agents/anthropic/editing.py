@@ -21,7 +21,7 @@ def edited(source: str, answer: CodeAnswer) -> str:
         CheckFailed: `implement`, where the answer does not fit the source; its reason is for whoever answered.
     """
     if not answer.patch and not answer.functions:
-        raise CheckFailed(CHECK, "there is neither a function nor a replacement")
+        raise CheckFailed(CHECK, "give at least one function or replacement")
     text = source
     for replacement in answer.patch:
         text = _replaced(text, replacement)
@@ -29,11 +29,11 @@ def edited(source: str, answer: CodeAnswer) -> str:
         text = _with_function(text, function)
     text = mend_imports(text)
     if text == source:
-        raise CheckFailed(CHECK, "nothing has changed")
+        raise CheckFailed(CHECK, "the text is unchanged")
     for name in ENTRY_POINTS:
         # A source that is refused, and is mended here, has no shape to keep.
         if _shape(source, name) not in (None, _shape(text, name)):
-            raise CheckFailed(CHECK, f"{name} is the contract with the backends and stays as it is; change the stages")
+            raise CheckFailed(CHECK, f"{name} is the contract with the backends; change the stage functions instead")
     return text
 
 
@@ -41,7 +41,7 @@ def _replaced(text: str, replacement: Replacement) -> str:
     found = text.count(replacement.old)
     if found != 1:
         first = replacement.old.strip().split("\n")[0][:80]
-        raise CheckFailed(CHECK, f"the piece that begins with `{first}` occurs {found} times in the text, not once")
+        raise CheckFailed(CHECK, f"the passage that begins with `{first}` occurs {found} times in the text, not once")
     return text.replace(replacement.old, replacement.new)
 
 

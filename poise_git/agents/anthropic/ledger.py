@@ -62,7 +62,7 @@ class Ledger:
         left = max((self.budget or 0.0) - self.spent, 0.0)
         return BudgetReached(
             f"the next call ({request.operator}) may cost up to ${self._worst_case(request):.2g}, and ${left:.2g} of "
-            f"the budget of ${self.budget:g} are left; the same command with a larger --budget-usd goes on from here"
+            f"the budget of ${self.budget:g} is left; to continue, run the same command with a larger --budget-usd"
         )
 
     def enter(self, call: Call) -> None:
@@ -101,6 +101,6 @@ class Ledger:
     def _worst_case(self, request: Request) -> float:
         if request.model not in self.prices:
             raise UsageError(
-                f"poise.yaml: anthropic.prices has no {request.model}, so a budget cannot be kept; add its price there"
+                f"poise.yaml: anthropic.prices has no {request.model}, so --budget-usd cannot be checked; add it there"
             )
         return worst_case(request, self.prices[request.model])

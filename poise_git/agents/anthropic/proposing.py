@@ -58,14 +58,16 @@ def screen(session: Session, context: Context, proposals: Sequence[Proposal]) ->
 
     def objection(answer: OpinionsAnswer) -> str:
         given = [opinion.name for opinion in answer.opinions]
-        return "" if sorted(given) == sorted(names) else f"opinions: one on each of {', '.join(names)} is wanted"
+        return "" if sorted(given) == sorted(names) else f"opinions: give one on each of {', '.join(names)}"
 
     try:
         answered = session.ask(question, OpinionsAnswer, objection)
     except ReplyUnusable as failure:
         return tuple(_without_opinion(failure.reason) for _ in names)
     by_name = {opinion.name: opinion for opinion in answered.answer.opinions}
-    return tuple(_opinion(by_name[name]) if name in by_name else _without_opinion("none was given") for name in names)
+    return tuple(
+        _opinion(by_name[name]) if name in by_name else _without_opinion("the model gave none") for name in names
+    )
 
 
 def _told(session: Session, context: Context) -> str:

@@ -43,7 +43,8 @@ class Recordings:
             if self.replaying:
                 raise AgentError(
                     f"{self.folder}: no reply to this {request.operator} request ({request.key}): the archive, its "
-                    f"settings or its prompts differ from those recorded; record anew: anthropic.replay.mode: record"
+                    f"settings or its prompts have changed since the recording; record again with "
+                    "anthropic.replay.mode: record"
                 ) from None
             return None
         except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError, ValidationError) as error:
@@ -73,4 +74,4 @@ class Recordings:
                 json.dump(data, file, ensure_ascii=False, indent=1)
             os.replace(name, self.folder / f"{request.key}.json")
         except OSError as error:
-            raise AgentError(f"{self.folder}: replies cannot be kept there: {error.strerror}; make room") from error
+            raise AgentError(f"{self.folder}: cannot store replies: {error.strerror}; free some disk space") from error

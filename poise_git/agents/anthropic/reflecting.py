@@ -46,7 +46,7 @@ def reflect(session: Session, proposal: Proposal, evidence: Evidence, change: st
     warning = ""
     if wrong := unsupported(_text(answer), figures):
         facts["unsupported_numbers"] = list(wrong)
-        warning = f"Numbers here that the evidence does not hold: {', '.join(wrong)}.\n\n"
+        warning = f"Numbers below that are not in the evidence: {', '.join(wrong)}.\n\n"
     advice = "".join(f"- {sentence}\n" for sentence in answer.next)
     title = f"# {evidence.candidate}: {by_rules.facts['verdict']}"
     return Reflection(facts, f"{title}\n\n{warning}{answer.diagnosis.strip()}\n\n## Next\n\n{advice or '- Nothing.'}")
@@ -63,7 +63,7 @@ def distil(session: Session, lessons: Sequence[Lesson], earlier: Sequence[Mappin
 
     def objection(answer: PrinciplesAnswer) -> str:
         named = {name for principle in answer.principles for name in (*principle.support, *principle.against)}
-        return f"no such candidates here: {', '.join(sorted(named - names))}" if named - names else ""
+        return f"unknown candidates: {', '.join(sorted(named - names))}" if named - names else ""
 
     try:
         answer = session.ask(session.question("distil", "", task), PrinciplesAnswer, objection).answer
@@ -81,7 +81,7 @@ def table_of(evidence: Evidence) -> dict[str, Any]:
             f"against {name}": {entry.figure: _row(entry) for entry in evidence.against(name)}
             for name in dict.fromkeys((evidence.parent, evidence.root))
         },
-        "training, mean over all of it and over its end": {
+        "training, mean over the whole run and over its end": {
             name: f"{whole:.{DIGITS}g}, {late:.{DIGITS}g}" for name, (whole, late) in evidence.dynamics.items()
         },
         "claims": [f"{entry.verdict}: {entry.claim.statement} ({entry.because})" for entry in evidence.claims],

@@ -72,19 +72,21 @@ AnyClaim = Annotated[
 class ProposalAnswer(AnswerModel):
     """One change of mechanism of the parent: one idea, falsifiable, and small enough to read as a diff."""
 
-    name: Annotated[Label, Field(description="What the child is called: short, kebab-case, after its mechanism.")]
-    mechanism: Annotated[Line, Field(description="What changes, in one line.")]
-    hypothesis: Annotated[Prose, Field(description="Why it should help here, and what would refute it; the formula.")]
-    family: Annotated[Label, Field(description="The family of mechanisms it belongs to.")]
+    name: Annotated[Label, Field(description="Name of the child: short, kebab-case, after its mechanism.")]
+    mechanism: Annotated[Line, Field(description="The change, in one line.")]
+    hypothesis: Annotated[
+        Prose, Field(description="Why it should help this parent, what would refute it, and the formula.")
+    ]
+    family: Annotated[Label, Field(description="The family of the mechanism.")]
     knobs: Annotated[
         dict[str, Number],
         Field(description="Hyper-parameters of the mechanism: keyword default of a stage function -> value."),
     ]
     claims: Annotated[list[AnyClaim], Field(min_length=1, max_length=8)]
-    priors: Annotated[list[Label], Field(description="Names of the literature cards it builds on.")]
-    steps: Annotated[Prose, Field(description="How to write it: which stage functions change, and how.")]
+    priors: Annotated[list[Label], Field(description="Names of the literature cards that it builds on.")]
+    steps: Annotated[Prose, Field(description="How to implement it: which stage functions change, and how.")]
     departure: Annotated[
-        str, Field(max_length=300, description="Why it does not keep to the direction asked for; empty if it does.")
+        str, Field(max_length=300, description="Why the proposal leaves its direction; empty if it stays.")
     ] = ""
 
 
@@ -93,7 +95,12 @@ class TermAnswer(AnswerModel):
 
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     direction: Literal["maximise", "minimise"]
-    scale: Annotated[float, Field(gt=0, allow_inf_nan=False, description="One unit of the figure, in its own units.")]
+    scale: Annotated[
+        float,
+        Field(
+            gt=0, allow_inf_nan=False, description="The amount of the figure that counts as one unit, in its own units."
+        ),
+    ]
 
 
 class ConstraintAnswer(AnswerModel):
@@ -108,18 +115,22 @@ class ConstraintAnswer(AnswerModel):
 class ObjectiveAnswer(AnswerModel):
     """What a directive asks for."""
 
-    metrics: Annotated[dict[str, TermAnswer], Field(description="Figure -> how it counts; empty if nothing fits.")]
+    metrics: Annotated[
+        dict[str, TermAnswer], Field(description="Figure -> its weight, direction and scale; empty if none fits.")
+    ]
     constraints: list[ConstraintAnswer] = []
-    explanation: Annotated[Line, Field(description="Which words led to what, or why nothing fits.")]
+    explanation: Annotated[Line, Field(description="Which words led to which part, or why no figure fits.")]
 
 
 class OpinionAnswer(AnswerModel):
     """What is to be thought of one proposal before anybody implements it."""
 
     name: Annotated[str, Field(description="The proposal's name.")]
-    consistency: Annotated[Share, Field(description="Does the mechanism follow, and can the claims decide it?")]
+    consistency: Annotated[
+        Share, Field(description="Does the mechanism follow from the hypothesis, and can the claims test it?")
+    ]
     feasibility: Annotated[Share, Field(description="Can it be written on this parent, within the stage functions?")]
-    improvement: Annotated[Share, Field(description="Will it raise the objective? 0.5: no effect expected.")]
+    improvement: Annotated[Share, Field(description="Will it raise the objective? 0.5 means no expected effect.")]
     accepted: bool
     reason: Line
 
@@ -142,26 +153,32 @@ class CodeAnswer(AnswerModel):
 
     functions: Annotated[
         list[str],
-        Field(description="Complete top-level functions: a stage function that exists is replaced, a new one added."),
+        Field(
+            description="Complete top-level functions. They replace existing ones of the same name; others are added."
+        ),
     ] = []
-    patch: Annotated[list[Replacement], Field(description="Replacements, made before the functions.")] = []
-    explanation: Annotated[str, Field(max_length=2000, description="What was done, in a sentence or two.")] = ""
+    patch: Annotated[list[Replacement], Field(description="Replacements, applied before the functions.")] = []
+    explanation: Annotated[
+        str, Field(max_length=2000, description="A summary of the change, in a sentence or two.")
+    ] = ""
 
 
 class ReadingAnswer(AnswerModel):
     """An independent reading of code against the proposal that it is to implement."""
 
     implements: Annotated[bool, Field(description="Does the code do what the proposal says, no less and no more?")]
-    reason: Annotated[str, Field(min_length=1, max_length=1000, description="If not: what differs, and where.")]
-    unproven: Annotated[list[str], Field(description="Statements of claims that the code does not bear out.")] = []
+    reason: Annotated[
+        str, Field(min_length=1, max_length=1000, description="If not: the differences, and where they are.")
+    ]
+    unproven: Annotated[list[str], Field(description="Statements of claims that the code does not support.")] = []
 
 
 class ReflectionAnswer(AnswerModel):
     """A diagnosis at the level of the mechanism: why the child did what it did against its parent."""
 
-    diagnosis: Annotated[Prose, Field(description="Plain prose; cite numbers of the evidence, and no others.")]
-    focus: Annotated[list[Label], Field(max_length=8, description="Tags of what is weak and should be worked on.")]
-    next: Annotated[list[Line], Field(max_length=6, description="What to try next, a sentence each.")]
+    diagnosis: Annotated[Prose, Field(description="Plain prose. Cite only numbers from the evidence.")]
+    focus: Annotated[list[Label], Field(max_length=8, description="Tags of weak spots to work on.")]
+    next: Annotated[list[Line], Field(max_length=6, description="Next steps, one sentence each.")]
 
 
 class Principle(AnswerModel):
@@ -169,8 +186,8 @@ class Principle(AnswerModel):
 
     statement: Line
     support: Annotated[list[str], Field(min_length=1, description="Names of the candidates that support it.")]
-    against: Annotated[list[str], Field(description="Names of the candidates that speak against it.")] = []
-    scope: Annotated[str, Field(max_length=300, description="Where it was seen, and where it may not hold.")] = ""
+    against: Annotated[list[str], Field(description="Names of the candidates that contradict it.")] = []
+    scope: Annotated[str, Field(max_length=300, description="Where it was observed, and where it may not hold.")] = ""
 
 
 class PrinciplesAnswer(AnswerModel):

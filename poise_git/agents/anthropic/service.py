@@ -131,7 +131,7 @@ class Connection:
 
     def _say(self, what: str, advice: str) -> str:
         host = urlsplit(str(self._client.base_url)).netloc.rpartition("@")[2]
-        return self._hide(f"{host}: {_one_line(what)}; {advice}; the same command goes on from here")
+        return self._hide(f"{host}: {_one_line(what)}; {advice}; the same command continues from here")
 
     def _hide(self, text: str) -> str:
         for secret in self._secrets:

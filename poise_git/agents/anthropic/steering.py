@@ -28,7 +28,7 @@ def interpret(session: Session, directive: str, figures: Mapping[str, float]) ->
         except ValidationError as error:
             return str(error.errors()[0]["msg"])
         named = {*stated.metrics, *(constraint.metric for constraint in stated.constraints)}
-        return f"no such figures: {', '.join(sorted(named - set(known)))}" if named - set(known) else ""
+        return f"unknown figures: {', '.join(sorted(named - set(known)))}" if named - set(known) else ""
 
     try:
         answered = session.ask(session.question("interpret", "", task), ObjectiveAnswer, objection)

@@ -107,10 +107,10 @@ class _Reading:
     def _wish(self, word: str, concept: Concept) -> None:
         figure = next((found for wanted in concept.figures if (found := self._figure(wanted))), None)
         sense = concept.sense * self.turn
-        said = f"“{word}”" + (" turned around" if self.turn < 0 else "") + (" negated" if self.negated else "")
+        said = f"“{word}”" + (" reversed" if self.turn < 0 else "") + (" negated" if self.negated else "")
         if figure is None:
             wanted = " or ".join(concept.figures)
-            self.reasons.append(f"{said} means {concept.name}, but no run of the root has a figure {wanted}")
+            self.reasons.append(f"{said} means {concept.name}, but the runs of the root have no figure {wanted}")
         elif self.negated:
             bound = "at_most" if sense > 0 else "at_least"
             self.limits[figure, sense] = Constraint.model_validate({"metric": figure, bound: "root"})
@@ -133,10 +133,10 @@ class _Reading:
         """Accuracy counts in any case."""
         if OVERALL not in self.terms:
             self.terms = {OVERALL: Term(), **self.terms}
-            self.reasons.append("accuracy counts in any case: maximise overall")
+            self.reasons.append("accuracy always counts: maximise overall")
         if len(self.terms) > 1 and (OVERALL, -1) not in self.limits:
             self.limits[OVERALL, -1] = Constraint(metric=OVERALL, at_least="root")
-            self.reasons.append("no other goal is to cost accuracy: overall at least the root's")
+            self.reasons.append("other goals must not cost accuracy: overall at least the root's")
 
 
 def interpret(directive: str, figures: Mapping[str, float]) -> Interpretation:

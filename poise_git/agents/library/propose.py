@@ -63,7 +63,7 @@ class _Drawing:
         # Elsewhere, but not where another proposal goes, if it can be.
         found = self._draw(lambda idea: float(not any(fit(idea, other, self.context) for other in others)))
         found = found or self._draw(lambda idea: 1.0)
-        departure = f"nothing that fits this parent and is not tried yet is left in {direction.kind} {direction.name}"
+        departure = f"no untried idea in {direction.kind} {direction.name} fits this parent"
         return (*found, replace(direction, departure=departure)) if found else None
 
     def _draw(self, factor: Callable[[Idea], float]) -> tuple[Idea, str] | None:
@@ -126,21 +126,21 @@ def _hypothesis(idea: Idea, context: Context) -> str:
     card, parent = idea.card, context.parent
     sentences = [f"{card.mechanism} In formula: {card.formula} ({card.source})."]
     if idea.operation is Operation.MUTATE:
-        sentences.append("A knob is moved to learn how much the mechanism depends on it.")
+        sentences.append("Change a knob to learn how much the mechanism depends on it.")
     elif idea.operation is Operation.REMOVE:
-        sentences = [f"The parent without one mechanism, to learn what that contributes: {sentences[0]}"]
+        sentences = [f"Remove one mechanism from the parent to learn its contribution: {sentences[0]}"]
     else:
-        sentences += [f"When it helps: {_sentence(card.helps)}", f"Against it: {_sentence(card.risks)}"]
+        sentences += [f"When it helps: {_sentence(card.helps)}", f"Risks: {_sentence(card.risks)}"]
     if parent.metrics and parent.metrics.utility:
         utility = parent.metrics.utility
         error = f" ± {utility.se:.3f}" if utility.se is not None else ""
-        sentences.append(f"The parent {parent.candidate.name} stands at U = {utility.value:.3f}{error}.")
+        sentences.append(f"The parent {parent.candidate.name} has U = {utility.value:.3f}{error}.")
     known = experience(context).get(card.name, ())
     if known:
         tried = ", ".join(f"{entry.effect:+.1f} in {entry.candidate}" for entry in known)
-        sentences.append(f"So far in this archive, in standard errors of utility: {tried}.")
+        sentences.append(f"Earlier results in this archive, in standard errors of utility: {tried}.")
     if context.directive and relevance(card, words_of(context.directive)) > 0:
-        sentences.append(f"It speaks to the directive “{context.directive.strip()}”.")
+        sentences.append(f"It matches the directive “{context.directive.strip()}”.")
     return " ".join(sentences)
 
 
@@ -151,7 +151,7 @@ def _claims(idea: Idea, context: Context, after: tuple[Mechanism, ...], explaine
         knob = idea.card.knobs[name]
         value = surgery.defaults(context.source, knob.function)[knob.argument]
         arguments = {"function": knob.function, "argument": knob.argument, "value": value}
-        return [Claim(f"At {knob.argument} = {value:g} it is the parent.", "reduction", arguments)]
+        return [Claim(f"At {knob.argument} = {value:g} it equals the parent.", "reduction", arguments)]
     if idea.operation is Operation.REMOVE:
         return []
     return [

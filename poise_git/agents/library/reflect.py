@@ -76,22 +76,22 @@ def _advice(proposal: Proposal, evidence: Evidence, verdict: str) -> Iterator[st
     utility = _utility(evidence, evidence.parent)
     if verdict == "better":
         yield (
-            f"Leave {what} out from here on."
+            f"Leave {what} out from now on."
             if removed
-            else f"Keep {what}; combine it with mechanisms of other stages, and move its knobs."
+            else f"Keep {what}. Combine it with mechanisms of other stages, and vary its knobs."
         )
     elif verdict == "worse":
-        yield f"Put {what} back." if removed else f"Do not build on {what} here; go back to {evidence.parent}."
+        yield f"Put {what} back." if removed else f"Do not build on {what} here. Go back to {evidence.parent}."
     elif utility is None:
         yield f"Undecided: {evidence.parent} has no runs on these seeds; poise-git evaluate {evidence.parent}."
     elif utility.difference.interval is None:
-        yield "Undecided: one seed has no standard error. Give the protocol more seeds."
+        yield "Undecided: one seed has no standard error. Use a protocol with more seeds."
     elif utility.difference.se == 0:
-        yield f"It changed nothing at all: {what} has nothing to act on here, or its knobs are too weak."
+        yield f"It had no effect at all: {what} has nothing to act on here, or its knobs are too weak."
     else:
         yield (
-            f"Undecided: {evidence.runs} seeds show only differences above {utility.difference.interval:.3f}. "
-            "A protocol with more seeds, or a stronger setting of the knobs."
+            f"Undecided: {evidence.runs} seeds can only detect differences above {utility.difference.interval:.3f}. "
+            "Use a protocol with more seeds, or stronger knobs."
         )
     refuted = [
         entry.claim.statement
@@ -99,29 +99,38 @@ def _advice(proposal: Proposal, evidence: Evidence, verdict: str) -> Iterator[st
         if entry.verdict is Verdict.REFUTED and entry.claim.arguments.get("figure") != "utility"
     ]
     if refuted and verdict == "better":
-        yield f"It helped, but not for the stated reason (refuted: {' '.join(refuted)}): find out why."
+        yield f"It helped, but not for the stated reason (refuted: {' '.join(refuted)}). Find out why."
 
 
 def _weak_spots(evidence: Evidence) -> Iterator[tuple[str, tuple[str, ...]]]:
     """What the dynamics suggest, with the tags of mechanisms that address it."""
     late = {name: values[1] for name, values in evidence.dynamics.items()}
     if late.get("entropy", 1.0) < LOW_ENTROPY:
-        yield f"Entropy ends at {late['entropy']:.3f}: try what keeps exploration alive.", ("entropy", "exploration")
+        yield (
+            f"Entropy ends at {late['entropy']:.3f}. Try mechanisms that preserve exploration.",
+            ("entropy", "exploration"),
+        )
     if late.get("valid_rate", 1.0) < LOW_VALIDITY:
-        yield f"Only {late['valid_rate']:.0%} of the responses are valid late in training: try validity.", ("validity",)
+        yield (
+            f"Only {late['valid_rate']:.0%} of the responses are valid late in training. Try mechanisms for validity.",
+            ("validity",),
+        )
     if late.get("all_fail_rate", 0.0) > HIGH_ALL_FAIL:
         yield (
-            f"{late['all_fail_rate']:.0%} of the groups still fail altogether: try what learns from them.",
+            f"{late['all_fail_rate']:.0%} of the groups still fail altogether. Try mechanisms that learn from them.",
             ("all-fail", "rare-success"),
         )
     if evidence.dynamics.get("clip_fraction", (0.0, 0.0))[0] > HIGH_CLIPPING:
         yield (
-            f"{evidence.dynamics['clip_fraction'][0]:.0%} of the tokens are clipped: try another trust region.",
+            f"{evidence.dynamics['clip_fraction'][0]:.0%} of the tokens are clipped. Try another trust region.",
             ("clip", "ratio"),
         )
     length = next((entry for entry in evidence.against(evidence.root) if entry.figure == "response_length"), None)
     if length and length.direction is Direction.UP:
-        yield f"Responses are {length.difference.value:.1f} tokens longer than the root's: try brevity.", ("concise",)
+        yield (
+            f"Responses are {length.difference.value:.1f} tokens longer than the root's. Try mechanisms for brevity.",
+            ("concise",),
+        )
 
 
 def _utility(evidence: Evidence, against: str) -> Difference | None:

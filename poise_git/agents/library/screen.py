@@ -48,17 +48,17 @@ def _consistency(proposal: Proposal) -> tuple[float, str]:
         ways.setdefault(str(arguments.get("figure")), set()).add(str(arguments.get("direction")))
     torn = sorted(figure for figure, directions in ways.items() if len(directions) > 1)
     if torn:
-        return 0.0, f"its claims contradict each other on {torn[0]}"
+        return 0.0, f"its claims on {torn[0]} contradict each other"
     lacking = {
-        "which way the utility goes": UTILITY not in ways,
-        "anything that code decides": len(effects) == len(proposal.claims),
+        "the direction of the utility": UTILITY not in ways,
+        "anything that code can decide": len(effects) == len(proposal.claims),
         "a figure of its own": not ways.keys() - {UTILITY, proposal.direction.name if proposal.direction else ""},
     }
     missing = [what for what, is_missing in lacking.items() if is_missing]
     if len(missing) == len(lacking):
-        return 0.0, "it claims nothing that could decide it"
+        return 0.0, "no claim can test it"
     score = 1.0 - len(missing) / len(lacking)
-    return score, f"no claim on {' or '.join(missing)}" if missing else "its claims can decide it"
+    return score, f"no claim on {' or '.join(missing)}" if missing else "its claims can test it"
 
 
 def _feasibility(proposal: Proposal, context: Context) -> tuple[float, str]:
@@ -68,8 +68,8 @@ def _feasibility(proposal: Proposal, context: Context) -> tuple[float, str]:
         return 0.0, f"cannot be written: {failure.reason}"
     replaced = len(proposal.plan.get("replaced", ()))
     if replaced:
-        return max(1.0 - REPLACING * replaced, 0.25), f"takes the place of {' and '.join(proposal.plan['replaced'])}"
-    return 1.0, "fits the parent as it is"
+        return max(1.0 - REPLACING * replaced, 0.25), f"replaces {' and '.join(proposal.plan['replaced'])}"
+    return 1.0, "fits the parent unchanged"
 
 
 def _improvement(proposal: Proposal, context: Context) -> tuple[float, str]:
@@ -79,5 +79,9 @@ def _improvement(proposal: Proposal, context: Context) -> tuple[float, str]:
     cited = [card for card in context.cards if card.name in proposal.priors] if words else []
     asked = DIRECTED * max((relevance(card, words) for card in cited), default=0.0)
     expected = (-1.0 if removed else 1.0) * (math.fsum(gains) / (len(gains) + 1.0) + asked)
-    what = f"{len(gains)} relatives, expected {expected:+.1f} of the noise" if gains else "no relatives yet"
-    return 0.5 + 0.5 * math.tanh(expected), f"{what}; its card speaks to the directive" if asked else what
+    what = (
+        f"{len(gains)} related candidates, expected gain {expected:+.1f} in units of the noise"
+        if gains
+        else "no related candidates yet"
+    )
+    return 0.5 + 0.5 * math.tanh(expected), f"{what}; its card matches the directive" if asked else what

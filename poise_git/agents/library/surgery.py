@@ -100,7 +100,7 @@ def add_function(text: str, stage: str, new: str) -> str:
     if stage not in CHAINS:
         raise CheckFailed("implement", f"nothing can be added to {stage}, only to {', '.join(CHAINS)}")
     if name in functions(text):
-        raise CheckFailed("implement", f"the parent has a function {name} already")
+        raise CheckFailed("implement", f"the parent already has a function {name}")
     node = _function(text, stage)
     text = _splice(text, node.lineno, node.lineno - 1, new.strip("\n") + "\n\n\n")
     return _chain(text, stage, name)

@@ -41,7 +41,7 @@ class Recorded:
             found += [*_values(self.protocol, run), *_rates(run)]
             found += self._of_backend(run)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
-            found.append(f"its curve or series are of another form ({type(error).__name__}: {error})")
+            found.append(f"its curve or series have another form ({type(error).__name__}: {error})")
         return found[:NAMED]
 
 
@@ -53,10 +53,10 @@ def is_rate(name: str) -> bool:
 
 def _values(protocol: Protocol, run: Run) -> Iterator[str]:
     if run.values.keys() != protocol.suites.keys():
-        yield f"its values are of {', '.join(sorted(map(str, run.values))) or 'nothing'}, not of the protocol's suites"
+        yield f"its values are for {', '.join(sorted(map(str, run.values))) or 'nothing'}, not for the suites"
     for name, value in run.values.items():
         if not _is_share(value):
-            yield f"{name} {_shown(value)} is no share between 0 and 1"
+            yield f"{name} {_shown(value)} is not a share between 0 and 1"
 
 
 def _rates(run: Run) -> Iterator[str]:
@@ -65,15 +65,15 @@ def _rates(run: Run) -> Iterator[str]:
     )
     for name, value in named:
         if is_rate(name.rpartition(" ")[2]) and not _is_share(value):
-            yield f"{name} {_shown(value)} is no share between 0 and 1"
+            yield f"{name} {_shown(value)} is not a share between 0 and 1"
     for name, values in run.series.items():
         for step, value in enumerate(values, 1):
             if not isinstance(value, int | float):
-                yield f"series {name} has {_shown(value)} at step {step}, which is no number"
+                yield f"series {name} has {_shown(value)} at step {step}, which is not a number"
                 break
             # A series may lack values; a share that is there is one.
             if is_rate(name) and not math.isnan(value) and not _is_share(value):
-                yield f"series {name} has {_shown(value)} at step {step}, which is no share between 0 and 1"
+                yield f"series {name} has {_shown(value)} at step {step}, which is not a share between 0 and 1"
                 break
 
 

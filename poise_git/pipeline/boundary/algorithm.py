@@ -92,7 +92,7 @@ class GuardedAlgorithm:
             raise CandidateFailed("policy_loss returned a loss that does not depend on log_prob")
         loss, gradient = frame.tensors
         if gradient.shape != log_probs.shape or gradient.dtype != log_probs.dtype:
-            raise CandidateFailed("policy_loss returned a loss or a gradient of another shape or type")
+            raise CandidateFailed("policy_loss returned a loss or a gradient of the wrong shape or type")
         _require_finite("loss", loss)
         _require_finite("gradient", gradient)
         return Gradient(float(loss), gradient.to(log_probs.device) * mask)
@@ -121,8 +121,8 @@ class GuardedAlgorithm:
         answered = given.answer.tensors
         if len(answered) != len(other.tensors) or not all(map(_same, answered, other.tensors)):
             raise CandidateFailed(
-                f"{given.what} gives other numbers in another process: what it remembers between calls, what it "
-                "draws by itself and the time of day are no part of an algorithm"
+                f"{given.what} gives other numbers in another process; an algorithm must not use memory between calls, "
+                "its own random numbers or the time of day"
             )
 
     def _keep(self, given: _Answered) -> None:

@@ -76,7 +76,7 @@ class _Kind:
             case [str(name), list(shape)] if name in DTYPES and len(shape) <= _MOST_DIMENSIONS:
                 if all(type(size) is int and size >= 0 for size in shape):
                     return _kind(name, tuple(shape), dtypes)
-        raise FrameRefused("a tensor of no known type and shape")
+        raise FrameRefused("a tensor of unknown type and shape")
 
     def tensor(self, data: np.ndarray[Any, Any], offset: int) -> Tensor:
         if not self.count:
@@ -90,7 +90,7 @@ def _kind(name: str, shape: tuple[int, ...], dtypes: frozenset[str] | None) -> _
     if dtypes is not None and name not in dtypes:
         raise FrameRefused(f"a tensor of type {name}")
     if math.prod(max(size, 1) for size in shape) > _MOST_ELEMENTS:
-        raise FrameRefused("a tensor of more elements than there can be")
+        raise FrameRefused("a tensor of too many elements")
     dtype, count = DTYPES[name], math.prod(shape)
     size = dtype.itemsize * count
     return _Kind(dtype, shape, count, size, size + -size % _UNIT)

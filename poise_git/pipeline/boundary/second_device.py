@@ -66,7 +66,7 @@ def on_second_device(function: Callable[..., Any], *tensors: Any) -> Any:
         result = function(*moved)
     for tensor in _tensors(result):
         if not _marked(tensor):
-            raise DeviceMismatch(f"{DEVICE.type} tensors are given and {_described(tensor)} is returned")
+            raise DeviceMismatch(f"{DEVICE.type} tensors go in, but {_described(tensor)} comes out")
     return _mapped(result, lambda tensor: tensor.detach().clone())
 
 
@@ -119,7 +119,7 @@ def _require_one_device(name: str, function: str, args: tuple[Any, ...], given: 
     if others:
         raise DeviceMismatch(
             f"{function} gets a {DEVICE.type} tensor and {_described(others[0])}; on a GPU this fails. Make new "
-            "tensors from the arguments, as torch.zeros_like(x) and x.new_zeros(n) do, or with device=x.device"
+            "tensors from the arguments, with torch.zeros_like(x) or x.new_zeros(n), or use device=x.device"
         )
 
 
@@ -180,10 +180,10 @@ def _path(func: Callable[..., Any]) -> list[str]:
 def _described(tensor: Tensor) -> str:
     made_by = getattr(tensor, _ORIGIN, None)
     if made_by is None:
-        return "a tensor of the CPU, which is not made from the arguments (a constant, or torch.Tensor(...))"
+        return "a CPU tensor that is not made from the arguments (a constant, or torch.Tensor(...))"
     if made_by.split(".")[-1] in ("cpu", "to"):
         return f"a tensor that {made_by} moved to the CPU"
-    return f"a tensor of the CPU, which {made_by} made without device=..."
+    return f"a CPU tensor that {made_by} made without device=..."
 
 
 def _moved(tensor: Tensor) -> Tensor:

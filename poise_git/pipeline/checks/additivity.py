@@ -18,8 +18,8 @@ MODES = ("token-mean", "token-sum", "seq-mean-token-mean", "seq-mean-token-sum",
 # difference over the shipped cards and a third of their pairs is 1.4e-6: float32 sums in another order.
 _TOLERANCE = 1e-5
 _ADVICE = (
-    "A trainer splits a batch at any row: policy_loss may use each response alone; what takes the whole batch or "
-    "whole groups (a mean, a maximum, a quantile) belongs into compute_advantages"
+    "A trainer may split a batch at any row, so policy_loss must use each response alone; move anything that needs "
+    "the whole batch or whole groups (a mean, a maximum, a quantile) into compute_advantages"
 )
 
 
@@ -103,7 +103,9 @@ def _apart(whole: Outcome, parts: list[Tensor], outcomes: list[Outcome], devices
     off = (gradient - whole.gradient).abs().max()
     largest = whole.gradient.abs().max()
     if not off <= _TOLERANCE * largest:
-        share = f"by {off / largest:.2g} of the largest" if largest > 0 else f"by {off:.2g}, and is 0 in the whole"
+        share = (
+            f"by {off / largest:.2g} of the largest" if largest > 0 else f"by {off:.2g}, where the whole batch has 0"
+        )
         return f"the gradient of {words} differs from the whole batch's {share}"
     if not (losses.sum() - whole.loss).abs() <= _TOLERANCE * losses.abs().sum().clamp(min=1e-6):
         return f"the losses of {words} add up to {losses.sum():.6g}, the whole batch's is {whole.loss:.6g}"

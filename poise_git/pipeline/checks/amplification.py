@@ -31,8 +31,7 @@ _LOG_RATIOS = (0.0, 0.1, 0.5, 1.0)
 # Log-probabilities when sampled: of a certain token, and of a nearly impossible one.
 _OLD = (-1e-4, -15.0)
 _ADVICE = (
-    "bound every denominator that can vanish, by a floor or an epsilon; a difference of 0 comes out of float32 sums "
-    "as 1e-8"
+    "give every denominator that can vanish a floor or an epsilon; in float32 sums a difference of 0 can become 1e-8"
 )
 
 
@@ -79,7 +78,7 @@ def _little_contrast() -> Iterator[Batch]:
 
 def _equal_but_for_one(rewards: str, pairs: Sequence[tuple[float, float]]) -> Batch:
     scores = [_but_one(n, usual, other) for n in _SIZES for usual, other in pairs]
-    return batches.make_batch(f"groups of {rewards} that are equal but for one", scores)
+    return batches.make_batch(f"groups of {rewards} that are all equal except one", scores)
 
 
 def _of_one_length(scores: list[Tensor], name: str) -> Batch:

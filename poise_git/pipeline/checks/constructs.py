@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from poise_git.pipeline.checks.allowed import BUILTINS, MEMBERS, MODULES
 
 # Where people find what is allowed.
-_LISTED = "docs/human.md says what is"
+_LISTED = "docs/human.md lists what is allowed"
 # These take the name of an attribute as text.
 _BY_NAME = frozenset(("getattr", "hasattr"))
 _NO_GRADIENT = "torch.no_grad"
@@ -31,12 +31,12 @@ _ANNOTATION = (
     ast.expr_context,
 )
 _INSTEAD: Mapping[str, str] = {
-    "ClassDef": "write functions, which take and return tensors",
+    "ClassDef": "write functions that take and return tensors",
     "Global": "an algorithm has no memory: pass and return values",
     "Nonlocal": "an algorithm has no memory: pass and return values",
-    "Delete": "let the name go at the function's end",
-    "Try": "an error has to be seen: test the value with `if` or torch.where",
-    "TryStar": "an error has to be seen: test the value with `if` or torch.where",
+    "Delete": "names end with the function",
+    "Try": "an algorithm must not hide errors: test the value with `if` or torch.where",
+    "TryStar": "an algorithm must not hide errors: test the value with `if` or torch.where",
     "Match": "use `if` and `elif`",
     "Yield": "return a list",
     "YieldFrom": "return a list",
@@ -102,7 +102,7 @@ def syntax_problem(tree: ast.Module, names: Names) -> str | None:
 def names_problem(tree: ast.Module, names: Names) -> str | None:
     for binding in names.bindings:
         if _is_reserved(binding.name):
-            return f"line {binding.line}: {binding.name} is a name of Python's own; choose another"
+            return f"line {binding.line}: {binding.name} is a built-in name of Python; choose another"
     calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
     for name in (node for node in ast.walk(tree) if isinstance(node, ast.Name)):
         if name.id in names.bound:
@@ -110,8 +110,8 @@ def names_problem(tree: ast.Module, names: Names) -> str | None:
         if name.id in _BY_NAME:
             if not _is_literal_access(calls.get(id(name))):
                 return (
-                    f"{line_of(name)}: {name.id} is allowed only as a call with a literal, public attribute name, "
-                    f"which could stand behind a dot; {_LISTED}"
+                    f"{line_of(name)}: {name.id} is allowed only as a call with a literal, public attribute name "
+                    f"that is allowed after a dot; {_LISTED}"
                 )
         elif name.id not in BUILTINS:
             if _is_reserved(name.id):
@@ -131,9 +131,7 @@ def attributes_problem(tree: ast.Module, names: Names) -> str | None:
         if isinstance(node, ast.Name):
             continue
         if not isinstance(node.ctx, ast.Load):
-            return (
-                f"{line_of(node)}: sets the attribute .{node.attr}; an algorithm has no memory: return what it computes"
-            )
+            return f"{line_of(node)}: sets the attribute .{node.attr}; an algorithm has no memory: return the value"
         owner = names.path(node.value) or ""
         allowed = MODULES.get(owner) or _STEPS.get(owner) or MEMBERS
         if node.attr not in allowed:
@@ -165,7 +163,7 @@ def constant_problem(node: ast.expr) -> str | None:
     for part in ast.walk(node):
         if isinstance(part, ast.List | ast.Dict | ast.Set):
             kind = type(part).__name__.lower()
-            return f"and a {kind} can change between calls: use a tuple, or make it inside the function"
+            return f"and a {kind} can change between calls: use a tuple, or create it inside the function"
         if isinstance(part, ast.Lambda):
             return "not a lambda: write a function"
         if not isinstance(
@@ -186,7 +184,7 @@ def constant_problem(node: ast.expr) -> str | None:
 
 def decorator_problem(function: ast.FunctionDef, names: Names) -> str | None:
     other = next((each for each in function.decorator_list if not _is_no_gradient(each, names)), None)
-    return f"{line_of(other)}: {function.name} may have no decorator but @{_NO_GRADIENT}()" if other else None
+    return f"{line_of(other)}: {function.name} may have no decorator except @{_NO_GRADIENT}()" if other else None
 
 
 def line_of(node: ast.AST) -> str:

@@ -13,7 +13,7 @@ from poise_git.pipeline.checks.trial import Case, Outcome, Trial
 # Different batches before the call that is compared, and how often each entry point gets each of them. A counter that
 # acts later than after their product goes unseen here.
 _BATCHES, _TIMES = 12, 4
-_ADVICE = "an algorithm keeps nothing between calls; what the loss needs to know must be in the advantages"
+_ADVICE = "an algorithm keeps nothing between calls; pass values to the loss through the advantages"
 
 
 def memory(trial: Trial) -> str | None:
@@ -38,9 +38,7 @@ def _differs(fresh: Trial, case: Case, advantages: Tensor, worn: Outcome) -> str
     try:
         (alone,) = fresh.outcomes([case])
     except CandidateFailed as failure:
-        return (
-            f"policy_loss fails where compute_advantages has not been called in the same process ({failure}): {_ADVICE}"
-        )
+        return f"policy_loss fails if compute_advantages was not called in the same process ({failure}): {_ADVICE}"
     for name, one, other in (("loss", worn.loss, alone.loss), ("gradient", worn.gradient, alone.gradient)):
         if not torch.equal(one, other):
             return f"policy_loss gives another {name} after earlier calls than alone in a fresh process: {_ADVICE}"

@@ -16,7 +16,11 @@ DIRECTIONS = ("up", "down")
 
 def message_problems(said: Description, algorithm: str | None) -> tuple[str, ...]:
     """What is wrong, a line each; `algorithm` is the candidate's `recipe/algorithm.py`, None where it has none."""
-    found = [] if said.mechanism else ["the first line names no mechanism: algorithm(NAME): what it does, in one line"]
+    found = (
+        []
+        if said.mechanism
+        else ["the first line states no mechanism; write algorithm(NAME): the mechanism in one line"]
+    )
     found += [f"not a knob: {entry!r}; write `- function.argument = number`" for entry in said.unreadable]
     found += _knob_problems(said.knobs, algorithm)
     for claim in said.claims:
@@ -36,7 +40,7 @@ def _knob_problems(knobs: dict[str, float], algorithm: str | None) -> Iterator[s
         elif algorithm is not None:
             known = {default for knob, default in defaults.items() if name in (knob, knob.partition(".")[2])}
             if not known:
-                yield f"knob {name}: no function of the code has such a keyword with a number as its default"
+                yield f"knob {name}: no function of the code has this keyword with a numeric default"
             elif value not in known:
                 yield f"knob {name} = {value:g}: its default in the code is {min(known):g}"
 
@@ -77,11 +81,11 @@ def _claim_problems(claim: Claim) -> Iterator[str]:
     what = f"claim {claim.statement!r}"
     kind = next((kind for kind in CLAIM_KINDS if kind.name == claim.check), None)
     if kind is None:
-        yield f"{what}: no check {claim.check!r}; there are {', '.join(known.name for known in CLAIM_KINDS)}"
+        yield f"{what}: unknown check {claim.check!r}; known: {', '.join(known.name for known in CLAIM_KINDS)}"
         return
     if missing := [name for name in kind.arguments if name not in claim.arguments]:
         yield f"{what}: {kind.name} needs {' and '.join(f'{name}=' for name in missing)}"
     if unknown := sorted(claim.arguments.keys() - set(kind.arguments)):
-        yield f"{what}: {kind.name} knows no {unknown[0]}="
+        yield f"{what}: {kind.name} takes no {unknown[0]}="
     if kind.name == "effect" and claim.arguments.get("direction", "up") not in DIRECTIONS:
-        yield f"{what}: direction is {' or '.join(DIRECTIONS)}"
+        yield f"{what}: direction must be {' or '.join(DIRECTIONS)}"

@@ -70,7 +70,7 @@ def _loss_scalar(trial: Trial) -> str | None:
     if loss is None or loss.shape != () or not loss.is_floating_point():
         return f"the loss must be a scalar tensor, found {_words(found.described) if loss is None else kind(loss)}"
     if len(found.tensors) != 2:
-        return "the loss does not depend on log_prob by any differentiable path"
+        return "no differentiable path leads from log_prob to the loss"
     if not isinstance(found.metrics, list):
         return f"the metrics must be a mapping, found {_words(found.metrics)}"
     return _first(
@@ -94,7 +94,7 @@ def _gradient(trial: Trial) -> str | None:
     batch = batches.mixed()
     if trial.outcome(batch).gradient.any():
         return None
-    return f"the gradient is 0 everywhere on a batch with {batch.name}: nothing would be learned"
+    return f"the gradient is 0 everywhere on a batch with {batch.name}: the policy would learn nothing"
 
 
 def _gradient_padding(trial: Trial) -> str | None:
@@ -113,7 +113,7 @@ def _inputs_unchanged(trial: Trial) -> str | None:
         "policy_loss": trial.call_loss(Case(batch, advantages), watch=True).changed,
     }
     return _first(
-        f"{function} changes its argument {name} in place; work on a copy"
+        f"{function} modifies its argument {name} in place; use a copy"
         for function, names in changed.items()
         for name in names
     )
@@ -255,7 +255,7 @@ def _words(described: Any) -> str:
         case [{"value": words}] | {"value": words} | str(words):
             return str(words)[:_WORDS]
         case [{"tensor": _}, *_] | {"tensor": _}:
-            return "a tensor of another shape or type"
+            return "a tensor of the wrong shape or type"
         case [name, value]:
             return f"{name!r}: {value}"[:_WORDS]
     return "something else"

@@ -72,7 +72,9 @@ def _files(sources: Sources) -> str | None:
         return problem
     names = {*sources.recipe, *sources.parent} - {ALGORITHM}
     changed = sorted(name for name in names if sources.recipe.get(name) != sources.parent.get(name))
-    return f"{', '.join(changed)} must stay as in the parent; only {ALGORITHM} evolves" if changed else None
+    return (
+        f"{', '.join(changed)} must stay as in the parent; a candidate may change only {ALGORITHM}" if changed else None
+    )
 
 
 def _refusals(check: str) -> CheckFunction[Sources]:
@@ -110,12 +112,12 @@ def _module_level(sources: Sources) -> str | None:
         if isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             if not all(isinstance(target, ast.Name) for target in targets):
-                return f"{line_of(node)}: a module-level constant has a plain name"
+                return f"{line_of(node)}: a module-level constant needs a plain name"
             if node.value is not None and (problem := constant_problem(node.value)):
                 return f"{line_of(node)}: a module-level value must be a constant, {problem}"
             continue
         if not isinstance(node, ast.FunctionDef):
-            return f"{line_of(node)}: only imports, constants and functions may stand at module level"
+            return f"{line_of(node)}: only imports, constants and functions are allowed at module level"
         for value in (*node.args.defaults, *(value for value in node.args.kw_defaults if value is not None)):
             if problem := constant_problem(value):
                 return f"{line_of(value)}: the defaults of {node.name} must be constants, {problem}"

@@ -35,7 +35,7 @@ class Machine:
         """
         if claim.gpus > len(self.gpus):
             raise UsageError(
-                f"a run of this protocol needs {claim.gpus} GPUs on one machine and {len(self.gpus)} can be had; "
+                f"a run of this protocol needs {claim.gpus} GPUs on one machine, and {len(self.gpus)} are available; "
                 "name them in poise.yaml (executor.gpus), use a cluster (executor.kind: ray) or another --protocol"
             )
         if claim.cpus > self.cores:

@@ -59,7 +59,7 @@ def make_group(limits: Limits) -> Group:
     Raises:
         OSError: this machine, or this user, has none.
     """
-    reason = OSError("no cgroup v2 with memory and pids that this user may divide")
+    reason = OSError("no cgroup v2 with memory and pids is delegated to this user")
     for parent in _parents():
         try:
             given = set((parent / "cgroup.subtree_control").read_text().split())

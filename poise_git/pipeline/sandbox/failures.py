@@ -51,11 +51,11 @@ class IsolationMissing(PoiseError):
         if archive_requires:
             return cls(
                 f"{lacks}, and poise.yaml requires every layer",
-                "`poise-git doctor` says why; set sandbox.require_isolation: false to let shipped code run",
+                "for details: poise-git doctor; to let shipped code run, set sandbox.require_isolation: false",
             )
         return cls(
             f"{lacks}, so code that poise-git does not ship is refused",
-            f"to run it all the same: {ALLOW_MISSING_LAYERS}, or {MISSING_LAYERS_VARIABLE}=allow for one command",
+            f"to run it anyway: {ALLOW_MISSING_LAYERS}, or {MISSING_LAYERS_VARIABLE}=allow for one command",
         )
 
 

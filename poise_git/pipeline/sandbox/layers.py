@@ -114,7 +114,7 @@ class Wall:
                 shown = (*self.allowance.readable, *self._writable)
                 shut_out = next((path for path in shown if not _reachable(path)), None)
             if shut_out is not None:
-                raise OSError(f"{shut_out} is out of the reach of other users than root")
+                raise OSError(f"{shut_out} cannot be reached by users other than root")
             # A user namespace, where there is one to be had, begins with a full set again, and empties it again.
             with suppress(OSError):
                 kernel.empty_bounding_set()
@@ -195,7 +195,7 @@ def _forbid_namespaces(own: bool) -> None:
                 raise OSError("no user namespace of its own")
             file.write_text("0")
     if not (_SETTINGS_OF_NAMESPACES / "max_user_namespaces").exists():
-        raise OSError(f"{_SETTINGS_OF_NAMESPACES} is not there")
+        raise OSError(f"{_SETTINGS_OF_NAMESPACES} does not exist")
 
 
 def _empty_bounding_set() -> None:

@@ -86,7 +86,7 @@ class Quota:
             try:
                 self.look()
             except OSError as error:
-                raise LimitReached(f"what the run holds cannot be counted: {error.strerror}") from error
+                raise LimitReached(f"cannot count the files of the run: {error.strerror}") from error
             yield min(_LONGEST, max(_SHORTEST, _PAUSE * (time.process_time() - began)))
 
     def look(self) -> None:
@@ -118,7 +118,7 @@ class Quota:
             raise self._out_of_memory()
 
     def _out_of_memory(self) -> LimitReached:
-        return LimitReached(f"memory limit of {self._limits.memory_mb} MB reached by all processes together")
+        return LimitReached(f"memory limit of {self._limits.memory_mb} MB reached by all its processes together")
 
     def _look_at_disk(self, nameless: list[int]) -> None:
         if self._limits.disk_mb is None and self._limits.files is None:
@@ -226,7 +226,7 @@ def _files(top: Path) -> Iterator[int]:
                 open_folders.append((os.open(unread.pop(), _FOLDER, dir_fd=folder), []))
                 yield from _files_in(*open_folders[-1], seen)
     except PermissionError:
-        raise LimitReached("made a folder whose files cannot be counted") from None
+        raise LimitReached("created a folder whose files cannot be counted") from None
     finally:
         for folder, _ in open_folders:
             os.close(folder)

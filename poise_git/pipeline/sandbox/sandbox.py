@@ -270,7 +270,7 @@ class _Run:
         if not self._status:
             if not self._layers:
                 raise self._never_began()
-            raise ChildFailed("the sandbox's keeper process was killed", self._output.tail)
+            raise ChildFailed("the sandbox's supervisor was killed", self._output.tail)
         status = json.loads(self._status)
         exit_code, cpu_seconds = status["exit"], status["cpu_seconds"]
         if status["limit"]:

@@ -79,8 +79,8 @@ class Contexts:
 
     def _items(self, parent: Candidate, refused: Sequence[Screened]) -> Iterator[Item]:
         if self.brief.directive:
-            yield Item(Kind.DIRECTIVE, "", "this search was told to look for it", self.brief.directive)
-        yield Item(Kind.OBJECTIVE, "", "by this candidates are compared, and parents chosen", self.brief.objective)
+            yield Item(Kind.DIRECTIVE, "", "the directive of this search", self.brief.directive)
+        yield Item(Kind.OBJECTIVE, "", "it ranks candidates and selects parents", self.brief.objective)
         yield from self._of_parent(parent)
         yield from self._lineage(parent)
         tiers = self._field.tiers(parent.name, self.seed)
@@ -93,33 +93,35 @@ class Contexts:
         for child in tuple(children)[-SIBLINGS:]:
             known = self._known(child)
             text = item_text.sibling_text(known, self._gain(child, parent))
-            yield Item(Kind.SIBLING, child.name, "this parent has it already", text, known)
+            yield Item(Kind.SIBLING, child.name, "already a child of this parent", text, known)
         for entry in refused:
             text = item_text.rejected_text(entry.proposal, entry.reason)
-            yield Item(Kind.REJECTED, entry.proposal.name, "proposed for this parent in this round, and refused", text)
+            yield Item(Kind.REJECTED, entry.proposal.name, "proposed for this parent in this round and rejected", text)
         yield from self._failures(parent)
         shown = [reference.name for chosen in tiers.values() for reference in chosen]
         for reference in self._ranking.reflections(self._known(parent), shown):
             prose = self.archive.prose_of(self.genealogy[reference.name])
             yield Item(Kind.RELATED, reference.name, reference.reason, prose)
         for number, text in enumerate(item_text.principle_texts(self.archive.principles()), 1):
-            yield Item(Kind.PRINCIPLE, f"principle {number}", "distilled from what this search has seen", text)
+            yield Item(Kind.PRINCIPLE, f"principle {number}", "distilled from the reflections of this search", text)
         for card, reason in self._ranking.literature(self._known(parent)):
             yield Item(Kind.CARD, card.name, reason, item_text.card_text(card, self._effects.get(card.name, ())))
 
     def _of_parent(self, parent: Candidate) -> Iterator[Item]:
         name, known = parent.name, self._known(parent)
         yield Item(Kind.CODE, name, "the text that a child changes", self.archive.algorithm_of(parent))
-        yield Item(Kind.PROPOSAL, name, "what was meant by it", item_text.proposal_text(parent, known.proposal))
-        yield Item(Kind.METRICS, name, "what a child has to beat", item_text.metrics_text(known.metrics))
+        yield Item(
+            Kind.PROPOSAL, name, "the intention behind the parent", item_text.proposal_text(parent, known.proposal)
+        )
+        yield Item(Kind.METRICS, name, "the figures that a child must beat", item_text.metrics_text(known.metrics))
         runs = [
             run
             for run in self.archive.runs(name)
             if run.protocol == self.brief.protocol and run.seed in self.brief.seeds
         ]
-        yield Item(Kind.TRAJECTORY, name, "how its training went", item_text.trajectory_text(runs))
+        yield Item(Kind.TRAJECTORY, name, "the course of its training", item_text.trajectory_text(runs))
         if known.reflection:
-            yield Item(Kind.REFLECTION, name, "what it showed, and what to try next", known.reflection.prose)
+            yield Item(Kind.REFLECTION, name, "its result, and what to try next", known.reflection.prose)
 
     def _lineage(self, parent: Candidate) -> Iterator[Item]:
         for ancestor in self.genealogy.ancestors(parent.name):

@@ -147,7 +147,7 @@ def card_text(card: Card, effects: Sequence[float]) -> str:
     ]
     lines += [
         f"knob {knob.function}.{knob.argument}: {knob.default:g} in [{knob.low:g}, {knob.high:g}]"
-        + ("" if knob.neutral is None else f", does nothing at {knob.neutral:g}")
+        + ("" if knob.neutral is None else f", has no effect at {knob.neutral:g}")
         for knob in card.knobs.values()
     ]
     if effects:

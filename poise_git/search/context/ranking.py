@@ -48,9 +48,9 @@ class Ranking:
             own = card.name in words
             contrast = 0.0 if own else len(set(card.stages) - touched) / len(card.stages)
             relevance = (sum(marks.values()) + CONTRAST_WEIGHT * contrast) / (len(marks) + CONTRAST_WEIGHT)
-            marks["stages not touched so far"] = contrast
+            marks["stages not changed so far"] = contrast
             details = ", ".join(f"{name} {mark:.2f}" for name, mark in marks.items())
-            reason = f"relevance {relevance:.2f} ({details})" + ("; the parent's line has it already" if own else "")
+            reason = f"relevance {relevance:.2f} ({details})" + ("; the parent's lineage already has it" if own else "")
             found.append((relevance, card, reason))
         return tuple((card, reason) for _, card, reason in sorted(found, key=lambda entry: (-entry[0], entry[1].name)))
 
@@ -65,8 +65,8 @@ class Ranking:
         return tuple(
             Chosen(
                 each,
-                f"its reflection is near the parent's mechanism and weak spots (similarity {found[each]:.2f}, "
-                f"read of the {NEAREST} with the nearest mechanisms)",
+                f"its reflection is similar to the parent's mechanism and weak spots (similarity {found[each]:.2f}, "
+                f"among the {NEAREST} candidates with the closest mechanisms)",
             )
             for each in best[:RELATED]
         )

@@ -103,9 +103,9 @@ class Field:
             found.append((kinship, 1.0 - _distance(words, own), entry))
         found.reverse()
         nearest = nlargest(FAILURES, found, key=lambda each: each[0] + each[1])
-        where = ("another line", "an ancestor of the parent", "this parent")
+        where = ("another lineage", "an ancestor of the parent", "this parent")
         return tuple(
-            (entry, f"{_what(entry)} on top of {where[kinship]}; likeness of mechanisms {likeness:.2f}")
+            (entry, f"{_what(entry)} on top of {where[kinship]}; similarity of mechanisms {likeness:.2f}")
             for kinship, likeness, entry in nearest
         )
 
@@ -126,8 +126,8 @@ class Field:
         return tuple(
             Chosen(self._name(place), f"{_front(self._fronts[1][place])}, {why}")
             for place, why in (
-                (best, "with the highest utility there"),
-                *((place, "where few others stand near it") for place in rest),
+                (best, "with the highest utility on it"),
+                *((place, "with few others near it") for place in rest),
             )
         )
 
@@ -139,7 +139,7 @@ class Field:
         return tuple(
             Chosen(
                 self._name(place),
-                f"of the better half by utility, unlike the parent in structure ({contrasts[place]:.2f})",
+                f"in the better half by utility, with a different structure from the parent ({contrasts[place]:.2f})",
             )
             for place in unlike
             if contrasts[place] > 0
@@ -150,7 +150,7 @@ class Field:
         kin = {each.name for each in self.genealogy.descendants(parent)}
         names = [node.name for node in self.survey.nodes if node.name not in kin and node.name not in taken]
         lot = random.Random(f"{seed} {parent}").sample(names, min(len(names), TIERS[Kind.EXPLORATORY]))
-        return tuple(Chosen(name, "outside the parent's line, drawn by lot") for name in lot)
+        return tuple(Chosen(name, "outside the parent's lineage, drawn at random") for name in lot)
 
     def _name(self, place: int) -> str:
         return self.survey.nodes[place].name
@@ -228,7 +228,7 @@ class _Sets:
 
 
 def _front(rank: float) -> str:
-    return "on the Pareto front" if rank == 0 else f"on front {rank + 1:.0f}, the Pareto front being 1"
+    return "on the Pareto front" if rank == 0 else f"on front {rank + 1:.0f}; the Pareto front is front 1"
 
 
 def _what(entry: Candidate | Rejected) -> str:

@@ -37,7 +37,7 @@ class DirectionKind(StrEnum):
 
 # One regime is enough: what the parent is weakest in next is weaker evidence than a part that nobody has touched.
 TURNS = (DirectionKind.STAGE, DirectionKind.FAMILY, DirectionKind.REGIME)
-OPEN = Direction(DirectionKind.OPEN, "any", "nothing else is left to tell proposals apart by")
+OPEN = Direction(DirectionKind.OPEN, "any", "no distinct direction is left")
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ class _Part:
 
     @property
     def direction(self) -> Direction:
-        times = {0: "never touched it", 1: "touched it once"}.get(self.touches, f"touched it {self.touches} times")
-        reason = f"the line to this parent has {times}"
+        times = {0: "never changed it", 1: "changed it once"}.get(self.touches, f"changed it {self.touches} times")
+        reason = f"the parent's lineage has {times}"
         return Direction(
-            self.kind, self.name, f"{reason}; it speaks to the directive" if self.relevance >= TOLD else reason
+            self.kind, self.name, f"{reason}; it matches the directive" if self.relevance >= TOLD else reason
         )
 
 
@@ -99,9 +99,9 @@ def weakest_first(context: Context) -> list[Direction]:
         error = (value.se or 0.0) or (best.se or 0.0)
         deficit = best.value - value.value
         if not leader:
-            reason = "its lowest figure, and nobody else has any"
+            reason = "its lowest figure; no other candidate has one"
         elif deficit > 0:
-            reason = f"furthest below the best shown: {value.value:.4g}, {leader} has {best.value:.4g}"
+            reason = f"furthest below the best in the context: {value.value:.4g}, {leader} has {best.value:.4g}"
         else:
             reason = f"its smallest lead: {value.value:.4g}, {leader} has {best.value:.4g}"
         # Without an error, or a rival, the figures themselves have to do.

@@ -66,7 +66,7 @@ class Opinion:
     def __post_init__(self) -> None:
         for name, score in self.scores.items():
             if not 0.0 <= score <= 1.0:
-                raise ValueError(f"{name} = {score:g} lies outside 0 to 1")
+                raise ValueError(f"{name} = {score:g} is not between 0 and 1")
 
     @property
     def scores(self) -> dict[str, float]:

@@ -45,8 +45,8 @@ class Reserve:
     @property
     def statement(self) -> str:
         return (
-            f"{self.share:.0%} of the slots are reserved: the newest evaluations raised the best by "
-            f"{self.progress:.2f} spreads of utility, and {self.paid} of {self.detours} detours paid"
+            f"{self.share:.0%} of the slots are drawn at random: the newest evaluations raised the best by "
+            f"{self.progress:.2f} spreads of utility, and {self.paid} of {self.detours} detours succeeded"
         )
 
 

@@ -23,18 +23,15 @@ def judge(predicted: Vector, realised: Vector, lineages: int) -> Knowledge:
     if labelled < ENOUGH or lineages < 2:
         return Knowledge(
             None, lineages, labelled,
-            f"it does not know yet how well it foretells: {labelled} with descendants, in {lineages} lineages",
+            f"its skill is unknown: only {labelled} candidates with descendants, in {lineages} lineages",
         )  # fmt: skip
     if np.ptp(predicted) == 0 or np.ptp(realised) == 0:
-        return Knowledge(None, lineages, labelled, "it does not know how well it foretells: all potentials are equal")
+        return Knowledge(None, lineages, labelled, "its skill is unknown: all potentials are equal")
     correlation = float(spearmanr(predicted, realised).statistic)
     reach = 1.96 / math.sqrt(labelled - 3)
     low, high = (math.tanh(math.atanh(min(max(correlation, -0.999), 0.999)) + side * reach) for side in (-1, 1))
     words = f"rank correlation {correlation:+.2f} ({low:+.2f} to {high:+.2f}) over {labelled} candidates"
-    if low <= 0:
-        verdict = "no better than chance, as far as it can tell: do not rely on bayes"
-    else:
-        verdict = "it foretells lines that it has not seen"
+    verdict = "not better than chance, so do not rely on bayes" if low <= 0 else "predicts held-out lineages"
     return Knowledge(
-        correlation, lineages, labelled, f"{verdict}; {words} in {lineages} lineages, each left out in turn"
+        correlation, lineages, labelled, f"{verdict}; {words} in {lineages} lineages, each held out in turn"
     )

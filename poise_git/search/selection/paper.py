@@ -109,9 +109,7 @@ class PaperPolicy:
     def _knowledge(self, potential: Potential | None, labelled: int) -> Knowledge:
         if potential:
             return potential.knowledge
-        statement = (
-            f"bayes takes part once {self.settings.bayes_after} candidates have descendants; {labelled} have any"
-        )
+        statement = f"bayes counts once {self.settings.bayes_after} candidates have descendants; {labelled} have some"
         return Knowledge(None, 0, labelled, statement)
 
 

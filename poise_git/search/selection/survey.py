@@ -99,7 +99,7 @@ def _refuse_unusable(candidate: Candidate, figures: Mapping[str, Estimate], name
         what = f"its {broken[0]} is not a finite number" if broken else f"its metrics lack {lacking[0]}"
         raise ArchiveError(
             f"candidate {candidate.name} (commit {candidate.commit[:10]}): {what}; "
-            f"measure it anew: poise-git reflect {candidate.name}"
+            f"rescore it: poise-git reflect {candidate.name}"
         )
 
 

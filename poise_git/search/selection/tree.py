@@ -108,8 +108,8 @@ class TreePolicy:
             place = draw(promise, taken, lot)
             taken.append(place)
             reason = (
-                f"reserved slot: drawn by lot; {children[place]:.0f} children, {fall[place]:.4f} below the best of its "
-                f"line"
+                f"exploration slot, drawn at random: {children[place]:.0f} children, {fall[place]:.4f} below the best "
+                f"of its lineage"
             )
             choices.append(Choice(nodes[place].name, reason))
 
@@ -178,8 +178,8 @@ def contenders(survey: Survey, believed: Posterior, count: int) -> dict[int, str
     if len(found) < 2:
         return {}
     return {
-        place: f"measured again: {believed.utility[place]:.4f} ± {believed.utility_deviation[place]:.4f}, one of "
-        f"{len(found)} that may be the best"
+        place: f"replicated: {believed.utility[place]:.4f} ± {believed.utility_deviation[place]:.4f}, one of "
+        f"{len(found)} candidates that may be the best"
         for place in found[:left]
     }
 

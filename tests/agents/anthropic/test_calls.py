@@ -22,6 +22,7 @@ from poise_git.agents.anthropic.service import SECRETS, Service
 from poise_git.errors import AgentError, BudgetReached, PoiseError, ReplyUnusable, ServiceFailed, UsageError
 from poise_git.settings import AnthropicSettings, Price
 from poise_git.user.preferences import Preferences
+from tests import sentences
 from tests.agents.anthropic.server import (
     Loopback,
     Message,
@@ -150,7 +151,7 @@ def test_then_it_is_a_failure_by_name(tmp_path: Path) -> None:
     [
         (Message((), "refusal", {"type": "refusal", "category": "cyber", "explanation": "no"}), "refusal: cyber: no"),
         (Message((), "refusal"), "refusal: without a reason"),
-        (Message(tool_use(GOOD).content, "max_tokens"), "max_tokens: the reply is longer"),
+        (Message(tool_use(GOOD).content, "max_tokens"), sentences.LONG_REPLY),
         (Message((), "model_context_window_exceeded"), "model_context_window_exceeded: "),
     ],
 )
@@ -357,7 +358,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (failure,) = Desk(lambda _: tool_use(GOOD), tmp_path / "file" / "folder").run(request())
     assert isinstance(failure, AgentError)
-    assert "replies cannot be kept there" in str(failure)
+    assert sentences.CANNOT_STORE_REPLIES in str(failure)
 
 
 # Keys.

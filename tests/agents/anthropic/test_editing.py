@@ -11,6 +11,7 @@ from poise_git.agents.anthropic.editing import edited
 from poise_git.agents.anthropic.replies import CodeAnswer, Replacement
 from poise_git.errors import CheckFailed
 from poise_git.package_data import template_files
+from tests import sentences
 
 ROOT = template_files()["recipe/algorithm.py"]
 SCALE = """def scale(signal: Tensor, rollouts: Rollouts, power: float = 1.0) -> Tensor:
@@ -49,7 +50,7 @@ def test_what_it_uses_of_rollouts_is_imported() -> None:
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (CodeAnswer(), "neither a function nor a replacement"),
+        (CodeAnswer(), sentences.EMPTY_EDIT),
         (CodeAnswer(functions=["x = 1\n"]), "exactly one top-level function"),
         (CodeAnswer(functions=[SCALE + SPREAD]), "exactly one top-level function"),
         (CodeAnswer(functions=["def scale(:\n"]), "does not parse"),

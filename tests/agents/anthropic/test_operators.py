@@ -22,6 +22,7 @@ from poise_git.archive.entries import Direction, Estimate, Proposal
 from poise_git.errors import CheckFailed, UsageError
 from poise_git.search.context.context import Context, Item, Kind
 from poise_git.settings import AnthropicSettings
+from tests import sentences
 from tests.agents.anthropic.models import SCALE, Useful, operator, told
 from tests.agents.anthropic.server import Loopback, Message, Scripted, one_after_another, serving, text, tool_use
 from tests.agents.library.support import context, root_text
@@ -192,7 +193,7 @@ def test_a_made_up_number_is_sent_back_once_and_then_marked(agent: AnthropicAgen
     server.script = lambda _: reflection_of("It rose by 0.07 and 12.5%.")
     reflection = agent.reflect(replace(PROPOSAL, name="again"), evidence(), "")
     assert reflection.facts["unsupported_numbers"] == ["0.07", "12.5%"]
-    assert "Numbers here that the evidence does not hold: 0.07, 12.5%." in reflection.prose
+    assert sentences.UNSUPPORTED_NUMBERS.format(numbers="0.07, 12.5%") in reflection.prose
 
 
 def test_without_a_usable_reply_rules_reflect(agent: AnthropicAgent, server: Loopback) -> None:
@@ -212,7 +213,7 @@ def test_principles_rest_on_candidates_that_exist(agent: AnthropicAgent, server:
     sound = {"statement": "It does help.", "support": ["a", "b"], "against": [], "scope": "here"}
     server.script = lambda _: tool_use({"principles": [made_up, sound]})
     assert agent.distil(lessons, [{"statement": "an earlier one"}]) == [sound]
-    assert "no such candidates here: zzz" in json.dumps(server.requests[1])
+    assert sentences.UNKNOWN_CANDIDATES.format(names="zzz") in json.dumps(server.requests[1])
     assert "an earlier one" in told(server.requests[0])
     server.script = lambda _: REFUSAL
     assert agent.distil(lessons[:1], [sound]) == [sound], "what was known stays"

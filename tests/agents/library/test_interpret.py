@@ -8,6 +8,7 @@ import pytest
 
 from poise_git.agents.library.interpret import CONCEPTS, interpret
 from poise_git.measurement.objective import Objective
+from tests import sentences
 
 FIGURES = {
     "composite": 0.2, "reuse": 0.1, "accuracy": 0.3, "overall": 0.19, "mean_length": 12.34, "pass@2": 0.3,
@@ -90,7 +91,7 @@ def test_what_is_not_understood_is_said_and_is_no_objective() -> None:
 def test_a_figure_that_nobody_records_is_said() -> None:
     reading = interpret("concise", {"overall": 0.2})
     assert reading.objective is None
-    assert "no run of the root has a figure mean_length or response_length" in reading.reasons[0]
+    assert sentences.ROOT_LACKS_FIGURE.format(figures="mean_length or response_length") in reading.reasons[0]
 
 
 def test_every_word_has_one_meaning() -> None:

@@ -71,11 +71,11 @@ def test_claims_warnings_and_weak_spots_are_reported() -> None:
 def test_worse_sends_back_to_the_parent_and_noise_asks_for_seeds() -> None:
     worse = AGENT.reflect(proposal(), evidence(-0.05, Direction.DOWN), "")
     assert worse.facts["verdict"] == "worse"
-    assert worse.facts["next"][0] == "Do not build on cispo here; go back to av-grpo."
+    assert worse.facts["next"][0] == sentences.GO_BACK.format(mechanism="cispo", parent="av-grpo")
     noise = AGENT.reflect(proposal(), evidence(0.01, Direction.WITHIN_NOISE), "")
     assert noise.facts["verdict"] == "within noise"
     assert "# cispo-av-grpo: within noise\n" in noise.prose
-    assert "4 seeds show only differences above 0.020" in noise.facts["next"][0]
+    assert sentences.SEEDS_DETECT.format(seeds=4, difference=0.02) in noise.facts["next"][0]
 
 
 def test_an_ablation_reads_the_other_way_round() -> None:

@@ -12,6 +12,7 @@ from poise_git.search.context.context import Context
 from poise_git.search.proposals.directions import OPEN, DirectionKind, assign_directions, stages_of
 from poise_git.search.proposals.screening import Opinion, Past, screen
 from poise_git.settings import ScreeningWeights
+from tests import sentences
 from tests.agents.library.support import card, coded_cards, context, known, root_text
 
 AGENT = LibraryAgent()
@@ -33,11 +34,11 @@ def opinion(proposal: Proposal, of: Context) -> Opinion:
 @pytest.mark.parametrize(
     ("claims", "consistency", "reason"),
     [
-        ((REDUCTION, LENGTH, UP), 1.0, "its claims can decide it"),
+        ((REDUCTION, LENGTH, UP), 1.0, sentences.CLAIMS_TEST_IT),
         ((LENGTH, UP), 2 / 3, "no claim on anything that code decides"),
         ((UP,), 1 / 3, "no claim on anything that code decides or a figure of its own"),
-        ((), 0.0, "it claims nothing that could decide it"),
-        ((REDUCTION, UP, DOWN), 0.0, "its claims contradict each other on utility"),
+        ((), 0.0, sentences.NO_CLAIM_TESTS_IT),
+        ((REDUCTION, UP, DOWN), 0.0, sentences.CLAIMS_CONTRADICT.format(figure="utility")),
     ],
 )
 def test_consistency_is_what_the_claims_can_decide(claims: tuple[Claim, ...], consistency: float, reason: str) -> None:
@@ -127,9 +128,7 @@ def test_where_a_direction_has_nothing_left_the_proposal_says_so_and_goes_where_
     for seed in range(5):
         astray, kept = AGENT.propose(context(of=few), directions, seed)
         assert astray.direction is not None
-        assert astray.direction.departure == (
-            "nothing that fits this parent and is not tried yet is left in family regularization"
-        )
+        assert astray.direction.departure == (sentences.NO_IDEA_FITS.format(direction="family regularization"))
         assert astray.priors == ("leave-one-out",)
         assert kept.direction == directions[1]
 
@@ -147,5 +146,5 @@ def test_what_speaks_to_the_directive_is_expected_to_gain_more() -> None:
     assert opinion(proposed(plain, "length-gate"), plain).improvement == 0.5
     found = opinion(proposed(told, "length-gate"), told)
     assert found.improvement > 0.5
-    assert found.reason.endswith("its card speaks to the directive")
+    assert found.reason.endswith(sentences.CARD_MATCHES)
     assert opinion(proposed(told, "leave-one-out"), told).improvement == 0.5

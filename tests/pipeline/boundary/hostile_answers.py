@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tests import sentences
+
 ANOTHER_PROCESS, VALIDATED = "boundary: nothing to reach", "boundary: reply validated"
 TIME, WITNESS, LIMITS = "boundary: answer time", "boundary: witness", "resource limits"
 
@@ -165,7 +167,7 @@ def _frame(name: str, code: str, shows: str, layer: str = VALIDATED) -> Hostile:
 
 
 _NO_FRAME = "sent something that is not a frame"
-_NO_TENSOR = "sent a tensor of no known type and shape"
+_NO_TENSOR = f"sent {sentences.UNKNOWN_TENSOR}"
 FRAMES = (
     _frame("garbage", 'os.write(3, b"\\xff" * 4096)\ntime.sleep(1e6)', r"sent a header of \d+ bytes"),
     _frame("a-header-of-gigabytes", "write({}, length=0xFFFFFFC0)", r"sent a header of \d+ bytes"),
@@ -184,7 +186,7 @@ FRAMES = (
     _frame("broken-size", 'write({}, [["float32", [1.5]]], bytes(64))', _NO_TENSOR),
     _frame("many-dimensions", 'write({}, [["float32", [1] * 99]], bytes(64))', _NO_TENSOR),
     _frame("strides-beyond-64-bits", 'write({}, [["float32", [0] + [(1 << 32) - 1] * 7]])',
-           "sent a tensor of more elements than there can be"),
+           f"sent {sentences.TOO_MANY_ELEMENTS}"),
     _frame("more-than-it-sends", 'write({}, [["float64", [9, 9]]], bytes(64))', "did not answer within .* s", TIME),
     _frame("answers-of-another-kind", 'write({"value": {"series": {}}, "layers": []})',
            r"must return \(advantages, returns\), it returned something else"),
@@ -200,7 +202,7 @@ FRAMES = (
             'os.write(3, struct.pack(">I", len(header)) + header + body)\nreturn honest, 0'),
 )  # fmt: skip
 
-_OTHER_NUMBERS = r"(compute_advantages|policy_loss) gives other numbers in another process: .*"
+_OTHER_NUMBERS = rf"(compute_advantages|policy_loss) {sentences.OTHER_NUMBERS}; .*"
 
 
 def _remembers(name: str, top: str, factor: str) -> Hostile:

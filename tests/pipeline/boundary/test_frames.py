@@ -24,6 +24,7 @@ from poise_git.pipeline.boundary.frames import (
     receive,
     send,
 )
+from tests import sentences
 
 LIMIT = 1 << 20
 
@@ -118,21 +119,21 @@ REFUSED = {
     "a mapping for a list": (raw({}, {}), "something that is not a frame"),
     "many tensors": (raw({}, [["float32", [0]]] * 9), "something that is not a frame"),
     "a header of 4 GB": (b"\xff\xff\xff\xff", "a header of 4294967295 bytes"),
-    "an unknown type": (raw({}, [["complex64", [1]]]), "a tensor of no known type and shape"),
-    "a type that is a list": (raw({}, [[["float32"], [1]]]), "a tensor of no known type and shape"),
+    "an unknown type": (raw({}, [["complex64", [1]]]), sentences.UNKNOWN_TENSOR),
+    "a type that is a list": (raw({}, [[["float32"], [1]]]), sentences.UNKNOWN_TENSOR),
     "a bool": (raw({}, [["bool", [1]]], b"\x02"), "a tensor of type bool"),
-    "a negative size": (raw({}, [["float32", [-1]]]), "a tensor of no known type and shape"),
-    "two negative sizes": (raw({}, [["float32", [-1, -1]]], b"\0" * 4), "a tensor of no known type and shape"),
-    "a fraction": (raw({}, [["float32", [1.5]]]), "a tensor of no known type and shape"),
-    "true for a size": (raw({}, [["float32", [True]]]), "a tensor of no known type and shape"),
-    "nine dimensions": (raw({}, [["float32", [1] * 9]]), "a tensor of no known type and shape"),
-    "a shape that is a number": (raw({}, [["float32", 3]]), "a tensor of no known type and shape"),
-    "no shape": (raw({}, [["float32"]]), "a tensor of no known type and shape"),
+    "a negative size": (raw({}, [["float32", [-1]]]), sentences.UNKNOWN_TENSOR),
+    "two negative sizes": (raw({}, [["float32", [-1, -1]]], b"\0" * 4), sentences.UNKNOWN_TENSOR),
+    "a fraction": (raw({}, [["float32", [1.5]]]), sentences.UNKNOWN_TENSOR),
+    "true for a size": (raw({}, [["float32", [True]]]), sentences.UNKNOWN_TENSOR),
+    "nine dimensions": (raw({}, [["float32", [1] * 9]]), sentences.UNKNOWN_TENSOR),
+    "a shape that is a number": (raw({}, [["float32", 3]]), sentences.UNKNOWN_TENSOR),
+    "no shape": (raw({}, [["float32"]]), sentences.UNKNOWN_TENSOR),
     "too many bytes": (raw({}, [["float32", [LIMIT]]]), f"{4 * LIMIT} bytes of tensors; the limit is {LIMIT}"),
     "too many bytes in two": (raw({}, [["int64", [LIMIT // 8]], ["int32", [1]]]), "bytes of tensors; the limit is"),
-    "strides that overflow": (raw({}, [["float32", [0, 2**31, 2**31, 2**31]]]), "more elements than there can be"),
-    "a size that overflows": (raw({}, [["float32", [10**30]]]), "more elements than there can be"),
-    "nothing times a size that overflows": (raw({}, [["float32", [0, 10**30]]]), "more elements than there can be"),
+    "strides that overflow": (raw({}, [["float32", [0, 2**31, 2**31, 2**31]]]), sentences.TOO_MANY_ELEMENTS),
+    "a size that overflows": (raw({}, [["float32", [10**30]]]), sentences.TOO_MANY_ELEMENTS),
+    "nothing times a size that overflows": (raw({}, [["float32", [0, 10**30]]]), sentences.TOO_MANY_ELEMENTS),
 }
 
 

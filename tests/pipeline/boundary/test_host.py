@@ -22,6 +22,7 @@ from poise_git.pipeline.boundary.opening import trusted_algorithm
 from poise_git.pipeline.boundary.process import CandidateProcess
 from poise_git.pipeline.sandbox import Sandbox
 from poise_git.pipeline.sandbox.layers import Layer
+from tests import sentences
 from tests.pipeline.boundary.conftest import RECIPE, OpenDoor, with_text
 
 REWARDS = torch.tensor([[0.0, 0.0], [0.0, 1.0], [0.0, 0.4], [0.0, 1.0]])
@@ -119,7 +120,7 @@ def test_memory_is_found_by_the_witness(open_door: OpenDoor) -> None:
     door = open_door(counting)
     watched = GuardedAlgorithm(CandidateProcess.opened(door), CandidateProcess.opened(door), 0)
     # A call is witnessed one time in 32: to miss all of so many takes luck of one in ten million.
-    with pytest.raises(CandidateFailed, match="gives other numbers in another process: what it remembers"):
+    with pytest.raises(CandidateFailed, match=sentences.OTHER_NUMBERS):
         ask_often(watched, 512)
 
 

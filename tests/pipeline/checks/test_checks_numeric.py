@@ -13,6 +13,7 @@ from poise_git.pipeline.checks.registry import IMPORT
 from poise_git.pipeline.checks.static import STATIC
 from poise_git.pipeline.sandbox import Sandbox
 from poise_git.settings import SandboxSettings
+from tests import sentences
 
 Edit = Callable[..., Mapping[str, str]]
 Check = Callable[..., CheckReport]
@@ -74,13 +75,13 @@ def test_grpo_passes_every_check(check: Check, grpo: Mapping[str, str]) -> None:
             "found 'actor/pg_clipfrac': a tensor",
         ),
         (RATIO, "    return 5 * (log_prob - old_log_prob)\n", "loss-finite", "log-ratios of +-30"),
-        (LOSS, LOSS + "    loss = loss * 0.0\n", "gradient", "nothing would be learned"),
+        (LOSS, LOSS + "    loss = loss * 0.0\n", "gradient", sentences.NOTHING_LEARNED),
         (LOSS, "    loss = losses.mean() - log_prob.mean()\n", "gradient-padding", "found -0.00"),
         (
             SHAPE_TOKENS,
             "    advantages = advantages.mul_(0.5)\n",
             "inputs-unchanged",
-            "policy_loss changes its argument advantages",
+            sentences.MODIFIES_ARGUMENT.format(function="policy_loss", argument="advantages"),
         ),
         (SHAPED, "        token_level_rewards.zero_()\n" + SHAPED, "inputs-unchanged", "argument token_level_rewards"),
         (SIGNAL, "    return rollouts.score + torch.rand_like(rollouts.score)\n", "deterministic", "other numbers"),

@@ -7,6 +7,7 @@ import pytest
 
 from poise_git.pipeline.checks import same_algorithm
 from poise_git.pipeline.checks.static import SIZE_LIMIT, STATIC, Sources
+from tests import sentences
 
 Edit = Callable[..., Mapping[str, str]]
 END = "    return loss, metrics\n"
@@ -124,8 +125,8 @@ def test_every_check_answers_for_every_text(grpo: Mapping[str, str]) -> None:
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        ({"rollouts.py": "import os\n"}, "rollouts.py is none of the versions that poise-git knows"),
-        ({"zz/algorithm.py": "import os\n"}, "zz/algorithm.py: Python could load it in the place of another module"),
+        ({"rollouts.py": "import os\n"}, f"rollouts.py {sentences.UNKNOWN_ROLLOUTS}"),
+        ({"zz/algorithm.py": "import os\n"}, f"zz/algorithm.py: {sentences.SHADOWING_MODULE}"),
         ({"torch.py": ""}, "torch.py: Python could load it"),
         ({"torch/__init__.py": ""}, "torch/__init__.py: Python could load it"),
         ({"rollouts.so": ""}, "rollouts.so: Python could load it"),
@@ -133,8 +134,8 @@ def test_every_check_answers_for_every_text(grpo: Mapping[str, str]) -> None:
         ({"__pycache__/rollouts.cpython-311.pyc": ""}, "Python could load it"),
         ({"ALGORITHM.PY": ""}, "ALGORITHM.PY: Python could load it"),
         ({"x.pth": "import os\n"}, "x.pth: Python could load it"),
-        ({"__init__.py": "import os\n"}, "__init__.py may hold a docstring, and nothing else"),
-        ({"__init__.py": "def f(:\n"}, "__init__.py may hold a docstring, and nothing else"),
+        ({"__init__.py": "import os\n"}, sentences.ONLY_A_DOCSTRING),
+        ({"__init__.py": "def f(:\n"}, sentences.ONLY_A_DOCSTRING),
     ],
 )
 def test_a_root_cannot_bring_code_of_its_own(grpo: Mapping[str, str], changed: Mapping[str, str], reason: str) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from poise_git.pipeline.checks import CheckReport, batches, runner
 from poise_git.pipeline.checks.amplification import amplification
+from tests import sentences
 from tests.agents.library.support import load
 
 Edit = Callable[..., Mapping[str, str]]
@@ -71,7 +72,7 @@ def test_statistics_of_the_batch_in_the_loss_are_refused(check: Check, edited: E
     failure = check(edited(change)).failure
     assert failure is not None
     assert failure.check == "micro-batches"
-    assert "belongs into compute_advantages" in failure.reason
+    assert sentences.NEEDS_WHOLE_BATCH in failure.reason
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_statistics_of_the_batch_in_the_loss_are_refused(check: Check, edited: E
                 *remembering("_LAST = {}", (SIGNAL, "    _LAST['rate'] = rollouts.correct.mean()\n" + SIGNAL)),
                 tokens("    return advantages * (1.0 + _LAST['rate'])\n"),
             ],
-            "policy_loss fails where compute_advantages has not been called",
+            sentences.LOSS_NEEDS_MEMORY,
             id="needed by the loss",
         ),
         pytest.param(

@@ -15,6 +15,7 @@ import torch
 
 from poise_git.pipeline.checks import allowed
 from poise_git.pipeline.checks.runner import check_text
+from tests import sentences
 
 Edit = Callable[..., Mapping[str, str]]
 END = "    return loss, metrics\n"
@@ -138,10 +139,10 @@ IN_A_FUNCTION = [
     ("reach = getattr", "names", "literal"),
     ("map(getattr, [torch], ['os'])", "names", "literal"),
     ("hasattr(torch, '_C')", "names", "literal"),
-    ("def eval(x):\n        return x", "names", "eval is a name of Python's own"),
-    ("[0 for exec in [1]]", "names", "exec is a name of Python's own"),
-    ("(lambda open: open)(1)", "names", "open is a name of Python's own"),
-    ("(open := 1)", "names", "open is a name of Python's own"),
+    ("def eval(x):\n        return x", "names", sentences.BUILTIN_NAME.format(name="eval")),
+    ("[0 for exec in [1]]", "names", sentences.BUILTIN_NAME.format(name="exec")),
+    ("(lambda open: open)(1)", "names", sentences.BUILTIN_NAME.format(name="open")),
+    ("(open := 1)", "names", sentences.BUILTIN_NAME.format(name="open")),
     ("loss_sum + 1", "names", "loss_sum is not defined"),
     ("'{0.__class__}'.format(loss)", "attributes", ".format"),
     ("f'{loss}'.format(loss)", "attributes", ".format"),
@@ -206,7 +207,7 @@ AT_MODULE_LEVEL = [
     ("def late(x=torch.zeros(3)):\n    pass", "module-level", "the defaults of late"),
     ("def late(x=print()):\n    pass", "module-level", "computed (call)"),
     ("def late(x=lambda: 0):\n    pass", "module-level", "not a lambda"),
-    ("@staticmethod\ndef late():\n    pass", "module-level", "late may have no decorator but @torch.no_grad()"),
+    ("@staticmethod\ndef late():\n    pass", "module-level", sentences.DECORATOR.format(function="late")),
     ("@torch.os.system\ndef late():\n    pass", "module-level", "late may have no decorator"),
     ("@torch" + ".a" * 450 + "\ndef late():\n    pass", "parse", "nested more than 50 deep"),
     ("X = " + "-" * 900 + "1", "parse", "signs before one value"),

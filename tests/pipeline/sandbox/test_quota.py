@@ -16,6 +16,7 @@ from poise_git.pipeline.sandbox.cgroup import Group
 from poise_git.pipeline.sandbox.channel import MEBIBYTE
 from poise_git.pipeline.sandbox.quota import LimitReached, Quota
 from poise_git.pipeline.sandbox.removal import remove_tree
+from tests import sentences
 from tests.pipeline.sandbox.conftest import ENTRIES, Children
 
 
@@ -26,7 +27,7 @@ from tests.pipeline.sandbox.conftest import ENTRIES, Children
             "allocate_together",
             {"processes": 5, "mb": 120},
             {"memory_mb": 400},
-            "memory limit of 400 MB reached by all processes together",
+            sentences.MEMORY_LIMIT.format(megabytes=400),
         ),
         ("write_many_files", {"files": 40, "mb": 1, "stay": True}, {"disk_mb": 20}, "disk limit of 20 MB reached"),
         ("write_many_files", {"files": 40, "mb": 1}, {"disk_mb": 20}, "disk limit of 20 MB reached"),
@@ -36,8 +37,8 @@ from tests.pipeline.sandbox.conftest import ENTRIES, Children
         ("link_much", {"names": 300}, {"files": 200}, "limit of 200 files reached"),
         ("nest_folders", {"depth": 300}, {}, "limit of 64 nested folders reached"),
         ("nest_folders", {"depth": 3000}, {"files": 100}, "limit of 64 nested folders reached"),
-        ("hide_files", {"mode": 0}, {}, "made a folder whose files cannot be counted"),
-        ("hide_files", {"mode": 0o400}, {}, "made a folder whose files cannot be counted"),
+        ("hide_files", {"mode": 0}, {}, sentences.HIDDEN_FILES),
+        ("hide_files", {"mode": 0o400}, {}, sentences.HIDDEN_FILES),
         ("open_memory_file", {}, {}, "PermissionError: [Errno 1] Operation not permitted"),
         ("stop_itself", {}, {"wall_seconds": 1}, "wall time limit of 1 s reached"),
     ],
@@ -64,7 +65,7 @@ def test_shared_memory_counts(children: Children) -> None:
             allowance=Allowance(readable=(ENTRIES,), services=True),
             limits=Limits(memory_mb=80, wall_seconds=20),
         )
-    assert caught.value.reason == "memory limit of 80 MB reached by all processes together"
+    assert caught.value.reason == sentences.MEMORY_LIMIT.format(megabytes=80)
 
 
 def test_pages_that_processes_share_count_once(children: Children) -> None:

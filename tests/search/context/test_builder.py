@@ -219,8 +219,8 @@ def test_cards_that_address_weak_spots_and_directive_stand_first(experiment: Exp
     for unrelated in ("batch-std", "no-std", "leave-one-out"):
         assert cards.index("length-gate") < cards.index(unrelated)
     reasons = {item.name: item.reason for item in context_of(experiment).of(Kind.CARD)}
-    assert reasons["clip-higher"].endswith("the parent's line has it already")
-    assert "stages not touched so far 1.00" in reasons["behaviour-penalty"]
+    assert reasons["clip-higher"].endswith(sentences.LINEAGE_HAS_CARD)
+    assert sentences.STAGES_UNCHANGED.format(share="1.00") in reasons["behaviour-penalty"]
     undirected = names(context_of(replace(experiment, directive="")), Kind.CARD)
     assert undirected.index("length-gate") > cards.index("length-gate")
 
@@ -304,4 +304,4 @@ def test_the_verb_tells_what_the_agent_is_told_and_writes_nothing(archive: Archi
 def test_a_failed_candidate_has_no_context(archive: Archive) -> None:
     done = CliRunner().invoke(cli, ["-C", str(archive.root), "context", "bad-vm"])
     assert done.exception is not None
-    assert "bad-vm failed, so it is never a parent" in str(done.exception)
+    assert sentences.PARENT_FAILED in str(done.exception)

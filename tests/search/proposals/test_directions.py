@@ -8,6 +8,7 @@ import pytest
 from poise_git.archive.entries import Direction, Estimate, Proposal
 from poise_git.search.context.context import Context, Kind, Known
 from poise_git.search.proposals.directions import OPEN, DirectionKind, assign_directions, stages_of, weakest_first
+from tests import sentences
 from tests.agents.library.support import card, coded_cards, context, known, told
 
 EVERY = {edit.stage for each in coded_cards() for edit in each.edits}
@@ -64,7 +65,7 @@ def test_what_the_line_has_not_touched_is_asked_for_most() -> None:
     assert drawn["scale"] < drawn["regularizer"] / 3
     assert drawn["normalization"] < drawn["failure"] / 3
     scale = next(each for each in assign_directions(of, 100, 0) if each.name == "scale")
-    assert scale.reason == "the line to this parent has touched it 3 times"
+    assert scale.reason == sentences.LINEAGE_CHANGED_STAGE.format(times=3)
 
 
 def test_a_directive_draws_directions_to_it() -> None:
@@ -89,7 +90,7 @@ def test_the_regime_is_the_one_furthest_below_the_best_shown() -> None:
     far = with_figures(known("far"), composite=0.19, reuse=0.36, length=0.09)
     of = replace(context(items=[told(Kind.PARETO, each) for each in (near, far)]), parent=parent)
     assert [each.name for each in weakest_first(of)] == ["reuse", "composite", "length"]
-    assert weakest_first(of)[0].reason == "furthest below the best shown: 0.3, far has 0.36"
+    assert weakest_first(of)[0].reason == sentences.FURTHEST_BELOW.format(value=0.3, leader="far", best=0.36)
 
 
 def test_one_figure_is_no_regime_and_nothing_known_is_none() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from poise_git.search.selection.exploration_share import LEAST, MOST, best_of_line, learn_reserve
+from tests import sentences
 
 
 def climbing(n: int) -> tuple[list[int], np.ndarray]:
@@ -41,7 +42,7 @@ def test_detours_that_never_pay_lower_it_the_less_the_worse_they_are_measured() 
     surely, hardly = (learn_reserve(parents, utilities, spread=1.0, error=error) for error in (0.1, 2.0))
     assert (surely.detours, surely.paid) == (20, 0)
     assert LEAST < surely.share < hardly.share < MOST
-    assert "0 of 20 detours paid" in surely.statement
+    assert sentences.DETOURS_SUCCEEDED.format(succeeded=0, all=20) in surely.statement
 
 
 def test_an_archive_of_the_root_alone_has_one() -> None:

@@ -46,7 +46,7 @@ def estimate_cost(protocol: Protocol, file: str) -> CostEstimate:
                 f"{LEARN_SECONDS[0] * 1e3:g} to {LEARN_SECONDS[1] * 1e3:g} to learn from it, measured",
             ),
         ),
-        notes=("the base policies are trained once a machine, before the first run, and kept",),
+        notes=("the base policies are trained once per machine, before the first run, and cached",),
     )
 
 

@@ -25,7 +25,7 @@ class TestbedRecord(RunRecord):
         for name, values in run.series.items():
             steps = self.steps.get(name.rpartition("/")[0])
             if steps is None:
-                yield f"series {name} is of no regime of the protocol"
+                yield f"series {name} belongs to no regime of the protocol"
             elif len(values) != steps:
                 yield f"series {name} has {len(values)} steps, the protocol {steps}"
         recorded = {name.rpartition("/")[0] for name in run.series}

@@ -36,7 +36,7 @@ class EvaluationReply(StrictModel):
     def require_whole(self, points: dict[str, int]) -> None:
         """`points` says how many policies of each regime were saved. Raises RunFailed."""
         if {regime: len(figures) for regime, figures in self.points.items()} != points:
-            raise RunFailed("evaluate", "the evaluator's reply is not of the policies that were saved")
+            raise RunFailed("evaluate", "the evaluator's reply does not match the saved policies")
 
     def to_data(self) -> dict[str, list[dict[str, float]]]:
         return {regime: [figures.model_dump() for figures in listed] for regime, listed in self.points.items()}

@@ -53,7 +53,7 @@ class ArithmeticChainSettings(StrictModel):
             if chain not in CHAINS:
                 raise ValueError(f"unknown: {chain}; known: {', '.join(CHAINS)}")
         if sum(mix.values()) <= 0:
-            raise ValueError("the shares must sum to something positive")
+            raise ValueError("the shares must sum to a positive number")
         return mix
 
 
@@ -241,7 +241,9 @@ def parse_settings(protocol: Protocol, file: str) -> TestbedSettings:
         raise SettingsError(file, 0, field, message) from error
     if settings.regimes.keys() != protocol.suites.keys():
         names = ", ".join(settings.regimes)
-        raise SettingsError(file, 0, "suites", f"must weigh every regime, 0 is allowed, and nothing else: {names}")
+        raise SettingsError(
+            file, 0, "suites", f"must give every regime a weight (0 is allowed) and no other name: {names}"
+        )
     return settings
 
 

@@ -104,7 +104,7 @@ class VerlBackend:
         with fresh_folder(job.scratch, "evaluate-") as scratch:
             reply, cpu_seconds = child.run(entry, arguments, scratch, (trained.weights,), EvaluationReply)
         if set(reply.suites) != set(problems):
-            raise RunFailed("evaluate", "the reply is not of the suites that were asked for")
+            raise RunFailed("evaluate", "the reply does not match the requested suites")
         return Evaluated(shard, reply.model_dump(mode="json"), cpu_seconds)
 
     def assemble(self, job: Job, trained: Trained, evaluated: Sequence[Evaluated]) -> Run:
@@ -231,8 +231,8 @@ class _Child:
             return reply, completed.cpu_seconds
         if is_the_machines(reply) and self._done == 0:
             raise PoiseError(
-                f"{self._stage} of {self._job.candidate} could not begin: {reply.reason}; `poise-git gpu-check` says "
-                "what this machine can run, and the same command tries again"
+                f"{self._stage} of {self._job.candidate} could not start: {reply.reason}; `poise-git gpu-check` shows "
+                "what this machine can run; then run the same command again"
             )
         raise RunFailed(self._stage, reply.reason)
 

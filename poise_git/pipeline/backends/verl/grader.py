@@ -221,10 +221,10 @@ class _Worker:
             selector.register(self.process.stdout, selectors.EVENT_READ)
             while b"\n" not in self._received:
                 if not selector.select(max(0.0, deadline - time.monotonic())):
-                    raise _TookTooLong(f"nothing within {seconds:g} s")
+                    raise _TookTooLong(f"no answer within {seconds:g} s")
                 part = os.read(self.process.stdout.fileno(), 65536)
                 if not part:
-                    raise _Died(self._received.decode(errors="replace").strip() or "it ended without a word")
+                    raise _Died(self._received.decode(errors="replace").strip() or "it ended without a message")
                 self._received += part
         line, _, self._received = self._received.partition(b"\n")
         return line.decode(errors="replace").strip()

@@ -72,7 +72,7 @@ def _base_policy(settings: VerlSettings, sandbox: Sandbox) -> Path:
     if model.path:
         folder = Path(model.path).expanduser().absolute()
         if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
-            raise UsageError(f"{folder}: no model in Hugging Face format (config.json and *.safetensors) is there")
+            raise UsageError(f"{folder}: holds no model in Hugging Face format (config.json and *.safetensors)")
         return folder
     assert model.generator is not None
     return _generated(model.generator, sandbox)
@@ -98,7 +98,7 @@ def _download(hub: HubModelSettings) -> Path:
     except Exception as error:  # the client raises what its transport raises
         pinned = f" --revision {hub.revision}" if hub.revision else ""
         raise UsageError(
-            f"{hub.repository}: cannot be had from the hub ({type(error).__name__}); where there is a network: "
+            f"{hub.repository}: cannot be downloaded ({type(error).__name__}); on a machine with a network: "
             f"hf download {hub.repository}{pinned}; or give model.path in the protocol"
         ) from error
 
@@ -116,7 +116,7 @@ def _generated(settings: TinyModelSettings, sandbox: Sandbox) -> Path:
                     for name in sorted(os.listdir(scratch / _MODEL)):
                         take_file(scratch / _MODEL, name, unfinished / name)
                 except (ChildFailed, FileRefused) as error:
-                    raise RunFailed("prepare", f"the base policy cannot be made: {error.reason}") from error
+                    raise RunFailed("prepare", f"cannot build the base policy: {error.reason}") from error
                 unfinished.replace(folder)
     return folder
 

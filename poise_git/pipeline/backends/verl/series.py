@@ -66,7 +66,7 @@ class Follower:
             try:
                 found = int(metrics[place]["step"]), _values(metrics[place]["data"], rollouts[place])
             except (TypeError, KeyError, AttributeError) as error:
-                raise ValueError(f"line {place + 1} of the trainer's metrics is not what verl writes") from error
+                raise ValueError(f"line {place + 1} of the trainer's metrics is not in verl's format") from error
             yield found
 
 

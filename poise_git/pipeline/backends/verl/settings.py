@@ -91,7 +91,7 @@ class DataSettings(StrictModel):
     @model_validator(mode="after")
     def _asks_the_question(self) -> Self:
         if "{question}" not in self.prompt:
-            raise ValueError("prompt must hold {question}")
+            raise ValueError("prompt must contain {question}")
         return self
 
 
@@ -229,7 +229,7 @@ class EvaluationSettings(StrictModel):
         for name, suite in self.suites.items():
             greedy = (self.temperature if suite.temperature is None else suite.temperature) == 0.0
             if greedy and suite.samples > 1:
-                raise ValueError(f"suites.{name}: {suite.samples} samples at temperature 0 are all the same; take 1")
+                raise ValueError(f"suites.{name}: {suite.samples} samples at temperature 0 are identical; use 1")
         return self
 
     @model_validator(mode="after")
@@ -239,7 +239,7 @@ class EvaluationSettings(StrictModel):
             if suite not in self.suites:
                 raise ValueError(f"shards: unknown suite {suite}; known: {', '.join(self.suites)}")
         if len(set(named)) < len(named):
-            raise ValueError("shards: a suite stands in two shards")
+            raise ValueError("shards: a suite is in two shards")
         return self
 
     def suites_by_shard(self) -> dict[str, tuple[str, ...]]:
@@ -271,10 +271,12 @@ class VerlSettings(StrictModel):
             raise ValueError(f"data.rows {rows} does not fill one step of training.prompts {self.training.prompts}")
         responses, workers = self.training.minibatch_prompts * self.training.group_size, self.hardware.workers
         if responses % workers:
-            raise ValueError(f"training: {responses} responses of a minibatch do not divide over {workers} devices")
+            raise ValueError(
+                f"training: {responses} responses of a minibatch cannot be divided evenly over {workers} devices"
+            )
         if self.max_sequence_tokens > self.hardware.micro_batch_tokens:
             raise ValueError(
-                f"hardware.micro_batch_tokens {self.hardware.micro_batch_tokens} does not hold one sequence of "
+                f"hardware.micro_batch_tokens {self.hardware.micro_batch_tokens} is too small for one sequence of "
                 f"{self.max_sequence_tokens} (data.max_prompt_tokens and training.max_response_tokens)"
             )
         return self
@@ -323,7 +325,10 @@ def parse_settings(protocol: Protocol, file: str) -> VerlSettings:
     for suite in settings.evaluation.suites:
         if suite not in protocol.suites:
             raise SettingsError(
-                file, 0, f"settings.evaluation.suites.{suite}", "has no weight: name it in suites, with 0 to watch it"
+                file,
+                0,
+                f"settings.evaluation.suites.{suite}",
+                "has no weight; add it to suites, with weight 0 to only watch it",
             )
     return settings
 

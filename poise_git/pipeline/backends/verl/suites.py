@@ -44,7 +44,7 @@ def load_problems(source: SuiteSource, base: Path) -> tuple[Problem, ...]:
     rows = _read(file, place)
     problems = tuple(_problem(row, number, source, place) for number, row in enumerate(rows))
     if not problems:
-        raise UsageError(f"{place}: holds no problems; give another file in the protocol")
+        raise UsageError(f"{place}: has no problems; name another file in the protocol")
     return problems
 
 
@@ -52,7 +52,7 @@ def require_count(problems: tuple[Problem, ...], expected: int, suite: str) -> N
     """Raises UsageError when a suite is not as large as its protocol says: figures would not be comparable."""
     if len(problems) != expected:
         raise UsageError(
-            f"suite {suite}: {len(problems)} problems, but the protocol says {expected}; compare its source"
+            f"suite {suite}: {len(problems)} problems, but the protocol states {expected}; check its source"
         )
 
 
@@ -79,8 +79,8 @@ def _download(hub: HubFile) -> Path:
     except Exception as error:  # the client raises what its transport raises
         command = f"hf download {hub.repository} {hub.file} --repo-type dataset --revision {hub.revision}"
         raise UsageError(
-            f"{hub.repository}/{hub.file}: cannot be had from the hub ({type(error).__name__}); "
-            f"where there is a network: {command}; or give `path:` in the protocol"
+            f"{hub.repository}/{hub.file}: cannot be downloaded ({type(error).__name__}); "
+            f"on a machine with a network: {command}; or give `path:` in the protocol"
         ) from error
 
 
@@ -92,7 +92,7 @@ def _read(file: Path, place: str) -> list[Mapping[str, Any]]:
         return list(reader(file))
     except FileNotFoundError as error:
         raise UsageError(
-            f"{place}: no such file; put the problems there, one JSON object a line, or give `hub:` in the protocol"
+            f"{place}: no such file; put the problems there, one JSON object per line, or give `hub:` in the protocol"
         ) from error
     except ImportError as error:
         raise UsageError(f"{place}: parquet needs pyarrow: pip install 'poise-git[verl]'") from error

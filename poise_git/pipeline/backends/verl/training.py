@@ -135,5 +135,5 @@ def _follow(trainer: subprocess.Popen[bytes], follower: Follower, settings: Verl
         if now - newest > settings.limits.stall_minutes * 60:
             raise TrainingEnded(Ending.STALL, f"no step for {settings.limits.stall_minutes:g} minutes")
         if now - started > settings.limits.hours * 3600:
-            raise TrainingEnded(Ending.TIME_LIMIT, f"not done after {settings.limits.hours:g} hours")
+            raise TrainingEnded(Ending.TIME_LIMIT, f"not finished after {settings.limits.hours:g} hours")
         time.sleep(_POLL_SECONDS)

@@ -54,7 +54,7 @@ def write_training_data(
     if data.rows is not None:
         if data.rows > len(left):
             raise UsageError(
-                f"data.rows is {data.rows}, but the source has {len(left)} problems that no suite holds; "
+                f"data.rows is {data.rows}, but the source has {len(left)} problems that are in no suite; "
                 f"lower data.rows or give a larger source in the protocol"
             )
         chosen = random.Random(data.seed).sample(left, data.rows)

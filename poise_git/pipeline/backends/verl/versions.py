@@ -50,7 +50,7 @@ def check_versions(device: str) -> None:
     details = ", ".join(
         f"{found.package} {found.needed} is needed, {found.installed or 'nothing'} is installed" for found in wrong
     )
-    raise UsageError(f"{details}; install what fits together: {install_command(device)}")
+    raise UsageError(f"{details}; install matching versions: {install_command(device)}")
 
 
 def install_command(device: str) -> str:

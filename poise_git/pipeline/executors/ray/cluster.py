@@ -37,8 +37,9 @@ class Cluster:
         if not any(machine.cpus >= claim.cpus and machine.gpus >= claim.gpus for machine in self.machines):
             best = max(self.machines, key=lambda machine: (machine.gpus, machine.cpus), default=Resources(0.0))
             raise UsageError(
-                f"a run of this protocol needs {claim.cpus:g} cores and {claim.gpus} GPUs of one machine and the "
-                f"cluster's largest has {best.cpus:g} and {best.gpus}; add one (`ray status`) or use another --protocol"
+                f"a run of this protocol needs {claim.cpus:g} cores and {claim.gpus} GPUs on one machine, and the "
+                f"cluster's largest has {best.cpus:g} and {best.gpus}; add a machine "
+                "(`ray status`) or use another --protocol"
             )
 
     @property
@@ -76,7 +77,7 @@ def join_cluster(address: str | None, gpus: Sequence[int] | None = None) -> Iter
         except (OSError, RuntimeError, ValueError) as error:
             raise UsageError(
                 f"no Ray cluster at {address}: {in_one_line(error)}; start one with `ray start --head`, "
-                "or, if it asks for a token, type: export RAY_AUTH_MODE=token"
+                "or, if it asks for a token, run: export RAY_AUTH_MODE=token"
             ) from error
     try:
         alive = (node["Resources"] for node in ray.nodes() if node["Alive"])

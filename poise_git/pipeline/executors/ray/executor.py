@@ -106,7 +106,7 @@ class RayExecutor:
                     lost += 1
                 if lost == self._settings.executor.attempts:
                     raise PoiseError(
-                        "the cluster lost the board of this search again and again; see `ray status`"
+                        "the cluster lost the board of this search several times; see `ray status`"
                     ) from error
             else:
                 break

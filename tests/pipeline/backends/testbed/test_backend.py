@@ -21,6 +21,7 @@ from poise_git.pipeline.boundary.hosting import Containment
 from poise_git.pipeline.interface import Cancelled, Job, Progress
 from poise_git.pipeline.protocol import Protocol
 from poise_git.pipeline.sandbox import Sandbox
+from tests import sentences
 from tests.layers import containment
 
 RunTestbed = Callable[..., Run]
@@ -96,7 +97,7 @@ def test_what_a_candidate_remembers_ends_its_run(run_testbed: RunTestbed, memory
     remembering = (
         f"    calls = {calls}\n    calls.append(1)\n    advantages = advantages + len(calls) * response_mask\n"
     )
-    with pytest.raises(RunFailed, match="gives other numbers in another process"):
+    with pytest.raises(RunFailed, match=sentences.OTHER_NUMBERS):
         run_testbed((FUNCTION, definition + FUNCTION), (ADVANTAGES, remembering + ADVANTAGES))
 
 

@@ -12,6 +12,7 @@ from poise_git.pipeline.backends.verl.preparation import assemble_weights
 from poise_git.pipeline.backends.verl.replies import EvaluationReply, TrainingReply, is_the_machines
 from poise_git.pipeline.backends.verl.series import SERIES
 from poise_git.pipeline.replies import Failure, StepReply, parse
+from tests import sentences
 
 
 @pytest.mark.parametrize(
@@ -20,7 +21,7 @@ from poise_git.pipeline.replies import Failure, StepReply, parse
      {"series": {"kl": [float("nan")]}}, {"series": {"kl": [1.0]}, "more": 1}, {"failure": 3}],
 )  # fmt: skip
 def test_what_is_no_reply_fails_the_run_and_nothing_else(reply: Any) -> None:
-    with pytest.raises(RunFailed, match="not its reply"):
+    with pytest.raises(RunFailed, match=sentences.INVALID_REPLY):
         parse(reply, TrainingReply, "train")
 
 

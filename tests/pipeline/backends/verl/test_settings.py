@@ -8,6 +8,7 @@ from poise_git.errors import SettingsError
 from poise_git.pipeline.backends.verl.estimate import estimate_cost
 from poise_git.pipeline.backends.verl.settings import parse_settings
 from poise_git.pipeline.protocol import Protocol
+from tests import sentences
 from tests.pipeline.backends.verl.conftest import changed, shipped
 
 
@@ -51,9 +52,9 @@ def test_the_paper_protocol_has_the_papers_numbers() -> None:
         ("settings.data.prompt", "Solve it.", "settings.data", "{question}"),
         ("settings.data.rows", 10, "settings", "does not fill one step"),
         ("settings.hardware.device", "cpu", "settings.hardware", "must be 0 with device cpu"),
-        ("settings.hardware.gpus", 3, "settings", "do not divide over 3 devices"),
+        ("settings.hardware.gpus", 3, "settings", sentences.DEVICES_UNEVEN.format(devices=3)),
         ("settings.hardware.tensor_parallel", 2, "settings.hardware", "not a multiple of tensor_parallel"),
-        ("settings.hardware.micro_batch_tokens", 1000, "settings", "does not hold one sequence of 3072"),
+        ("settings.hardware.micro_batch_tokens", 1000, "settings", sentences.SEQUENCE_TOO_LONG.format(tokens=3072)),
         ("settings.evaluation.shards", {"a": ["chess"]}, "settings.evaluation", "unknown suite chess"),
         ("settings.evaluation.suites.amc.samples", 4, "settings.evaluation.suites.amc", "at least 8 samples"),
         ("settings.early_stops.entropy_below", 0.1, "settings.early_stops.entropy_below", "dictionary"),

@@ -18,6 +18,7 @@ from poise_git.pipeline.boundary.door import Door
 from poise_git.pipeline.boundary.hosting import Containment, contain
 from poise_git.pipeline.sandbox import Sandbox
 from poise_git.settings import SandboxSettings
+from tests import sentences
 from tests.pipeline.backends.verl.conftest import changed, require_verl, shipped
 
 STAND_IN = Path(__file__).with_name("stand_in_trainer.py")
@@ -69,7 +70,7 @@ def test_a_good_end_brings_the_whole_trajectory(run: Any) -> None:
     [
         ("short", {}, "CRASH", "the trainer ended without metrics of step 3"),
         ("hangs", {"limits__stall_minutes": 0.03}, "STALL", "stall: no step for 0.03 minutes"),
-        ("hangs", {"limits__hours": 0.0005}, "TIME_LIMIT", "time limit: not done after 0.0005 hours"),
+        ("hangs", {"limits__hours": 0.0005}, "TIME_LIMIT", sentences.NOT_FINISHED.format(hours=0.0005)),
         ("nan", {}, "NOT_A_NUMBER", "not a number: gradient_norm at step 2"),
         ("gradient", {}, "GRADIENT_EXPLOSION", "gradient explosion: gradient_norm 5000 at step 4, above 1000"),
         ("candidate", {}, "CANDIDATE", "candidate error: policy_loss raised ValueError: no"),
