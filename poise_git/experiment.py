@@ -1,4 +1,4 @@
-"""What one search is: an archive, its settings, protocol, objective and literature, and the questions asked of them."""
+"""One search: an archive with its settings, protocol, objective and literature, and queries on them."""
 
 from __future__ import annotations
 
@@ -103,13 +103,14 @@ class Experiment:
 
     @property
     def protocol_option(self) -> str:
-        """What a command needs to be of this protocol, with a space before it; empty where poise.yaml names it."""
+        """The `--protocol` option that a command needs, with a space before it; empty if poise.yaml names this
+        protocol."""
         name = self.protocol.name
         return "" if name == self.settings.protocol else f" --protocol {shlex.quote(name)}"
 
     @property
     def unproven_metrics(self) -> tuple[str, ...]:
-        """What the objective looks at of which only the root's runs will tell whether there is such a figure."""
+        """Metrics of the objective that only the root's runs can validate."""
         return () if self.runs(ROOT, self.protocol.seeds) else tuple(self._figures_asked)
 
     def refuse_unknown_metrics(self) -> None:
@@ -132,19 +133,19 @@ class Experiment:
 
     @property
     def _figures_asked(self) -> dict[str, tuple[str | int, ...]]:
-        """What the objective looks at beside the protocol's suites, with its place in the settings."""
+        """Metrics of the objective that are not suites, with their places in the settings."""
         told_by_suites = {*self.protocol.suites, OVERALL}
         return {metric: place for metric, place in self.objective.metrics.items() if metric not in told_by_suites}
 
     @property
     def noise(self) -> Noise | None:
-        """What the protocol states of differences in U; nothing under another objective, where U is another."""
+        """The noise that the protocol states for differences in U; none under an objective that changes U."""
         stated = self.protocol.paired_deviation
         return Noise(stated.value, stated.freedom) if stated and self.objective.is_overall else None
 
     @cached_property
     def auditor(self) -> Auditor:
-        """What decides whose figures count."""
+        """The audit that decides which figures count."""
         return Auditor(self)
 
     def verdicts(self, genealogy: Genealogy | None = None) -> Mapping[str, Verdict]:
@@ -152,22 +153,22 @@ class Experiment:
         return self.auditor.verdicts(genealogy or self.archive.genealogy())
 
     def counted(self, genealogy: Genealogy | None = None) -> Genealogy:
-        """The genealogy with the figures that selection goes by: no note says what its runs do not."""
+        """The genealogy with the figures that count in selection: no note overrides its runs."""
         return self.auditor.counted(genealogy or self.archive.genealogy())
 
     def evaluated(self, genealogy: Genealogy | None = None) -> dict[str, tuple[Candidate, Metrics]]:
-        """Candidates whose metrics under this protocol count, the root included."""
+        """Candidates whose metrics under this protocol count, including the root."""
         return evaluated(self.counted(genealogy), self.protocol.hash)
 
     def best(self, genealogy: Genealogy | None = None) -> tuple[Candidate, Metrics] | None:
-        """The candidate that stands highest by the figures that count."""
+        """The best candidate by the figures that count."""
         return best(self.counted(genealogy), self.protocol.hash)
 
     def survey(self, genealogy: Genealogy, remaining: int | None = None) -> Survey:
-        """Every candidate that may be a parent, by the figures that count; see `nodes.survey`."""
+        """Every candidate that may be a parent, by the figures that count; see `survey`."""
         verdicts = self.verdicts(genealogy)
         found = survey(self.counted(genealogy), self.protocol.hash, self.objective, remaining)
-        # Further seeds join earlier runs: where those did not come along, there is nothing for them to join.
+        # More seeds extend earlier runs, so they need those runs in the archive.
         untraced = {name for name, verdict in verdicts.items() if not verdict.traced}
         if not untraced:
             return found
@@ -175,7 +176,7 @@ class Experiment:
         return replace(found, nodes=tuple(nodes))
 
     def proposal(self, candidate: Candidate) -> Proposal:
-        """A candidate's proposal: as archived, or, for one that people committed by hand, as its commit tells it."""
+        """A candidate's archived proposal, or the commit message of a candidate that a person committed."""
         return self.archive.proposal(candidate.name) or self.archive.stated_proposal(candidate)
 
     def runs(self, name: str, seeds: Collection[int]) -> list[Run]:
@@ -184,9 +185,9 @@ class Experiment:
         return [found[seed] for seed in sorted(seeds) if seed in found]
 
     def job(self, name: str, seed: int, purpose: str = "") -> Job:
-        """A training run, in the scratch folder that an interrupted attempt at the same run would have left.
+        """A training run, in the scratch folder of an interrupted attempt at the same run.
 
-        `purpose` gives it another folder than the search's own run has.
+        `purpose` separates its folder from that of the search's own run.
         """
         job = Job(name, self.archive.recipe(name), self.protocol, seed, Path())
         place = hashlib.sha256(os.fsencode(self.archive.root)).hexdigest()[:16]
@@ -202,7 +203,7 @@ class Experiment:
 
     @cached_property
     def brief(self) -> Brief:
-        """What all contexts of this search have in common."""
+        """The settings that all contexts of this search share."""
         return Brief(
             protocol=self.protocol.hash,
             seeds=self.protocol.seeds,
@@ -215,7 +216,7 @@ class Experiment:
 
     @cached_property
     def renderer(self) -> Renderer:
-        """What makes a context the text of a prompt: the archive's own template, where it has one."""
+        """The renderer of contexts, with the archive's own template if it has one."""
         return Renderer(self.archive.read_text(BRANCH, f"prompts/{CONTEXT_PROMPT}") or read_prompt(CONTEXT_PROMPT))
 
     def measure(self, name: str, runs: Sequence[Run]) -> Metrics:
@@ -238,16 +239,16 @@ class Experiment:
         root_runs: Sequence[Run] | None,
         again: tuple[Sequence[Run], Sequence[Run]] = ((), ()),
     ) -> Metrics:
-        """y and U(y) of these runs, against these of the root: what measures, and what checks measurements."""
+        """Compute y and U(y) of these runs against those of the root; both evaluation and audit use this."""
         return summarise(self.protocol.hash, runs, root_runs, self.objective, self.noise, again)
 
     def confirmation(self, name: str) -> Estimate | None:
-        """The gain over the root on the fresh seeds; None unless both have run on every one of them."""
+        """The gain over the root on the fresh seeds; None unless both have run on all of them."""
         tables = self._fresh_figures(name)
         return None if tables is None else paired_difference(tables[0][UTILITY], tables[1][UTILITY], self.noise)
 
     def confirmed_violations(self, name: str) -> tuple[Violation, ...]:
-        """The constraints that it breaks on the fresh seeds, as far as both have run there."""
+        """The constraints that it violates on the fresh seeds, as far as both have run there."""
         tables = self._fresh_figures(name)
         return () if tables is None else self.objective.violations(*tables)
 
@@ -258,9 +259,9 @@ class Experiment:
         return (of, against) if name != ROOT and seeds and complete else None
 
     def measured_otherwise(self, genealogy: Genealogy | None = None) -> tuple[str, ...]:
-        """Candidates whose recorded utility and violations are not those of the present objective.
+        """Candidates whose recorded utility and violations belong to another objective.
 
-        So are those that failed because their runs lacked a figure that another objective looked at.
+        These include candidates that failed because their runs lacked a figure of another objective.
         """
         return tuple(
             candidate.name
@@ -275,7 +276,7 @@ class Experiment:
             return False
         if metrics.objective:
             return metrics.objective != self.objective.fingerprint
-        # Nobody wrote down by which objective: the figures tell, where it looks at suites alone.
+        # No objective is recorded. If it uses only suites, the figures reveal it.
         weights = self.objective.of_suites
         if weights is None or self.objective.constraints or not weights.keys() <= metrics.values.keys():
             return True
@@ -283,7 +284,7 @@ class Experiment:
         return not math.isclose(expected, metrics.utility.value, abs_tol=ROUNDED)
 
     def evidence(self, proposal: Proposal, checked: Sequence[ClaimVerdict]) -> Evidence:
-        """The table a reflection is built on: the candidate against its parent and the root."""
+        """The evidence table of a reflection: the candidate against its parent and the root."""
         names = dict.fromkeys((proposal.name, proposal.parent or ROOT, ROOT))
         return gather_evidence(
             proposal.name,
@@ -300,7 +301,7 @@ class Experiment:
 
 
 def protocol_files(archive: Archive) -> dict[str, str]:
-    """The hash of every protocol of the archive's `main` branch that can be read, by the file's name."""
+    """The hash of every readable protocol on the archive's `main` branch, by file name."""
     found = {}
     for path, text in archive.list_texts(BRANCH, "protocols").items():
         with suppress(SettingsError):
@@ -320,7 +321,7 @@ def _refuse_unknown_names(archive: Archive, settings: PoiseSettings) -> None:
 
 
 def load_poise_settings(archive: Archive, *, committed: bool = False) -> PoiseSettings:
-    """`poise.yaml` of the archive's `main` branch; see `Experiment.load` for what it raises."""
+    """`poise.yaml` of the archive's `main` branch; see `Experiment.load` for the errors."""
     text = archive.read_text(BRANCH, SETTINGS_FILE)
     if text is None:
         raise NotAnArchive(
@@ -332,10 +333,10 @@ def load_poise_settings(archive: Archive, *, committed: bool = False) -> PoiseSe
 
 
 def _refuse_uncommitted(archive: Archive, file: str, committed: str) -> None:
-    """An edit that is not committed would be ignored silently: say so instead."""
+    """Refuse an uncommitted edit, which would otherwise be ignored silently."""
     edited = archive.work_tree_text(BRANCH, file)
     if edited is not None and edited != committed:
-        # A broken file is better told by its line than by its not being committed.
+        # For a broken file, the line of the error is more useful than the hint to commit it.
         if file == SETTINGS_FILE:
             load_settings(edited, PoiseSettings, file)
         keep = f"git commit -m settings -- {shlex.quote(file)}"

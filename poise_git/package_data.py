@@ -1,4 +1,4 @@
-"""Files that ship beside the code: the recipe template, the prompts, the hooks.
+"""Files that ship beside the code: the recipe template, the prompts and the hooks.
 
 They are top-level folders of the source tree; a wheel carries them as `poise_git/data/`.
 """

@@ -1,4 +1,4 @@
-"""A new archive from the recipe template."""
+"""Create a new archive from the recipe template."""
 
 from __future__ import annotations
 
@@ -55,10 +55,9 @@ def template_protocols() -> dict[str, Protocol]:
 
 
 def refuse_other_device(protocol: Protocol, device: str) -> None:
-    """Another device rounds otherwise, so it is another protocol: the file says which, no option does.
+    """Refuse a device other than the protocol's. Devices round differently, so the file states it, not an option.
 
-    Raises:
-        UsageError: the protocol's file names no device, or another than `device`.
+    Raises UsageError if the protocol's file names no device, or another than `device`.
     """
     own = _device_of(protocol)
     if device != own:
@@ -92,7 +91,7 @@ def _choose(protocols: Mapping[str, Protocol], backend: str | None, protocol: st
 
 def _with_setting(text: str, setting: str, value: str) -> str:
     """The settings file with one top-level field changed; comments and order stay."""
-    # A JSON string is a YAML string on one line, whatever is in it.
+    # A JSON string is a one-line YAML string, whatever it contains.
     plain = re.fullmatch(r"[a-z][a-z0-9-]*", value)
     line = f"{setting}: {value if plain else json.dumps(value, ensure_ascii=False)}"
     changed, count = re.subn(rf"^{setting}:[^#\n]*", lambda _: line, text, count=1, flags=re.MULTILINE)

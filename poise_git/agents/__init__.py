@@ -1,4 +1,4 @@
-"""Agents by name. Adding one is a new package, with its kind, and an entry here."""
+"""Agents by name. To add one, write a package with its kind, and add an entry here."""
 
 from __future__ import annotations
 

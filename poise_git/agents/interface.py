@@ -1,4 +1,4 @@
-"""The boundary between the loop and whoever has the ideas: one agent, the operators of the method."""
+"""The boundary between the loop and an agent, which implements the operators of the method."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from poise_git.user.preferences import Preferences
 
 @dataclass(frozen=True)
 class Means:
-    """What an agent may need: the archive may have paid `budget_usd` for calls in all, and has paid `spent_usd`.
+    """The environment of an agent. `budget_usd` limits the total cost of the archive's calls, of which `spent_usd` is
+    spent.
 
-    An agent that waits for somebody may wait for `budget_hours`; `observe` hears what it has to say on its way.
-    `preferences` are what the user has chosen: nothing, unless they are given.
+    `budget_hours` limits how long an agent may wait for a person. `observe` receives its events. `preferences` are the
+    user's choices; by default none.
     """
 
     archive: Archive
@@ -41,7 +42,7 @@ class Means:
 
 @dataclass(frozen=True)
 class Workload:
-    """What a search will ask of its agent: `candidates` in `rounds`, and the settings that multiply calls."""
+    """The workload of a search: `candidates` in `rounds`, and the settings that multiply calls."""
 
     rounds: int
     candidates: int
@@ -54,7 +55,7 @@ class Workload:
 
 @dataclass(frozen=True)
 class ExpectedCalls:
-    """Calls of one operator, from `low` to `high`, and US dollars (None: the model has no price)."""
+    """Calls of one operator, from `low` to `high`, and US dollars (None if the model has no price)."""
 
     operator: str
     low: int
@@ -65,8 +66,8 @@ class ExpectedCalls:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a reader makes of code: does it do what the proposal says, if not why not; and which of the proposal's
-    claims (by their statements) it does not bear out."""
+    """A code review: does the code do what the proposal says, and if not, why? `unproven` lists the statements of
+    claims that the code does not support."""
 
     implements: bool
     reason: str
@@ -75,7 +76,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two candidates that a crossover merges; `change` is its diff from their common ancestor."""
+    """One of the two candidates of a crossover; `change` is its diff from their common ancestor."""
 
     name: str
     change: str
@@ -110,24 +111,24 @@ class Agent(Interface):
 
     @property
     def calls(self) -> tuple[Call, ...]:
-        """Every paid call of this process so far, in order; empty for an agent that makes none."""
+        """Every paid call of this process so far, in order; empty for an agent without paid calls."""
         ...
 
     def interpret(self, directive: str, figures: Mapping[str, float]) -> Interpretation:
-        """The objective that a directive asks for, of `figures`: those of the root's runs, with the root's values."""
+        """Translate a directive into an objective over `figures`, the figures of the root's runs with their values."""
         ...
 
     def propose(self, context: Context, directions: Sequence[Direction], seed: int) -> tuple[Proposal, ...]:
-        """At most one proposal for each direction, for a child of `context.parent`, in the order of the directions.
+        """At most one proposal per direction for a child of `context.parent`, in the order of the directions.
 
-        Each carries its direction, with a `departure` where it goes elsewhere, and a name that is neither in
-        `context.taken_names` nor another's. Fewer, or none, when the agent runs out of ideas. `context.rejected` says
-        what was refused for this parent in this round already, and why.
+        Each carries its direction, with a `departure` if it leaves it, and a name that is neither in
+        `context.taken_names` nor used by another one. There may be fewer or none if the agent runs out of ideas.
+        `context.rejected` holds this round's rejections for this parent, with reasons.
         """
         ...
 
     def screen(self, context: Context, proposals: Sequence[Proposal]) -> tuple[Opinion, ...]:
-        """What the agent makes of each proposal, in their order, before any is implemented."""
+        """The agent's opinion on each proposal, in their order, before any is implemented."""
         ...
 
     def implement(self, proposal: Proposal, context: Context) -> str:
@@ -139,7 +140,7 @@ class Agent(Interface):
         ...
 
     def repair(self, proposal: Proposal, source: str, failure: CheckFailed, context: Context) -> str | None:
-        """A mended `source`, or None when the agent does not know how."""
+        """A repaired `source`, or None if the agent cannot repair it."""
         ...
 
     def resolve(self, proposal: Proposal, ours: Side, theirs: Side, source: str) -> str:
@@ -151,11 +152,11 @@ class Agent(Interface):
         ...
 
     def verify(self, proposal: Proposal, source: str, change: str) -> Reading:
-        """An independent reading of code that has passed the checks; `change` is its diff from the parent."""
+        """An independent review of code that has passed the checks; `change` is its diff from the parent."""
         ...
 
     def reflect(self, proposal: Proposal, evidence: Evidence, change: str) -> Reflection:
-        """The diagnosis of a trained candidate: what moved, which claim held, what to try next."""
+        """The diagnosis of a trained candidate: what moved, which claims held, what to try next."""
         ...
 
     def distil(self, lessons: Sequence[Lesson], earlier: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

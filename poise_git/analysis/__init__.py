@@ -1,1 +1,1 @@
-"""Phase III: what the runs say, beyond noise or not."""
+"""Phase III: turn runs into evidence, and separate effects from noise."""

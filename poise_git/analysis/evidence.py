@@ -23,7 +23,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Difference:
-    """One figure of a candidate against another candidate, paired by seed; `direction` is by its 95% interval."""
+    """One figure of a candidate against another candidate, paired by seed; its 95% interval decides `direction`."""
 
     figure: str
     against: str

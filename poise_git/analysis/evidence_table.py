@@ -1,4 +1,4 @@
-"""From runs to the evidence table of a reflection."""
+"""Build the evidence table of a reflection from runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from poise_git.measurement.metrics import Measured, compared
 from poise_git.measurement.objective import Objective
 from poise_git.measurement.statistics import Noise, beyond_noise
 
-# The check whose claims are about what training shows, not about code.
+# The check for claims about training rather than about code.
 EFFECT = "effect"
 
 
@@ -86,7 +86,8 @@ def _effect(claim: Claim, parent: str, differences: Sequence[Difference]) -> Cla
 
 
 def _inert(parent: str, differences: Sequence[Difference]) -> tuple[str, ...]:
-    """Runs share their random numbers: equal to the last digit means that the mechanism never acted."""
+    """Whether the mechanism had no effect: runs share their random numbers, so all figures are then equal to the
+    last digit."""
     against = [entry for entry in differences if entry.against == parent]
     if against and all(entry.difference.value == 0 and not entry.difference.se for entry in against):
         return (f"every figure equals {parent}'s: the mechanism had no effect under this protocol",)
@@ -94,12 +95,12 @@ def _inert(parent: str, differences: Sequence[Difference]) -> tuple[str, ...]:
 
 
 def _dynamics(recorded: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, tuple[float, float]]:
-    """Of each series the mean over training and over its last fifth, averaged over runs and regimes."""
+    """The mean of each series over training and over its last fifth, averaged over runs and regimes."""
     return {name: (mean_of_means(rows), mean_of_means(map(late, rows))) for name, rows in recorded.items()}
 
 
 def _warnings(runs: Sequence[Run]) -> tuple[str, ...]:
-    """Conspicuous dynamics, in words, regime by regime."""
+    """Conspicuous dynamics in words, regime by regime."""
     return tuple(
         f"{warning} (regime {regime})" if regime else warning
         for regime, recorded in by_regime(runs).items()

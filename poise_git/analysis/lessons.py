@@ -1,4 +1,4 @@
-"""What a trained candidate teaches, as the principles of a search are distilled from it."""
+"""The lesson of a trained candidate, the input for distilling principles."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UTILITY = "utility"
 class Lesson:
     """One candidate against its parent; `effect` is the difference in utility, paired by seed.
 
-    `operation` is what the library agent's plan calls the change, "" for changes of others.
+    `operation` is the library agent's name for the change, "" for changes by others.
     """
 
     candidate: str
@@ -29,7 +29,8 @@ class Lesson:
 
     @classmethod
     def of(cls, proposal: Proposal, reflection: Reflection) -> Lesson:
-        """From what is archived; people edit reflections, so a figure that is none counts as not there."""
+        """The lesson from the archive. A person may have edited the reflection, so an invalid figure counts as
+        missing."""
         facts = reflection.facts
         return cls(
             candidate=proposal.name,

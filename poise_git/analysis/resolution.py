@@ -1,4 +1,4 @@
-"""What difference a protocol can detect, as a function of seeds, from differences that were measured."""
+"""The difference that a protocol can detect, as a function of seeds, from measured differences."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENOUGH_FREEDOM = 8
 
 
 class Source(StrEnum):
-    """Whose measurement the noise is: this archive's, or the benchmark's that the protocol quotes."""
+    """The source of the noise: this archive, or the benchmark that the protocol quotes."""
 
     ARCHIVE = "archive"
     PROTOCOL = "protocol"
@@ -24,9 +24,9 @@ class Source(StrEnum):
 
 @dataclass(frozen=True)
 class Detectable:
-    """The true difference in U that a comparison on `seeds` seeds finds beyond its 95% interval, with 80% power.
+    """The true difference in U that a comparison on `seeds` seeds detects beyond its 95% interval with 80% power.
 
-    None where one seed tells nothing of its noise, and the protocol neither.
+    None for a single seed if the protocol does not state its noise.
     """
 
     seeds: int
@@ -60,10 +60,11 @@ class Resolution:
 def resolution(
     gains: Iterable[Estimate], root_utility: float | None, seeds: int, stated: Noise | None = None
 ) -> Resolution | None:
-    """What comparisons on `seeds` seeds can see, by the noise of this archive's `gains` over the root.
+    """The differences that comparisons on `seeds` seeds can detect, from the noise of this archive's `gains` over the
+    root.
 
-    `stated` is what the protocol says of one seed's deviation: intervals are built on it, and it stands in here until
-    the archive knows its noise within about a quarter. None where nobody has measured anything.
+    `stated` is the protocol's deviation of one seed. Intervals are built on it, and it is used here until the archive
+    knows its own noise to within about a quarter. None if there is no measurement.
     """
     pooled = pooled_deviation(gains)
     if stated is not None and (pooled is None or pooled.freedom < ENOUGH_FREEDOM):

@@ -1,7 +1,7 @@
-"""Every archived figure, computed again from the archived runs by the code that made it.
+"""Recompute every archived figure from the archived runs, with the code that made it.
 
-Verdicts depend on what is archived and on nothing else. They are kept by content, in memory and in the user's cache, so
-that a listing pays only for what has changed; `doctor` and `check --all` compute all of them anew.
+Verdicts depend only on the archive. They are cached by content, in memory and on disk, so that a listing computes only
+what has changed. `doctor` and `check --all` compute all of them again.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from poise_git.pipeline.backends.recorded import Recorded
 from poise_git.pipeline.cache import cache_folder
 from poise_git.pipeline.protocol import Protocol
 
-# Counts up when verdicts come out otherwise on the same archive.
+# Increases when verdicts change for the same archive.
 RULES = 2
-# So many candidates are named in a line.
+# Name this many candidates in a line.
 NAMED = 3
-# What computing figures from a stranger's runs may end in.
+# Errors that figures of a stranger's runs may cause.
 BROKEN = (
     PoiseError, KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError, RecursionError,
 )  # fmt: skip
@@ -44,7 +44,7 @@ RunsBySeed = Mapping[int, Run]
 
 @dataclass(frozen=True)
 class _Runs:
-    """A candidate's runs under the protocol: of every seed the latest and the earliest."""
+    """A candidate's runs under the protocol: the latest and the earliest of every seed."""
 
     trajectory: Trajectory
     all: tuple[Run, ...]
@@ -65,13 +65,13 @@ class _Runs:
 
 
 def figures_of(run: Run) -> str:
-    """All figures of a run as text, by which equal to the last bit is equal; NaN is equal to NaN."""
+    """All figures of a run as text, for comparison to the last bit; NaN equals NaN."""
     data = run.to_data()
     return json.dumps([data["values"], data["details"], data["series"], data["curve"]], sort_keys=True, default=str)
 
 
 class Measuring(Interface):
-    """What the verdicts need to know of an experiment."""
+    """The part of an experiment that verdicts need."""
 
     @property
     def archive(self) -> Archive: ...
@@ -98,14 +98,14 @@ class Auditor:
 
     def __init__(self, experiment: Measuring) -> None:
         self.experiment, self.archive, self.protocol = experiment, experiment.archive, experiment.protocol
-        # A protocol computes its hash each time, and an archive asks for it once a candidate.
+        # A protocol computes its hash at each access, and an archive needs it once per candidate.
         self._hash = self.protocol.hash
         self._state = ""
         self._verdicts: Mapping[str, Verdict] = {}
         self._kept: dict[str, Any] | None = None
 
     def verdicts(self, genealogy: Genealogy, *, anew: bool = False) -> Mapping[str, Verdict]:
-        """The verdict on every candidate that has figures under the protocol; `anew`: nothing that is kept counts."""
+        """The verdict on every candidate with figures under the protocol; `anew` ignores the cache."""
         state = self._key(
             self.archive.state(METRICS_NOTES, TRAJECTORY_NOTES),
             [(candidate.name, candidate.commit, candidate.evidence) for candidate in genealogy],
@@ -116,9 +116,9 @@ class Auditor:
         return self._verdicts
 
     def counted(self, genealogy: Genealogy) -> Genealogy:
-        """The genealogy with the figures that count: those that the runs give, where a note says otherwise.
+        """The genealogy with the figures that count: those of the runs, even if a note says otherwise.
 
-        A candidate whose figures nothing backs has none.
+        A candidate without evidence for its figures has none.
         """
         changed = {
             name: verdict.counted
@@ -137,7 +137,7 @@ class Auditor:
         )
 
     def findings(self, genealogy: Genealogy) -> Iterator[Finding]:
-        """Everything that does not add up, a line each; computed anew."""
+        """Every problem, one per line, computed without the cache."""
         untraced = []
         for name, verdict in self.verdicts(genealogy, anew=True).items():
             for problem in verdict.problems:
@@ -197,7 +197,7 @@ class Auditor:
                 verdict = self._judge(candidate, root, genealogy[ROOT].metrics_under(self._hash))
             if verdict is not None:
                 if verdict.counted is not None and verdict.counted != claimed:
-                    # As the note would have it, so that candidates compare as if nothing had been forged.
+                    # Keep the noted runs, so that candidates compare as if nothing had been forged.
                     verdict = replace(verdict, counted=as_noted(verdict.counted))
                 found[candidate.name], names[candidate.name] = verdict, key
                 written[key] = _data(verdict, claimed)
@@ -228,7 +228,7 @@ class Auditor:
         missing = tuple(seed for seed in wanted if seed not in own.latest)
         recomputed: list[Metrics] = []
         failure = ""
-        # Without the root's runs, figures of seeds measured later cannot be brought to one level.
+        # Without the root's runs, seeds that were measured later cannot be aligned with earlier ones.
         if not missing and not (rootless and further):
             try:
                 recomputed = self._recomputed(name, own, root, further, rootless=rootless)
@@ -260,7 +260,7 @@ class Auditor:
     def _recomputed(
         self, name: str, own: _Runs, root: _Runs, further: Sequence[int], *, rootless: bool
     ) -> list[Metrics]:
-        """What the runs give: of the latest of each seed, and of the earliest where those differ."""
+        """The figures of the latest run of each seed, and of the earliest if they differ."""
         versions = []
         for of, against in product(
             (own.latest, own.earliest)[: 1 + bool(own.twice)], (root.latest, root.earliest)[: 1 + bool(root.twice)]
@@ -282,7 +282,7 @@ class Auditor:
 
     @cached_property
     def _common(self) -> str:
-        """What every verdict depends on beside the candidate."""
+        """The inputs that all verdicts share."""
         protocol, experiment = self.protocol, self.experiment
         of_protocol = (protocol.hash, protocol.confirmation_seeds, protocol.paired_deviation)
         return repr((RULES, *of_protocol, experiment.objective.fingerprint, experiment.protocol_option))
@@ -291,7 +291,7 @@ class Auditor:
         return hashlib.sha256(repr((self._common, parts)).encode()).hexdigest()[:32]
 
     def _digest(self, candidate: Candidate, root: _Runs) -> str:
-        """What verdicts on others depend on of the root."""
+        """The data of the root that verdicts on other candidates depend on."""
         confirmation = set(self.protocol.confirmation_seeds)
         figures = [(run.seed, figures_of(run)) for run in root.all if run.seed not in confirmation]
         confirmed = sorted(confirmation & root.latest.keys())
@@ -312,7 +312,7 @@ class Auditor:
         return self._kept
 
     def _keep(self, kept: dict[str, Any]) -> None:
-        """A cache that cannot be written costs time, and nothing else."""
+        """Write the cache; a failure only costs time."""
         self._kept = kept
         with suppress(OSError):
             self._file.parent.mkdir(parents=True, exist_ok=True)
@@ -322,7 +322,7 @@ class Auditor:
 
 
 def _lacks(root: _Runs, own: _Runs, seeds: Sequence[int]) -> bool:
-    """Whether a candidate ran on all confirmation seeds, and the root did not."""
+    """Whether a candidate ran on all confirmation seeds and the root did not."""
     confirmed = bool(seeds) and all(seed in own.latest for seed in seeds)
     return confirmed and not all(seed in root.latest for seed in seeds)
 
@@ -333,7 +333,7 @@ def _data(verdict: Verdict, claimed: Metrics) -> dict[str, Any]:
         "problems": [problem.to_data() for problem in verdict.problems],
         "traced": verdict.traced,
     }
-    # What the genealogy has already is not kept twice.
+    # Do not store data that the genealogy already holds.
     if verdict.counted != claimed:
         data["counted"] = verdict.counted.to_data() if verdict.counted else None
     return data

@@ -19,11 +19,11 @@ from typing import Any
 from poise_git.archive.entries import Estimate, Isolation, Metrics, Reproduction, Run, Status
 from poise_git.untrusted.display import one_line
 
-# Notes hold six significant digits; evidence branches hold all of them, and only summation may differ.
+# Notes hold six significant digits. Evidence branches hold all digits, so only the order of summation may differ.
 OF_NOTES, OF_EVIDENCE = 1e-5, 1e-9
-# The hooks keep notes from being taken away by mistake; here a person means to.
+# The hooks protect notes from accidental loss; this command removes one on purpose.
 NOTES = "git -c core.hooksPath=/dev/null notes"
-# Below this a figure is rounding.
+# Below this a difference is rounding.
 NOTHING = 1e-9
 
 
@@ -35,13 +35,13 @@ class Mark(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Integrity:
-    """How far a candidate's figures can be trusted; `reason` is one line, empty where they are verified."""
+    """The integrity of a candidate's figures; `reason` is one line, empty if they are verified."""
 
     mark: Mark
     reason: str = ""
 
     def __post_init__(self) -> None:
-        # It quotes notes, which anybody may have written.
+        # The reason quotes notes, which anyone may have written.
         object.__setattr__(self, "reason", one_line(self.reason))
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ class Integrity:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that does not add up, and the command to run next."""
+    """A problem, and the command to run next."""
 
     what: str
     advice: str
@@ -75,9 +75,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was found of one candidate.
+    """The verdict on one candidate.
 
-    `counted` is what selection goes by (None: it is left out), `traced` whether the runs of its figures are here.
+    `counted` holds the figures that selection uses (None: it does not count); `traced` says whether the runs of its
+    figures are in the archive.
     """
 
     integrity: Integrity
@@ -130,7 +131,7 @@ class Account:
 
 
 def judge(account: Account) -> Verdict | None:
-    """The verdict on a candidate; None where it has no figures (it failed, and nothing says otherwise)."""
+    """The verdict on a candidate; None if it has no figures (it failed, and nothing contradicts that)."""
     claimed = account.note or account.evidence
     if claimed is None or all(
         metrics is None or metrics.status is Status.FAILED for metrics in (account.note, account.evidence)
@@ -153,7 +154,7 @@ def judge(account: Account) -> Verdict | None:
 
 
 def _against_runs(account: Account) -> tuple[list[Metrics], list[Problem]]:
-    """Which of the recomputed metrics the archived ones are, and what contradicts what."""
+    """Match the archived metrics with the recomputed ones, and find contradictions."""
     name, note, evidence = account.name, account.note, account.evidence
     verb, seed = ("reproduce", _first_seed(account)) if account.runs else ("evaluate", "")
     again = f"poise-git {verb} {name}{seed}{account.option}"
@@ -206,7 +207,7 @@ def _against_runs(account: Account) -> tuple[list[Metrics], list[Problem]]:
 
 
 def _not_reproduced(account: Account) -> list[Problem]:
-    """Runs that, trained again, came out as no noise explains: the latest attempt at each seed counts."""
+    """Repeated runs whose difference noise cannot explain; the latest attempt at each seed counts."""
     latest = {each.seed: each for each in account.reproductions}
     return [
         Problem(
@@ -219,7 +220,7 @@ def _not_reproduced(account: Account) -> list[Problem]:
 
 
 def reproduction_text(reproduction: Reproduction) -> str:
-    """What differs first and by how much: `values sparse was 0.15, now 0.16 (+0.01); U is +0.002 apart, …`."""
+    """The first difference and its size: `values sparse was 0.15, now 0.16 (+0.01); U is +0.002 apart, …`."""
     if reproduction.reason:
         return reproduction.reason
     if not reproduction.figure:
@@ -237,7 +238,7 @@ def reproduction_text(reproduction: Reproduction) -> str:
 
 
 def _remarks(account: Account) -> tuple[Problem, ...]:
-    """What does not touch the figures that count."""
+    """Problems that do not affect the figures that count."""
     name, found = account.name, []
     edit = f"{NOTES} --ref=poise/trajectory edit poise/{name}"
     if account.missing and account.runs:
@@ -257,7 +258,7 @@ def _remarks(account: Account) -> tuple[Problem, ...]:
 
 
 def _unproven(account: Account, claimed: Metrics, matching: Sequence[Metrics]) -> str:
-    """What is missing for a proof; empty if nothing is."""
+    """The missing part of a proof; empty if the figures are proven."""
     if account.missing or not account.runs:
         return f"the archive lacks its runs (seeds {', '.join(map(str, account.missing))})"
     if account.rootless:
@@ -285,7 +286,7 @@ def _unisolated(isolation: Isolation | None) -> str:
 
 
 def _backed(account: Account) -> bool:
-    """Whether note and evidence branch say the same."""
+    """Whether note and evidence branch agree."""
     note, evidence = account.note, account.evidence
     return bool(note and evidence and note.status is evidence.status) and not _differences(
         note, evidence, OF_NOTES, account, everything=True
@@ -355,7 +356,7 @@ def _close(one: float, other: float, tolerance: float) -> bool:
 
 
 def _intervals_apart(said: Metrics, given: Metrics) -> bool:
-    """Whether the intervals of the gain differ; they are built on a deviation that is no part of the runs."""
+    """Whether the intervals of the gain differ; the deviation behind them is not part of the runs."""
     one, other = ((each.gain.interval if each.gain else None) for each in (said, given))
     if one is None or other is None:
         return one is not other
@@ -371,7 +372,7 @@ def _broken(metrics: Metrics) -> str:
 
 
 def _take_off(account: Account) -> str:
-    """The commands after which a candidate counts as not evaluated."""
+    """The commands that make a candidate count as not evaluated."""
     evaluate = f"poise-git evaluate {account.name}{account.option}"
     return f"{NOTES} --ref=poise/metrics remove poise/{account.name} && {evaluate}"
 

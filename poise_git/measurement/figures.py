@@ -1,4 +1,4 @@
-"""Every figure of a run: the metrics of its suites, their mean, further final figures, and what training was like."""
+"""All figures of a run: the metrics of its suites, their mean, further final figures, and summaries of training."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from poise_git.archive.entries import Run
 
-# A figure of a set of runs, by its name and the run's seed.
+# The values of one figure over a set of runs, by the run's seed.
 Figures = Mapping[str, Mapping[int, float]]
 
 OVERALL = "overall"
 UTILITY = "utility"
-# What is computed from the suites: no suite is called so.
+# Names of figures that are computed from the suites; no suite may use them.
 RESERVED = frozenset({OVERALL, UTILITY})
-# The last part of training that late figures of a series are taken over.
+# Late figures of a series average over this last share of training.
 LATE = 0.2
 
 
@@ -24,11 +24,11 @@ def overall(values: Mapping[str, float], suites: Mapping[str, float]) -> float:
 
 
 def figures(runs: Iterable[Run], suites: Mapping[str, float]) -> dict[str, dict[int, float]]:
-    """The metrics, "overall", final details and the series' means, by seed; what is not finite is left out.
+    """The metrics, "overall", final details and the means of series, by seed; non-finite values are left out.
 
-    `suites` holds the protocol's weights. A detail is the mean over suites of the suite's figure ("pass@8",
-    "mean_length"); a series is called by its name, and is the mean over the regimes that it was recorded in and the
-    steps that have a value. What a metric is called like is the metric.
+    `suites` holds the protocol's weights. A detail ("pass@8", "mean_length") is the mean of the figure over suites. A
+    series is the mean over the regimes that recorded it and the steps that have a value. A metric takes precedence over
+    a detail or series of the same name.
     """
     table: dict[str, dict[int, float]] = {}
     for run in runs:
@@ -45,7 +45,7 @@ def figures(runs: Iterable[Run], suites: Mapping[str, float]) -> dict[str, dict[
 
 
 def by_regime(runs: Iterable[Run]) -> dict[str, dict[str, list[Sequence[float]]]]:
-    """Regime -> what was recorded -> a series of each run; a backend's series are called "name" or "regime/name"."""
+    """Regime -> name -> one series per run. Backends name a series "name" or "regime/name"."""
     table: dict[str, dict[str, list[Sequence[float]]]] = {}
     for run in runs:
         for name, series in run.series.items():
@@ -56,7 +56,7 @@ def by_regime(runs: Iterable[Run]) -> dict[str, dict[str, list[Sequence[float]]]
 
 
 def of_all_regimes(runs: Iterable[Run]) -> dict[str, list[Sequence[float]]]:
-    """What was recorded -> a series of each run and regime."""
+    """Name -> one series per run and regime."""
     together: dict[str, list[Sequence[float]]] = {}
     for recorded in by_regime(runs).values():
         for figure, rows in recorded.items():
@@ -70,15 +70,15 @@ def late(series: Sequence[float]) -> Sequence[float]:
 
 
 def mean_of_means(rows: Iterable[Sequence[float]]) -> float:
-    """The mean over series of each one's mean over the steps that have a value; NaN where none has."""
+    """The mean over series of the mean over the steps that have a value; NaN if no step has one."""
     means = [math.fsum(known) / len(known) for row in rows if (known := [step for step in row if math.isfinite(step)])]
     return math.fsum(means) / len(means) if means else math.nan
 
 
 def late_dynamics(runs: Iterable[Run]) -> dict[str, float]:
-    """Of each recorded series the mean over the last fifth of training, averaged over runs and regimes.
+    """The mean over the last fifth of training of each recorded series, averaged over runs and regimes.
 
-    Figures that are not finite are left out.
+    Non-finite values are left out.
     """
     ends = {name: mean_of_means([late(row) for row in rows]) for name, rows in sorted(of_all_regimes(runs).items())}
     return {name: end for name, end in ends.items() if math.isfinite(end)}

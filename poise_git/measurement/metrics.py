@@ -1,4 +1,4 @@
-"""From runs to the metric vector y, the utility U(y) and the violated constraints."""
+"""Compute the metric vector y, the utility U(y) and the violated constraints from runs."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from poise_git.measurement.figures import UTILITY, Figures, late_dynamics
 from poise_git.measurement.objective import Objective
 from poise_git.measurement.statistics import Noise, estimate, paired_difference
 
-# The stage at which a candidate fails whose runs lack a figure that the objective looks at.
+# A candidate fails at this stage if its runs lack a figure that the objective needs.
 MEASURING = "objective"
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A candidate's figures on the protocol's seeds, and on further ones where it was measured again."""
+    """A candidate's figures on the protocol's seeds, and on more seeds if it was replicated."""
 
     own: Figures
     further: Figures
 
     @cached_property
     def every(self) -> Figures:
-        """On all its seeds."""
+        """The figure on all seeds."""
         return {metric: {**by_seed, **self.further.get(metric, {})} for metric, by_seed in self.own.items()}
 
 
 def compared(
     metric: str, of: Measured, against: Measured, noise: Noise | None = None
 ) -> tuple[Estimate, Estimate | None]:
-    """The figure and its difference from the other's, paired over all seeds that both have.
+    """The figure and its difference from the other candidate's, paired over all common seeds.
 
-    Other seeds are other worlds: where both have further ones, the figure is the other's on the protocol's seeds plus
-    the difference of all.
+    Other seeds mean other worlds. If both candidates were replicated, the figure is therefore the other's on the
+    protocol's seeds plus the difference over all seeds.
     """
     alone = estimate(list(of.own[metric].values()))
     difference = paired_difference(of.every[metric], against.every[metric], noise)
@@ -53,13 +53,12 @@ def summarise(
     noise: Noise | None = None,
     again: tuple[Sequence[Run], Sequence[Run]] = ((), ()),
 ) -> Metrics:
-    """y with uncertainty from a candidate's runs; `root_runs` is None for the root itself.
+    """Compute y with uncertainty from a candidate's runs; `root_runs` is None for the root itself.
 
-    `noise` is what is known beforehand of differences in U. `again` are the runs of candidate and root on further
-    seeds, where it was measured again: they make its gain more certain; see `compared`.
+    `noise` is the prior knowledge of the noise of differences in U. `again` holds the runs of candidate and root on
+    further seeds, if the candidate was replicated; they make its gain more certain, see `compared`.
 
-    Raises:
-        RunFailed: a run has no finite figure of a metric that the objective looks at.
+    Raises RunFailed if a run has no finite value of a metric that the objective needs.
     """
     of = Measured(objective.figures(runs), objective.figures(again[0]))
     root = None if root_runs is None else Measured(objective.figures(root_runs), objective.figures(again[1]))

@@ -1,9 +1,9 @@
-"""The objective: what counts as better, as one number a run and as bounds that a candidate keeps.
+"""The objective: the utility, one number per run, and the bounds that a candidate must keep.
 
     U(y) = sum over metrics m of c_m y_m,   c_m = ± weight_m / (scale_m * sum of the weights)
 
-with + where a metric is maximised and - where it is minimised. U is linear, so that it is one number a run, and
-differences in it are paired by seed like those of any other figure.
+The sign is + for a metric to maximize and - for one to minimize. U is linear, so each run has one value of it, and
+its differences are paired by seed like those of any other figure.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ FINGERPRINT_LENGTH = 12
 
 @dataclass(frozen=True)
 class Objective:
-    """What a search is for; `suites` are the protocol's weights, summing to 1, which make up "overall".
+    """The objective of a search; `suites` are the protocol's weights, summing to 1, which make up "overall".
 
-    `stated` is what a person, or an agent for a directive, has said; where it names no metric, U is "overall".
+    `stated` is the objective of a person, or an agent's translation of a directive; without a metric, U is "overall".
     """
 
     suites: Mapping[str, float]
@@ -36,10 +36,9 @@ class Objective:
 
     @classmethod
     def from_data(cls, suites: Mapping[str, float], data: Mapping[str, Any]) -> Objective:
-        """From the `objective` block of poise.yaml as plain data.
+        """Read the `objective` block of poise.yaml.
 
-        Raises:
-            pydantic.ValidationError: a field is unknown, or has a wrong value.
+        Raises pydantic.ValidationError for an unknown field or a wrong value.
         """
         return cls(suites, ObjectiveSettings.model_validate(data))
 
@@ -64,7 +63,7 @@ class Objective:
 
     @property
     def metrics(self) -> dict[str, tuple[str | int, ...]]:
-        """Every figure that the objective looks at, with the place in its block that names it first."""
+        """Every figure that the objective uses, with the place in its block that first names it."""
         found: dict[str, tuple[str | int, ...]] = {metric: ("metrics", metric) for metric in self.terms}
         for place, constraint in enumerate(self.constraints):
             found.setdefault(constraint.metric, ("constraints", place, "metric"))
@@ -72,7 +71,7 @@ class Objective:
 
     @property
     def further(self) -> tuple[str, ...]:
-        """The metrics of U that the protocol's suites do not tell."""
+        """The metrics of U that are not suites of the protocol."""
         return tuple(metric for metric in self.terms if metric not in self.suites and metric != OVERALL)
 
     @cached_property
@@ -85,7 +84,7 @@ class Objective:
 
     @property
     def of_suites(self) -> dict[str, float] | None:
-        """The coefficients with "overall" spelled out, one of each suite; None where U looks at anything else."""
+        """The coefficients with "overall" expanded into one per suite; None if U uses any other metric."""
         if self.further:
             return None
         own, share = self.coefficients, self.coefficients.get(OVERALL, 0.0)
@@ -98,7 +97,8 @@ class Objective:
 
     @property
     def fingerprint(self) -> str:
-        """First 12 hex digits of the SHA-256 of what decides U and the violations; weights count by their shares."""
+        """First 12 hex digits of the SHA-256 of everything that decides U and the violations; weights count as
+        shares."""
         data = {
             "coefficients": {metric: f"{value:.12g}" for metric, value in sorted(self.coefficients.items())},
             "constraints": [constraint.model_dump() for constraint in self.constraints],
@@ -107,7 +107,7 @@ class Objective:
 
     @property
     def description(self) -> str:
-        """One line in words."""
+        """The objective in one line of words."""
         goals = [_goal(metric, term) for metric, term in self.terms.items()]
         bounds = [
             f"keep {constraint.metric} {bound_text(constraint)} (slack {constraint.slack:g} s.e.)"
@@ -116,16 +116,16 @@ class Objective:
         return ", ".join([*goals, *bounds])
 
     def orientation(self, metric: str) -> float:
-        """1 where larger is better, -1 where smaller is."""
+        """1 if larger is better, -1 if smaller is."""
         term = self.terms.get(metric)
         return -1.0 if term is not None and term.direction == "minimise" else 1.0
 
     def utility(self, values: Mapping[str, float]) -> float:
-        """U of one run's figures."""
+        """U from the figures of one run."""
         return sum(coefficient * values[metric] for metric, coefficient in self.coefficients.items())
 
     def utilities(self, table: Figures) -> dict[int, float]:
-        """U by seed, of the seeds that have every metric."""
+        """U by seed, for the seeds that have every metric."""
         columns = {metric: table.get(metric, {}) for metric in self.terms}
         seeds = set.intersection(*(set(column) for column in columns.values()))
         return {seed: self.utility({m: column[seed] for m, column in columns.items()}) for seed in sorted(seeds)}
@@ -136,10 +136,11 @@ class Objective:
         return {UTILITY: self.utilities(table), **table}
 
     def violations(self, own: Figures, root: Figures | None) -> tuple[Violation, ...]:
-        """The constraints that a candidate's figures break; `root` is None for the root itself.
+        """The constraints that a candidate's figures violate; `root` is None for the root itself.
 
-        With e how far the estimate is beyond the bound (against the root: the mean difference, paired by seed), a
-        constraint is broken where e > slack * se(e). One seed has no standard error: there the estimate decides.
+        Let e be the amount by which the estimate is beyond the bound; for a `root` bound it is the mean difference,
+        paired by seed. A candidate violates a constraint if e > slack * se(e). One seed has no standard error, so the
+        estimate alone decides.
         """
         found = []
         for constraint in self.constraints:
@@ -150,13 +151,13 @@ class Objective:
 
 
 def bound_text(constraint: Constraint) -> str:
-    """`at least the root's`, `at most 12`."""
+    """The bound in words: `at least the root's`, `at most 12`."""
     words, bound = ("at most", constraint.at_most) if constraint.at_least is None else ("at least", constraint.at_least)
     return f"{words} {ROOT}'s" if bound == "root" else f"{words} {bound:g}"
 
 
 def _excess(constraint: Constraint, own: Figures, root: Figures | None) -> Estimate | None:
-    """How far beyond the bound; None where nothing is to be compared: the root meets its own figures."""
+    """The amount beyond the bound; None if there is nothing to compare, because the root meets its own figures."""
     upper = constraint.at_least is None
     bound = constraint.at_most if upper else constraint.at_least
     found = own.get(constraint.metric, {})

@@ -1,4 +1,4 @@
-"""Means with standard errors, differences paired by seed, and what difference a protocol can detect."""
+"""Means with standard errors, differences paired by seed, and the difference that a protocol can detect."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 
 from poise_git.archive.entries import Estimate
 
-# A difference counts as more than noise where its interval of this confidence does not hold 0.
+# A difference exceeds noise if its interval of this confidence excludes 0.
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
 class Noise:
-    """The standard deviation of one seed's paired difference as far as it is known beforehand.
+    """Prior knowledge of the standard deviation of one seed's paired difference.
 
-    `freedom` is what that knowledge is worth, in degrees of freedom: the less mechanisms differ in their noise, the
-    more.
+    `freedom` is the weight of this knowledge in degrees of freedom: it is larger if mechanisms differ less in their
+    noise.
     """
 
     deviation: float
@@ -28,7 +28,7 @@ class Noise:
 class PooledDeviation:
     """Standard deviation of one paired difference, pooled over `comparisons`, with `freedom` degrees of freedom.
 
-    Comparisons share the root's runs and are not independent: the degrees of freedom are an upper bound.
+    Comparisons share the root's runs and are not independent, so the degrees of freedom are an upper bound.
     """
 
     value: float
@@ -64,7 +64,7 @@ def half_width(difference: Estimate, noise: Noise | None = None) -> float | None
     t(.975, d_0 + d) sqrt((d_0 s_0^2 + d s^2) / (d_0 + d) / n)   (moderated t, Smyth 2004, doi:10.2202/1544-6115.1027).
     Four seeds alone are a poor measure of their own noise: without s_0 the quantile is 3.2, with it nearly 2.
     """
-    # Not scipy.stats, which takes a second to load: listings come here, too.
+    # scipy.stats takes a second to load, and listings call this function too.
     from scipy.special import stdtrit
 
     known = noise or Noise(0.0, 0.0)
@@ -78,16 +78,17 @@ def half_width(difference: Estimate, noise: Noise | None = None) -> float | None
 
 
 def beyond_noise(difference: Estimate) -> bool:
-    """Whether 0 is outside of the difference's interval; by its own noise alone where it states none."""
+    """Whether the interval of the difference excludes 0; without a stated interval, its own noise decides."""
     interval = half_width(difference) if difference.interval is None else difference.interval
     return interval is not None and abs(difference.value) > interval
 
 
 def pooled_deviation(differences: Iterable[Estimate]) -> PooledDeviation | None:
-    """The noise of one paired difference, from many comparisons.
+    """Estimate the noise of one paired difference from many comparisons.
 
-    Of each comparison s^2 = n * se^2, weighted by n - 1. Differences that are the same on every seed come from
-    mechanisms that never acted: they say nothing of noise and are left out. None if nothing is left.
+    Each comparison contributes s^2 = n * se^2 with weight n - 1. Differences that are equal on every seed come from
+    mechanisms that had no effect. They carry no information about noise and are left out. None if no comparison is
+    left.
     """
     squares, freedom, comparisons = 0.0, 0, 0
     for difference in differences:

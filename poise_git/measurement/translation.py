@@ -1,4 +1,4 @@
-"""What an agent makes of a directive: an objective and why, or why it makes nothing of it."""
+"""An agent's translation of a directive: an objective with reasons, or the reasons why there is none."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from poise_git.settings import ObjectiveSettings
 
 @dataclass(frozen=True)
 class Interpretation:
-    """`objective` is None where nothing was understood.
+    """`objective` is None if the agent understood nothing.
 
-    `reasons` say what led to what, `strange` are the words that were not understood, `known` what could have been said.
+    `reasons` say which words led to which part. `strange` holds the words that were not understood, `known` the words
+    that would be.
     """
 
     objective: ObjectiveSettings | None

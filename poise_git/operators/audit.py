@@ -1,4 +1,4 @@
-"""What does not add up among an archive's figures, under every protocol."""
+"""Find figures of an archive that do not add up, under every protocol."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from poise_git.experiment import Experiment, protocol_files
 
 
 def audit(archive: Archive) -> Iterator[Finding]:
-    """What does not add up among the figures of every protocol that is committed and has figures."""
+    """The problems of the figures of every committed protocol that has figures."""
     genealogy = archive.genealogy()
     hashes = {protocol for candidate in genealogy for protocol in candidate.metrics}
     for name, hash_ in protocol_files(archive).items():

@@ -1,4 +1,4 @@
-"""Crossover: two candidates' mechanisms in one child, by git's own merge, and by the agent where that conflicts."""
+"""Crossover: merge two candidates' mechanisms into one child with git; the agent resolves conflicts."""
 
 from __future__ import annotations
 
@@ -48,10 +48,9 @@ def cross(session: Session, first: Candidate, second: Candidate, name: str) -> b
 
 
 def common_ancestor(genealogy: Genealogy, first: Candidate, second: Candidate) -> Candidate:
-    """The nearest ancestor of both.
+    """The nearest common ancestor.
 
-    Raises:
-        UsageError: one is the other's ancestor, or they are the same.
+    Raises UsageError if one is the other's ancestor, or they are the same.
     """
     lines = [{*(each.name for each in genealogy.ancestors(one.name)), one.name} for one in (first, second)]
     shared = lines[0] & lines[1]

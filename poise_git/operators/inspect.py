@@ -1,4 +1,4 @@
-"""What came in around the hooks: candidates whose commit, message, code or evidence is not what it has to be."""
+"""Find candidates that bypassed the hooks: their commit, message, code or evidence breaks a rule."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def inspect(archive: Archive, sandbox: Sandbox, containing: Containing) -> Itera
 
 
 def _failure_of_text(archive: Archive, candidate: Candidate, recipe: dict[str, str]) -> str:
-    """Why it fails the checks of its text alone; empty if it does not."""
+    """The reason why it fails the static checks; empty if it passes."""
     return _in_words(check_text(recipe, _parents_recipe(archive, candidate)))
 
 
@@ -66,7 +66,7 @@ def _failure(
     containing: Containing,
     genealogy: Genealogy,
 ) -> str:
-    """Why it fails its checks; empty if it does not. Raises IsolationMissing."""
+    """The reason why it fails its checks; empty if it passes. Raises IsolationMissing."""
     parent = _parents_recipe(archive, candidate)
     proposal = archive.proposal(candidate.name) or archive.stated_proposal(candidate)
     containment = containing.of_checks(recipe.get(ALGORITHM, ""), candidate.parents, genealogy)

@@ -1,7 +1,7 @@
-"""Training an archived run again, and comparing: the same recipe, protocol and seed shall give the same figures.
+"""Repeat an archived run and compare: the same recipe, protocol and seed should give the same figures.
 
-On the testbed figures are equal to the last bit. Other backends are not so exact: there U may differ as much as the
-noise of one difference in U explains.
+On the testbed the figures are equal to the last bit. On other backends U may differ by the noise of one difference in
+U.
 """
 
 from __future__ import annotations
@@ -25,16 +25,15 @@ from poise_git.pipeline.interface import Job, Progress
 from poise_git.pipeline.sandbox.removal import remove_tree
 from poise_git.steps.session import Session
 
-# Backends whose figures depend on recipe, protocol and seed alone, to the last bit.
+# Backends whose figures depend only on recipe, protocol and seed, to the last bit.
 EXACT = frozenset({"testbed"})
 REASON_LENGTH = 200
 
 
 def archived_run(experiment: Experiment, candidate: Candidate, seed: int | None) -> Run:
-    """The run to train again: that of `seed`, or the first of the protocol's seeds that has one.
+    """The run to repeat: that of `seed`, or of the first seed of the protocol that has one.
 
-    Raises:
-        UsageError: there is none.
+    Raises UsageError if there is none.
     """
     found = {
         run.seed: run for run in experiment.archive.runs(candidate.name) if run.protocol == experiment.protocol.hash
@@ -52,10 +51,9 @@ def archived_run(experiment: Experiment, candidate: Candidate, seed: int | None)
 
 
 def reproduce(session: Session, candidate: Candidate, before: Run) -> Reproduction:
-    """Train the run again, append the outcome to the candidate's note, and return it.
+    """Repeat the run, append the outcome to the candidate's note, and return it.
 
-    Raises:
-        PoiseError: the code was changed meanwhile, or the run was stopped.
+    Raises PoiseError if the code changed meanwhile, or the run was stopped.
     """
 
     experiment = session.experiment
@@ -63,7 +61,7 @@ def reproduce(session: Session, candidate: Candidate, before: Run) -> Reproducti
     def progress(job: Job, made: Progress) -> None:
         session.observe(events.JobProgress(job.candidate, job.seed, made))
 
-    # Not in the folder of a run that is under way, or was interrupted: nothing of it may be gone on with.
+    # Use a folder of its own, so that it does not continue a run in progress or an interrupted one.
     job = replace(
         experiment.job(candidate.name, before.seed, purpose="reproduce"),
         containment=session.containing.of(candidate, experiment.archive.genealogy()),
@@ -89,7 +87,7 @@ def reproduce(session: Session, candidate: Candidate, before: Run) -> Reproducti
 
 
 def compare(experiment: Experiment, before: Run, again: Run) -> Reproduction:
-    """What came of a run, trained again as `again`, on this machine."""
+    """The outcome of a repeated run, `again`, on this machine."""
     found = Reproduction(before.protocol, before.seed, Outcome.EQUAL, torch=torch_version(), processor=processor())
     apart = next(differences(before, again), None)
     if apart is None:
@@ -111,9 +109,9 @@ def compare(experiment: Experiment, before: Run, again: Run) -> Reproduction:
 
 
 def differences(before: Run, again: Run) -> Iterator[tuple[str, float | None, float | None]]:
-    """Every figure that is not equal to the last bit, with both values: those that stand for the run come first.
+    """Every figure that differs in any bit, with both values, the main figures of the run first.
 
-    Seconds and isolation are no figures.
+    Seconds and isolation are not figures.
     """
     for kind, one, other in (
         ("values", before.values, again.values),
@@ -144,17 +142,17 @@ def _numbers(one: Any, other: Any) -> tuple[float | None, float | None]:
 
 
 def allowed_difference(experiment: Experiment) -> float | None:
-    """How far U of a run trained again may lie from before: half the 95% interval of one difference in U.
+    """The allowed difference in U of a repeated run: half the 95% interval of one difference in U.
 
-    Its noise is the protocol's `paired_deviation`, or, without one, the archive's own deviation between seeds; None
-    where neither is known.
+    Its noise is the protocol's `paired_deviation`, or the archive's own deviation between seeds; None if neither is
+    known.
     """
     noise = experiment.noise or deviation_between_seeds(experiment)
     return None if noise is None else half_width(Estimate(0.0, None, 1), noise)
 
 
 def deviation_between_seeds(experiment: Experiment) -> Noise | None:
-    """The deviation of the difference of two runs of one candidate, pooled over all that have several runs."""
+    """The deviation of the difference of two runs of one candidate, pooled over all candidates with several runs."""
     squares, freedom = 0.0, 0
     for name in experiment.evaluated():
         runs = experiment.runs(name, experiment.protocol.seeds)
@@ -163,7 +161,7 @@ def deviation_between_seeds(experiment: Experiment) -> Noise | None:
             own = estimate(values)
             squares += len(values) * (own.se or 0.0) ** 2 * (len(values) - 1)
             freedom += len(values) - 1
-    # Two runs differ by sqrt(2) deviations of one.
+    # The difference of two runs has sqrt(2) times the deviation of one.
     return Noise(math.sqrt(2.0 * squares / freedom), freedom) if squares > 0 else None
 
 
@@ -174,7 +172,7 @@ def torch_version() -> str:
 
 
 def processor() -> str:
-    """The model of this machine's processor, as far as it tells."""
+    """The model of this machine's processor, if known."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):

@@ -1,1 +1,1 @@
-"""Phase I: from an archive to parents, their context, and proposals worth implementing."""
+"""Phase I: select parents from an archive, build their contexts, and screen proposals."""

@@ -15,7 +15,7 @@ from poise_git.untrusted import source_text
 class Knob(StrictModel):
     """A named hyper-parameter: keyword `argument` of `function`, and the range worth trying.
 
-    `neutral` is the value at which the mechanism does nothing; None where there is no such value.
+    `neutral` is the value at which the mechanism has no effect; None if there is none.
     """
 
     function: str
@@ -26,7 +26,7 @@ class Knob(StrictModel):
     high: float
 
 
-# Where a mechanism can act: the stages of `recipe/algorithm.py`, in their order, and what lies outside of it.
+# The stages where a mechanism can act: those of `recipe/algorithm.py` in their order, and one outside it.
 Stage = Literal[
     "reward_signal",
     "baseline",
@@ -81,9 +81,9 @@ class CardClaim(StrictModel):
 class Card(StrictModel):
     """One published mechanism.
 
-    `arxiv` is where it was published, or "derived" where it was put together here. A card without `edits` is a prior
-    for reading only, and says itself which `stages` it touches; otherwise its edits do. `conflicts` names cards that
-    cannot be combined with it (same stage is a conflict already, where both replace it).
+    `arxiv` names its publication, or is "derived" if it was composed for this project. A card without `edits` is
+    background and states its own `stages`; otherwise the edits determine them. `conflicts` names cards that cannot be
+    combined with it. Two cards that replace the same stage conflict in any case.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
@@ -111,7 +111,7 @@ class Card(StrictModel):
         if "stages" in data:
             raise ValueError("the edits determine the stages; leave this field out")
         named = [edit.get("stage") for edit in edits if isinstance(edit, dict)]
-        # What is no text is said where the edit is read.
+        # A value that is not text is reported where the edit is parsed.
         return {**data, "stages": list(dict.fromkeys(stage for stage in named if isinstance(stage, str)))}
 
     @property
@@ -121,7 +121,7 @@ class Card(StrictModel):
 
 
 def load_card(text: str, file: str) -> Card:
-    """Raises SettingsError with line and field."""
+    """Parse a card. Raises SettingsError with line and field."""
     return load_settings(text, Card, file)
 
 
@@ -150,5 +150,5 @@ def load_cards(texts: Mapping[str, str]) -> tuple[Card, ...]:
 
 
 def _line(text: str, field: str) -> int:
-    """The line (from 1) on which a top-level field stands."""
+    """The line (from 1) of a top-level field."""
     return next((number for number, line in enumerate(text.splitlines(), 1) if line.startswith(f"{field}:")), 1)

@@ -1,4 +1,4 @@
-"""One round's decisions as the journal keeps them: terms of every eligible node, parents and why, all proposals."""
+"""The decisions of a round as journaled: terms of every eligible node, parents with reasons, all proposals."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from poise_git.search.proposals.screening import Screened, Verdict
 from poise_git.search.selection.interface import Selection
 from poise_git.untrusted.data import mapping, read_entry
 
-# Proposals rejected in so many of the newest rounds are context for the next ones.
+# Rejected proposals of this many recent rounds are part of later contexts.
 REMEMBERED_ROUNDS = 16
 
 
 @dataclass(frozen=True)
 class Slot:
-    """One chosen parent with the screened proposals of all attempts, the last one's first, each attempt's best first.
+    """One selected parent with the screened proposals of all attempts: last attempt first, best proposal first.
 
-    At most one of them becomes a candidate; none where all were rejected.
+    At most one of them becomes a candidate; none does if all were rejected.
     """
 
     parent: str
@@ -32,14 +32,15 @@ class Slot:
 
     @property
     def chosen(self) -> Proposal | None:
-        """The proposal that is implemented. Older journals name none, and mean the best that was not rejected."""
+        """The proposal that is implemented. Older journals name none; there it is the best one that was not
+        rejected."""
         verdicts = (Verdict.CHOSEN, Verdict.PASSED)
         found = [entry.proposal for verdict in verdicts for entry in self.proposals if entry.verdict is verdict]
         return found[0] if found else None
 
     @property
     def attempts(self) -> int:
-        """How often proposals were asked for."""
+        """The number of attempts at proposals."""
         return 1 + max((entry.attempt for entry in self.proposals), default=0)
 
     def to_data(self) -> dict[str, Any]:
@@ -62,10 +63,10 @@ class Slot:
 
 @dataclass(frozen=True)
 class Plan:
-    """A round before anything is built on it.
+    """The plan of a round, before anything is implemented.
 
-    `acquisition` is what selection looked at and chose, as plain data; `again` are the candidates to measure again;
-    `calls` is what making the plan cost, the rejected proposals included.
+    `acquisition` holds the inputs and choices of selection as plain data. `again` are the candidates to replicate.
+    `calls` is the cost of the plan, including rejected proposals.
     """
 
     number: int
@@ -85,7 +86,7 @@ class Plan:
 
     @property
     def summary(self) -> str:
-        """One line: who is a parent, how many proposals there were, and how many of them were rejected."""
+        """One line: the parents, the number of proposals, and the number of rejected ones."""
         verdicts = [entry.verdict for slot in self.slots for entry in slot.proposals]
         rejected = f", {count} rejected" if (count := verdicts.count(Verdict.REJECTED)) else ""
         again = f"; {', '.join(self.again)} replicated" if self.again else ""
@@ -109,10 +110,9 @@ class Plan:
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Plan:
-        """The plan that a round of the journal is.
+        """Read the plan of a round from the journal.
 
-        Raises:
-            ArchiveError: it is none.
+        Raises ArchiveError if it is not a plan.
         """
         return read_entry(cls._from_data, data, f"{JOURNAL}: round {str(data.get('round'))[:20]}")
 
@@ -133,7 +133,7 @@ class Plan:
 
 
 def rejected_proposals(archive: Archive) -> tuple[Rejected, ...]:
-    """What screening turned down in the newest rounds, the oldest first."""
+    """The proposals that screening rejected in the newest rounds, oldest first."""
     return tuple(
         Rejected(entry.proposal, entry.reason, number)
         for number, slots in archive.newest_rounds(REMEMBERED_ROUNDS, "slots")
@@ -144,7 +144,7 @@ def rejected_proposals(archive: Archive) -> tuple[Rejected, ...]:
 
 
 def screening_of(archive: Archive, name: str) -> tuple[int, Slot] | None:
-    """The round in which a candidate was chosen, and the slot with its rivals; None for one that was made by hand."""
+    """The round that chose a candidate, and its slot with the rivals; None for a manual candidate."""
     for number, slots in archive.rounds_with(name, "slots"):
         for slot in _slots(number, slots):
             if slot.chosen and slot.chosen.name == name:
@@ -157,7 +157,7 @@ def _slots(number: int, data: Any) -> tuple[Slot, ...]:
 
 
 def selection_data(selection: Selection) -> dict[str, Any]:
-    """Each eligible node with its terms and what they were made from, what the model knows, and what was chosen."""
+    """Each eligible node with its terms and their inputs, the skill of the model, and the choices."""
     return {
         "candidates": [
             {

@@ -1,4 +1,4 @@
-"""Reading what anybody may have written: YAML, JSON and templates, within limits that are stated here.
+"""Read text that anyone may have written: YAML, JSON and templates, within stated limits.
 
-Whatever a text holds, reading it ends soon, takes memory in proportion to the text, and fails with one known error.
+Whatever the text, reading it ends soon, takes memory in proportion to the text, and fails with one known error.
 """

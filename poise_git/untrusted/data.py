@@ -1,4 +1,4 @@
-"""From plain data, as YAML gives it, to an archive's entries: a wrong type or a missing field is one clear line."""
+"""Turn plain data, as YAML gives it, into an archive's entries; a wrong type or a missing field is one clear line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from poise_git.errors import ArchiveError
 
 Entry = TypeVar("Entry")
 
-# JSON's numbers and no texts of them; not a number and infinity are what trainers report where there is no figure.
+# Numbers of JSON, not texts of them. Trainers report missing figures as not a number or infinity.
 Number = Annotated[float, Field(strict=True)]
 Amount = Annotated[float, Field(strict=True, ge=0.0, allow_inf_nan=False)]
 Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
@@ -35,7 +35,7 @@ def read_entry(read: Callable[[Any], Entry], data: Any, file: str) -> Entry:
 
 
 def described(error: ValidationError) -> str:
-    """The first thing that is wrong, and where."""
+    """The first problem and its place."""
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in first["loc"])[:100]
     return f"{place}: {first['msg'][:200]}" if place else first["msg"][:200]

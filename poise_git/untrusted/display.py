@@ -1,7 +1,7 @@
-"""Text that goes out, to a terminal, a commit or a note: what nobody sees, and what a terminal obeys, is made visible.
+"""Make text safe for a terminal, a commit or a note: show invisible characters and control characters.
 
-Text of candidates, of models and of strangers' archives may hold escape sequences that rewrite the screen, marks that
-turn the order of characters around, and characters without any shape that carry hidden words.
+Text of candidates, models and strangers' archives may hold escape sequences that rewrite the screen, marks that reverse
+the order of characters, and characters without a shape that carry hidden words.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ _INVISIBLE = re.compile(
 
 
 def visible(text: str) -> str:
-    """`text` with every such character as its escape (`\\x1b`, `\\u202e`, `\\U000e0041`); line ends and tabs stay.
+    r"""`text` with every such character escaped (`\x1b`, `\u202e`, `\U000e0041`); line ends and tabs stay.
 
-    `\\r\\n` is a line end. Text that is visible already is returned as it is.
+    `\r\n` is a line end. Text without such characters is returned unchanged.
     """
     return _INVISIBLE.sub(_escape, text.replace("\r\n", "\n"))
 
 
 def one_line(text: str) -> str:
-    """`text` with every run of white space as one space, and all else visible."""
+    """`text` with every run of white space as one space, and everything else visible."""
     return visible(" ".join(text.split()))
 
 
 def json_text(data: Any, **options: Any) -> str:
-    """`json.dumps` that leaves letters of any script readable, and escapes what `visible` would."""
+    """`json.dumps` that keeps letters of any script readable, and escapes the characters that `visible` escapes."""
     return _INVISIBLE.sub(_json_escape, json.dumps(data, ensure_ascii=False, **options))
 
 
@@ -44,5 +44,5 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def _json_escape(found: re.Match[str]) -> str:
-    # Outside of strings JSON holds nothing of the kind, so each is inside of one.
+    # Outside strings JSON has no such characters, so each one is inside a string.
     return json.dumps(found[0])[1:-1]

@@ -1,8 +1,8 @@
-"""The one way from a text of code to its syntax tree: an algorithm's, a card's, a reply's.
+"""The only way from a text of code to its syntax tree, for an algorithm, a card or a reply.
 
-What stands in a text must be what a person sees, an edit cuts and Python runs. So a text is refused, in one line that
-names the line, where these three may differ, and where Python's parser or a walk of its tree could run out of stack:
-trees that come from here are at most `DEPTH_LIMIT` deep. Nothing is executed.
+A person, an edit and Python must see the same text. A text for which they may differ is refused, in one line that names
+the line. So is a text that could exhaust the stack of Python's parser or of a walk of its tree: trees from here are at
+most `DEPTH_LIMIT` deep. Nothing is executed.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import Literal, NoReturn
 
 from poise_git.errors import PoiseError
 
-# A person who types a command did not write the code, and Python would print its warnings between the lines.
+# Python would print its warnings between the lines of a user who did not write the code.
 warnings.filterwarnings("ignore", category=SyntaxWarning, module=r"<unknown>|algorithm")
 
 SIZE_LIMIT = 64 * 1024
 LINE_LIMIT = 1000
-# What a hundred honest algorithms need is a third of each of these, or less.
+# A hundred honest algorithms need at most a third of each limit.
 TOKEN_LIMIT = 1000
 BRACKET_LIMIT = 30
 BLOCK_LIMIT = 20
@@ -53,12 +53,12 @@ _CONTROL_NAMES = {
     "\ufeff": "a byte order mark",
     "\ufffd": "a substitute for bytes that are not UTF-8",
 }
-# PEP 263: Python would read the file by another encoding than everybody else.
+# PEP 263: Python would read the file in another encoding than other programs.
 _COOKIE = re.compile(r"^[ \t]*#.*?coding[:=]")
 _LONG_LINE = re.compile(rf"[^\n]{{{LINE_LIMIT + 1}}}")
 _SIGNS = frozenset(("-", "+", "~", "not", "await"))
 _OPENING, _CLOSING = frozenset("([{"), frozenset(")]}")
-# Python 3.11 has no such tokens: there a formatted string is one token.
+# Python 3.11 has no such tokens; there a formatted string is one token.
 _FORMATTED_START, _FORMATTED_END = getattr(token, "FSTRING_START", -1), getattr(token, "FSTRING_END", -1)
 _LAYOUT = frozenset((token.INDENT, token.DEDENT, token.NEWLINE, token.NL, token.COMMENT))
 
@@ -110,7 +110,7 @@ def parse(text: str) -> ast.Module:
 
 
 def require_compiles(tree: ast.Module) -> None:
-    """Raises SourceRefused where Python refuses a tree that it could parse, such as `return` outside a function."""
+    """Raise SourceRefused if Python refuses a tree that it could parse, such as `return` outside a function."""
     try:
         compile(tree, "algorithm.py", "exec", dont_inherit=True)
     except SyntaxError as error:
@@ -120,13 +120,13 @@ def require_compiles(tree: ast.Module) -> None:
 
 
 def lines(text: str) -> list[str]:
-    """The lines with their ends. `str.splitlines` knows ends of a line that Python's parser does not count."""
+    """The lines with their ends. `str.splitlines` knows line ends that Python's parser ignores."""
     *whole, last = text.split("\n")
     return [*(f"{line}\n" for line in whole), *([last] if last else [])]
 
 
 def require_plain(text: str) -> None:
-    """Raises SourceRefused for a text that is too large, or is not what it looks like."""
+    """Raise SourceRefused for a text that is too large or ambiguous."""
     size = len(text.encode(errors="surrogatepass"))
     if size > SIZE_LIMIT:
         raise SourceRefused("size", 0, f"the text has {size} bytes, {SIZE_LIMIT} are allowed")
@@ -143,7 +143,8 @@ def require_plain(text: str) -> None:
 
 
 def _is_unseen(character: str) -> bool:
-    """Controls, other ends of a line, what turns writing round, surrogates, spaces that are none, and the like."""
+    """Control characters, other line ends, marks that reverse the order of text, surrogates, unusual spaces, and the
+    like."""
     return character in _UNSEEN or not (character.isprintable() or character in "\n\t\r")
 
 
@@ -154,9 +155,9 @@ def _refuse_character(text: str, place: int) -> NoReturn:
 
 
 def _require_measured(text: str) -> int:
-    """Refuse what could exhaust the parser, told from tokens one by one; returns where the longest statement begins.
+    """Refuse text that could exhaust the parser, token by token; return the start of the longest statement.
 
-    What is no token is left to the parser, which reads no further either.
+    Text that is not a token is left to the parser, which stops there as well.
     """
     longest, longest_line = 0, 0
     count, begins, brackets, blocks, signs, formatted = 0, 0, 0, 0, 0, 0
@@ -243,14 +244,14 @@ def _require_string(string: str, line: int) -> None:
 
 
 def _require_normal(string: str, line: int) -> None:
-    """Python reads `ﬁ` in a name as `fi`; whoever reads the text sees another name."""
+    """Refuse names that Python normalizes: it reads `ﬁ` as `fi`, and a person sees another name."""
     read_as = unicodedata.normalize("NFKC", string)
     if read_as != string:
         raise SourceRefused("text", line, f"Python reads {_short(string)} as {_short(read_as)}; write it so")
 
 
 def _require_shallow(tree: ast.Module) -> None:
-    """Without recursion: every later walk may then recurse."""
+    """Check the depth without recursion, so that later walks may recurse."""
     level: list[ast.AST] = [tree]
     for _ in range(DEPTH_LIMIT):
         level = [child for node in level for child in _children(node)]
@@ -261,7 +262,7 @@ def _require_shallow(tree: ast.Module) -> None:
 
 
 def _children(node: ast.AST) -> Iterator[ast.AST]:
-    """As `ast.iter_child_nodes`, in half the time, without what has no children."""
+    """As `ast.iter_child_nodes`, in half the time, without nodes that have no children."""
     for name in node._fields:
         value = getattr(node, name, None)
         if isinstance(value, list):

@@ -1,8 +1,8 @@
-"""Templates of prompts, which an archive may bring along: Jinja without whatever could run, loop or grow at will.
+"""Prompt templates that an archive may bring: Jinja without anything that could run, loop or grow without limit.
 
-A template is parsed, and its parts are compared with a list of what a prompt needs, before any of it is evaluated. What
-is left can loop and print, so both are bounded while it is filled in. No names but those given, no calls but
-`mapping.get`, no arithmetic, no macros, no other files.
+A template is parsed, and its parts are compared with an allow list, before any of it is evaluated. The rest can loop
+and print, so both are limited while it is rendered. It has only the given names, no calls but `mapping.get`, no
+arithmetic, no macros and no other files.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from poise_git.errors import UsageError
 SOURCE_LENGTH = 64 * 1024
 DEPTH = 40
 NESTED_LOOPS = 4
-# Characters of what a template makes, and seconds for making it.
+# Characters that a template may produce, and seconds that it may take.
 OUTPUT_LENGTH = 16 * 1024 * 1024
 SECONDS = 20.0
 TEMPLATES_REMEMBERED = 64
@@ -39,7 +39,7 @@ Filter = Callable[[Any], str]
 
 
 class _Exceeded(Exception):
-    """A limit that was reached, or a part that is not allowed; `line` (from 1) where that is known."""
+    """A limit was reached, or a part is not allowed; `line` (from 1) if known."""
 
     def __init__(self, what: str, line: int = 0) -> None:
         self.lineno = line
@@ -48,7 +48,7 @@ class _Exceeded(Exception):
 
 class _Environment(ImmutableSandboxedEnvironment):
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """Fields of what is given; no method, so that none is called, printed or compared."""
+        """Give access to fields only, so that no method is called, printed or compared."""
         return not callable(value) and super().is_safe_attribute(obj, attr, value)
 
 
@@ -75,7 +75,7 @@ def fill_template(source: str, file: str, values: Mapping[str, Any], filters: Ma
 
 
 class _Clock:
-    """Ends a template that takes too long; asked at each turn of a loop, and for each piece of output."""
+    """End a template that takes too long; called at each turn of a loop and for each piece of output."""
 
     def __init__(self) -> None:
         self.end = time.monotonic() + SECONDS
@@ -116,7 +116,7 @@ def _joined(pieces: Iterable[str]) -> str:
     return "".join(made)
 
 
-# A context is filled in several times until it keeps to its budget.
+# A context is rendered several times until it fits its budget.
 @lru_cache(TEMPLATES_REMEMBERED)
 def _compiled(source: str, filters: tuple[tuple[str, Filter], ...]) -> Template:
     if len(source) > SOURCE_LENGTH:
@@ -136,7 +136,7 @@ def _compiled(source: str, filters: tuple[tuple[str, Filter], ...]) -> Template:
 
 
 class _Rewriter(NodeTransformer):
-    """Loops ask the clock at every turn, and `mapping.get` is a filter: then nothing at all is called."""
+    """Loops check the clock at every turn, and `mapping.get` becomes a filter, so nothing is called at all."""
 
     def visit_For(self, node: nodes.For) -> nodes.For:
         self.generic_visit(node)
@@ -151,7 +151,7 @@ class _Rewriter(NodeTransformer):
 
 
 def _check(tree: nodes.Template, filters: frozenset[str]) -> None:
-    """Raises _Exceeded at the first part of a template that is not allowed."""
+    """Raise _Exceeded at the first part of a template that is not allowed."""
     waiting: list[tuple[nodes.Node, int, int]] = [(tree, 0, 0)]
     while waiting:
         node, depth, loops = waiting.pop()
@@ -179,13 +179,14 @@ def _check(tree: nodes.Template, filters: frozenset[str]) -> None:
 
 
 def _is_constant(node: nodes.Node, children: Iterable[nodes.Node]) -> bool:
-    """Of constants alone. A list that holds a list twice, which holds another twice, and so on, prints for ever."""
+    """Allow only constants. A list that holds a list twice, which holds another twice, and so on, would print
+    forever."""
     targets = getattr(node, "ctx", "load") != "load"
     return targets or all(isinstance(child, (nodes.Const, *_CONTAINERS)) for child in children)
 
 
 def _parts_of_get(call: nodes.Call) -> list[nodes.Node]:
-    """Of a call `mapping.get(key, default)`, what is still to be checked."""
+    """The parts of a call `mapping.get(key, default)` that are still to be checked."""
     of = call.node
     plain = not (call.kwargs or call.dyn_args or call.dyn_kwargs) and 1 <= len(call.args) <= 2
     if not (plain and isinstance(of, nodes.Getattr) and of.attr == "get"):

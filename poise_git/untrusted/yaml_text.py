@@ -16,7 +16,7 @@ import yaml
 from yaml.constructor import ConstructorError
 
 DEPTH = 64
-# Characters of a number: 10^64 is more than any count, and still a float.
+# The longest number: 10^64 is larger than any count, and still a float.
 NUMBER_LENGTH = 64
 _PREFIX = "tag:yaml.org,2002:"
 _TEXT, _LIST, _MAPPING, _MERGE = (f"{_PREFIX}{name}" for name in ("str", "seq", "map", "merge"))
@@ -28,19 +28,19 @@ _INFINITE = frozenset((".inf", "+.inf", "-.inf"))
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one text: its characters, and its nodes with those that each alias stands for."""
+    """The limits of one text: its characters, and its nodes with aliases expanded."""
 
     characters: int
     nodes: int
 
 
-# Settings, protocols and cards are written by people; documents hold ledgers, and the terms of every candidate.
+# People write settings, protocols and cards. Documents hold ledgers, and the terms of every candidate.
 SETTINGS = Limits(characters=256 * 1024, nodes=20_000)
 DOCUMENT = Limits(characters=8 * 1024 * 1024, nodes=500_000)
 
 
 class BadYaml(ValueError):
-    """What is wrong, and on which line (from 1; 0 where that is not known)."""
+    """The problem and its line (from 1; 0 if unknown)."""
 
     def __init__(self, line: int, what: str) -> None:
         self.line, self.what = line, what
@@ -49,7 +49,7 @@ class BadYaml(ValueError):
 
 @dataclass(frozen=True)
 class Parsed:
-    """The plain data of a text, and the nodes it was made of; both None where the text is empty."""
+    """The plain data of a text and its nodes; both None if the text is empty."""
 
     data: Any
     tree: yaml.Node | None
@@ -58,8 +58,7 @@ class Parsed:
 def parse(text: str, limits: Limits = DOCUMENT) -> Parsed:
     """Read one YAML document.
 
-    Raises:
-        BadYaml: it is none, or is beyond the limits.
+    Raises BadYaml if it is not YAML, or exceeds the limits.
     """
     if len(text) > limits.characters:
         raise BadYaml(0, f"{len(text)} characters; at most {limits.characters} are read")
@@ -82,7 +81,7 @@ def _line_of(text: str, error: Exception) -> int:
 
 
 class _Open:
-    """A list or a mapping whose end has not come yet; of a mapping, `parts` are keys and values in turn."""
+    """An open list or mapping; the `parts` of a mapping are keys and values in turn."""
 
     __slots__ = ("anchor", "before", "node", "parts")
 
@@ -92,10 +91,10 @@ class _Open:
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """PyYAML's safe loader, with a composer that counts, and that does not call itself."""
+    """PyYAML's safe loader with a composer that counts nodes and does not recurse."""
 
     def compose_within(self, most: int) -> yaml.Node | None:
-        """The one document's node; None if there is none."""
+        """The node of the only document; None if there is none."""
         self.get_event()
         if self.check_event(yaml.StreamEndEvent):
             return None
@@ -107,7 +106,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         return node
 
     def _compose(self, most: int) -> yaml.Node:
-        # Anchor -> the node and the number of nodes in it; None while it is still open.
+        # Anchor -> the node and the number of nodes in it; None while it is open.
         anchors: dict[str, tuple[yaml.Node, int] | None] = {}
         opened: list[_Open] = []
         count = 0
@@ -153,7 +152,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
             if len(value) > NUMBER_LENGTH:
                 raise _refusal(f"a number of more than {NUMBER_LENGTH} characters", event.start_mark)
             if _resolved(value) not in (tag, *((_INTEGER,) if tag == _FLOAT else ())):
-                # PyYAML's constructors take what its own patterns let through, and fail on the rest in their own ways.
+                # PyYAML's constructors fail in various ways on values that its own patterns accept.
                 raise _refusal(f"{value!r} is not a valid {tag.removeprefix(_PREFIX)}", event.start_mark)
         elif tag not in (_TEXT, _MERGE):
             raise _refusal(f"the tag {tag.replace(_PREFIX, '!!')[:40]} is not allowed", event.start_mark)
@@ -200,18 +199,18 @@ def _refusal(what: str, mark: Any) -> ConstructorError:
     return ConstructorError(None, None, what, mark)
 
 
-# Keys, and numbers such as 0, come again and again.
+# Keys, and numbers such as 0, occur again and again.
 @lru_cache(4096)
 def _resolved_word(value: str) -> str:
     for tag, pattern in _PATTERNS.get(value[:1], ()):
         if pattern.match(value):
-            # Octal (010) and base 60 (1:30) are text: they are hardly ever meant.
+            # Octal (010) and base-60 (1:30) numbers are text, because they are hardly ever intended.
             octal = tag.endswith(":int") and value.lstrip("+-").startswith("0") and value.strip("+-0_")[:1].isdigit()
             return _TEXT if octal or ":" in value else tag
     return _TEXT
 
 
-# Dates are text, and so is a lone `=`.
+# Dates are text, and so is a single `=`.
 _PATTERNS = {
     first: [(tag, pattern) for tag, pattern in known if tag.removeprefix(_PREFIX) not in ("timestamp", "value")]
     for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -219,5 +218,5 @@ _PATTERNS = {
 
 
 def _resolved(value: str) -> str:
-    # Nothing but text is that long, or the resolver's patterns would have to be searched in all of it.
+    # Only text is that long; skip the resolver's patterns, which would search all of it.
     return _resolved_word(value) if len(value) <= 2 * NUMBER_LENGTH else _TEXT

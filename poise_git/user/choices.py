@@ -1,6 +1,6 @@
-"""How the user allows untrusted code where a layer of the sandbox is missing: names that refusals tell.
+"""The names by which a user allows untrusted code despite missing layers; error messages use them.
 
-Apart from `preferences`, which reads them: whatever runs in the sandbox needs no archive for them.
+Separate from `preferences`, which reads them, so that code in the sandbox does not import the archive.
 """
 
 from __future__ import annotations

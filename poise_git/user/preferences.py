@@ -19,9 +19,9 @@ from poise_git.errors import UsageError
 from poise_git.user.choices import MISSING_LAYERS_KEY, MISSING_LAYERS_VARIABLE
 
 MissingLayers = Literal["refuse", "allow"]
-# The address that stands for a Ray cluster of this machine alone, which is what `address: null` means.
+# The address for a Ray cluster of this machine, which `address: null` means.
 OWN_CLUSTER = "local"
-# Field -> the key of git's configuration and the variable that replaces it.
+# Field -> the key in git's configuration and the variable that overrides it.
 _NAMES = {
     "missing_layers": (MISSING_LAYERS_KEY, MISSING_LAYERS_VARIABLE),
     "base_urls": ("poise.baseUrl", "POISE_BASE_URL"),
@@ -88,7 +88,7 @@ class Preferences:
     def with_options(
         self, *, device: str | None = None, executor: str | None = None, ray_address: str | None = None
     ) -> Preferences:
-        """With what the options of one command choose; an executor without an address is one of this machine."""
+        """Add the choices of one command's options; an executor without an address means one on this machine."""
         address = ray_address or (OWN_CLUSTER if executor == "ray" else None)
         return replace(
             self,
@@ -98,7 +98,7 @@ class Preferences:
 
 
 def unchosen(where: str, what: str, field: str, asked: str) -> UsageError:
-    """The refusal of something that an archive asks for in `where`, with the command by which the user chooses it."""
+    """The refusal of something that an archive asks for in `where`, with the command that allows it."""
     key, _ = _NAMES[field]
     return UsageError(
         f"{where}: asks for {what}, which only you may allow; to allow it: "
@@ -107,7 +107,7 @@ def unchosen(where: str, what: str, field: str, asked: str) -> UsageError:
 
 
 def lies_in(path: Path, folders: Iterable[Path]) -> bool:
-    """Whether `path`, wherever links lead, is one of `folders` or lies in one."""
+    """Whether `path`, with links resolved, is one of `folders` or inside one."""
     return any(path.resolve().is_relative_to(folder.resolve()) for folder in folders)
 
 
@@ -119,7 +119,7 @@ def _folders(found: Sequence[tuple[str, str]]) -> tuple[Path, ...]:
     folders = []
     for where, value in found:
         folder = Path(value).expanduser()
-        # A variable is set where the command is typed; a line of a configuration counts everywhere.
+        # A variable belongs to the current folder; a line of a configuration holds everywhere.
         if not folder.is_absolute() and where.startswith("poise."):
             raise UsageError(f"{where}: must be an absolute path, not {value!r}")
         folders.append(folder.absolute())

@@ -1,4 +1,4 @@
-"""The anthropic agent: every operator is a prompt, a typed answer, and code that checks what can be checked."""
+"""The anthropic agent: every operator is a prompt, a typed answer, and code that checks the answer."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from poise_git.settings import AnthropicSettings
 
 
 class AnthropicAgent:
-    """Implements `poise_git.agents.interface.Agent` by calls of the Messages API.
+    """Implements `poise_git.agents.interface.Agent` with calls of the Messages API.
 
-    Whatever fails with a reply is contained: a proposal less, an indifferent opinion, a failed check, a reflection by
-    rules. What fails with the service (ServiceFailed) or the budget (BudgetReached) ends the search, with every reply
-    that was paid for on disk: the same search goes on from there.
+    A bad reply is contained: it means one proposal fewer, a neutral opinion, a failed check, or a reflection by rules.
+    A failed service (ServiceFailed) or a used-up budget (BudgetReached) ends the search. Every paid reply is on disk,
+    so the same search continues from there.
     """
 
     name: str = Anthropic.name
@@ -43,10 +43,9 @@ class AnthropicAgent:
 
     @classmethod
     def of(cls, means: Means) -> AnthropicAgent:
-        """The agent that the archive's settings describe.
+        """Create the agent from the archive's settings.
 
-        Raises:
-            UsageError: the settings name an address or a folder that the user has not chosen.
+        Raises UsageError if the settings name an address or a folder that the user has not allowed.
         """
         settings, archive = means.settings.anthropic, means.archive
         refuse_address(settings.base_url, means.preferences)
@@ -96,7 +95,7 @@ class AnthropicAgent:
 
 
 def _folder(archive: Archive, settings: AnthropicSettings) -> Path:
-    """Where replies are kept: as the settings say, or in the cache until the search has archived what came of them."""
+    """The folder for replies: that of the settings, or a cache until the search has archived the results."""
     if settings.replay is not None:
         return archive.root / settings.replay.folder
     place = hashlib.sha256(os.fsencode(archive.root)).hexdigest()[:16]

@@ -21,9 +21,9 @@ _CACHED = {"type": "ephemeral"}
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked. `rules` never change for an operator and `shared` is the same for calls made together, so both are
-    kept in the service's prompt cache; `task` is this call's own. `prompt` is the blob id of the template of `task`.
-    """
+    """One question. `rules` never change for an operator and `shared` is the same for calls made together, so the
+    service keeps both in its prompt cache. `task` belongs to this call. `prompt` is the blob id of the template of
+    `task`."""
 
     operator: str
     subject: str
@@ -100,7 +100,7 @@ def _parse(reply: Reply, answer: type[Answer]) -> tuple[Answer | None, str]:
 
 
 def _send_back(reply: Reply, problem: str) -> list[dict[str, Any]]:
-    """The reply as it came, and what is wrong with it, in the place where a tool's result stands."""
+    """The reply as it came, and the problem with it, in the form of a tool result."""
     said = f"Not accepted: {problem}. Correct this and call the tool `{TOOL}` once more."
     if not reply.content:
         return [{"role": "user", "content": [{"type": "text", "text": said}]}]

@@ -1,4 +1,4 @@
-"""Every call goes through here: recorded reply, budget, service, ledger, recording, in this order."""
+"""Make every call: recorded reply, budget, service, ledger, recording, in this order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from poise_git.agents.anthropic.recordings import Recorded, Recordings
 from poise_git.agents.anthropic.service import Connection, Interrupted
 from poise_git.errors import ReplyUnusable, ServiceFailed
 
-# A reply that breaks off is asked for once more: the SDK retries requests, not streams.
+# A broken-off reply is requested once more, because the SDK retries requests but not streams.
 ATTEMPTS = 2
 OK = "ok"
 NOTHING = Usage(input_tokens=0, output_tokens=0)
@@ -20,7 +20,7 @@ TOO_LONG = ("max_tokens", "model_context_window_exceeded")
 
 
 class Caller:
-    """Calls within one event loop, at most `parallel` at a time; `connection` is None where only recordings answer."""
+    """Calls within one event loop, at most `parallel` at a time; `connection` is None if only recordings answer."""
 
     def __init__(self, connection: Connection | None, recordings: Recordings, ledger: Ledger, parallel: int) -> None:
         self._connection, self._recordings, self._ledger = connection, recordings, ledger
@@ -67,7 +67,7 @@ class Caller:
         raise ReplyUnusable(request.operator, reason)
 
     async def _reserve(self, request: Request) -> float:
-        """What does not fit waits for calls under way, which mostly cost less than they might have."""
+        """A call that does not fit waits for the calls in progress, which usually cost less than their worst case."""
         async with self._settled:
             while (reserved := self._ledger.reserve(request)) is None:
                 if not self._ledger.reserved:
@@ -82,7 +82,7 @@ class Caller:
 
 
 def outcome(reply: Reply) -> str:
-    """What came of a reply: `OK`, or a failure that begins with the name of its `stop_reason`."""
+    """The outcome of a reply: `OK`, or a failure that begins with the name of its `stop_reason`."""
     if reply.stop_reason == "refusal":
         details = reply.stop_details
         said = ": ".join(filter(None, (details.category, details.explanation))) if details else ""

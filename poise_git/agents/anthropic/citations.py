@@ -1,4 +1,4 @@
-"""Numbers in a text, and whether each is one of those it may cite."""
+"""Check that every number in a text comes from the figures that it may cite."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 
-# A number that stands alone: not part of a name (chain-2, pass@8, v1.2), of an arXiv id, or of a heading's numbering.
+# A number on its own: not part of a name (chain-2, pass@8, v1.2), an arXiv id, or a heading's numbering.
 _NUMBER = re.compile(
     r"(?<![\w.@/:-])(?P<sign>[+\-−±]?)\s?(?P<digits>\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)"
     r"(?P<exponent>[eE][+-]?\d+)?(?P<percent>\s?%)?(?![\w@]|[.-]\w|:\d)"
 )
 _NUMBERING = re.compile(r"^\s*\d+[.)]\s", re.MULTILINE)
-# What a text may say without its being a figure: none and one; and the level of an interval.
+# Numbers that a text may always use: none and one, and the level of an interval.
 _WORDS = frozenset((0.0, 1.0))
 _LEVEL = 95.0
 
 
 def unsupported(text: str, figures: Iterable[float]) -> tuple[str, ...]:
-    """The numbers of `text` that are none of `figures`, as they stand in it.
+    """The numbers of `text` that match none of `figures`, as written.
 
-    A cited number supports itself by any figure that rounds to it at the digits it is given with; a percentage by the
-    share it stands for as well. Signs are not compared: "fell by 0.02" cites a difference of -0.02.
+    A number matches any figure that rounds to it at its own digits; a percentage also matches the share. Signs are
+    ignored: "fell by 0.02" cites a difference of -0.02.
     """
     known = sorted({abs(figure) for figure in figures if math.isfinite(figure)})
     return tuple(
@@ -30,7 +30,7 @@ def unsupported(text: str, figures: Iterable[float]) -> tuple[str, ...]:
 
 
 def numbers_in(text: str) -> tuple[float, ...]:
-    """Every number of a text, those in names as well: what a text that is shown makes citable."""
+    """Every number of a text, including those in names: the numbers that a shown text makes citable."""
     return tuple(float(found.replace(",", "")) for found in re.findall(r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|\.\d+", text))
 
 

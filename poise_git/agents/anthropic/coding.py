@@ -1,4 +1,4 @@
-"""The operators that write code, and the one that reads it: implement, verify, repair, resolve."""
+"""The operators that write code or review it: implement, verify, repair, resolve."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def implement(session: Session, proposal: Proposal, source: str) -> str:
 
 
 def repair(session: Session, proposal: Proposal, source: str, failure: CheckFailed) -> str | None:
-    """The mended text; None where no reply was usable."""
+    """The repaired text; None if no reply was usable."""
     try:
         return _written(session, "repair", proposal, source, failure=failure)
     except CheckFailed:
@@ -40,7 +40,7 @@ def resolve(session: Session, proposal: Proposal, ours: Side, theirs: Side, sour
 
 
 def verify(session: Session, proposal: Proposal, source: str, change: str) -> Reading:
-    """What a reader who has not written it makes of the code; nothing is held against it where no reply was usable."""
+    """A code review by a model that did not write the code; without a usable reply it raises no objection."""
     task = session.prompts.render("verify.md.j2", proposal=proposal, source=source, change=change)
     try:
         answer = session.ask(session.question("verify", proposal.name, task), ReadingAnswer).answer

@@ -1,4 +1,4 @@
-"""The address and the folder that an archive asks its agent to use, against what the user has chosen."""
+"""Check the address and the folder that an archive asks its agent to use against the user's choices."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ OFFICIAL_HOST = "api.anthropic.com"
 
 
 def refuse_address(base_url: str | None, preferences: Preferences) -> None:
-    """Raises UsageError for an address that the user's key would go to, unless it is Anthropic's or chosen.
+    """Raise UsageError for an address, other than Anthropic's, that the user has not allowed to get the key.
 
-    An address of this machine is no exception: whoever else works on it may listen there.
+    An address of this machine is no exception, because another user may listen there.
     """
     if base_url is None or base_url in (*preferences.base_urls, os.environ.get("ANTHROPIC_BASE_URL")):
         return
@@ -26,7 +26,7 @@ def refuse_address(base_url: str | None, preferences: Preferences) -> None:
 
 
 def refuse_recordings(folder: Path, preferences: Preferences) -> None:
-    """Raises UsageError for a folder of recorded replies that the user has not chosen."""
+    """Raise UsageError for a folder of recorded replies that the user has not allowed."""
     if not lies_in(folder, preferences.recordings):
         found = str(folder.resolve())
         raise unchosen("poise.yaml: anthropic.replay", f"the folder {found}", "recordings", found)

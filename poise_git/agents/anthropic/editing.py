@@ -1,4 +1,4 @@
-"""From what a model answers to a text of algorithm.py: replacements first, then whole functions."""
+"""Apply a model's answer to a text of algorithm.py: replacements first, then whole functions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from poise_git.errors import CheckFailed
 from poise_git.untrusted import source_text
 
 CHECK = "implement"
-# verl's contract: the same in every candidate.
+# verl's contract, the same in every candidate.
 ENTRY_POINTS = ("compute_advantages", "policy_loss")
 
 
@@ -31,7 +31,7 @@ def edited(source: str, answer: CodeAnswer) -> str:
     if text == source:
         raise CheckFailed(CHECK, "the text is unchanged")
     for name in ENTRY_POINTS:
-        # A source that is refused, and is mended here, has no shape to keep.
+        # A source that was refused, and is repaired here, has no structure to preserve.
         if _shape(source, name) not in (None, _shape(text, name)):
             raise CheckFailed(CHECK, f"{name} is the contract with the backends; change the stage functions instead")
     return text
@@ -57,7 +57,7 @@ def _with_function(text: str, function: str) -> str:
     if existing:
         first = min(existing.lineno, *(mark.lineno for mark in existing.decorator_list), existing.lineno)
         return "".join([*lines[: first - 1], new, *lines[existing.end_lineno or first :]])
-    # Above the first function: whoever calls it comes later, and nothing at module level runs.
+    # Insert above the first function: callers come later, and nothing at module level runs.
     place = min((node.lineno for node in functions(text).values()), default=len(lines) + 1) - 1
     return "".join([*lines[:place], new, "\n\n", *lines[place:]])
 

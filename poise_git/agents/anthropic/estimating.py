@@ -1,4 +1,4 @@
-"""What a search will ask of the model and pay for it, before the first call: arithmetic on stated assumptions."""
+"""Estimate the calls of a search and their cost before the first call, from stated assumptions."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from poise_git.settings import AnthropicSettings, Price
 
 # Tokens of the rules with the tool, of a candidate's own texts (proposal, code, evidence), and of a small context.
 RULES, OWN, SMALL_CONTEXT = 3500, 4000, 6000
-# Tokens of an answer, without and with what the model thinks before it.
+# Tokens of an answer, without and with the thinking before it.
 ANSWER, THOUGHTFUL_ANSWER = 800, 5000
 LESSON = 600
 
 
 def expected_calls(workload: Workload, settings: AnthropicSettings) -> tuple[ExpectedCalls, ...]:
-    """Calls of each operator and US dollars, from (everything passes at once) to (resampled and repaired as often as
-    it may be; each reply is sent back once). Nothing is taken off for the prompt cache."""
+    """Calls of each operator and US dollars, from the best case (every first attempt passes) to the worst (every
+    resample and repair is used, and each reply is sent back once). The prompt cache is ignored."""
     price = settings.prices.get(settings.model)
     return tuple(_expected(workload, price))
 
@@ -34,7 +34,7 @@ def _expected(workload: Workload, price: Price | None) -> Iterator[ExpectedCalls
         ("distil", *(2 * (max(workload.rounds - 1, 0) // workload.distill_every,)), (2 * LESSON, children * LESSON)),
     )
     for operator, few, many, (short, long) in rows:
-        # A reply that is sent back is one more call.
+        # Sending a reply back is one more call.
         yield ExpectedCalls(
             operator,
             few,

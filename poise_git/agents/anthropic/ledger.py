@@ -1,4 +1,4 @@
-"""What calls cost, and the budget: a call is made only if its worst case fits into what is left."""
+"""The cost of calls, and the budget: a call is made only if its worst case fits into the rest."""
 
 from __future__ import annotations
 
@@ -24,16 +24,15 @@ def cost(usage: Usage, price: Price) -> float:
 
 
 def worst_case(request: Request, price: Price) -> float:
-    """US dollars that a call can cost at most: all its input at the dearer price, and the longest reply."""
+    """The largest possible cost of a call in US dollars: all its input at the higher price, and the longest reply."""
     dearest = max(price.input, price.cache_write, price.cache_read)
     return (request.most_input_tokens * dearest + request.max_tokens * price.output) / MILLION
 
 
 class Ledger:
-    """The calls of one process. `spent` is what the archive has paid for so far, `budget` what it may, in US dollars.
+    """The calls of one process. `spent` is the cost of the archive so far, `budget` its limit, in US dollars.
 
-    A reservation holds a call's worst case from before it is made until its cost is known, so that calls made at the
-    same time cannot overspend together.
+    A reservation holds a call's worst case until its cost is known, so that concurrent calls cannot overspend together.
     """
 
     def __init__(self, prices: Mapping[str, Price], budget: float | None = None, spent: float = 0.0) -> None:
@@ -58,7 +57,7 @@ class Ledger:
         self.reserved = max(self.reserved - reserved, 0.0)
 
     def exhausted(self, request: Request) -> BudgetReached:
-        """Why `request` is not made."""
+        """The reason why `request` is not made."""
         left = max((self.budget or 0.0) - self.spent, 0.0)
         return BudgetReached(
             f"the next call ({request.operator}) may cost up to ${self._worst_case(request):.2g}, and ${left:.2g} of "
@@ -66,13 +65,13 @@ class Ledger:
         )
 
     def enter(self, call: Call) -> None:
-        """Enter a call that was paid; one from somebody's recording was paid by them."""
+        """Record a paid call. A recorded reply costs nothing, because its author has paid for it."""
         if call.key not in self._calls and not call.replayed:
             self.spent += call.usd or 0.0
         self._calls[call.key] = call
 
     def attribute(self, subject: str, to: str) -> None:
-        """What was called `subject` while it was asked for turned out to be `to`."""
+        """Rename the subject of calls from `subject` to `to`, once the name is known."""
         for key, call in self._calls.items():
             if call.subject == subject:
                 self._calls[key] = replace(call, subject=to)

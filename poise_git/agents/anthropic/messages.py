@@ -1,4 +1,4 @@
-"""Requests to the Messages API and its replies, as values; and what a request is known by."""
+"""Requests to the Messages API and its replies as values, and the hash that identifies a request."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-# The service adds a preamble of its own, of some hundred tokens, to a request with tools.
+# The service adds a preamble of some hundred tokens to a request with tools.
 PREAMBLE = 2000
 
 
 class Usage(BaseModel):
-    """Tokens as the service bills them; each input token is in one of the three kinds."""
+    """Tokens as the service bills them; each input token belongs to one of the three kinds."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -33,7 +33,7 @@ class StopDetails(BaseModel):
 
 
 class Reply(BaseModel):
-    """What came back. `content` are the service's blocks as they are: a follow-up has to give them back unchanged."""
+    """A reply. `content` holds the service's blocks unchanged, because a follow-up must return them as they are."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,15 +48,15 @@ class Reply(BaseModel):
 
     @property
     def calls(self) -> list[str]:
-        """The identifiers of the tool calls, each of which a follow-up has to answer."""
+        """The identifiers of the tool calls; a follow-up must answer each of them."""
         return [str(block.get("id")) for block in self.content if _is_call(block)]
 
 
 @dataclass(frozen=True)
 class Request:
-    """One call: what for, and the body of the request.
+    """One call: its purpose, and the body of the request.
 
-    `prompt` is the git blob id of its template; `occasion` tells apart calls that ask the same on purpose.
+    `prompt` is the git blob id of its template. `occasion` distinguishes calls that repeat a question on purpose.
     """
 
     operator: str
@@ -67,12 +67,12 @@ class Request:
 
     @property
     def key(self) -> str:
-        """What a recorded reply is found by: a hash of everything that the reply may depend on."""
+        """The key of a recorded reply: a hash of everything that the reply may depend on."""
         return hashlib.sha256(_canonical([self.operator, self.occasion, self.body])).hexdigest()[:32]
 
     @property
     def most_input_tokens(self) -> int:
-        """No token is shorter than a byte."""
+        """An upper bound on the tokens: no token is shorter than a byte."""
         return len(_canonical(self.body)) + PREAMBLE
 
     @property

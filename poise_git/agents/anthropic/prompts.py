@@ -1,4 +1,4 @@
-"""Prompt templates: those that ship, or an archive's own of the same name in `prompts/` on its `main` branch."""
+"""Prompt templates: the shipped ones, or the archive's own of the same name in `prompts/` on its `main` branch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from poise_git.untrusted.template import fill_template
 
 @dataclass(frozen=True)
 class Rendered:
-    """A prompt's text, and the git blob id of its template: `git cat-file -p ID` shows one of the archive's own."""
+    """A prompt's text, and the git blob id of its template; `git cat-file -p ID` shows an archive's own template."""
 
     text: str
     blob: str
@@ -24,7 +24,8 @@ class Rendered:
 
 @dataclass(frozen=True)
 class Prompts:
-    """`own`: the archive's templates by file name; they come from anybody, so they reach nothing but their values."""
+    """`own` holds the archive's templates by file name. Anyone may have written them, so they can only reach their
+    values."""
 
     own: Mapping[str, str] = field(default_factory=dict)
 
@@ -39,12 +40,12 @@ class Prompts:
         """
         source = self.source(name)
         text = fill_template(source, f"prompts/{name}", values, {"quoted": quoted, "as_yaml": _as_yaml})
-        # The end of the file's last line is not part of a prompt.
+        # The newline at the end of the file is not part of a prompt.
         return Rendered(text.removesuffix("\n"), _blob_id(source))
 
 
 def _as_yaml(proposal: Proposal) -> str:
-    """What a proposal says; how its agent means to write it included."""
+    """The content of a proposal, including the agent's notes on how to implement it."""
     return dump_yaml(proposal.to_data())
 
 

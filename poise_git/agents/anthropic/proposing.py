@@ -1,4 +1,4 @@
-"""The operators before anything is written: propose, one call a direction, all at once; and screen."""
+"""The operators before implementation: propose, one call per direction and all at once, and screen."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from poise_git.search.context.rendering import Renderer
 from poise_git.search.proposals.screening import Opinion
 
 CONTEXT = "context.md.j2"
-# What stands in for an opinion that could not be had: no more than that nothing speaks against the proposal.
+# The neutral opinion if the model gave none: no objection, and no support.
 INDIFFERENT = 0.5
 
 
 def propose(
     session: Session, agent: str, context: Context, directions: Sequence[Direction], seed: int
 ) -> tuple[Proposal, ...]:
-    """A proposal for each direction, but for those whose reply was unusable."""
+    """One proposal per direction, except those whose reply was unusable."""
     parent, told = context.parent.candidate.name, _told(session, context)
     subjects = [f"{parent}/{seed}/{place}" for place in range(len(directions))]
     questions = [
@@ -49,7 +49,7 @@ def propose(
 
 
 def screen(session: Session, context: Context, proposals: Sequence[Proposal]) -> tuple[Opinion, ...]:
-    """An opinion on each proposal; an indifferent one where no usable reply was to be had."""
+    """One opinion on each proposal; a neutral one if no reply was usable."""
     if not proposals:
         return ()
     names = [proposal.name for proposal in proposals]

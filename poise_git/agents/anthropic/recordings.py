@@ -1,4 +1,4 @@
-"""Replies in files, found by their request's hash: nothing paid for is lost, and a search can be replayed."""
+"""Replies in files, found by the hash of their request: no paid reply is lost, and a search can be replayed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Recordings:
-    """A folder of replies. `replaying`: it is all there is, and nobody is asked."""
+    """A folder of replies. With `replaying`, only these replies are used and the service is never called."""
 
     folder: Path
     replaying: bool = False

@@ -17,15 +17,15 @@ from poise_git.archive.entries import Estimate, Proposal, Reflection
 from poise_git.errors import ReplyUnusable
 
 DIGITS = 4
-# So many of the newest candidates are shown; what older ones taught is in the earlier principles.
+# Show this many of the newest candidates; the earlier principles cover the older ones.
 LESSONS = 60
 
 
 def reflect(session: Session, proposal: Proposal, evidence: Evidence, change: str, directive: str) -> Reflection:
     """The model's diagnosis, with the facts that need no model.
 
-    A number that is none of the evidence's is sent back once. What is left of such numbers stands in the facts as
-    `unsupported_numbers`. Without a usable reply the facts say so (`diagnosis`), and the prose is made by rules.
+    A number that is not in the evidence is sent back once. Such numbers that remain are listed in the facts as
+    `unsupported_numbers`. Without a usable reply the facts say so (`diagnosis`), and rules write the prose.
     """
     by_rules = rules.reflect(proposal, evidence)
     table = dump_yaml(table_of(evidence))
@@ -53,7 +53,7 @@ def reflect(session: Session, proposal: Proposal, evidence: Evidence, change: st
 
 
 def distil(session: Session, lessons: Sequence[Lesson], earlier: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The principles that the lessons support, each with names that are theirs; the earlier ones without a reply."""
+    """The principles that the lessons support, each with existing candidates; without a reply, the earlier ones."""
     names = {lesson.candidate for lesson in lessons}
     task = session.prompts.render(
         "distil.md.j2",
@@ -74,7 +74,7 @@ def distil(session: Session, lessons: Sequence[Lesson], earlier: Sequence[Mappin
 
 
 def table_of(evidence: Evidence) -> dict[str, Any]:
-    """The evidence as plain data, at the digits that a reader needs."""
+    """The evidence as plain data, with the digits that a reader needs."""
     return {
         "seeds": evidence.runs,
         **{
@@ -94,7 +94,7 @@ def _text(answer: ReflectionAnswer) -> str:
 
 
 def _figures(evidence: Evidence) -> Iterator[float]:
-    """Every number of the evidence at full precision, so that any rounding of it is a citation."""
+    """Every number of the evidence at full precision, so that any rounding of it counts as a citation."""
     yield float(evidence.runs)
     for entry in evidence.differences:
         for estimate in (entry.value, entry.difference):

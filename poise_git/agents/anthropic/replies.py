@@ -1,4 +1,4 @@
-"""What the operators answer: pydantic models, whose JSON schemas are the tools that the model is given."""
+"""The answers of the operators: pydantic models, whose JSON schemas are the model's tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One request to the Messages API through the official SDK, which retries, waits and times out; failures by name."""
+"""Send one request to the Messages API through the official SDK, which retries, waits and times out; name failures."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from poise_git.agents.anthropic.messages import Reply, Request, Usage
 from poise_git.errors import ServiceFailed, UsageError
 from poise_git.settings import AnthropicSettings
 
-# Longer replies are streamed: a connection that is silent for minutes is cut by whatever lies between.
+# Longer replies are streamed, because proxies cut a connection that is silent for minutes.
 STREAM_ABOVE = 4096
-# What of the environment may hold a key. No process that we start needs it.
+# Environment variables that may hold a key. No child process needs them.
 SECRETS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_CUSTOM_HEADERS", "ANTHROPIC_IDENTITY_TOKEN")
 _WORTH_HIDING = 8
 
 
 class Interrupted(Exception):
-    """A reply ended before its end, or made no sense; `usage` is what it is taken to have cost."""
+    """A reply ended early or was malformed; `usage` is its assumed cost."""
 
     def __init__(self, reason: str, usage: Usage | None) -> None:
         self.reason, self.usage = reason, usage
@@ -50,7 +50,7 @@ class Service:
         environment: MutableMapping[str, str] = os.environ,
     ) -> None:
         address = settings.base_url or environment.get("ANTHROPIC_BASE_URL") or ""
-        # A model of this machine asks for no key; the SDK insists on one.
+        # A model on this machine needs no key, but the SDK requires one.
         needs_none = is_of_this_machine(address) and not any(environment.get(name) for name in SECRETS[:2])
         try:
             self._client = AsyncAnthropic(
@@ -67,7 +67,7 @@ class Service:
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[Connection]:
-        """Connections live as long as the event loop they were made in."""
+        """Connections live as long as the event loop that created them."""
         async with DefaultAsyncHttpxClient() as http, self._client.copy(http_client=http) as client:
             yield Connection(client, self._secrets)
 
@@ -111,7 +111,7 @@ class Connection:
         except (ValueError, AssertionError, RuntimeError) as error:
             raise Interrupted(f"malformed: {_one_line(error)}", _usage_so_far(stream)) from error
         except anthropic.APIStatusError as error:
-            # An error event in the middle of a stream comes after a status that promised well.
+            # An error event in the middle of a stream follows a successful status.
             if error.status_code >= 400:
                 raise
             raise Interrupted(f"broken off: {error.type or 'an error'}", _usage_so_far(stream)) from error
@@ -120,7 +120,7 @@ class Connection:
         return reply
 
     def _read(self, message: Any) -> Reply:
-        """A reply is lasting data from now on, so the keys cannot be in it, whatever a gateway echoes."""
+        """Redact the keys: a reply is stored, and a gateway may echo anything."""
         if not isinstance(message, anthropic.BaseModel):
             raise Interrupted("malformed: the reply is not a message", None)
         text = self._hide(message.to_json(indent=None, warnings=False))
@@ -148,7 +148,7 @@ def is_of_this_machine(url: str) -> bool:
 
 
 def _usage_so_far(stream: AsyncMessageStream[None] | None) -> Usage | None:
-    """Of a stream that broke off: the input, and the output as far as it was seen, a token per two characters."""
+    """The assumed tokens of a broken stream: the input, and one output token per two characters received."""
     try:
         snapshot = stream.current_message_snapshot if stream is not None else None
     except AssertionError:

@@ -1,4 +1,4 @@
-"""What all operators share: settings, prompts, ledger, recordings, and the way from one call to many at once."""
+"""Shared by all operators: settings, prompts, ledger, recordings, and many calls at once."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Answered(Generic[Answer]):
 
 @dataclass(frozen=True)
 class Session:
-    """`service` is None where recordings alone answer."""
+    """`service` is None if only recordings answer."""
 
     settings: AnthropicSettings
     prompts: Prompts
@@ -62,10 +62,10 @@ class Session:
     def ask_all(
         self, questions: Sequence[Question], answer: type[Answer], objection: Callable[[Answer], str] = no_objection
     ) -> list[Answered[Answer] | ReplyUnusable]:
-        """All at once; each has an answer, or a failure by name.
+        """Ask all at once; each gets an answer or a named failure.
 
-        What concerns all of them (BudgetReached, ServiceFailed) is raised when all have ended, so that whatever was
-        answered meanwhile is recorded.
+        An error that concerns all of them (BudgetReached, ServiceFailed) is raised after all have ended, so that every
+        answer is recorded.
         """
 
         async def one(caller: Caller, question: Question) -> Answered[Answer]:

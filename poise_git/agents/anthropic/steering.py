@@ -1,4 +1,4 @@
-"""The operator before any proposal: a directive in words becomes an objective."""
+"""Translate a directive into an objective, before any proposal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DIGITS = 4
 
 
 def interpret(session: Session, directive: str, figures: Mapping[str, float]) -> Interpretation:
-    """The model's translation, of figures that exist; without a usable reply, nothing, and why."""
+    """The model's translation, restricted to existing figures; without a usable reply, no objective and the reason."""
     known = tuple(figures)
     table = dump_yaml({name: float(f"{value:.{DIGITS}g}") for name, value in figures.items()})
     task = session.prompts.render("interpret.md.j2", directive=directive, figures=table)
@@ -41,7 +41,7 @@ def interpret(session: Session, directive: str, figures: Mapping[str, float]) ->
 
 
 def _objective(answer: ObjectiveAnswer) -> ObjectiveSettings:
-    """Raises pydantic.ValidationError: weights or bounds make no sense."""
+    """Raises pydantic.ValidationError for invalid weights or bounds."""
     constraints = [constraint.model_dump(exclude_none=True) for constraint in answer.constraints]
     metrics = {name: term.model_dump() for name, term in answer.metrics.items()}
     return ObjectiveSettings.model_validate({"metrics": metrics, "constraints": constraints})

@@ -1,4 +1,4 @@
-"""People, and coding agents, whose tool is plain git."""
+"""People and coding agents, who work with plain git."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The human agent: whoever commits a candidate by plain git. Proposing is waiting for a branch."""
+"""The human agent: a person or coding agent commits candidates with plain git, and `propose` waits for a branch."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from poise_git.search.context.context import Context
 from poise_git.search.proposals.screening import Opinion
 
 ALGORITHM = "algorithm.py"
-# How often the branches are looked at while nothing is there to do.
+# Look at the branches this often while waiting.
 LOOK_SECONDS = 2.0
-# Whoever commits a candidate stands for it; nobody's opinion is asked before it is trained.
+# The author of a candidate answers for it, so no opinion is needed before training.
 OPINION = Opinion(consistency=1.0, feasibility=1.0, improvement=0.5, accepted=True, reason="committed by hand")
 
 
 class HumanAgent:
     """Implements `poise_git.agents.interface.Agent`.
 
-    A candidate is proposed, screened and written at once, by a commit; nobody repairs it but its author.
+    One commit proposes, screens and writes a candidate. Only its author repairs it.
     """
 
     name: str = HUMAN
@@ -42,11 +42,11 @@ class HumanAgent:
         self.budget_hours, self.started = budget_hours, time.monotonic()
 
     def interpret(self, directive: str, figures: Mapping[str, float]) -> Interpretation:
-        """By the library's rules; poise.yaml is for people to edit."""
+        """Translate by the library's rules; a person can edit poise.yaml."""
         return interpret(directive, figures)
 
     def propose(self, context: Context, directions: Sequence[Direction], seed: int) -> tuple[Proposal, ...]:
-        """The pending candidates off `context.parent`; waits until there is one, or one off any other parent."""
+        """The pending children of `context.parent`; wait until there is one, or a child of any other parent."""
         parent = context.parent.candidate.name
         pending = self._pending()
         if not pending:
@@ -76,18 +76,18 @@ class HumanAgent:
         )
 
     def verify(self, proposal: Proposal, source: str, change: str) -> Reading:
-        """Whoever commits has read the code."""
+        """The author has reviewed the code."""
         return Reading(True, "", ())
 
     def reflect(self, proposal: Proposal, evidence: Evidence, change: str) -> Reflection:
-        """What the figures say, by the library's rules; people add to it on the evidence branch."""
+        """A reflection by the library's rules; a person can extend it on the evidence branch."""
         return reflect(proposal, evidence)
 
     def distil(self, lessons: Sequence[Lesson], earlier: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         return distil(lessons)
 
     def _wait(self) -> list[Candidate]:
-        """Raises BudgetReached once the search's hours are over."""
+        """Raises BudgetReached when the hours of the search are used up."""
         seen: dict[str, str] = {}
         while self.budget_hours is None or time.monotonic() - self.started < self.budget_hours * 3600:
             tips = self.archive.repository.refs(CANDIDATES)
@@ -98,5 +98,5 @@ class HumanAgent:
         raise BudgetReached.of_hours(self.budget_hours)
 
     def _pending(self) -> list[Candidate]:
-        """Candidates that nobody has measured under any protocol."""
+        """Candidates without metrics under any protocol."""
         return [candidate for candidate in self.archive.genealogy() if candidate.parents and not candidate.metrics]

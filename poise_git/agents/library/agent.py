@@ -1,4 +1,4 @@
-"""The library agent: no language model, only literature cards, the archive's evidence and a seed."""
+"""The library agent: it uses literature cards, the archive's evidence and a seed, but no language model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from poise_git.search.proposals.screening import Opinion
 
 
 class LibraryAgent:
-    """Implements `poise_git.agents.interface.Agent`; deterministic, reads no files but its reflection template."""
+    """Implements `poise_git.agents.interface.Agent`; deterministic, and reads only its reflection template."""
 
     name: str = Library.name
     calls: tuple[Call, ...] = ()
@@ -45,7 +45,7 @@ class LibraryAgent:
         )
 
     def verify(self, proposal: Proposal, source: str, change: str) -> Reading:
-        """Cards are written by edits that have been verified: there is nothing to read that the checks have not."""
+        """Verified edits write the cards, so a review has nothing to add to the checks."""
         return Reading(True, "", ())
 
     def reflect(self, proposal: Proposal, evidence: Evidence, change: str) -> Reflection:

@@ -1,4 +1,4 @@
-"""The distil operator by rules: what a card did wherever it was tried, as one effect with its interval."""
+"""The distil operator by rules: the effect of a card over all its candidates, with an interval."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FEWEST = 2
 
 
 def distil(lessons: Sequence[Lesson]) -> list[dict[str, Any]]:
-    """One principle for each prior that several candidates cite, the surest first."""
+    """One principle for each prior that several candidates cite, the most certain first."""
     effects: dict[str, dict[str, Estimate]] = {}
     for lesson in lessons:
         is_presence = len(lesson.priors) == 1 and lesson.operation != Operation.MUTATE
@@ -29,14 +29,13 @@ def distil(lessons: Sequence[Lesson]) -> list[dict[str, Any]]:
 
 
 def _of_presence(lesson: Lesson, effect: Estimate) -> Estimate:
-    """The effect of having the mechanism: taking it out shows the opposite."""
+    """The effect of having the mechanism; removing it shows the opposite sign."""
     return Estimate(-effect.value, effect.se, effect.n) if lesson.operation == Operation.REMOVE else effect
 
 
 def _pooled(cases: Sequence[Estimate]) -> Estimate:
-    """The mean effect of k candidates; its standard error is the larger of the one that they state,
-    sqrt(sum se_i^2) / k, and the one that they show, s / sqrt(k): parents differ, and seeds are shared.
-    """
+    """The mean effect of k candidates. Its standard error is the larger of the stated one, sqrt(sum se_i^2) / k, and
+    the observed one, s / sqrt(k), because parents differ and seeds are shared."""
     shown = estimate([case.value for case in cases])
     stated = math.sqrt(math.fsum((case.se or 0.0) ** 2 for case in cases)) / len(cases)
     mean = Estimate(shown.value, max(shown.se or 0.0, stated), len(cases))

@@ -1,4 +1,4 @@
-"""Which ideas lie in a direction, and how well."""
+"""Find the ideas that belong to a direction, and how well they fit it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from poise_git.search.context.context import Context, Kind
 from poise_git.search.context.relevance import relevance
 from poise_git.search.proposals.directions import DirectionKind, stages_of
 
-# What addresses a regime of the testbed's protocols, in words of cards; another regime is taken by its own name.
+# Words of cards that address a regime of the testbed's protocols; other regimes use their own name.
 REGIME_WORDS: Mapping[str, frozenset[str]] = {
     "composite": frozenset(("validity", "hierarchy", "decoupled")),
     "accuracy": frozenset(("variance", "unbiased", "difficulty")),
@@ -21,7 +21,7 @@ REGIME_WORDS: Mapping[str, frozenset[str]] = {
 
 
 def fit(idea: Idea, direction: Direction, context: Context) -> float:
-    """How well an idea suits a direction, in [0, 1]; 0: not at all."""
+    """How well an idea fits a direction, in [0, 1]; 0 means not at all."""
     match direction.kind:
         case DirectionKind.STAGE:
             return float(direction.name in stages_of(idea.card))
@@ -38,7 +38,7 @@ def _speaks_to(idea: Idea, regime: str) -> float:
 
 
 def _helped_in(idea: Idea, regime: str, context: Context) -> float:
-    """Has a candidate with this card, among those shown, a better figure there than the root?"""
+    """Whether a shown candidate with this card has a better figure there than the root."""
     roots = [known for known in (*context.known(Kind.LINEAGE), context.parent) if not known.candidate.parents]
     root = next((known.metrics.values.get(regime) for known in roots if known.metrics), None)
     return float(

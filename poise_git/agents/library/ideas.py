@@ -1,4 +1,4 @@
-"""What could be done to a parent: every change of mechanism that the cards and the archive offer."""
+"""All possible changes of a parent: every change of mechanism that the cards and the archive offer."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from poise_git.search.context.context import REFERENCES, Context, Kind, Known
 from poise_git.search.literature import Card, Knob
 from poise_git.untrusted.data import mapping
 
-# Knobs whose range spans this factor or more move on a logarithmic scale.
+# Knobs whose range spans at least this factor move on a logarithmic scale.
 LOGARITHMIC_SPAN = 8.0
-# How far a knob moves, as a share of its range.
+# The step of a knob, as a share of its range.
 STEP = (0.15, 0.5)
-# A card may take the place of at most so many mechanisms.
+# A card may replace at most this many mechanisms.
 REPLACEABLE = 2
 
 
@@ -33,7 +33,8 @@ class Operation(StrEnum):
 
 @dataclass(frozen=True)
 class Idea:
-    """One change: `card` comes (without the cards `replaced`), goes, or gets other `knobs`; `lender` lent it."""
+    """One change: `card` is added (replacing the cards `replaced`), removed, or gets other `knobs`; `lender` lent
+    it."""
 
     operation: Operation
     card: Card
@@ -42,7 +43,7 @@ class Idea:
     lender: Known | None = None
 
     def plan(self) -> dict[str, Any]:
-        """What `implement` needs, as plain data; `idea_of` reads it."""
+        """The plan for `implement`, as plain data; `idea_of` reads it."""
         plan: dict[str, Any] = {"operation": str(self.operation), "card": self.card.name, "knobs": dict(self.knobs)}
         if self.replaced:
             plan["replaced"] = [card.name for card in self.replaced]
@@ -66,10 +67,9 @@ class Idea:
 
 
 def idea_of(plan: Mapping[str, Any], cards: Iterable[Card]) -> Idea:
-    """The idea that `plan` was made from.
+    """The idea behind `plan`.
 
-    Raises:
-        KeyError, ValueError: the plan is not one of ours, or a card it names is gone.
+    Raises KeyError or ValueError if the plan is not one of ours, or a card that it names is gone.
     """
     by_name = {card.name: card for card in cards}
     return Idea(
@@ -81,7 +81,7 @@ def idea_of(plan: Mapping[str, Any], cards: Iterable[Card]) -> Idea:
 
 
 def all_ideas(context: Context, present: tuple[Mechanism, ...], generator: random.Random) -> list[Idea]:
-    """Everything that can be tried on the parent, in a fixed order, less what was tried or rejected already."""
+    """All ideas for the parent, in a fixed order, except those that were tried or rejected."""
     name = context.parent.candidate.name
     children = (known for known in context.known(Kind.SIBLING, Kind.FAILURE) if name in known.candidate.parents)
     tried = {_key(child.proposal.plan) for child in children if child.proposal}
@@ -97,7 +97,7 @@ def all_ideas(context: Context, present: tuple[Mechanism, ...], generator: rando
 
 
 def _key(plan: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What makes two changes of one parent the same; who lent a mechanism does not. Plans may be anybody's."""
+    """The identity of a change of one parent, which does not depend on the lender. Anyone may have written the plan."""
     installs = plan.get("operation") not in (Operation.MUTATE, Operation.REMOVE)
     operation = "install" if installs else plan.get("operation")
     knobs = plan.get("knobs")
@@ -118,7 +118,7 @@ def _install(context: Context, present: tuple[Mechanism, ...]) -> Iterator[Idea]
 
 
 def _borrow(context: Context, present: tuple[Mechanism, ...]) -> Iterator[Idea]:
-    """Mechanisms that candidates better than the root have and the parent lacks, with their knobs."""
+    """Mechanisms, with their knobs, that candidates better than the root have and the parent lacks."""
     by_name = {card.name: card for card in context.cards if card.edits}
     for known in context.known(*REFERENCES):
         if known.proposal is None or known.metrics is None or known.metrics.gain is None:
@@ -155,9 +155,9 @@ def _tune(present: tuple[Mechanism, ...], generator: random.Random) -> Iterator[
 
 
 def move_knob(knob: Knob, value: float, generator: random.Random) -> float | None:
-    """A value some way off `value` within the knob's range, rounded to two digits; None if there is no other.
+    """A value at a distance from `value` within the knob's range, rounded to two digits; None if there is no other.
 
-    Equal steps are equal ratios where the range is positive and wide, equal differences elsewhere.
+    Equal steps are equal ratios if the range is positive and wide, and equal differences otherwise.
     """
     logarithmic = knob.low > 0 and knob.high / knob.low >= LOGARITHMIC_SPAN
     low, high, here = (math.log(x) if logarithmic else x for x in (knob.low, knob.high, max(value, knob.low)))

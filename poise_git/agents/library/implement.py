@@ -1,4 +1,4 @@
-"""The implementation operator: a proposal's plan becomes edits of the parent's text; and the few repairs known here."""
+"""The implement operator: a proposal's plan becomes edits of the parent's text. Also a few simple repairs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def implement(proposal: Proposal, context: Context) -> str:
 
 
 def repair(source: str, failure: CheckFailed, cards: tuple[Card, ...]) -> str | None:
-    """The text with what is missing imported, else with knobs brought back into their ranges; None if neither helps."""
+    """The text with missing imports added, or else with knobs moved back into their ranges; None if neither helps."""
     try:
         mended = mend_imports(source)
         if mended != source:

@@ -19,15 +19,15 @@ from poise_git.measurement.figures import OVERALL
 from poise_git.measurement.translation import Interpretation
 from poise_git.settings import Constraint, ObjectiveSettings, Term
 
-# Weight of a goal beside accuracy, which has 1. The paper's length-aware search (arXiv:2603.23951) states none.
+# The weight of a goal beside accuracy, which has 1. The paper's length-aware search (arXiv:2603.23951) states none.
 BESIDE = 0.3
 
 
 @dataclass(frozen=True)
 class Concept:
-    """A thing to wish for: the first of `figures` that the root's runs have is to rise (sense 1) or to fall (-1).
+    """A possible goal: the first of `figures` that the root's runs have should rise (sense 1) or fall (-1).
 
-    A word that ends in `-` stands for all that begin so.
+    A word that ends in `-` matches all words that begin with it.
     """
 
     name: str
@@ -76,7 +76,7 @@ FILLERS = (
 
 @dataclass
 class _Reading:
-    """A directive being read, word by word."""
+    """The state of reading a directive, word by word."""
 
     figures: Mapping[str, float]
     terms: dict[str, Term] = field(default_factory=dict)
@@ -100,7 +100,7 @@ class _Reading:
             self.strange.append(word)
 
     def _concept(self, word: str) -> Concept | None:
-        """What the word means; what is no word of ours may be the name of a figure."""
+        """The meaning of the word; an unknown word may be the name of a figure."""
         meant = (concept for concept in CONCEPTS if concept.means(word))
         return next(meant, Concept(word, (word,), 1, word) if word in self.figures else None)
 
@@ -123,14 +123,14 @@ class _Reading:
             self.reasons.append(f"{said}: {direction} {figure}")
 
     def _figure(self, wanted: str) -> str | None:
-        """The figure of that name; of a family such as pass@ the one with most attempts."""
+        """The figure of that name; for a family such as pass@, the one with the most attempts."""
         if wanted in self.figures:
             return wanted
         family = [name for name in self.figures if wanted.endswith("@") and name.startswith(wanted)]
         return max(family, key=lambda name: (len(name), name), default=None)
 
     def complete(self) -> None:
-        """Accuracy counts in any case."""
+        """Add accuracy, which always counts."""
         if OVERALL not in self.terms:
             self.terms = {OVERALL: Term(), **self.terms}
             self.reasons.append("accuracy always counts: maximise overall")
@@ -140,7 +140,7 @@ class _Reading:
 
 
 def interpret(directive: str, figures: Mapping[str, float]) -> Interpretation:
-    """What the directive asks for; `figures` are those of the root's runs, with the root's values."""
+    """The objective that the directive asks for; `figures` are those of the root's runs, with their values."""
     reading = _Reading(figures)
     for word in _words(directive):
         reading.take(word)
@@ -157,11 +157,11 @@ def _words(directive: str) -> list[str]:
 
 
 def _unit(value: float) -> float:
-    """What counts as one unit of a figure: 1 for a share, else the root's own value at two digits."""
+    """The amount that counts as one unit of a figure: 1 for a share, else the root's own value at two digits."""
     return 1.0 if abs(value) <= 1.0 else float(f"{abs(value):.2g}")
 
 
 def _vocabulary(figures: Mapping[str, float]) -> tuple[str, ...]:
-    """What can be said: a word of each concept, and the names of figures."""
+    """The known words: one per concept, and the names of figures."""
     words = (concept.words.split()[0] for concept in CONCEPTS)
     return (*(f"{word[:-1]}…" if word.endswith("-") else word for word in words), *figures)

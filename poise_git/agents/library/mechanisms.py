@@ -1,4 +1,4 @@
-"""Which literature mechanisms an algorithm contains, told from its code alone, so that it holds for anybody's code."""
+"""Find the literature mechanisms in an algorithm from its code alone, so that it works for any author's code."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from poise_git.search.literature import Card, Edit
 
 @dataclass(frozen=True)
 class Mechanism:
-    """A card as it is found in an algorithm; `knobs` holds the current values, knob name -> value."""
+    """A card found in an algorithm; `knobs` holds the current values by name."""
 
     card: Card
     knobs: Mapping[str, float]
 
 
 def mechanisms(text: str, cards: Iterable[Card]) -> tuple[Mechanism, ...]:
-    """The cards whose every edit `text` shows, whatever values their knobs have.
+    """The cards whose edits are all in `text`, whatever the values of their knobs.
 
-    A card is left out when another one that is there includes it: no-std is part of leave-one-out. A card that only
-    sets defaults counts when one of its knobs is off its neutral value and no other card owns that default.
+    A card is left out if another card that is present includes it: no-std is part of leave-one-out. A card that only
+    sets defaults counts if one of its knobs is off its neutral value and no other card owns that default.
     """
     shown = [card for card in cards if card.edits and all(shows(text, edit) for edit in card.edits)]
     bodies = {card.name: {_signature(edit) for edit in card.edits if edit.set is None} for card in shown}
@@ -41,14 +41,14 @@ def mechanisms(text: str, cards: Iterable[Card]) -> tuple[Mechanism, ...]:
 
 
 def conflict(left: Card, right: Card) -> bool:
-    """Can the two not stand in one algorithm?"""
+    """Whether the two cannot be in one algorithm."""
     if left.name == right.name or left.name in right.conflicts or right.name in left.conflicts:
         return True
     return any(_collide(one, other) for one in left.edits for other in right.edits)
 
 
 def shows(text: str, edit: Edit) -> bool:
-    """Does the text have what an edit makes, whatever values the defaults have?"""
+    """Whether the text contains the result of an edit, whatever the values of the defaults."""
     functions = surgery.functions(text)
     if edit.stage not in functions:
         return False
@@ -63,7 +63,7 @@ def shows(text: str, edit: Edit) -> bool:
 
 
 def knob_values(text: str, card: Card) -> dict[str, float]:
-    """The current value of each knob of a card that `text` shows."""
+    """The current value of each knob of a card in `text`."""
     found = surgery.functions(text)
     return {
         name: surgery.defaults(text, knob.function)[knob.argument]
@@ -84,14 +84,14 @@ def install(text: str, card: Card, knobs: Mapping[str, float] | None = None) -> 
 
 
 def uninstall(text: str, card: Card, root: str) -> str:
-    """The algorithm without the card's mechanism; its stages are again as in the text `root`."""
+    """The algorithm without the card's mechanism; its stages are restored from the text `root`."""
     for edit in reversed(card.edits):
         text = surgery.revert_edit(text, edit, root)
     return text
 
 
 def set_knobs(text: str, card: Card, knobs: Mapping[str, float]) -> str:
-    """The algorithm with knobs of an installed card at other values."""
+    """The algorithm with knobs of an installed card set to other values."""
     for name, value in knobs.items():
         knob = card.knobs[name]
         if surgery.defaults(text, knob.function).get(knob.argument) != value:
@@ -121,14 +121,14 @@ def _signature(edit: Edit) -> tuple[str, str]:
 
 
 def _normal(function: ast.FunctionDef) -> str:
-    """A function's code without docstring, comments, layout and the values of its defaults."""
+    """A function's code without docstring, comments, layout and default values."""
     arguments = copy.copy(function.args)
     arguments.defaults, arguments.kw_defaults = [], []
     return "\n".join([function.name, ast.dump(arguments), *map(ast.dump, _body(function))])
 
 
 def _without_calls(function: ast.FunctionDef, stage: str, calls: Sequence[str]) -> str:
-    """The normal form of a stage as it was before functions were chained into it."""
+    """The normal form of a stage before functions were chained into it."""
     if not calls:
         return _normal(function)
     variable = surgery.CHAINS[stage][0]

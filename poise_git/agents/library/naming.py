@@ -12,12 +12,12 @@ NAME_LENGTH = 40
 
 
 def extended(parent: str, short: str, replaced: Iterable[str] = ()) -> str:
-    """The parent's name with one mechanism in front, those it replaces taken out."""
+    """The parent's name with one mechanism in front, without the replaced ones."""
     return f"{short}-{without(parent, replaced)}"
 
 
 def without(parent: str, shorts: Iterable[str]) -> str:
-    """The parent's name less some mechanisms, each once."""
+    """The parent's name without some mechanisms, each removed once."""
     parts = parent.split("-")
     for short in shorts:
         if short in parts[:-1]:
@@ -26,7 +26,7 @@ def without(parent: str, shorts: Iterable[str]) -> str:
 
 
 def unique(name: str, taken: Collection[str]) -> str:
-    """`name`, shortened to 40 characters at a hyphen and numbered where it is taken."""
+    """`name`, shortened to 40 characters at a hyphen, with a number if it is taken."""
     for number in count(1):
         suffix = f"-{number}" if number > 1 else ""
         shortened = _shortened(name, NAME_LENGTH - len(suffix)) + suffix
@@ -36,7 +36,7 @@ def unique(name: str, taken: Collection[str]) -> str:
 
 
 def tuned(parent: str, knob: str, taken: Collection[str]) -> str:
-    """The parent's name with the knob's first letter and a number from 2: `av-grpo-w2`, of which `av-grpo-w3`."""
+    """The parent's name with the knob's first letter and a number from 2: `av-grpo-w2`, then `av-grpo-w3`."""
     stem, _, last = parent.rpartition("-")
     base = stem if stem and re.fullmatch(rf"{knob[0]}\d+", last) else parent
     for number in count(2):
@@ -48,7 +48,7 @@ def tuned(parent: str, knob: str, taken: Collection[str]) -> str:
 
 
 def _shortened(name: str, length: int) -> str:
-    """Leaves out mechanisms from the oldest on until the name fits; the root's name and what follows it stay."""
+    """Leave out mechanisms, oldest first, until the name fits; the root's name and its suffix stay."""
     parts = name.split("-")
     while len("-".join(parts)) > length and len(parts) > 2:
         oldest = parts.index(ROOT) - 1 if ROOT in parts[1:] else -1

@@ -1,5 +1,4 @@
-"""The proposal operator: weigh every idea, draw one for each direction, write each down as a falsifiable
-proposal."""
+"""The propose operator: weigh all ideas, draw one per direction, and write each as a falsifiable proposal."""
 
 from __future__ import annotations
 
@@ -24,12 +23,12 @@ from poise_git.search.proposals.directions import DirectionKind
 from poise_git.untrusted import source_text
 
 ADVANTAGE_STAGES = frozenset(("reward_signal", "baseline", "scale", "shape_advantages"))
-# Claims about all advantages of a batch: true of a card alone, true of several only if each of them claims it.
+# Claims about all advantages of a batch hold for a card alone, but for several only if each of them makes the claim.
 PROPERTIES = frozenset(("order", "zero-mean"))
 
 
 def propose(context: Context, directions: Sequence[Direction], seed: int) -> tuple[Proposal, ...]:
-    """A proposal for each direction while there are ideas; the same context, directions and seed give the same ones."""
+    """One proposal per direction while there are ideas; determined by the context, directions and seed."""
     generator = random.Random(seed)
     present = mechanisms(context.source, context.cards)
     ideas = all_ideas(context, present, generator)
@@ -49,7 +48,7 @@ def propose(context: Context, directions: Sequence[Direction], seed: int) -> tup
 
 @dataclass
 class _Drawing:
-    """Ideas that are left, drawn by weight, each at most once."""
+    """The remaining ideas, drawn by weight, each at most once."""
 
     context: Context
     ideas: Sequence[Idea]
@@ -57,10 +56,10 @@ class _Drawing:
     generator: random.Random
 
     def draw(self, direction: Direction, others: Sequence[Direction]) -> tuple[Idea, str, Direction] | None:
-        """An idea with the child's text, and the direction it keeps to or departs from; None when no idea is left."""
+        """An idea with the child's text, and its direction or departure; None if no idea is left."""
         if found := self._draw(lambda idea: fit(idea, direction, self.context)):
             return *found, direction
-        # Elsewhere, but not where another proposal goes, if it can be.
+        # Depart to a direction without another proposal, if possible.
         found = self._draw(lambda idea: float(not any(fit(idea, other, self.context) for other in others)))
         found = found or self._draw(lambda idea: 1.0)
         departure = f"no untried idea in {direction.kind} {direction.name} fits this parent"
@@ -75,7 +74,7 @@ class _Drawing:
         while open_weights:
             place = self.generator.choices(list(open_weights), list(open_weights.values()))[0]
             del open_weights[place], self.weights[place]
-            # A parent that people wrote may have no place for this card.
+            # A parent that a person wrote may have no place for this card.
             with suppress(CheckFailed):
                 return self.ideas[place], self.ideas[place].apply(self.context.source, self.context.root_source)
         return None
@@ -108,7 +107,7 @@ def _name(idea: Idea, parent: str, taken: set[str]) -> str:
 
 
 def _mechanism(idea: Idea, present: tuple[Mechanism, ...]) -> str:
-    """One line: what changes."""
+    """The change in one line."""
     if idea.operation is Operation.MUTATE:
         ((knob, value),) = idea.knobs.items()
         before = next(mechanism.knobs[knob] for mechanism in present if mechanism.card.name == idea.card.name)
@@ -122,7 +121,7 @@ def _mechanism(idea: Idea, present: tuple[Mechanism, ...]) -> str:
 
 
 def _hypothesis(idea: Idea, context: Context) -> str:
-    """Prose: the mechanism, why here, what is known of it, what speaks against it."""
+    """Prose: the mechanism, why it should help here, earlier results, and the risks."""
     card, parent = idea.card, context.parent
     sentences = [f"{card.mechanism} In formula: {card.formula} ({card.source})."]
     if idea.operation is Operation.MUTATE:
@@ -145,7 +144,7 @@ def _hypothesis(idea: Idea, context: Context) -> str:
 
 
 def _claims(idea: Idea, context: Context, after: tuple[Mechanism, ...], explained: bool) -> list[Claim]:
-    """The card's claims as far as they follow for this child; `explained`: nothing but cards changed its parent."""
+    """The claims of the card that hold for this child; `explained`: only cards changed its parent."""
     if idea.operation is Operation.MUTATE:
         (name,) = idea.knobs
         knob = idea.card.knobs[name]
@@ -164,7 +163,7 @@ def _claims(idea: Idea, context: Context, after: tuple[Mechanism, ...], explaine
 
 
 def _is_explained(context: Context, present: tuple[Mechanism, ...]) -> bool:
-    """Is the parent the root and mechanisms of cards, and nothing else?"""
+    """Whether the parent consists only of the root and mechanisms of cards."""
     text = context.source
     try:
         for mechanism in reversed(present):
@@ -175,7 +174,7 @@ def _is_explained(context: Context, present: tuple[Mechanism, ...]) -> bool:
 
 
 def _all_claim(claim: CardClaim, after: tuple[Mechanism, ...]) -> bool:
-    """Does every mechanism that touches advantages make the same claim?"""
+    """Whether every mechanism that changes advantages makes the same claim."""
     touching = [
         mechanism.card for mechanism in after if any(edit.stage in ADVANTAGE_STAGES for edit in mechanism.card.edits)
     ]
@@ -187,7 +186,7 @@ def _same(claim: CardClaim, other: CardClaim) -> bool:
 
 
 def _filled(claim: CardClaim, idea: Idea) -> Claim:
-    """Knob values in the place of `{knob}`."""
+    """Fill in the knob values for `{knob}`."""
     arguments = {name: _fill(value, idea.knobs) for name, value in claim.arguments.items()}
     return Claim(claim.statement.format_map(idea.knobs), claim.check, arguments)
 
@@ -199,7 +198,7 @@ def _fill(value: Any, knobs: Mapping[str, float]) -> Any:
 
 
 def _raised(direction: Direction) -> Iterator[Claim]:
-    """Who was sent to a regime, and went, says so in a way that can be refuted."""
+    """A refutable claim about the regime, if the proposal stayed in its direction."""
     if direction.kind == DirectionKind.REGIME and not direction.departure:
         arguments = {"figure": direction.name, "direction": "up"}
         yield Claim(f"The figure of {direction.name} rises against the parent.", "effect", arguments)

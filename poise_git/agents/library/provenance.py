@@ -1,8 +1,8 @@
-"""Is an algorithm code that we ship? Told from texts alone, whatever an archive claims of cards, agents and plans.
+"""Decide from texts alone whether an algorithm is shipped code, whatever an archive claims about it.
 
-Shipped is the root algorithm as this installation has it, and what the library agent's edits make of a shipped text by
-cards of this installation, at any knobs. Everything else was written by somebody: an archive's own card, a model, a
-person; one character is enough.
+Shipped code is the root algorithm of this installation, and everything that the library agent's edits make of shipped
+code with cards of this installation, at any knob values. All other code counts as written by others: an archive's own
+card, a model, or a person. One changed character is enough.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from poise_git.package_data import template_files
 from poise_git.search.literature import Card, load_card
 from poise_git.untrusted import source_text
 
-# What git's three-way merge makes of (base, ours, theirs); None where they conflict.
+# The result of git's three-way merge of (base, ours, theirs); None on a conflict.
 Merge = Callable[[str, str, str], str | None]
 
 
@@ -38,7 +38,7 @@ class _Shipped:
 
 @dataclass
 class Provenance:
-    """Which candidates of an archive are shipped code. A candidate's answer is found once."""
+    """The candidates of an archive that are shipped code; each answer is computed once."""
 
     archive: Archive
     _known: dict[str, bool] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Provenance:
         return self._known[candidate.commit]
 
     def is_shipped_child(self, text: str, parents: Sequence[str], genealogy: Genealogy) -> bool:
-        """Is `text`, which is no candidate yet, shipped code as a child of the candidates of these names?"""
+        """Whether `text`, not yet a candidate, is shipped code as a child of the candidates with these names."""
         for name in parents:
             if name in genealogy.by_name:
                 self.is_shipped(genealogy.by_name[name], genealogy)
@@ -60,7 +60,7 @@ class Provenance:
         return self._descends(self._text(candidate), candidate.parents, genealogy)
 
     def _descends(self, text: str, names: Sequence[str], genealogy: Genealogy) -> bool:
-        """`text` as a child of candidates whose own answers are known."""
+        """Whether `text` is shipped code as a child of candidates with known answers."""
         parents = [genealogy.by_name[name] for name in names if name in genealogy.by_name]
         if is_root(text):
             return True
@@ -81,7 +81,7 @@ class Provenance:
         try:
             return self.archive.algorithm_of(candidate)
         except ArchiveError:
-            # Without a text it is nobody's code.
+            # Without a text it is not shipped code.
             return ""
 
     def _is_known(self, candidate: Candidate) -> bool:
@@ -89,18 +89,18 @@ class Provenance:
 
 
 def composed_of_shipped_cards(lineage: Sequence[str]) -> bool:
-    """Is the last of these texts shipped code? `lineage` leads to it from the root's text, parent to child."""
+    """Whether the last of these texts is shipped code; `lineage` leads to it from the root's text, parent to child."""
     return bool(lineage) and is_root(lineage[0]) and all(follows(child, parent) for parent, child in pairwise(lineage))
 
 
 def is_root(text: str) -> bool:
-    """Is it the root algorithm that ships, knobs aside?"""
+    """Whether the text is the shipped root algorithm, apart from knobs."""
     return text == _shipped().root or _plain(text) == _plain(_shipped().root)
 
 
 @lru_cache(maxsize=1024)
 def follows(child: str, parent: str) -> bool:
-    """Does one change by the library agent lead from `parent`, which is shipped code, to `child`, knobs aside?"""
+    """Whether one change by the library agent leads from the shipped code `parent` to `child`, apart from knobs."""
     goal, start = _plain(child), _plain(parent)
     if goal is None or start is None:
         return False
@@ -108,7 +108,7 @@ def follows(child: str, parent: str) -> bool:
 
 
 def is_merge(child: str, base: str, ours: str, theirs: str, merge: Merge) -> bool:
-    """Is `child` what a merge makes of two shipped texts that come from a shipped text `base`, knobs aside?"""
+    """Whether `child` is a merge of two shipped texts that come from the shipped text `base`, apart from knobs."""
     goal, merged = _plain(child), merge(base, ours, theirs)
     if goal is None or merged is None:
         return False
@@ -129,7 +129,8 @@ def _shipped() -> _Shipped:
 
 
 def _children(parent: str, child: str, changed: frozenset[str]) -> Iterator[str]:
-    """What the agent could make of `parent` by changing these functions, as far as it may be `child`."""
+    """The texts that the agent could make of `parent` by changing these functions, restricted to those that may be
+    `child`."""
     shipped = _shipped()
     present = [mechanism.card for mechanism in mechanisms(parent, shipped.cards)]
     removable = [card for card in present if changed & _functions_of(card)]
@@ -160,12 +161,12 @@ def _names_of(replace: str | None, add: str | None, stage: str) -> frozenset[str
 
 
 def _functions_of(card: Card) -> frozenset[str]:
-    """The functions that the card writes; a number is none of its writing."""
+    """The functions that the card writes; numbers do not count."""
     return frozenset[str]().union(*(_names_of(edit.replace, edit.add, edit.stage) for edit in card.edits))
 
 
 def _changed(before: str, after: str) -> frozenset[str]:
-    """The functions that are not the same in two texts."""
+    """The functions that differ between two texts."""
     old, new = _texts(before), _texts(after)
     return frozenset(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
 
@@ -177,7 +178,7 @@ def _texts(text: str) -> Mapping[str, str]:
 
 @lru_cache(maxsize=256)
 def _plain(text: str) -> str | None:
-    """The text with 0 for every number that is a knob of a shipped card; None where it is no code."""
+    """The text with 0 for every number that is a knob of a shipped card; None if it is not code."""
     try:
         places = surgery.default_places(text, _shipped().knobs)
     except CheckFailed:
@@ -189,7 +190,7 @@ def _plain(text: str) -> str | None:
 
 
 def _shared(genealogy: Genealogy, first: Candidate, second: Candidate) -> list[Candidate]:
-    """Ancestors of both, the nearest first."""
+    """Common ancestors, the nearest first."""
     lines = [{each.name for each in genealogy.ancestors(one.name)} | {one.name} for one in (first, second)]
     shared = sorted(lines[0] & lines[1], key=lambda name: (genealogy.depth(name), name), reverse=True)
     return [genealogy[name] for name in shared]

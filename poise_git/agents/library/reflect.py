@@ -1,4 +1,4 @@
-"""The reflection operator: the evidence table becomes a verdict, a diagnosis and what to try next, in plain words."""
+"""The reflect operator: turn the evidence table into a verdict, a diagnosis and next steps, in plain words."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VERDICTS: Mapping[Direction, str] = {
     Direction.DOWN: "worse",
     Direction.WITHIN_NOISE: "within noise",
 }
-# From where on a figure is a weak spot: late entropy and validity relative to nothing, shares of groups and tokens.
+# Thresholds for weak spots: late entropy and validity, and shares of groups and tokens.
 LOW_ENTROPY = 0.1
 LOW_VALIDITY = 0.5
 HIGH_ALL_FAIL = 0.5
@@ -70,7 +70,7 @@ def reflect(proposal: Proposal, evidence: Evidence) -> Reflection:
 
 
 def _advice(proposal: Proposal, evidence: Evidence, verdict: str) -> Iterator[str]:
-    """What the comparison itself suggests."""
+    """Next steps from the comparison itself."""
     what = ", ".join(proposal.priors) or proposal.mechanism
     removed = proposal.plan.get("operation") == Operation.REMOVE
     utility = _utility(evidence, evidence.parent)
@@ -103,7 +103,7 @@ def _advice(proposal: Proposal, evidence: Evidence, verdict: str) -> Iterator[st
 
 
 def _weak_spots(evidence: Evidence) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """What the dynamics suggest, with the tags of mechanisms that address it."""
+    """Next steps from the dynamics, with the tags of mechanisms that address them."""
     late = {name: values[1] for name, values in evidence.dynamics.items()}
     if late.get("entropy", 1.0) < LOW_ENTROPY:
         yield (

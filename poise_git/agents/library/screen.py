@@ -24,7 +24,7 @@ from poise_git.search.context.relevance import relevance, words_of
 from poise_git.search.proposals.screening import Opinion
 
 REPLACING = 0.25
-# What a card that speaks to the directive is expected to gain on top, in units of the noise.
+# The expected extra gain of a card that matches the directive, in units of the noise.
 DIRECTED = 0.5
 EFFECT, UTILITY = "effect", "utility"
 

@@ -1,6 +1,6 @@
-"""Edits of an algorithm's text: by syntax tree where to cut, by text what to put, so that a diff shows the mechanism.
+"""Edit the text of an algorithm: the syntax tree decides where to cut, so that a diff shows only the mechanism.
 
-Everything outside the functions an edit names stays byte for byte. Taking an edit back is the exact inverse of
+Everything outside the functions that an edit names stays byte for byte. Removing an edit is the exact inverse of
 applying it.
 """
 
@@ -15,14 +15,14 @@ from poise_git.errors import CheckFailed
 from poise_git.search.literature import Edit
 from poise_git.untrusted import source_text
 
-# How a stage calls what is added to it: the variable that is passed on, and the expression.
+# How a stage calls an added function: the variable that it passes on, and the expression.
 CHAINS: Mapping[str, tuple[str, str]] = {
     "reward_signal": ("signal", "{name}(signal, rollouts)"),
     "shape_advantages": ("advantages", "{name}(advantages, rollouts)"),
     "shape_token_advantages": ("advantages", "{name}(advantages, old_log_prob, response_mask)"),
     "regularizer": ("penalty", "penalty + {name}(old_log_prob, log_prob, response_mask)"),
 }
-# What `rollouts.py` offers; an algorithm imports what it uses of it.
+# The names that `rollouts.py` offers; an algorithm imports those that it uses.
 HELPERS = ("Rollouts", "aggregate_loss", "masked_mean", "response_mean", "to_tokens")
 
 
@@ -42,7 +42,7 @@ def apply_edit(text: str, edit: Edit) -> str:
 
 
 def revert_edit(text: str, edit: Edit, root: str) -> str:
-    """The algorithm without one change: the stage as it is in `root`, the root candidate's text."""
+    """The algorithm without one change: the stage as in `root`, the root candidate's text."""
     if edit.replace is not None:
         text = replace_function(text, edit.stage, function_text(root, edit.stage))
     elif edit.add is not None:
@@ -54,7 +54,7 @@ def revert_edit(text: str, edit: Edit, root: str) -> str:
 
 
 def added_name(edit: Edit) -> str:
-    """The name of the function that an `add` edit brings."""
+    """The name of the function that an `add` edit contains."""
     return _only_function(edit.add or "").name
 
 
@@ -83,7 +83,7 @@ def defaults(text: str, name: str) -> dict[str, float]:
 
 
 def replace_function(text: str, name: str, new: str) -> str:
-    """Put `new` in the place of the function `name`; calls that were chained into the old one are kept."""
+    """Replace the function `name` by `new`; calls that were chained into the old one are kept."""
     if _only_function(new).name != name:
         raise CheckFailed("implement", f"the new text of {name} defines {_only_function(new).name}")
     added = chained(text, name)
@@ -95,7 +95,7 @@ def replace_function(text: str, name: str, new: str) -> str:
 
 
 def add_function(text: str, stage: str, new: str) -> str:
-    """Put a new function above `stage`, and a call of it before the stage's `return`."""
+    """Insert a new function above `stage`, and a call of it before the stage's `return`."""
     name = _only_function(new).name
     if stage not in CHAINS:
         raise CheckFailed("implement", f"nothing can be added to {stage}, only to {', '.join(CHAINS)}")
@@ -107,7 +107,7 @@ def add_function(text: str, stage: str, new: str) -> str:
 
 
 def remove_function(text: str, stage: str, name: str) -> str:
-    """Take an added function and its call out again."""
+    """Remove an added function and its call."""
     variable, expression = CHAINS[stage]
     call = f"    {variable} = {expression.format(name=name)}\n"
     stage_text = function_text(text, stage)
@@ -116,7 +116,7 @@ def remove_function(text: str, stage: str, name: str) -> str:
     node = _function(text, stage)
     stage_text = stage_text.replace(call, "")
     if stage == "reward_signal":
-        # The one stage whose variable is not an argument or bound by the root itself.
+        # The one stage whose variable is neither an argument nor bound by the root itself.
         stage_text = _collapse(stage_text, variable)
     text = _splice(text, node.lineno, node.end_lineno or node.lineno, stage_text)
     node = _function(text, name)
@@ -127,7 +127,7 @@ def remove_function(text: str, stage: str, name: str) -> str:
 
 
 def chained(text: str, stage: str) -> list[str]:
-    """The functions that `stage` calls one after the other before it returns, first to last."""
+    """The functions that `stage` calls in a chain before it returns, first to last."""
     if stage not in CHAINS:
         return []
     variable, expression = CHAINS[stage]
@@ -145,7 +145,7 @@ def chained(text: str, stage: str) -> list[str]:
 
 
 def set_defaults(text: str, name: str, values: Mapping[str, float]) -> str:
-    """Give keyword arguments of a function new defaults; an integer default stays an integer."""
+    """Set new defaults of keyword arguments; an integer default stays an integer."""
     for argument, value in values.items():
         node = _default_nodes(_function(text, name)).get(argument)
         if node is None:
@@ -178,7 +178,7 @@ def default_places(text: str, of: Container[tuple[str, str]]) -> list[tuple[int,
 
 
 def mend_imports(text: str) -> str:
-    """Import from `.rollouts` what the algorithm uses of it, and no more."""
+    """Import from `.rollouts` exactly the names that the algorithm uses."""
     tree = _parse(text)
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     wanted = [name for name in HELPERS if name in used]
@@ -192,7 +192,7 @@ def mend_imports(text: str) -> str:
 
 
 class _Default:
-    """A constant default, with its place in the line (in bytes); a minus sign belongs to it."""
+    """A constant default and its position in the line, in bytes; a minus sign belongs to it."""
 
     def __init__(self, value: object, node: ast.expr) -> None:
         self.value, self.lineno = value, node.lineno
@@ -219,7 +219,7 @@ def _default_nodes(function: ast.FunctionDef) -> dict[str, _Default]:
 
 
 def _chain(text: str, stage: str, name: str) -> str:
-    """Put a call of `name` before the single, last `return` of `stage`."""
+    """Insert a call of `name` before the single, last `return` of `stage`."""
     variable, expression = CHAINS[stage]
     node = _function(text, stage)
     last = node.body[-1]
@@ -251,7 +251,7 @@ def _mentions(value: ast.expr, variable: str) -> bool:
 
 
 def _splice(text: str, first: int, last: int, new: str) -> str:
-    """Lines `first` to `last` (from 1, inclusive; last = first - 1 inserts) become `new`."""
+    """Replace lines `first` to `last` (from 1, inclusive; last = first - 1 inserts) with `new`."""
     lines = source_text.lines(text)
     return "".join([*lines[: first - 1], new, *lines[last:]])
 
@@ -270,7 +270,7 @@ def _only_function(text: str) -> ast.FunctionDef:
     raise CheckFailed("implement", "an edit must hold exactly one function")
 
 
-# A proposal holds dozens of cards against the same few texts; nobody changes the trees.
+# A proposal compares dozens of cards with the same few texts. The trees are never changed.
 @lru_cache(maxsize=256)
 def _parse(text: str) -> ast.Module:
     try:

@@ -1,4 +1,4 @@
-"""How promising an idea is: the same for every card, until directive, diagnosis or evidence say more."""
+"""Weigh ideas: all cards are equal until directive, diagnosis or evidence distinguish them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from poise_git.archive.entries import Status
 from poise_git.search.context.context import Context, Known
 from poise_git.search.context.relevance import relevance, words_of
 
-# The share of each operation among proposals; those with nothing to offer leave theirs to the others.
+# The share of each operation among proposals; an operation without ideas leaves its share to the others.
 SHARES: Mapping[Operation, float] = {
     Operation.ADD: 0.45,
     Operation.REPLACE: 0.2,
@@ -20,16 +20,16 @@ SHARES: Mapping[Operation, float] = {
 }
 DIRECTIVE_FACTOR = 8.0
 FOCUS_FACTOR = 2.0
-# A card that its own literature calls bad is tried seldom: as a control, or because a directive asks for it.
+# A card that its literature calls bad is seldom tried: as a control, or because a directive asks for it.
 KNOWN_BAD_FACTOR = 0.25
 KNOWN_BAD = "known-bad"
-# A candidate that failed to run counts like a loss of this many standard errors.
+# A candidate that failed counts as a loss of this many standard errors.
 FAILURE_EFFECT = -1.0
 
 
 @dataclass(frozen=True)
 class Experience:
-    """What a card did where it was tried: the change of utility in standard errors, and where."""
+    """The effect of a card in one trial: the change of utility in standard errors, and where."""
 
     candidate: str
     effect: float
@@ -48,7 +48,7 @@ def weights(ideas: Iterable[Idea], context: Context) -> dict[int, float]:
 
 
 def experience(context: Context) -> dict[str, tuple[Experience, ...]]:
-    """Card name -> what is known of it in this archive, from everything that the context shows."""
+    """Card name -> its trials in this archive, from all items of the context."""
     found: dict[str, dict[str, Experience]] = {}
     for known in _everybody(context):
         effect = _effect(known)
@@ -57,7 +57,7 @@ def experience(context: Context) -> dict[str, tuple[Experience, ...]]:
         plan = known.proposal.plan if known.proposal else {}
         if plan.get("operation") == Operation.MUTATE:
             continue
-        # Taking a mechanism out and losing by it speaks for the mechanism.
+        # A loss after removing a mechanism is evidence for the mechanism.
         sign = -1.0 if plan.get("operation") == Operation.REMOVE else 1.0
         name = known.candidate.name
         for card in known.candidate.priors:
@@ -66,7 +66,7 @@ def experience(context: Context) -> dict[str, tuple[Experience, ...]]:
 
 
 def _weight(idea: Idea, context: Context, experiences: Mapping[str, tuple[Experience, ...]]) -> float:
-    """2^(z/2), z the mean effect in standard errors shrunk by one pseudo-observation of 0, times what fits."""
+    """2^(z/2) times the fit; z is the mean effect in standard errors, shrunk by one pseudo-observation of 0."""
     effects = [entry.effect for entry in experiences.get(idea.card.name, ())]
     shrunk = sum(effects) / (len(effects) + 1.0)
     weight = float(2.0 ** (max(-4.0, min(4.0, shrunk)) / 2.0))
@@ -78,14 +78,14 @@ def _weight(idea: Idea, context: Context, experiences: Mapping[str, tuple[Experi
 
 
 def _focus(parent: Known) -> frozenset[str]:
-    """What the parent's reflection says is its weak spot."""
+    """The weak spots that the parent's reflection names."""
     facts = parent.reflection.facts if parent.reflection else {}
     focus = facts.get("focus")
     return frozenset(str(word) for word in focus) if isinstance(focus, list | tuple) else frozenset()
 
 
 def _effect(known: Known) -> float | None:
-    """The change of utility in standard errors, against the parent where the reflection says, else against the root."""
+    """The change of utility in standard errors, against the parent if the reflection has it, else against the root."""
     if known.metrics is None:
         return None
     if known.metrics.status is Status.FAILED:

@@ -1,4 +1,4 @@
-"""Putting contexts together: all that parents of one state of the archive have in common is found out once."""
+"""Build contexts; everything that the parents of one archive state share is computed once."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from poise_git.search.selection.interface import Survey
 from poise_git.search.selection.paper import utility_scale
 from poise_git.search.selection.survey import effects_of_priors
 
-# The newest children of a parent that are shown.
+# Show this many of a parent's newest children.
 SIBLINGS = 24
 
 
 @dataclass(frozen=True)
 class Brief:
-    """What every context of a search says or keeps to: `objective` in words, `budget` in tokens."""
+    """The settings that all contexts of a search share: `objective` in words, `budget` in tokens."""
 
     protocol: str
     seeds: tuple[int, ...]
@@ -45,9 +45,9 @@ class Brief:
 
 @dataclass(frozen=True)
 class Contexts:
-    """The contexts of the candidates of one state of an archive; the same state and `seed` give the same ones.
+    """The contexts of candidates for one state of an archive. They depend only on that state and `seed`.
 
-    `rejected` are proposals that screening has turned down, the oldest first.
+    `rejected` holds proposals that screening rejected, oldest first.
     """
 
     archive: Archive
@@ -60,7 +60,8 @@ class Contexts:
 
     @uncollected()
     def of(self, parent: str, taken_names: Collection[str], refused: Sequence[Screened] = ()) -> Context:
-        """Everything a proposal for a child of `parent` may depend on; `refused` is what this round has refused it."""
+        """Everything that a proposal for a child of `parent` may depend on; `refused` are this round's rejections
+        for it."""
         candidate = self.genealogy[parent]
         context = Context(
             parent=self._known(candidate),
@@ -160,7 +161,7 @@ class Contexts:
         return self._changes[candidate.name]
 
     def _gain(self, candidate: Candidate, over: Candidate) -> float | None:
-        """The difference of their utilities, where both have one."""
+        """The difference of their utilities, if both have one."""
         of, against = (each.metrics_under(self.brief.protocol) for each in (candidate, over))
         if of is None or against is None or of.utility is None or against.utility is None:
             return None

@@ -1,4 +1,4 @@
-"""What an agent is told before it proposes: a parent, and items, each of which says why it is there."""
+"""The context of an agent that proposes: a parent, and items that each state why they are included."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from poise_git.search.proposals.screening import Screened
 
 
 class Kind(StrEnum):
-    """Kinds of items, in the order in which they are told."""
+    """Kinds of items, in the order of the text."""
 
     DIRECTIVE = "directive"
     OBJECTIVE = "objective"
@@ -38,7 +38,7 @@ REFERENCES = (Kind.PARETO, Kind.COMPLEMENTARY, Kind.EXPLORATORY)
 
 @dataclass(frozen=True)
 class Known:
-    """One candidate with what its evidence says of it."""
+    """One candidate with its evidence."""
 
     candidate: Candidate
     proposal: Proposal | None
@@ -48,11 +48,11 @@ class Known:
 
 @dataclass(frozen=True)
 class Item:
-    """One thing that an agent is told, whole or not at all.
+    """One item of a context, which is included whole or left out.
 
-    `name` is whose it is: a candidate's, a proposal's, a card's, "" for what belongs to the search. `reason` says why
-    it is there, in words of ours alone. `text` is quoted as data: it may come from anybody. `known` is the candidate
-    it tells of, if it tells of one other than the parent.
+    `name` names a candidate, a proposal or a card; it is "" for items about the whole search. `reason` says why the
+    item is included; only poise-git writes it. `text` is quoted as data, because anyone may have written it. `known` is
+    the candidate that the item describes, if it describes one other than the parent.
     """
 
     kind: Kind
@@ -90,5 +90,5 @@ class Context:
         return tuple(item for item in self.items if item.kind in kinds)
 
     def known(self, *kinds: Kind) -> Iterator[Known]:
-        """The candidates that items of these kinds tell of; of all kinds where none is named."""
+        """The candidates that items of these kinds describe; without kinds, those of all items."""
         return (item.known for item in self.items if item.known and (not kinds or item.kind in kinds))

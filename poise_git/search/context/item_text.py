@@ -1,4 +1,4 @@
-"""How each thing that an agent is told reads: plain text, figures with their errors."""
+"""The text of each kind of item: plain text, figures with their errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from poise_git.untrusted import source_text
 
 
 def figure(estimate: Estimate | None, *, signed: bool = False) -> str:
-    """`0.1912 ± 0.0041`; without the error where one run cannot give one."""
+    """`0.1912 ± 0.0041`; one run has no error."""
     if estimate is None:
         return "not measured"
     value = f"{estimate.value:+.4f}" if signed else f"{estimate.value:.4f}"
@@ -24,14 +24,14 @@ def figure(estimate: Estimate | None, *, signed: bool = False) -> str:
 
 
 def objective_text(objective: Objective) -> str:
-    """What U is to be, in words; and what "overall" is, where it counts."""
+    """The definition of U in words, and that of "overall" if U uses it."""
     terms = " + ".join(f"{weight:.3g} {suite}" for suite, weight in objective.suites.items())
     meaning = f"\n{OVERALL} = {terms}" if OVERALL in objective.metrics else ""
     return f"{objective.description}{meaning}"
 
 
 def proposal_text(candidate: Candidate, proposal: Proposal | None) -> str:
-    """What was proposed: as archived, or, for one that people committed by hand, as its commit tells it."""
+    """The archived proposal, or the commit message of a candidate that a person committed."""
     lines = [f"mechanism: {candidate.mechanism}", f"family: {candidate.family or 'unclassified'}"]
     if candidate.priors:
         lines.append(f"priors: {', '.join(candidate.priors)}")
@@ -45,7 +45,7 @@ def proposal_text(candidate: Candidate, proposal: Proposal | None) -> str:
 
 
 def rejected_text(proposal: Proposal, reason: str) -> str:
-    """A proposal that was never trained, and why."""
+    """A rejected proposal, and the reason."""
     lines = [f"rejected: {reason}", f"mechanism: {proposal.mechanism}", f"family: {proposal.family}"]
     if proposal.priors:
         lines.append(f"priors: {', '.join(proposal.priors)}")
@@ -55,7 +55,7 @@ def rejected_text(proposal: Proposal, reason: str) -> str:
 
 
 def metrics_text(metrics: Metrics | None) -> str:
-    """U, the gain over the root and every suite, each with its standard error; or why there are none."""
+    """U, the gain over the root and every suite, each with its standard error; or the reason why they are missing."""
     if metrics is None:
         return "not evaluated under this protocol"
     if metrics.status is Status.FAILED:
@@ -70,7 +70,7 @@ def metrics_text(metrics: Metrics | None) -> str:
 
 
 def trajectory_text(runs: Sequence[Run]) -> str:
-    """Of each training series, averaged over seeds: where it starts and ends, and its extremes with their steps."""
+    """Start, end and extremes (with their steps) of each training series, averaged over seeds."""
     if not runs:
         return "no training run is archived under this protocol"
     lines = []
@@ -93,7 +93,7 @@ def ancestor_text(candidate: Candidate, metrics: Metrics | None, gain: float | N
 
 
 def reference_text(known: Known, change: str) -> str:
-    """Another candidate, with its verdict, what it advised, and the `change` of code that it is."""
+    """Another candidate: its verdict, its advice, and its `change` of the code."""
     metrics = known.metrics
     lines = [f"U: {figure(metrics.utility if metrics else None)}"]
     if metrics and metrics.gain:
@@ -104,7 +104,7 @@ def reference_text(known: Known, change: str) -> str:
 
 
 def sibling_text(known: Known, gain: float | None) -> str:
-    """A child of the same parent: what it changed, and what came of it."""
+    """Another child of the parent: its change and its result."""
     metrics = known.metrics
     if metrics is None:
         result = "not evaluated yet"
@@ -120,9 +120,9 @@ def sibling_text(known: Known, gain: float | None) -> str:
 
 
 def change_text(before: str, after: str) -> str:
-    """The change of one text into another: a diff with one line of context, without file names and line numbers."""
+    """A diff of two texts with one line of context, without file names and line numbers."""
     old, new = ([line.removesuffix("\n") for line in source_text.lines(text)] for text in (before, after))
-    # What both begin and end with is most of two algorithms, and nothing that a diff has to compare.
+    # Two algorithms share most of their text, so the diff skips the common start and end.
     head = _alike(zip(old, new, strict=False))
     tail = _alike(zip(reversed(old[head:]), reversed(new[head:]), strict=False))
     first = max(head - 1, 0)
@@ -131,12 +131,12 @@ def change_text(before: str, after: str) -> str:
 
 
 def _alike(pairs: Iterable[tuple[str, str]]) -> int:
-    """How many pairs are equal before the first that is not."""
+    """The number of equal pairs before the first difference."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def card_text(card: Card, effects: Sequence[float]) -> str:
-    """A literature card without its code; `effects` are gains where it was tried, in units of the archive's noise."""
+    """A literature card without its code; `effects` are its gains in this archive, in units of the noise."""
     lines = [
         f"{card.title} ({card.source})",
         f"family: {card.family}; stages: {', '.join(card.stages)}",
@@ -157,7 +157,7 @@ def card_text(card: Card, effects: Sequence[float]) -> str:
 
 
 def principle_texts(principles: Mapping[str, Any]) -> Iterator[str]:
-    """Each principle of `principles.yaml`, whose fields nobody prescribes."""
+    """The principles of `principles.yaml`; their fields are free."""
     for name, content in principles.items():
         if isinstance(content, list | tuple):
             yield from map(_plain, content)

@@ -1,4 +1,4 @@
-"""What bears on a parent most: literature cards in order of relevance, and reflections on others."""
+"""Rank literature cards and reflections on other candidates by their relevance to a parent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from poise_git.search.context.references import Chosen, Field
 from poise_git.search.context.retrieval import Corpus
 from poise_git.search.literature import Card
 
-# Reflections are read of so many candidates whose mechanisms are nearest to the parent's, and the best shown.
+# Read the reflections of this many candidates with the closest mechanisms, and show the best ones.
 NEAREST = 64
 RELATED = 3
 CONTRAST_WEIGHT = 0.5
@@ -55,7 +55,7 @@ class Ranking:
         return tuple((card, reason) for _, card, reason in sorted(found, key=lambda entry: (-entry[0], entry[1].name)))
 
     def reflections(self, parent: Known, shown: Collection[str]) -> tuple[Chosen, ...]:
-        """The candidates, other than those `shown`, whose reflections bear most on the parent."""
+        """The candidates, other than those `shown`, whose reflections are most relevant to the parent."""
         name = parent.candidate.name
         near = self.among.nearest(name, NEAREST)
         query = f"{parent.candidate.mechanism} {weak_spots(parent)} {self.directive}"
@@ -72,7 +72,7 @@ class Ranking:
         )
 
     def _corpus_of(self, names: frozenset[str]) -> Corpus:
-        """Of a small archive it is the same for every parent."""
+        """For a small archive this is the same for every parent."""
         if names not in self._corpora:
             prose = {name: self.archive.prose_of(self.among.genealogy[name]) for name in sorted(names)}
             self._corpora[names] = Corpus(prose)
@@ -80,7 +80,7 @@ class Ranking:
 
 
 def weak_spots(parent: Known) -> str:
-    """What the parent's reflection would have addressed: its tags, else its advice, else all it says."""
+    """The weak spots of the parent's reflection: its tags, else its advice, else its whole text."""
     if parent.reflection is None:
         return ""
     for fact in (parent.reflection.facts.get("focus"), parent.reflection.facts.get("next")):
@@ -90,11 +90,11 @@ def weak_spots(parent: Known) -> str:
 
 
 def searched(card: Card) -> str:
-    """What retrieval knows of a card."""
+    """The text of a card for retrieval."""
     return " ".join((card.title, card.family, card.mechanism, card.helps, *card.tags))
 
 
 def _scaled(similarities: Mapping[str, float]) -> dict[str, float]:
-    """Over the largest; nothing where all are 0."""
+    """Each value divided by the largest; 0 if all are 0."""
     largest = max(similarities.values(), default=0.0)
     return {name: value / largest for name, value in similarities.items()} if largest > 0 else {}

@@ -1,4 +1,4 @@
-"""Which other candidates an agent is shown besides a parent's own line: references of three tiers, and failures."""
+"""Choose other candidates for a context: references of three tiers, and failures."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from poise_git.search.selection.terms import Mask, incidence
 
 Places = NDArray[np.int64]
 
-# How many of each tier are shown.
+# The number of references per tier.
 TIERS: Mapping[Kind, int] = {Kind.PARETO: 2, Kind.COMPLEMENTARY: 2, Kind.EXPLORATORY: 2}
 FAILURES = 8
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The name of a candidate, and why it is shown."""
+    """The name of a candidate, and the reason to show it."""
 
     name: str
     reason: str
@@ -37,7 +37,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A proposal that screening turned down in a round."""
+    """A proposal that screening rejected in a round."""
 
     proposal: Proposal
     reason: str
@@ -46,7 +46,7 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Field:
-    """What references are chosen from: every candidate of one state of the archive."""
+    """The pool of references: every candidate of one state of the archive."""
 
     genealogy: Genealogy
     survey: Survey
@@ -59,26 +59,28 @@ class Field:
         return cls(genealogy, survey, protocol, {card.name: frozenset(card.stages) for card in cards})
 
     def words(self, name: str) -> frozenset[str]:
-        """Mechanisms of a candidate and all its ancestors: the cards they cite and their families."""
+        """Mechanisms of a candidate and all its ancestors: the cards they cite, and their families."""
         return self._mechanisms.of[name]
 
     def touched(self, name: str) -> frozenset[str]:
-        """The stages that a candidate and its ancestors have touched, as far as their mechanisms are cards'."""
+        """The stages that a candidate and its ancestors have changed, as far as their mechanisms have cards."""
         return self._stages.of[name]
 
     def nearest(self, name: str, count: int) -> list[str]:
-        """The evaluated candidates but the root whose mechanisms are nearest to a candidate's by Jaccard's distance."""
-        # The root has nothing to be compared with, and its reflection says nothing of a mechanism.
+        """The evaluated candidates, except the root, with the mechanisms closest to a candidate's by Jaccard
+        distance."""
+        # The root has no parent to compare with, and its reflection describes no mechanism.
         places = [place for place, node in enumerate(self.survey.nodes) if node.name != ROOT]
         distances = self._mechanisms.distances(name)[self._rows[places]]
         return [self._name(places[each]) for each in np.argsort(distances, kind="stable")[:count].tolist()]
 
     def _contrasts(self, name: str) -> Vector:
-        """How unlike a candidate each node is, in [0, 1]: the mean of the distances of mechanisms and of stages."""
+        """The distance of each node from a candidate, in [0, 1]: the mean of the distances of mechanisms and of
+        stages."""
         return np.asarray(0.5 * (self._mechanisms.distances(name) + self._stages.distances(name))[self._rows])
 
     def tiers(self, parent: str, seed: int) -> dict[Kind, tuple[Chosen, ...]]:
-        """References of each tier; none of them twice, and neither the parent's ancestors nor its children."""
+        """The references of each tier, without repetition and without the parent's ancestors and children."""
         taken = {parent, *(each.name for each in self.genealogy.ancestors(parent))}
         taken |= {child.name for child in self.genealogy.children(parent)}
         found: dict[Kind, tuple[Chosen, ...]] = {}
@@ -92,7 +94,8 @@ class Field:
         return found
 
     def failures(self, parent: str, rejected: Sequence[Rejected]) -> tuple[tuple[Candidate | Rejected, str], ...]:
-        """The failed candidates and rejected proposals nearest to the parent, by kinship and mechanism, and why."""
+        """The failed candidates and rejected proposals closest to the parent, by kinship and mechanism, with
+        reasons."""
         own = self.words(parent)
         line = {parent, *(ancestor.name for ancestor in self.genealogy.ancestors(parent))}
         found: list[tuple[int, float, Candidate | Rejected]] = []
@@ -110,14 +113,14 @@ class Field:
         )
 
     def _origin(self, entry: Candidate | Rejected) -> tuple[str, frozenset[str]]:
-        """The parent, and the mechanisms of the whole line."""
+        """The parent, and the mechanisms of its whole lineage."""
         if isinstance(entry, Candidate):
             return (*entry.parents, "")[0], self.words(entry.name)
         proposal = entry.proposal
         return proposal.parent, own_mechanisms(proposal) | self._mechanisms.of.get(proposal.parent, frozenset())
 
     def _leading(self, parent: str, taken: Collection[str], seed: int) -> tuple[Chosen, ...]:
-        """The best by utility of the first front that is not taken whole, then the least crowded, front by front."""
+        """The best by utility of the first front that does not fit whole, then the least crowded, front by front."""
         best = next((place for place in self._by_front if self._name(place) not in taken), None)
         if best is None:
             return ()
@@ -132,7 +135,7 @@ class Field:
         )
 
     def _complementary(self, parent: str, taken: Collection[str], seed: int) -> tuple[Chosen, ...]:
-        """Among the upper half by utility, those least like the parent in mechanisms and stages."""
+        """The nodes of the better half by utility that differ most from the parent in mechanisms and stages."""
         contrasts = self._contrasts(parent)
         half = self._upper_half[np.argsort(-contrasts[self._upper_half], kind="stable")].tolist()
         unlike = islice((place for place in half if self._name(place) not in taken), TIERS[Kind.COMPLEMENTARY])
@@ -146,7 +149,7 @@ class Field:
         )
 
     def _exploratory(self, parent: str, taken: Collection[str], seed: int) -> tuple[Chosen, ...]:
-        """By lot, outside the direct line of descent."""
+        """A random draw outside the parent's lineage."""
         kin = {each.name for each in self.genealogy.descendants(parent)}
         names = [node.name for node in self.survey.nodes if node.name not in kin and node.name not in taken]
         lot = random.Random(f"{seed} {parent}").sample(names, min(len(names), TIERS[Kind.EXPLORATORY]))
@@ -161,7 +164,7 @@ class Field:
 
     @cached_property
     def _rows(self) -> Places:
-        """The rows of mechanisms and of stages that the nodes of the survey have."""
+        """The rows of mechanisms and stages for the nodes of the survey."""
         row = {name: place for place, name in enumerate(self.genealogy.mechanisms)}
         return np.array([row[node.name] for node in self.survey.nodes], dtype=np.int64)
 
@@ -172,13 +175,13 @@ class Field:
 
     @cached_property
     def _upper_half(self) -> Places:
-        """Places of the better half by utility, the best first."""
+        """Places of the better half by utility, best first."""
         utility, feasible = self._utilities
         return np.asarray(np.lexsort((-utility, ~feasible))[: (len(utility) + 1) // 2], dtype=np.int64)
 
     @cached_property
     def _fronts(self) -> tuple[Vector, Vector]:
-        """U_pareto and the rank of its front of each node of the survey."""
+        """U_pareto and the rank of its front, for each node of the survey."""
         nodes = self.survey.nodes
         if not nodes:
             return np.empty(0), np.empty(0)
@@ -190,7 +193,7 @@ class Field:
 
     @cached_property
     def _by_front(self) -> list[int]:
-        """Places front by front, the highest utility first."""
+        """Places front by front, highest utility first."""
         utility, feasible = self._utilities
         return list(map(int, np.lexsort((-utility, ~feasible, self._fronts[1]))))
 
@@ -211,7 +214,7 @@ class Field:
 
 
 class _Sets:
-    """A set of words for each candidate, and how far they are from each other."""
+    """A set of words per candidate, and the distances between the sets."""
 
     def __init__(self, of: Mapping[str, frozenset[str]]) -> None:
         self.of = of
@@ -220,7 +223,7 @@ class _Sets:
         self._row = {name: row for row, name in enumerate(of)}
 
     def distances(self, name: str) -> Vector:
-        """Jaccard's, from one candidate to each (n,); 0 between two empty sets."""
+        """Jaccard distances from one candidate to each (n,); 0 between two empty sets."""
         own = self._has[self._row[name]]
         shared = self._has @ own
         union = self._sizes + own.sum() - shared
@@ -236,6 +239,6 @@ def _what(entry: Candidate | Rejected) -> str:
 
 
 def _distance(left: frozenset[str], right: frozenset[str]) -> float:
-    """Jaccard's; 0 for two empty sets."""
+    """The Jaccard distance; 0 for two empty sets."""
     union = len(left | right)
     return 1.0 - len(left & right) / union if union else 0.0

@@ -1,4 +1,4 @@
-"""How much a card speaks of some words: those of a directive, of a parent's weak spots, or of a regime."""
+"""How well a card matches some words: those of a directive, of a parent's weak spots, or of a regime."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def words_of(text: str) -> frozenset[str]:
 
 
 def relevance(card: Card, words: frozenset[str]) -> float:
-    """How much of `words` the card speaks of: 1 for a tag, less for words of its text; at most 1."""
+    """How well the card matches `words`: 1 for a tag, less for words of its text; at most 1."""
     tags = frozenset(part for tag in card.tags for part in (tag, *tag.split("-")))
     text = words_of(f"{card.title} {card.mechanism} {card.helps}")
     hits = [1.0 if _akin(word, tags) else 0.3 if _akin(word, text) else 0.0 for word in words]
@@ -24,5 +24,5 @@ def relevance(card: Card, words: frozenset[str]) -> float:
 
 
 def _akin(word: str, others: Iterable[str]) -> bool:
-    """The same word but for its ending."""
+    """Whether two words are equal up to their endings."""
     return any(word == other or (min(len(word), len(other)) >= 5 and word[:5] == other[:5]) for other in others)

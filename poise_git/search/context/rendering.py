@@ -1,4 +1,4 @@
-"""From a context to the text that a prompt holds, and what that text costs."""
+"""Render a context as the text of a prompt, and count its tokens."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from poise_git.search.context.context import Context, Item, Kind
 from poise_git.untrusted.display import visible
 from poise_git.untrusted.template import fill_template
 
-# A token is about four characters of English and of code; nothing here needs to know a model's tokenizer.
+# A token is about four characters of English or code. No model's tokenizer is needed.
 CHARACTERS_PER_TOKEN = 4
 QUOTES_REMEMBERED = 1024
 FILE = "prompts/context.md.j2"
 
 # What a budget drops: each kind, the least important item first, down to so many; then the next line.
-# The directive, the objective, what was refused in this round, and the parent's code, proposal and metrics always stay.
+# The directive, the objective, this round's rejections, and the parent's code, proposal and metrics always stay.
 DROP_ORDER: tuple[tuple[Kind, int], ...] = (
     (Kind.CARD, 8),
     (Kind.EXPLORATORY, 0),
@@ -42,9 +42,9 @@ DROP_ORDER: tuple[tuple[Kind, int], ...] = (
 # The contexts of a round share most of their items.
 @lru_cache(QUOTES_REMEMBERED)
 def quoted(text: str) -> str:
-    """The text as data: between fences of more backticks than any run of them inside, control characters made visible.
+    """The text as data: inside fences longer than any run of backticks in it, with control characters made visible.
 
-    However hostile the text, no line of it can close the fence.
+    No line of the text can close the fence, however hostile it is.
     """
     plain = visible(text).strip("\n")
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", plain)), default=0))
@@ -52,7 +52,7 @@ def quoted(text: str) -> str:
 
 
 def tokens(text: str) -> int:
-    """An estimate: a token for every four characters."""
+    """An estimate: one token per four characters."""
     return -(-len(text) // CHARACTERS_PER_TOKEN)
 
 
@@ -70,9 +70,9 @@ class Renderer:
         return self._fill(context, {item.text: quoted(item.text) for item in context.items})
 
     def within_budget(self, context: Context) -> Context:
-        """The context with as many items dropped, in `DROP_ORDER`, as it takes to keep its text to its budget.
+        """The context with items dropped in `DROP_ORDER` until its text fits the budget.
 
-        All that may be dropped is, where that does not suffice.
+        If that is impossible, every item that may be dropped is dropped.
         """
         texts = {item.text: quoted(item.text) for item in context.items}
         order = _droppable(context.items)
@@ -84,7 +84,8 @@ class Renderer:
 
         if length <= context.budget * CHARACTERS_PER_TOKEN:
             return context
-        # What goes shortens the text by about its size: begin there, and take the exact number that does it.
+        # Dropping an item shortens the text by about its own size. Start with that estimate, then find the exact
+        # number.
         excess = length - context.budget * CHARACTERS_PER_TOKEN
         gone = list(accumulate(sizes))
         count = bisect_left(gone, excess)
@@ -109,12 +110,12 @@ class Renderer:
 
 
 def _droppable(items: tuple[Item, ...]) -> list[int]:
-    """Places of items in the order in which they go."""
+    """Places of items in the order in which they are dropped."""
     order: list[int] = []
     for kind, kept in DROP_ORDER:
         left = [place for place, item in enumerate(items) if item.kind is kind and place not in order]
         if kind is Kind.LINEAGE:
-            # The root and the parent's own parent say most; the middle goes first.
+            # The root and the parent's own parent are the most informative, so the middle goes first.
             ends = (*left[:1], *left[-1:])
             left = sorted(left, key=lambda place: min(abs(place - end) for end in ends))
         order += reversed(left[kept:])

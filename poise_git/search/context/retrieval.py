@@ -1,4 +1,4 @@
-"""Which texts are nearest to a query: scikit-learn's TF-IDF over words. No network, no model."""
+"""Find the texts closest to a query with scikit-learn's TF-IDF over words, without a network or a model."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
-# Words count by their first five letters, so that endings do not matter, and words of one or two letters not at all.
+# Words are cut to five letters, so that endings do not matter; words of one or two letters do not count.
 _STEM = re.compile(r"([a-z0-9@]{3,5})[a-z0-9@]*")
 
-# Of the questions asked last so many are remembered: parents of a round share some.
+# Remember this many recent queries: the parents of a round share some.
 ANSWERS = 64
 
 
@@ -30,7 +30,7 @@ class Corpus:
         self._rows = self._vectorizer.fit_transform(words.values()) if words else None
 
     def similarities(self, query: str) -> Mapping[str, float]:
-        """The cosine, in [0, 1], of the query and each text that has words."""
+        """The cosine similarity, in [0, 1], of the query and each text that has words."""
         return self._answers(query)
 
     def _compare(self, query: str) -> Mapping[str, float]:

@@ -1,13 +1,13 @@
-"""Directions: where the N proposals of one parent are sent, so that they differ by construction.
+"""Directions for the N proposals of one parent, so that they differ by construction.
 
 A direction is a stage of the algorithm, a family of mechanisms, or a regime (a suite of the protocol). Stages and
-families are drawn without replacement, those that the parent's line has touched least most often, those that speak to
-the directive oftener still:
+families are drawn without replacement. The draw favors those that the parent's lineage has changed least, and those
+that match the directive:
 
     w = (1 + 7 relevance) / (1 + touches)²
 
-A regime is the one in which the parent is weakest: furthest below the best candidate that the context shows, in
-standard errors. What no card and no figure can tell apart is an open direction.
+The regime is the one in which the parent is weakest: furthest below the best candidate in its context, in standard
+errors. When no card and no figure gives a distinct direction, the rest are open.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from poise_git.search.context.relevance import relevance, words_of
 from poise_git.search.literature import Card
 
 DIRECTIVE_FACTOR = 8.0
-# From this relevance on a reason says that a direction speaks to the directive: a tag of a card does.
+# From this relevance on, a reason mentions that the direction matches the directive; a tag of a card is enough.
 TOLD = 1.0
 
 
@@ -35,14 +35,14 @@ class DirectionKind(StrEnum):
     OPEN = "open"
 
 
-# One regime is enough: what the parent is weakest in next is weaker evidence than a part that nobody has touched.
+# One regime is enough: the second weakest one is weaker evidence than a part that no candidate has changed.
 TURNS = (DirectionKind.STAGE, DirectionKind.FAMILY, DirectionKind.REGIME)
 OPEN = Direction(DirectionKind.OPEN, "any", "no distinct direction is left")
 
 
 @dataclass(frozen=True)
 class _Part:
-    """A stage or a family: the cards of it, and how often the parent's line has touched it."""
+    """A stage or a family: its cards, and how often the parent's lineage has changed it."""
 
     kind: DirectionKind
     name: str
@@ -64,7 +64,7 @@ class _Part:
 
 
 def assign_directions(context: Context, count: int, seed: int) -> tuple[Direction, ...]:
-    """`count` directions, no two alike but open ones; the same context, count and seed give the same."""
+    """`count` distinct directions, except open ones; they depend only on the context, `count` and `seed`."""
     generator = random.Random(seed)
     regimes = weakest_first(context)[:1]
     parts = {kind: _parts(context, kind) for kind in (DirectionKind.STAGE, DirectionKind.FAMILY)}
@@ -77,7 +77,8 @@ def assign_directions(context: Context, count: int, seed: int) -> tuple[Directio
             if kind is DirectionKind.REGIME and regimes and len(chosen) < count:
                 chosen.append(regimes.pop())
             elif parts.get(kind) and len(chosen) < count:
-                # A family of one stage is no direction of its own once the stage is taken, and the other way round.
+                # A family with a single stage is not a distinct direction once that stage is taken, and the other way
+                # round.
                 fresh = [part for part in parts[kind] if not part.cards <= covered] or parts[kind]
                 part = generator.choices(fresh, [part.weight for part in fresh])[0]
                 parts[kind].remove(part)
@@ -87,7 +88,7 @@ def assign_directions(context: Context, count: int, seed: int) -> tuple[Directio
 
 
 def weakest_first(context: Context) -> list[Direction]:
-    """The regimes that the parent has figures of; none where there are fewer than two to compare."""
+    """The regimes for which the parent has figures; none if there are fewer than two to compare."""
     own = _values(context.parent)
     if len(own) < 2:
         return []
@@ -104,7 +105,7 @@ def weakest_first(context: Context) -> list[Direction]:
             reason = f"furthest below the best in the context: {value.value:.4g}, {leader} has {best.value:.4g}"
         else:
             reason = f"its smallest lead: {value.value:.4g}, {leader} has {best.value:.4g}"
-        # Without an error, or a rival, the figures themselves have to do.
+        # Without an error or a rival, compare the figures themselves.
         size = deficit / error if error > 0 else deficit
         found.append((-size, value.value, Direction(DirectionKind.REGIME, name, reason)))
     return [direction for *_, direction in sorted(found, key=lambda entry: entry[:2])]
@@ -139,7 +140,7 @@ def _parts(context: Context, kind: DirectionKind) -> list[_Part]:
 
 
 def _touches(context: Context, names_of: Callable[[Card], Iterable[str]], kind: DirectionKind) -> Counter[str]:
-    """How many candidates of the parent's line, itself included, have touched each stage or family."""
+    """How many candidates of the parent's lineage, itself included, have changed each stage or family."""
     by_name = {card.name: card for card in context.cards}
     touches: Counter[str] = Counter()
     for known in (*context.known(Kind.LINEAGE), context.parent):

@@ -1,7 +1,7 @@
-"""Which of a parent's N proposals is worth implementing: hard gates by code, four weighted scores, one verdict each.
+"""Screen a parent's N proposals: hard gates by code, four weighted scores, and one verdict each.
 
-Novelty is told by code, from what the archive and the journal hold. Consistency, feasibility and expected improvement
-are the agent's opinion. What a proposal's code is a copy of shows only once it is written: that gate is the loop's.
+Code computes the novelty from the archive and the journal. The agent judges consistency, feasibility and expected
+improvement. Duplicates can be found only once a proposal is written, so the loop applies that gate.
 
     score = Σ w_i s_i / Σ w_i,  s_i in [0, 1],  w in poise.yaml: search.screening
 """
@@ -23,7 +23,7 @@ from poise_git.settings import ScreeningWeights
 from poise_git.untrusted.data import mapping
 
 PLACES = 4
-# Priors and family, and the words in which it is stated.
+# The priors and family of a mechanism, and the words that state it.
 Mechanism = tuple[frozenset[str], frozenset[str]]
 
 
@@ -34,12 +34,12 @@ class Verdict(StrEnum):
 
 
 class Gate(StrEnum):
-    """Where a proposal was rejected.
+    """The gate that rejected a proposal.
 
     form: its name is taken, no mechanism is stated, or a knob is not a finite number;
     repeated: the same change of the same parent is archived, or was rejected before;
     opinion: the agent advises against it; writing: it cannot be written on this parent;
-    twin: its code is a copy of another candidate's.
+    twin: its code duplicates another candidate's.
     """
 
     FORM = "form"
@@ -51,10 +51,10 @@ class Gate(StrEnum):
 
 @dataclass(frozen=True)
 class Opinion:
-    """What an agent makes of a proposal; every score in [0, 1], larger is better.
+    """An agent's opinion on a proposal; every score is in [0, 1], larger is better.
 
-    consistency: does the mechanism follow from the hypothesis, and can the claims decide it? feasibility: can it be
-    written on this parent? improvement: is it expected to raise the objective (0.5: no effect)?
+    consistency: does the mechanism follow from the hypothesis, and can the claims test it? feasibility: can it be
+    written on this parent? improvement: should it raise the objective (0.5: no effect)?
     """
 
     consistency: float
@@ -75,9 +75,9 @@ class Opinion:
 
 @dataclass(frozen=True)
 class Screened:
-    """A proposal with its verdict and why; `score` is 0 and `gate` names what stopped it where it is rejected.
+    """A proposal with its verdict and the reason; if it is rejected, `score` is 0 and `gate` names the gate.
 
-    `attempt` counts from 0: how often the parent had been resampled when this was proposed.
+    `attempt` is the number of earlier attempts for this parent.
     """
 
     proposal: Proposal
@@ -105,7 +105,7 @@ class Screened:
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Screened:
-        """Journals before version 0.2 have `rejected`, a reason or "", in place of a verdict."""
+        """Journals before version 0.2 have `rejected`, a reason or "", instead of a verdict."""
         refused = str(data.get("rejected") or "")
         return cls(
             proposal=Proposal.from_data(data["proposal"]),
@@ -131,13 +131,13 @@ class Past:
     mechanisms: frozenset[Mechanism] = frozenset()
 
     def with_archived(self, proposals: Iterable[Proposal]) -> Past:
-        """With proposals that are archived, or will be."""
+        """Add proposals that are archived or will be."""
         known = tuple(proposals)
         done = {fingerprint(proposal): proposal.name for proposal in known}
         return Past({**self.done, **done}, self.mechanisms | set(map(mechanism_of, known)))
 
     def with_screened(self, entries: Iterable[Screened]) -> Past:
-        """With proposals that have a verdict."""
+        """Add proposals that have a verdict."""
         known = tuple(entries)
         done = {
             fingerprint(entry.proposal): entry.proposal.name
@@ -147,9 +147,9 @@ class Past:
         return Past({**done, **self.done}, self.mechanisms | {mechanism_of(entry.proposal) for entry in known})
 
     def novelty(self, proposal: Proposal) -> float:
-        """1 - the largest similarity with a mechanism of the past, in [0, 1].
+        """1 - the largest similarity to an earlier mechanism, in [0, 1].
 
-        The similarity of two is the mean of two Jaccard indices: of what they cite and belong to, and of their words.
+        The similarity is the mean of two Jaccard indices: of priors and family, and of words.
         """
         own = mechanism_of(proposal)
         return 1.0 - max(
@@ -196,7 +196,7 @@ def screen(
 
 
 def best_first(screened: Iterable[Screened]) -> tuple[Screened, ...]:
-    """The chosen one, then by score, the rejected last."""
+    """The chosen proposal first, then by score, rejected ones last."""
     order = {verdict: place for place, verdict in enumerate(Verdict)}
     return tuple(sorted(screened, key=lambda entry: (order[entry.verdict], -entry.score, entry.proposal.name)))
 
@@ -208,7 +208,7 @@ def weighted(scores: Mapping[str, float], weights: ScreeningWeights) -> float:
 
 
 def fingerprint(proposal: Proposal) -> str:
-    """What makes two proposals the same: parent, plan and knobs; where there is no plan, the words."""
+    """The identity of a proposal: parent, plan and knobs, or its words if it has no plan."""
     change = proposal.plan or {"mechanism": proposal.mechanism.strip().lower()}
     text = json.dumps([proposal.parent, change, sorted(proposal.knobs.items())], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()

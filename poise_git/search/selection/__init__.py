@@ -1,4 +1,4 @@
-"""Selection policies by name. Adding one is a file here and an entry below."""
+"""Selection policies by name. To add one, write a file here and an entry below."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _paper(settings: SearchSettings) -> Policy:
     return PaperPolicy(settings)
 
 
-# Imported when chosen: numpy and scikit-learn take longer to load than most verbs take to run.
+# Import a policy only when it is chosen: numpy and scikit-learn load more slowly than most commands run.
 POLICIES: Mapping[str, Callable[[SearchSettings], Policy]] = {"tree": _tree, "paper": _paper}
 
 

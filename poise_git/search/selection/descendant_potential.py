@@ -1,6 +1,7 @@
-"""Descendant potential as the paper has it: what descendants gained, foretold for every node by a Gaussian process.
+"""Descendant potential as in the paper: a Gaussian process predicts the gain of descendants for every node.
 
-Its labels are gains over a node's own noisy utility, so that unlucky nodes get the highest ones (docs/selection.md).
+Its labels are gains over a node's own noisy utility, so nodes with unlucky measurements get the highest labels
+(docs/selection.md).
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from poise_git.search.selection.model_skill import judge
 
 Vector = NDArray[np.float64]
 
-# The process is fitted to at most so many labelled nodes: those with the most descendants, whose labels are the least
-# noisy, and as many again spread evenly over the utilities.
+# Fit the process to at most this many labeled nodes: half with the most descendants, whose labels are the least noisy,
+# and half spread evenly over the utilities.
 FITTED = 128
 LENGTH_SCALES = (0.5, 1.0, 2.0)
 # The share of the labels' variance that one descendant more or less may change.
 LUCK_SHARE = 0.5
 COMMON_MECHANISMS = 8
 TEXT_DIMENSIONS = 3
-# Texts are read of so many of the newest candidates, and of those that the process is fitted to; others are average.
+# Read the texts of this many of the newest candidates, and of the fitted ones; the others count as average.
 READ = 256
 
 
@@ -41,7 +42,7 @@ class Label:
 
 @dataclass(frozen=True)
 class Potential:
-    """μ(d) and σ(d) of every node (n,), what is needed to know how σ shrinks, and how well lines are foretold."""
+    """μ(d) and σ(d) of every node (n,), the quantities that update σ, and the skill on held-out lineages."""
 
     mean: Vector
     variance: Vector
@@ -53,7 +54,7 @@ class Potential:
     noise: float
 
     def deviation(self, taken: Sequence[int]) -> Vector:
-        """σ(d) once the nodes `taken` have been expanded (n,); what they will show is not known, that they will is."""
+        """σ(d) after the nodes `taken` are expanded (n,), whatever the result."""
         variance, earlier = self.variance.copy(), list[Vector]()
         for place in taken:
             with_all = self.kernel(self.features, self.features[place : place + 1])[:, 0]
@@ -92,7 +93,7 @@ def descendant_gain(survey: Survey, *, gamma: float, beta: float, top: int) -> d
 
 
 def foretell(survey: Survey, labels: Mapping[str, Label]) -> Potential:
-    """A Gaussian process (Matérn 5/2, scikit-learn) on features of nodes, fitted to the labelled ones."""
+    """A Gaussian process (Matérn 5/2, scikit-learn) on features of nodes, fitted to the labeled ones."""
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import Matern
 
@@ -135,7 +136,7 @@ class _Scaled:
 
 
 def _ancestors(survey: Survey) -> list[dict[int, int]]:
-    """Every eligible ancestor of every node with the length of the shortest path to it, by place."""
+    """Every eligible ancestor of every node, by place, with the length of the shortest path to it."""
     found: list[dict[int, int]] = []
     for node in survey.nodes:
         own: dict[int, int] = {}
@@ -148,7 +149,7 @@ def _ancestors(survey: Survey) -> list[dict[int, int]]:
 
 
 def _informative(survey: Survey, labels: Mapping[str, Label]) -> list[str]:
-    """The labelled nodes that the process is fitted to, in the order of the survey."""
+    """The labeled nodes for the fit, in the order of the survey."""
     if len(labels) <= FITTED:
         return list(labels)
     by_descendants = sorted(labels, key=lambda name: (-labels[name].descendants, name))
@@ -159,7 +160,8 @@ def _informative(survey: Survey, labels: Mapping[str, Label]) -> list[str]:
 
 
 def _features(survey: Survey, rows: NDArray[np.int64]) -> Vector:
-    """Utility, gain over the parent, metrics, depth, dynamics, commonest mechanisms, text; no number of children."""
+    """Utility, gain over the parent, metrics, depth, dynamics, most common mechanisms, text; not the number of
+    children."""
     nodes = survey.nodes
     utilities = np.array([node.utility for node in nodes])
     parents = np.array(survey.first_parents)
@@ -194,7 +196,7 @@ def _text_features(nodes: Sequence[Node], read: NDArray[np.int64]) -> Vector:
     try:
         weighed = TfidfVectorizer(max_features=500, stop_words="english").fit_transform(texts).toarray()
     except ValueError:
-        return np.zeros((len(nodes), 0))  # nothing but stop words
+        return np.zeros((len(nodes), 0))  # only stop words
     left, sizes, _ = np.linalg.svd(weighed - weighed.mean(axis=0), full_matrices=False)
     found = np.zeros((len(nodes), min(TEXT_DIMENSIONS, len(sizes))))
     found[read] = (left * sizes)[:, :TEXT_DIMENSIONS]
@@ -202,7 +204,7 @@ def _text_features(nodes: Sequence[Node], read: NDArray[np.int64]) -> Vector:
 
 
 def _foresight(survey: Survey, fitted: Sequence[str], covariance: Vector, values: Vector) -> Knowledge:
-    """Each lineage foretold from the others: y_B - (C⁻¹_BB)⁻¹ (C⁻¹ y)_B (Rasmussen and Williams 2006, 5.4.2)."""
+    """Predict each lineage from the others: y_B - (C⁻¹_BB)⁻¹ (C⁻¹ y)_B (Rasmussen and Williams 2006, 5.4.2)."""
     lineage = lineages(survey)
     names = [lineage[survey.place[name]] for name in fitted]
     precision = np.linalg.inv(covariance)
@@ -215,7 +217,7 @@ def _foresight(survey: Survey, fitted: Sequence[str], covariance: Vector, values
 
 
 def lineages(survey: Survey) -> list[int]:
-    """The place of the ancestor just below the root, of every node; a root is its own lineage."""
+    """For every node, the place of its ancestor just below the root; a root is its own lineage."""
     found: list[int] = []
     for place, parent in enumerate(survey.first_parents):
         below_root = parent < 0 or survey.first_parents[parent] < 0

@@ -1,15 +1,15 @@
-"""How deceptive is the landscape? The archive says, and so sets the share of parents that are not taken by score.
+"""Learn the exploration share, the share of parents that are not selected by score, from the archive.
 
-On a deceptive landscape the way up leads down first: stepping stones score below their parents, and no model of scores
-can tell them from duds. Two things in an archive speak of it. Where climbing still raises the best, nobody needs a
-detour; where it has stalled, what the scores say is used up. And children of nodes far below the best of their line
-either rise far above it, now and then, or they never do. So
+On a deceptive landscape, stepping stones score below their parents, and no model of scores can tell them from failures.
+The archive gives two signs of deception. If climbing still raises the best utility, exploration is not needed; if it
+has stalled, the scores have nothing more to offer. And the children of nodes far below the best of their lineage either
+rise far above it now and then, or never do. Hence
 
     share = least + (most - least) exp(-progress / STALLED) min(1, (1 + paid) / (1 + PAYING r detours))
 
-with `progress` what the newest evaluations have raised the best by, in spreads of utility; `detours` the children of
-nodes that had fallen, `paid` those of them that rose; PAYING the share of detours that pay on a landscape worth
-them, and r = spread² / (spread² + error²), since what is measured badly has refuted little.
+`progress` is the rise of the best utility over the newest evaluations, in spreads of utility. `detours` counts the
+children of nodes that had fallen, and `paid` those of them that rose. PAYING is the share of detours that succeed on a
+deceptive landscape. r = spread² / (spread² + error²), because noisy measurements refute little.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
 
-# All chosen on the tuning worlds of tests/benchmarks/search_efficiency.py.
+# Chosen on the tuning worlds of tests/benchmarks/search_efficiency.py.
 LEAST, MOST = 0.2, 0.8
 NEWEST = 12
 STALLED = 0.15
 PAYING = 0.1
-# What counts as fallen, and as risen, in spreads of utility.
+# The thresholds for a fall and a rise, in spreads of utility.
 FALLEN, RISEN = 0.4, 0.3
-# With fewer nodes than this nothing has had the time to stall.
+# With fewer nodes than this, the search cannot have stalled yet.
 YOUNG = 6
 
 
 @dataclass(frozen=True)
 class Reserve:
-    """The share of reserved slots and what it was learnt from; see the module."""
+    """The share of exploration slots and its inputs; see the module."""
 
     share: float
     progress: float
@@ -75,7 +75,7 @@ def learn_reserve(parents: Sequence[int], utilities: Vector, spread: float, erro
 
 
 def best_of_line(parents: Sequence[int], utilities: Vector) -> Vector:
-    """The best utility on the way from the root to each node, itself included (n,)."""
+    """The best utility on the path from the root to each node, itself included (n,)."""
     found = utilities.copy()
     for place, parent in enumerate(parents):
         if parent >= 0:

@@ -1,4 +1,4 @@
-"""What a selection policy is given, and what it answers."""
+"""The input and output of a selection policy."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from poise_git.settings import AcquisitionWeights
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What selection knows of an eligible (evaluated) candidate.
+    """The data about one eligible (evaluated) candidate.
 
-    `error` is the standard error of `utility`; `metrics` are oriented (larger is better), with `metric_errors`;
-    `dynamics` are summary figures of training, () where nothing is known; `mechanisms` are words for what the candidate
-    has in it, its ancestors' included; `text` is what its proposal says; `seeds` are the runs behind the estimates;
-    `feasible` is whether it keeps the constraints of the objective, `repeatable` whether its runs are here, so that
-    further ones can join them.
+    `error` is the standard error of `utility`. `metrics` are oriented so that larger is better, with `metric_errors`.
+    `dynamics` are summary figures of training, () if unknown. `mechanisms` are words for the mechanisms of the
+    candidate and its ancestors. `text` is its proposal. `seeds` are the runs behind the estimates. `feasible` says
+    whether it keeps the constraints of the objective. `repeatable` says whether the archive has its runs, so that more
+    seeds can be added.
     """
 
     name: str
@@ -39,10 +39,10 @@ class Node:
 
 @dataclass(frozen=True)
 class Survey:
-    """Everything a policy may look at.
+    """Everything that a policy may use.
 
-    `nodes` stand in the order of their commits, parents before children; `children` counts all children a node has had,
-    failed ones too; `remaining` is how many evaluations are left, where the search knows.
+    `nodes` are in the order of their commits, parents before children. `children` counts all children of a node,
+    including failed ones. `remaining` is the number of evaluations left, if known.
     """
 
     nodes: tuple[Node, ...]
@@ -55,13 +55,13 @@ class Survey:
 
     @cached_property
     def first_parents(self) -> tuple[int, ...]:
-        """The place of each node's first eligible parent; -1 where it has none."""
+        """The place of each node's first eligible parent; -1 if it has none."""
         return tuple(
             next((self.place[parent] for parent in node.parents if parent in self.place), -1) for node in self.nodes
         )
 
     def related(self, left: int, right: int) -> bool:
-        """The same node, or parent and child."""
+        """Whether two nodes are the same node, or parent and child."""
         one, other = self.nodes[left], self.nodes[right]
         return left == right or one.name in other.parents or other.name in one.parents
 
@@ -73,7 +73,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The four terms of s(d), each in [0, 1]; `bayes` is None while the model knows too little to take part."""
+    """The four terms of s(d), each in [0, 1]; `bayes` is None while the model has too little data."""
 
     pareto: float
     perf: float
@@ -83,7 +83,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """One eligible node with its terms, what they were made from, and its score s(d)."""
+    """One eligible node with its terms, their inputs, and its score s(d)."""
 
     node: Node
     terms: Terms
@@ -93,7 +93,7 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One thing to do with one node, and why."""
+    """One action on one node, with the reason."""
 
     name: str
     reason: str
@@ -102,10 +102,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Knowledge:
-    """How well the model of potential predicts lines it has not seen.
+    """How well the model of potential predicts held-out lineages.
 
-    `correlation` is the rank correlation of predicted and realised potential, each lineage predicted with itself left
-    out; None where it cannot be had. `statement` says it in words.
+    `correlation` is the rank correlation of predicted and realized potential, with each lineage held out in turn; None
+    if it cannot be computed. `statement` says it in words.
     """
 
     correlation: float | None
@@ -116,9 +116,9 @@ class Knowledge:
 
 @dataclass(frozen=True)
 class Selection:
-    """`ranked` holds every eligible node, the best score first; `choices` what to do this round, in order.
+    """`ranked` holds every eligible node, best score first; `choices` the actions of this round, in order.
 
-    `remarks` say in words what else decided.
+    `remarks` explain other influences in words.
     """
 
     ranked: tuple[Ranked, ...]
@@ -133,7 +133,7 @@ class Selection:
 
     @property
     def again(self) -> tuple[str, ...]:
-        """The candidates to measure again."""
+        """The candidates to replicate."""
         return tuple(choice.name for choice in self.choices if choice.action is Action.REEVALUATE)
 
 
@@ -149,7 +149,7 @@ class Policy(Protocol):
 
     @property
     def weights(self) -> AcquisitionWeights:
-        """The weights of its terms: those of the settings, or its own."""
+        """The weights of the terms: those of the settings, or the policy's own."""
         ...
 
     def select(self, survey: Survey, count: int, seed: int) -> Selection: ...

@@ -1,4 +1,4 @@
-"""How well a model of potential foretells lines it has not seen: said with every selection."""
+"""How well a model of potential predicts held-out lineages; reported with every selection."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from poise_git.search.selection.interface import Knowledge
 
 Vector = NDArray[np.float64]
 
-# Fewer labelled nodes than this say nothing of a correlation.
+# With fewer labeled nodes than this, a correlation is meaningless.
 ENOUGH = 6
 
 
 def judge(predicted: Vector, realised: Vector, lineages: int) -> Knowledge:
-    """Spearman's correlation of predicted and realised potential (n,) with Fisher's 95% interval, in words."""
+    """Spearman's correlation of predicted and realized potential (n,) with Fisher's 95% interval, in words."""
     from scipy.stats import spearmanr
 
     labelled = len(realised)

@@ -28,9 +28,9 @@ SMALLEST_SCALE = 1e-6
 
 @dataclass(frozen=True)
 class PaperPolicy:
-    """The best by s(d), one after the other; α = μ + κσ takes part once enough nodes have descendants.
+    """Select the best by s(d), one after the other; α = μ + κσ counts once enough nodes have descendants.
 
-    Until then its weight is shared out among the other terms.
+    Until then its weight is distributed over the other terms.
     """
 
     settings: SearchSettings
@@ -114,7 +114,7 @@ class PaperPolicy:
 
 
 def utility_scale(survey: Survey) -> float:
-    """β where the settings state none: the spread of U over the archive, at least two standard errors."""
+    """The default β: the spread of U over the archive, at least two standard errors."""
     if not survey.nodes:
         return SMALLEST_SCALE
     utilities = np.array([node.utility for node in survey.nodes])

@@ -1,4 +1,4 @@
-"""Non-dominated sorting of metric vectors with noise; larger is better in every metric."""
+"""Non-dominated sorting of noisy metric vectors; larger is better in every metric."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 Vector = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-# Fronts are sorted among so many nodes with the best utility and the best of each metric; the rest stand behind them.
+# Sort fronts among this many nodes with the best utility and the best of each metric; the rest rank behind them.
 SORTED = 1000
-# How many standard errors of a difference are more than noise.
+# A difference of more than this many standard errors is more than noise.
 BEYOND_NOISE = 1.96
 
 
@@ -43,11 +43,12 @@ def pareto_term(metrics: Vector, errors: Vector, utilities: Vector, feasible: Ma
 
 
 def front_ranks(metrics: Vector, errors: Vector, feasible: Mask) -> NDArray[np.int64]:
-    """The front of each node (n,): 0 for those that nobody dominates, 1 for those that only rank 0 does, and so on.
+    """The front of each node (n,): 0 for nodes that no node dominates, 1 for those that only front 0 dominates, and so
+    on.
 
-    One dominates another where it is nowhere worse and somewhere better by more than noise, so that a difference that
-    the seeds may have made up puts nobody behind. Who keeps the constraints dominates whoever does not (Deb et al.
-    2002, section VI; those that do not are compared by their metrics, because violations have no common unit).
+    A node dominates another if it is nowhere worse and somewhere better by more than noise, so a difference that may be
+    noise moves no node back. A node that keeps the constraints dominates every one that does not (Deb et al. 2002,
+    section VI). Nodes that violate constraints are compared by their metrics, because violations have no common unit.
     """
     n, width = metrics.shape
     no_worse = np.ones((n, n), dtype=bool)

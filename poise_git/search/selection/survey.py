@@ -1,4 +1,4 @@
-"""From the genealogy to what selection needs: the survey of eligible nodes, and the best of them."""
+"""Survey the genealogy for selection: the eligible nodes, and the best of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from poise_git.errors import ArchiveError
 from poise_git.measurement.objective import Objective
 from poise_git.search.selection.interface import Node, Survey
 
-# An interval of 95% reaches so many standard errors to either side.
+# A 95% interval extends this many standard errors to either side.
 INTERVAL = 1.96
 
 
@@ -75,9 +75,9 @@ def _vector(metrics: Metrics) -> dict[str, Estimate]:
 
 
 def _errors(found: Mapping[str, tuple[Candidate, Metrics]]) -> dict[str, float]:
-    """The standard error of each utility as far as nodes are compared by it: that of the gain, which is paired by seed.
+    """The standard error of each utility in comparisons: that of the gain, which is paired by seed.
 
-    The root has no gain and runs like everybody: it gets the others' median.
+    The root has no gain. It has the same runs as the others, so it gets the median of their errors.
     """
     known: dict[str, float] = {}
     for name, (_, metrics) in found.items():
@@ -104,12 +104,12 @@ def _refuse_unusable(candidate: Candidate, figures: Mapping[str, Estimate], name
 
 
 def best(genealogy: Genealogy, protocol: str) -> tuple[Candidate, Metrics] | None:
-    """The evaluated candidate that stands highest; every candidate has run on the same seeds."""
+    """The best evaluated candidate; every candidate has run on the same seeds."""
     return max(evaluated(genealogy, protocol).values(), key=lambda pair: standing(pair[1]), default=None)
 
 
 def standing(metrics: Metrics) -> tuple[bool, float]:
-    """What candidates are ordered by: those that keep every constraint above all others, then by utility."""
+    """The sort key of candidates: those that keep every constraint rank above all others, then utility decides."""
     return not metrics.violations, metrics.utility.value if metrics.utility else float("-inf")
 
 
@@ -126,7 +126,8 @@ def gains_over_parent(genealogy: Genealogy, protocol: str) -> Mapping[str, float
 
 
 def effects_of_priors(genealogy: Genealogy, protocol: str, noise: float) -> Mapping[str, tuple[float, ...]]:
-    """Prior -> the gains over their parents of all candidates that cite it, in units of `noise`; none without noise."""
+    """Prior -> the gains over their parents of all candidates that cite it, in units of `noise`; empty without
+    noise."""
     effects: dict[str, list[float]] = {}
     for name, gain in gains_over_parent(genealogy, protocol).items():
         for prior in genealogy[name].priors if noise > 0 else ():

@@ -1,4 +1,4 @@
-"""Terms of the acquisition that both policies share, each in [0, 1]: how good, and how unlike the others."""
+"""The terms of the acquisition that both policies share, each in [0, 1]: quality, and difference from the others."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
-# What is compared pair by pair: half the memory to go through, and exact enough by far.
+# float32 halves the memory of pairwise comparisons and is exact enough.
 Narrow = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
-# The share of nodes at the lower end that all count as 0: one that has diverged must not flatten the rest.
+# This lower share of nodes counts as 0, so that a diverged node does not flatten the rest.
 FLOOR_SHARE = 0.1
 NEIGHBOURS = 5
-# U_perf and α of the worst that keeps the objective's constraints, and of the best that does not, where there are both.
+# If some nodes violate constraints: U_perf and α of the worst node that keeps them, and of the best that does not.
 FEASIBLE_FROM = 0.25
 INFEASIBLE_UP_TO = 0.2
-# Distances are taken to so many of the newest nodes, the node's own generation and those it competes with.
+# Compute distances to this many of the newest nodes, the ones that a node competes with.
 COMPARED = 512
 
 
 def scaled(values: Vector, low: float | None = None) -> Vector:
-    """Values brought to [0, 1] by their range; all 0.5 where they are equal. `low` replaces the least value."""
+    """Values scaled to [0, 1] by their range; 0.5 if all are equal. `low` replaces the smallest value."""
     least = float(values.min()) if low is None else low
     span = float(values.max()) - least
     if span <= 1e-12 * max(abs(least), 1e-300):
@@ -34,18 +34,18 @@ def scaled(values: Vector, low: float | None = None) -> Vector:
 def performance_term(utilities: Vector, feasible: Mask | None = None) -> Vector:
     """U_perf: utilities scaled from their lowest decile to their largest.
 
-    What breaks a constraint stands below whatever keeps them all (`feasible`; None: everybody does).
+    Nodes that violate a constraint rank below all that keep them (`feasible`; None: all do).
     """
     return _feasible_first(utilities, feasible, _by_decile)
 
 
 def promise_term(promises: Vector, feasible: Mask | None = None) -> Vector:
-    """α: promises scaled by their range; what breaks a constraint stands below, as in U_perf."""
+    """α: promises scaled by their range; nodes that violate a constraint rank below the others, as in U_perf."""
     return _feasible_first(promises, feasible, scaled)
 
 
 def _feasible_first(values: Vector, feasible: Mask | None, scale: Callable[[Vector], Vector]) -> Vector:
-    """Each kind scaled on its own, in a range of its own."""
+    """Scale each group on its own, in a range of its own."""
     if feasible is None or not feasible.any() or feasible.all():
         return scale(values)
     value = np.zeros(len(values))
@@ -88,7 +88,7 @@ def distances(mechanisms: Sequence[frozenset[str]], dynamics: Sequence[Sequence[
 
 
 def diversity_term(distance: Vector, children: Vector) -> Vector:
-    """U_div: distance less fatigue, 1 - 1/(1 + children), for a parent that was expanded already."""
+    """U_div: distance minus fatigue, 1 - 1/(1 + children), for a parent that already has children."""
     return scaled(scaled(distance) - (1.0 - 1.0 / (1.0 + children)))
 
 
@@ -97,14 +97,14 @@ def _jaccard(mechanisms: Sequence[frozenset[str]], compared: NDArray[np.int64]) 
     sizes = has.sum(1)
     distance = has @ has[compared].T
     union = sizes[:, None] + sizes[compared] - distance
-    # Two empty sets are alike.
+    # Two empty sets are equal.
     distance /= np.maximum(union, 1.0, out=union)
     distance[np.ix_(sizes == 0, sizes[compared] == 0)] = 1.0
     return np.asarray(np.subtract(1.0, distance, out=distance))
 
 
 def incidence(sets: Collection[frozenset[str]]) -> Narrow:
-    """1 where a set (row) has a word (column), else 0; a column at least."""
+    """1 if a set (row) has a word (column), else 0; at least one column."""
     columns = {word: place for place, word in enumerate(sorted(frozenset().union(*sets)))}
     has = np.zeros((len(sets), max(len(columns), 1)), dtype=np.float32)
     rows = np.repeat(np.arange(len(sets)), [len(words) for words in sets])
@@ -113,7 +113,7 @@ def incidence(sets: Collection[frozenset[str]]) -> Narrow:
 
 
 def _standard(dynamics: Sequence[Sequence[float]]) -> Narrow | None:
-    """Columns in standard deviations, with what is unknown at the mean; None where nothing is known."""
+    """Columns in standard deviations, with missing values at the mean; None if all values are missing."""
     width = max((len(row) for row in dynamics), default=0)
     if width == 0:
         return None

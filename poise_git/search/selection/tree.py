@@ -1,12 +1,12 @@
-"""The default: parents kept for what their children are expected to be worth, by a joint model of the whole tree.
+"""The default policy: select parents by the expected utility of their children, from a joint model of the whole tree.
 
     s(d) = w_pareto U_pareto + w_perf E[u_d] + w_div U_div + w_bayes α(d)
     α(d) = E[u_d + m + a_d] + κ sd(u_d + m + a_d)
 
-in place of measured utilities and of gains over them (see `tree_model.py` and docs/selection.md). A share of the slots,
-which the archive itself speaks for (`exploration_share.py`), is drawn by lot among nodes that fell and were expanded
-seldom, because stepping stones score below their parents and no model of scores can tell them from duds. In the last
-round what may be the best is measured again where luck could decide.
+These terms replace measured utilities and gains over them (see `tree_model.py` and docs/selection.md). The exploration
+share of the slots (`exploration_share.py`) is drawn at random among nodes that fell and have few children, because
+stepping stones score below their parents and no model of scores can tell them from failures. The last round replicates
+candidates that may be the best, if noise could decide between them.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ Vector = NDArray[np.float64]
 # Chosen on the tuning worlds of tests/benchmarks/search_efficiency.py.
 WEIGHTS = AcquisitionWeights(pareto=0.10, perf=0.15, div=0.05, bayes=0.70)
 KAPPA = 2.0
-# The last rounds all go by score: what is opened then has no time to yield.
+# The last rounds select only by score, because a new lineage would have no time to yield.
 LAST_ROUNDS = 3
-# In the last round a utility known no better than this, in spreads of utility, is worth measuring again.
+# In the last round, replicate candidates whose utility is known no better than this, in spreads of utility.
 UNCERTAIN = 0.3
-# Of two nodes that differ in promise by this share of the spread of utilities one is drawn e times as often.
+# Of two nodes whose promise differs by this share of the spread of utilities, one is drawn e times as often.
 TEMPERATURE = 0.3
-# One child more makes a node e^FATIGUE times as seldom drawn, and more where utilities are known badly.
+# Each child makes the draw of a node e^FATIGUE times less likely, and more so if utilities are uncertain.
 FATIGUE = 1.5
-# What a node's fall below the best of its line counts against how good that line is.
+# The penalty for a node's fall below the best of its lineage, relative to the quality of that lineage.
 FALL_SHARE = 0.7
-# A fall deeper than this, in units of the spread of utilities, is a wreck like any other.
+# A deeper fall than this, in units of the spread of utilities, counts as diverged.
 DEEPEST_FALL = 1.5
 
 
@@ -137,9 +137,10 @@ class TreePolicy:
         )
 
     def _reserve(self, survey: Survey, believed: Posterior) -> tuple[Reserve, float]:
-        """The share that the settings fix, else the one that the archive speaks for; none where nothing can yield.
+        """The exploration share of the settings, else the one learned from the archive; 0 if new lineages cannot yield
+        any more.
 
-        And the reliability of a measured utility: spread² / (spread² + error²).
+        Also the reliability of a measured utility: spread² / (spread² + error²).
         """
         error = float(np.median([node.error for node in survey.nodes]))
         learnt = learn_reserve(survey.first_parents, believed.utility, believed.scale, error)
@@ -151,17 +152,17 @@ class TreePolicy:
 
 
 def contenders(survey: Survey, believed: Posterior, count: int) -> dict[int, str]:
-    """The places worth measuring again before a search ends, at most `count` in all, each with the reason.
+    """The places worth replicating before a search ends, at most `count` in all, each with the reason.
 
-    In the last round, a child more or less changes little, but who is best may hang on luck: a node contends where it
-    may be the best (its expected utility and one deviation reach the best expected one), is known badly, and was
-    measured once. One contender alone has nobody to be mistaken for.
+    In the last round another child changes little, but the choice between close leaders may rest on noise. A node is a
+    contender if it may be the best (its expected utility plus one deviation reaches the best expected one), if its
+    utility is uncertain, and if it was measured once. A single contender has no rival, so it needs no replication.
     """
     once = min(node.seeds for node in survey.nodes)
     left = count - sum(node.seeds > once for node in survey.nodes)
     if survey.remaining is None or survey.remaining > count or left <= 0:
         return {}
-    # What breaks a constraint is best only where everything does.
+    # A node that violates a constraint can be the best only if all do.
     eligible = np.array([node.feasible for node in survey.nodes])
     eligible |= not eligible.any()
     leading = float(believed.utility[eligible].max())
@@ -185,13 +186,13 @@ def contenders(survey: Survey, believed: Posterior, count: int) -> dict[int, str
 
 
 def _whole(slots: float, lot: random.Random) -> int:
-    """A number of slots, its fraction by lot."""
+    """A number of slots; the draw decides its fractional part."""
     whole = int(slots + 1e-9)
     return whole + (lot.random() < slots - whole - 1e-9)
 
 
 def draw(log_weights: Vector, taken: Sequence[int], lot: random.Random) -> int:
-    """A place that is not taken, by lot with the given log weights (n,); any where every place is taken."""
+    """A random free place with the given log weights (n,); any place if all are taken."""
     free = np.setdiff1d(np.arange(len(log_weights)), taken)
     places = free if len(free) else np.arange(len(log_weights))
     weights = np.exp(log_weights[places] - log_weights[places].max())
@@ -199,7 +200,7 @@ def draw(log_weights: Vector, taken: Sequence[int], lot: random.Random) -> int:
 
 
 def _foresight(survey: Survey, believed: Posterior) -> Knowledge:
-    """The best child of each node against what was foretold with the line that descends from the node left out."""
+    """The best child of each node, against the prediction with the lineage of that node held out."""
     best: dict[int, float] = {}
     for place, parent in enumerate(survey.first_parents):
         if parent >= 0:

@@ -1,14 +1,15 @@
-"""A joint Gaussian model of all utilities of a genealogy: what every node is worth, and what its children will be.
+"""A joint Gaussian model of all utilities of a genealogy: the true utility of every node and of its next child.
 
-    U_i = u_i + ε_i                    what was measured: the true utility and noise of known standard error
-    u_c = u_p + m + a_p + η_c          a child is its parent, plus what children of this line gain, plus luck
-    a_c = ρ a_p + ξ_c                  what a line gains is inherited: cov(a_i, a_j) = τ² ρ^(steps between i and j)
-    m ~ N(m_0, s_m²)                   what children gain on the whole
+    U_i = u_i + ε_i                    measured utility: the true utility plus noise of known standard error
+    u_c = u_p + m + a_p + η_c          a child: its parent, the mean gain, the gain of this lineage, and a residual
+    a_c = ρ a_p + ξ_c                  the gain of a lineage is inherited: cov(a_i, a_j) = τ² ρ^(steps from i to j)
+    m ~ N(m_0, s_m²)                   the mean gain of all children
 
-so that the target, E[u_d + m + a_d], is absolute: a gain over a node's own noisy score would reward unlucky nodes. The
-covariance of `a` is exp(-distance / ℓ) with ρ = exp(-1 / ℓ), which is Markov on a tree; hence the posterior of all is
-exact in two passes over the tree (Pearl 1988; Rauch, Tung and Striebel 1965 on a tree instead of a chain), O(n).
-The variance of η is averaged over a grid by marginal likelihood. The scale of everything is taken from the data.
+The target, E[u_d + m + a_d], is therefore absolute: a gain over a node's own noisy score would reward nodes with
+unlucky measurements. The covariance of `a` is exp(-distance / ℓ) with ρ = exp(-1 / ℓ), which is Markov on a tree. Two
+passes over the tree therefore give the exact posterior of all nodes in O(n) (Pearl 1988; Rauch, Tung and Striebel 1965,
+on a tree instead of a chain). The variance of η is averaged over a grid by marginal likelihood. All scales come from
+the data.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from numpy.typing import ArrayLike, NDArray
 
 Vector = NDArray[np.float64]
 
-# Inheritance of a line's gain from parent to child: exp(-1/2).
+# The correlation of a lineage's gain from parent to child: exp(-1/2).
 RHO = float(np.exp(-0.5))
-# All as shares of the standard deviation s of the true utilities, or of its square.
+# All are shares of the standard deviation s of the true utilities, or of its square.
 ROOT_VARIANCE = 4.0
 MEAN_GAIN = -0.2
 MEAN_GAIN_DEVIATION = 0.6
@@ -32,10 +33,10 @@ INHERITED_SHARE = 0.5
 LUCK_VARIANCES = (0.2, 0.6, 1.5)
 # The variance of true utilities is at least this share of the variance of the measured ones.
 SIGNAL_FLOOR = 0.1
-# Errors are at least this share of the standard deviation of true utilities: nothing is known exactly.
+# Errors are at least this share of the standard deviation of true utilities; no utility is known exactly.
 LEAST_NOISE = 1e-3
-# Utilities further below the lower quartile than so many interquartile ranges count as that far: what has diverged
-# has failed, and how badly says nothing about the rest.
+# Utilities further below the lower quartile than this many interquartile ranges are cut to that distance: how badly a
+# diverged candidate did carries no information about the rest.
 OUTLIER_RANGES = 3.0
 
 _U, _A, _M = range(3)
@@ -45,7 +46,7 @@ _FORWARD = np.array([[1.0, 1.0, 1.0], [0.0, RHO, 0.0], [0.0, 0.0, 1.0]])
 
 @dataclass(frozen=True)
 class Tree:
-    """Measured nodes; parents[i] is the place of i's parent, -1 for a root, and stands before i.
+    """Measured nodes; parents[i] is the place of i's parent, -1 for a root, and precedes i.
 
     utilities, errors: (n,) in units of U; an error is a standard error, >= 0.
     """
@@ -67,10 +68,10 @@ class Tree:
 
 @dataclass(frozen=True)
 class Posterior:
-    """What the model believes, in units of U, (n,) each.
+    """The posterior of the model, in units of U, (n,) each.
 
     utility, utility_deviation: u_d; child, child_deviation: the expected utility of d's next child, u_d + m + a_d;
-    foretold: the same child as expected by everything but d's descendants;
+    foretold: the same, predicted without d's descendants;
     scale: the standard deviation of true utilities.
     """
 
@@ -104,7 +105,8 @@ class TreeModel:
         )
 
     def child_deviation(self, expected: Sequence[int]) -> Vector:
-        """`Posterior.child_deviation` once another child of each place in `expected` is measured, whatever it shows."""
+        """`Posterior.child_deviation` after one more child of each place in `expected` is measured, whatever its
+        result."""
         _, precision, scale = self._measured
         upward = _with_children(self.tree, self._fit.upward, float(np.median(precision)), expected)
         narrowed = _child_variance(_covariances(self.tree, upward))
@@ -122,26 +124,26 @@ class TreeModel:
 
     @cached_property
     def _measured(self) -> tuple[Vector, Vector, float]:
-        """Standardised utilities, the precisions of their measurement, and the scale."""
+        """Standardized utilities, the precisions of their measurement, and the scale."""
         values, center, scale = self._standardised
         return (values - center) / scale, 1.0 / np.maximum(self.tree.errors / scale, LEAST_NOISE) ** 2, scale
 
     @cached_property
     def _standardised(self) -> tuple[Vector, float, float]:
-        """Utilities without outliers, the root's, and the standard deviation of true utilities."""
+        """Utilities without outliers, the root's utility, and the standard deviation of true utilities."""
         values = self.tree.utilities
         low, high = np.quantile(values, [0.25, 0.75])
         clipped = np.maximum(values, low - OUTLIER_RANGES * max(high - low, float(np.median(self.tree.errors))))
         variance = float(clipped.var())
         signal = max(variance - float(np.mean(self.tree.errors**2)), SIGNAL_FLOOR * variance)
-        # Of nodes that are all equal nothing is known but their noise.
+        # If all nodes are equal, only their noise is known.
         scale = float(np.sqrt(signal)) or float(np.median(self.tree.errors)) or 1.0
         return clipped, float(clipped[0]), scale
 
 
 @dataclass(frozen=True)
 class _Fit:
-    """Log evidence (L,), up to a constant, and moments of every node (n, L), for L variances of luck, standardised."""
+    """Log evidence (L,), up to a constant, and moments of every node (n, L), for L residual variances, standardized."""
 
     evidence: Vector
     utility: Vector
@@ -154,7 +156,7 @@ class _Fit:
 
 @dataclass(frozen=True)
 class _Upward:
-    """What each node's subtree says of it, (n, L, 3, 3), and how that is handed on to its parent."""
+    """The information from each node's subtree (n, L, 3, 3), and the messages to its parent."""
 
     spread: Vector
     prior: Vector
@@ -182,16 +184,16 @@ def _upward(tree: Tree, precision: Vector) -> _Upward:
 
 
 def _hand_on(information: Vector, spread: Vector) -> tuple[Vector, Vector, Vector, Vector]:
-    """`inverse`, `gain` and `rest` of nodes with this information, and what they hand on to their parents."""
+    """`inverse`, `gain` and `rest` of nodes with this information, and their messages to their parents."""
     inverse: Vector = np.asarray(np.linalg.inv(np.eye(3) + spread @ information), dtype=np.float64)
     gain = inverse @ _FORWARD
     return inverse, gain, inverse @ spread, _FORWARD.T @ information @ gain
 
 
 def _with_children(tree: Tree, upward: _Upward, precision: float, expected: Sequence[int]) -> _Upward:
-    """The first pass, had each place in `expected` one child more for each time it stands there, of this precision.
+    """The first pass as if each place in `expected` had one more child, of this precision, per occurrence.
 
-    Such children narrow variances and move nothing. Only the nodes from there up to the roots change.
+    Such children reduce variances and move no mean. Only the nodes from there up to the roots change.
     """
     measured = np.diag([precision, 0.0, 0.0])
     *_, handed_on = _hand_on(measured, upward.spread)
@@ -246,7 +248,7 @@ def _smooth(tree: Tree, value: Vector, precision: Vector) -> _Fit:
     evidence -= 0.5 * len(roots) * (before @ prior_mean @ prior_mean + np.linalg.slogdet(upward.prior)[1])
     for level in below:
         mean[level] = _times(gain[level], mean[parents[level]]) + _times(rest[level], vector[level])
-    # Without its descendants a node is its posterior divided by what they say of it.
+    # The prediction without its descendants is a node's posterior divided by their information.
     believed: Vector = np.asarray(np.linalg.inv(covariance), dtype=np.float64)
     remaining = believed - upward.information
     remaining[:, :, _U, _U] += precision[:, None]
@@ -264,7 +266,7 @@ def _smooth(tree: Tree, value: Vector, precision: Vector) -> _Fit:
 
 
 def _times(left: Vector, right: Vector) -> Vector:
-    """The products of vectors (..., 3) and matrices (..., 3, 3), whichever stands first."""
+    """The products of vectors (..., 3) and matrices (..., 3, 3), in either order."""
     if left.ndim < right.ndim:
         return np.asarray((left[..., None, :] @ right)[..., 0, :])
     return np.asarray((left @ right[..., None])[..., 0])
