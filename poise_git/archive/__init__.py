@@ -47,7 +47,7 @@ from poise_git.untrusted.data import read_entry
 
 __all__ = ["Archive"]
 
-# What the proposal of a candidate is that people committed by hand, where the message does not say.
+# The mechanism of a manual candidate whose message does not state one.
 HUMAN = "human"
 UNCLASSIFIED = "unclassified"
 
@@ -66,10 +66,9 @@ class Archive:
 
     @classmethod
     def open(cls, path: str | Path = ".") -> Archive:
-        """The archive that `path` lies in: its root or any folder of it, a bare clone, a linked worktree.
+        """Open the archive that contains `path`: its root or any folder in it, a bare clone, or a linked worktree.
 
-        Raises:
-            NotAnArchive: there is none.
+        Raises NotAnArchive if there is none.
         """
         repository = Repository.discover(Path(path))
         if repository.object_id(candidate_ref(ROOT)):
@@ -80,11 +79,9 @@ class Archive:
 
     @classmethod
     def complete(cls, path: str | Path = ".") -> Archive:
-        """`open`, after what a plain `git clone` leaves out has been fetched: candidates, evidence, journal, notes.
+        """Open the archive after fetching everything that `git clone` leaves out: candidates, evidence, journal, notes.
 
-        Raises:
-            NotAnArchive: it is neither an archive nor a clone of one.
-            ArchiveError: git cannot fetch.
+        Raises NotAnArchive if it is neither an archive nor a clone of one, and ArchiveError if git cannot fetch.
         """
         repository = Repository.discover(Path(path))
         if not repository.object_id(candidate_ref(ROOT)) and (remote := configure.origin(repository)):
@@ -93,12 +90,12 @@ class Archive:
 
     @classmethod
     def create(cls, directory: str | Path, template: Mapping[str, str | bytes], hooks: Mapping[str, str]) -> Archive:
-        """Make a new archive; see `initialize.initialize`."""
+        """Create a new archive; see `initialize.initialize`."""
         return cls(initialize(Path(directory), template, hooks))
 
     @property
     def root(self) -> Path:
-        """Where a person finds it: the top of the work tree, or the bare repository."""
+        """The place that a person knows: the top of the work tree, or the bare repository."""
         return self.repository.work_tree or self.repository.git_dir
 
     # Candidates.
@@ -107,10 +104,10 @@ class Archive:
         return reader.read_genealogy(self.repository)
 
     def resolve(self, text: str) -> Candidate:
-        """The candidate that `text` means: its name, a branch of it, or any revision at its commit or its evidence.
+        """The candidate that `text` refers to: its name, one of its branches, or any revision at its commit or
+        evidence.
 
-        Raises:
-            UnknownCandidate: none; names that come close.
+        Raises UnknownCandidate, with similar names, if there is none.
         """
         genealogy = self.genealogy()
         name = candidate_name(text)
@@ -142,11 +139,11 @@ class Archive:
         return reader.list_texts(self.repository, revision, folder)
 
     def staged_text(self, path: str) -> str | None:
-        """The file `path` as it is about to be committed; None if it is not."""
+        """The staged text of the file `path`; None if it is not staged."""
         return self.repository.staged(path)
 
     def work_tree_text(self, branch: str, path: str) -> str | None:
-        """The file `path` as it stands in the work tree; None if there is none, or `branch` is not checked out."""
+        """The file `path` in the work tree; None if there is none, or `branch` is not checked out."""
         if self.repository.work_tree is None or self.repository.head() != f"refs/heads/{branch}":
             return None
         file = self.repository.work_tree / path
@@ -165,11 +162,12 @@ class Archive:
         raise self.genealogy().unknown(candidate)
 
     def algorithm_id(self, revision: str) -> str | None:
-        """Git's id of the text of `recipe/algorithm.py` at a revision: equal texts have equal ones. None: no text."""
+        """Git's id of the text of `recipe/algorithm.py` at a revision; equal texts have equal ids. None if there is
+        no text."""
         return self.repository.object_id(f"{revision}:{writer.ALGORITHM}")
 
     def text_of(self, object_id: str) -> str:
-        """The text that git keeps under an id."""
+        """The text that git stores under an id."""
         found = self.repository.read(object_id)
         return found[1].decode(errors="replace") if found else ""
 
@@ -178,23 +176,23 @@ class Archive:
         return self.repository.patch(of, to)
 
     def merge(self, base: str, ours: str, theirs: str) -> str | None:
-        """What git's three-way merge makes of two texts and what they came from; None where they conflict."""
+        """The result of git's three-way merge of two texts and their base; None on a conflict."""
         return self.repository.merge_texts(base, ours, theirs)
 
     # Evidence; `name` is a candidate's name.
 
     def proposal(self, name: str) -> Proposal | None:
-        """None for a candidate made by plain git without one."""
+        """The archived proposal; None for a manual candidate without one."""
         path = writer.proposal_path(name)
         text = self.read_text(evidence_ref(name), path)
         return None if text is None else read_entry(Proposal.from_data, load_yaml(text, path), path)
 
     def description(self, candidate: Candidate) -> Description:
-        """All that a candidate's commit message says."""
+        """The content of a candidate's commit message."""
         return reader.read_description(self.repository, candidate.commit)
 
     def stated_proposal(self, candidate: Candidate) -> Proposal:
-        """The proposal that a candidate's commit message is."""
+        """The proposal in a candidate's commit message."""
         said = self.description(candidate)
         return Proposal(
             name=candidate.name,
@@ -210,7 +208,7 @@ class Archive:
         )
 
     def metrics_file(self, name: str) -> Metrics | None:
-        """The newest metrics with all details; the genealogy has the short form of every protocol's."""
+        """The newest metrics with all details; the genealogy has the short form for every protocol."""
         path = writer.metrics_path(name)
         text = self.read_text(evidence_ref(name), path)
         return None if text is None else read_entry(Metrics.from_data, load_yaml(text, path), path)
@@ -227,14 +225,14 @@ class Archive:
         return self._evidence.algorithm(candidate)
 
     def proposal_of(self, candidate: Candidate) -> Proposal | None:
-        """`proposal`, of a candidate as the genealogy has it; what was read once is not read again."""
+        """`proposal` for a candidate of the genealogy, cached."""
         return self._evidence.proposal(candidate)
 
     def reflection_of(self, candidate: Candidate) -> Reflection | None:
         return self._evidence.reflection(candidate)
 
     def prose_of(self, candidate: Candidate) -> str:
-        """A reflection's prose without its facts, which take long to read; "" if there is none."""
+        """A reflection's prose without its facts, which are slow to parse; "" if there is none."""
         return self._evidence.prose(candidate)
 
     def runs(self, name: str) -> tuple[Run, ...]:
@@ -246,16 +244,16 @@ class Archive:
         return latest_runs(note, writer.algorithm_of(self.repository, commit))
 
     def trajectory(self, candidate: Candidate) -> Trajectory:
-        """Every line of a candidate's trajectory note, of the candidate as the genealogy has it."""
+        """Every line of a candidate's trajectory note, for a candidate of the genealogy."""
         note = reader.read_note(self.repository, TRAJECTORY_NOTES, candidate.commit)
         return read_trajectory(note, writer.algorithm_of(self.repository, candidate.commit), time.time())
 
     def noted_metrics(self, candidate: Candidate) -> Mapping[str, Metrics]:
-        """What the note on a candidate's commit says, by protocol; nothing of it is the evidence branch's."""
+        """The metrics in the note on a candidate's commit, by protocol, without those of the evidence branch."""
         return latest_metrics(reader.read_note(self.repository, METRICS_NOTES, candidate.commit))
 
     def committed_metrics(self, candidate: Candidate) -> Mapping[str, Metrics]:
-        """What the evidence branch of a candidate says, by protocol, in full."""
+        """The metrics on a candidate's evidence branch, by protocol, in full."""
         if candidate.evidence is None:
             return {}
         found = evidence_metrics(self.repository, candidate.name, candidate.commit, candidate.evidence)
@@ -272,13 +270,13 @@ class Archive:
         return found
 
     def fetch_notes_command(self) -> str:
-        """What brings the notes of the first remote; empty where there is no remote."""
+        """The command that fetches the notes of the first remote; empty if there is no remote."""
         return next(
             (f"git fetch {shlex.quote(each)} '{NOTES_REFSPEC}'" for each in configure.remotes(self.repository)), ""
         )
 
     def state(self, *refs: str) -> tuple[str | None, ...]:
-        """What the refs point at; figures that were read at the same state are the same."""
+        """The state of all refs; figures that were read at the same state are the same."""
         return tuple(map(self.repository.object_id, refs))
 
     # Writing.
@@ -311,22 +309,22 @@ class Archive:
         return journal.count_rounds(self.repository)
 
     def newest_rounds(self, count: int, field: str) -> tuple[tuple[int, Any], ...]:
-        """Number and one field of each of the newest rounds, newest last; the rest of them is not read."""
+        """Number and one field of each of the newest rounds, newest last; the rest is not parsed."""
         return self._rounds.newest(count, field)
 
     def rounds_with(self, text: str, field: str) -> Iterator[tuple[int, Any]]:
-        """Number and one field of each round in which a text stands, oldest first; no further than is asked for."""
+        """Number and one field of each round that contains a text, oldest first; read lazily."""
         return journal.read_with(self.repository, text, field)
 
     def write_directive(self, data: Mapping[str, Any], settings: str, edit: Callable[[str], str]) -> None:
         journal.write_directive(self.repository, data, settings, edit)
 
     def directives(self) -> tuple[dict[str, Any], ...]:
-        """What directives were translated into, newest last."""
+        """The translations of directives, newest last."""
         return journal.read_directives(self.repository)
 
     def write_calls(self, what: str, calls: Sequence[Call]) -> None:
-        """Journal what calls cost that belong to no round; nothing where there were none."""
+        """Journal the cost of calls that belong to no round; write nothing if there were none."""
         if calls:
             journal.write_calls(self.repository, what, [call.to_data() for call in calls])
 
@@ -351,9 +349,9 @@ class Archive:
         return hold(self.repository.common_dir, Lock(name), wait)
 
     def maintain(self) -> None:
-        """Pack refs and, where there are many, objects: what a long search leaves loose.
+        """Pack refs and, if there are many, objects, which a long search leaves loose.
 
-        Remotes that people have added meanwhile get their refspecs.
+        Remotes that were added meanwhile get their refspecs.
         """
         configure.configure(self.repository)
         with self.lock("write"):
@@ -362,19 +360,19 @@ class Archive:
             self.repository.run("commit-graph", "write", "--reachable", "--no-progress", options=DURABLE)
 
     def conformity(self) -> tuple[Finding, ...]:
-        """Candidates that are not what candidates are: around the hooks, plain git makes anything."""
+        """Candidates that break a rule; plain git can create anything."""
         return conformity.findings(self.repository)
 
     def follow(self, rewritten: Mapping[str, str]) -> tuple[str, ...]:
-        """Let notes and evidence follow rewritten commits (old -> new); the names of the candidates among them."""
+        """Move notes and evidence to rewritten commits (old -> new); return the names of the candidates among them."""
         return rewriting.follow(self.repository, rewritten)
 
     def refuse_push(self, pushed: Mapping[str, str]) -> tuple[Finding, ...]:
-        """What is wrong with the branches (ref -> commit) that are about to be pushed."""
+        """The problems of the branches (ref -> commit) of a push."""
         return conformity.pushed_findings(self.repository, pushed)
 
     def local_hooks(self) -> tuple[str, ...]:
-        """Names of the hooks of a person's that ours call first."""
+        """Names of a person's own hooks that ours call first."""
         return configure.local_hooks(self.repository)
 
     def examine(self, hooks: Mapping[str, str]) -> tuple[Finding, ...]:

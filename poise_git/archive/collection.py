@@ -1,4 +1,4 @@
-"""Python's garbage collector, out of the way of what builds much and drops little."""
+"""Pause Python's garbage collector while code builds large structures and frees little."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """No collection in a block, or in a function that this decorates; what is without references is freed all the same.
+    """Pause collection in a block or a decorated function; objects without references are still freed.
 
-    Among ten thousand candidates the collector would walk through all of them again and again, for a quarter of the
-    time, and find nothing. Mercurial does the same where it builds large structures (`util.nogc`).
+    With ten thousand candidates the collector would traverse all of them again and again, for a quarter of the time,
+    and find nothing. Mercurial does the same where it builds large structures (`util.nogc`).
     """
     enabled = gc.isenabled()
     gc.disable()

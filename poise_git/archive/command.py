@@ -45,7 +45,7 @@ _OVERRIDES = {
     "diff.submodule": "short",
     "status.submoduleSummary": "false",
 }
-# Before the name of every command but `config` and `rev-parse`, which tell what is configured and run nothing.
+# Options before every command except `config` and `rev-parse`, which read the configuration and run nothing.
 INERT = tuple(word for key, value in _OVERRIDES.items() for word in ("-c", f"{key}={value}"))
 # Beside them, for every command on the archive itself. Objects that a partial clone lacks are not fetched, because the
 # fetch would run what the remote's section names; and an object is what its name says, whatever refs/replace has.
@@ -73,7 +73,7 @@ _NO_GIT = "git is not installed or not on PATH: install git 2.36 or newer"
 
 
 def clean_environment() -> dict[str, str]:
-    """The caller's environment, in English, without secrets and without what redirects git."""
+    """The caller's environment, in English, without secrets and without variables that redirect git."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -85,10 +85,9 @@ def clean_environment() -> dict[str, str]:
 def run_git(
     arguments: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run git in `folder`, on no repository but one that it finds there itself; the caller looks at the exit status.
+    """Run git in `folder`, on no repository except one that it finds there itself; the caller checks the exit status.
 
-    Raises:
-        ArchiveError: git is not installed.
+    Raises ArchiveError if git is not installed.
     """
     command = [Git.GIT_PYTHON_GIT_EXECUTABLE or "git", "-C", str(folder), *arguments]
     variables = {**clean_environment(), "GIT_TERMINAL_PROMPT": "0", **(environment or {})}
@@ -99,7 +98,7 @@ def run_git(
 
 
 def complaint(errors: bytes) -> str:
-    """What git says in its error output, as one line."""
+    """The error output of git, as one line."""
     lines = [line for line in errors.decode(errors="replace").splitlines() if line.strip()]
     return next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[-1] if lines else "")
 
@@ -112,7 +111,7 @@ def users_configuration(pattern: str) -> tuple[tuple[str, str], ...]:
     Raises:
         ArchiveError: a file cannot be read.
     """
-    # The folder is in no repository, or in one whose entries have a scope of their own.
+    # The folder is in no repository, or in one whose entries have their own scope.
     done = run_git(("config", "--show-scope", "--null", "--get-regexp", pattern), Path("/"))
     if done.returncode not in (0, 1):
         raise ArchiveError(f"git config: {complaint(done.stderr)}; correct the file that it names")

@@ -1,4 +1,5 @@
-"""An archive's git configuration: the `git lineage` alias, how notes travel, and the hooks. All of it can be redone."""
+"""An archive's git configuration: the `git lineage` alias, the transfer of notes, and the hooks. All of it can be
+redone."""
 
 from __future__ import annotations
 
@@ -21,9 +22,9 @@ from poise_git.archive.refs import (
 )
 from poise_git.archive.work_tree import replace_file
 
-# A note ends in a line end of its own, so names and mechanisms stand in the line below the result.
+# A note ends with a newline, so the names and the mechanism stand on the line below the result.
 LINEAGE = "log --graph --branches='poise/*' --notes='poise/result' --format='%C(auto)%h %N%d %s'"
-# What stands in a hook of ours, so that it may be replaced by a newer one, and a person's may not.
+# The mark of our own hooks: a newer version may replace them, but not a person's hook.
 HOOK_MARK = "# poise-git hook:"
 KEPT = ".local"
 
@@ -58,7 +59,7 @@ def missing_settings(repository: Repository) -> dict[str, str]:
 
 
 def configure(repository: Repository) -> None:
-    """Set what is missing, and the refspecs of every remote."""
+    """Set missing keys, and the refspecs of every remote."""
     repository.refuse_links()
     for key, value in missing_settings(repository).items():
         # A person may rewrite further notes, but there is one alias and one way to merge.
@@ -73,8 +74,8 @@ def remotes(repository: Repository) -> list[str]:
 
 
 def origin(repository: Repository) -> str | None:
-    """The remote that this clone of an archive has its candidates at."""
-    # Git makes no remote whose name begins like an option; a configuration may name one.
+    """The remote from which this clone gets its candidates."""
+    # Git creates no remote whose name begins like an option, but a configuration may name one.
     named = (remote for remote in remotes(repository) if not remote.startswith("-"))
     found = (remote for remote in named if repository.object_id(f"refs/remotes/{remote}/poise/{ROOT}"))
     return next(found, None)
@@ -85,14 +86,14 @@ def fetches_notes(repository: Repository, remote: str) -> bool:
 
 
 def add_refspecs(repository: Repository, remote: str) -> None:
-    """Let `git fetch` bring the notes of `remote` too, beside its branches."""
+    """Let `git fetch` also fetch the notes of `remote`."""
     if not fetches_notes(repository, remote):
         repository.run("config", "--add", f"remote.{remote}.fetch", NOTES_REFSPEC)
 
 
 @dataclass(frozen=True)
 class HookFolder:
-    """Where git looks for hooks; `own` says whether it lies within the repository, where it is ours to write to."""
+    """The folder of git's hooks; `own` says whether it is inside the repository, where we may write."""
 
     path: Path
     own: bool
@@ -100,7 +101,7 @@ class HookFolder:
 
 def hook_folder(repository: Repository) -> HookFolder:
     """The folder that `core.hooksPath` names, or else the repository's."""
-    # Relative to where git runs hooks: the top of the work tree, or the bare repository.
+    # The path is relative to the folder where git runs hooks: the top of the work tree, or the bare repository.
     base = repository.work_tree or repository.git_dir
     path = (base / repository.text("rev-parse", "--git-path", "hooks")).resolve()
     homes = [repository.common_dir.resolve(), *([repository.work_tree.resolve()] if repository.work_tree else [])]
@@ -108,9 +109,9 @@ def hook_folder(repository: Repository) -> HookFolder:
 
 
 def install_hooks(repository: Repository, hooks: Mapping[str, str]) -> None:
-    """Put hooks (name -> script) where git looks for them, if that is within the repository.
+    """Install hooks (name -> script) in git's hooks folder, if it is inside the repository.
 
-    A person's hook of that name is kept beside it as NAME.local, and called by ours.
+    A person's hook of the same name is kept beside it as NAME.local, and ours calls it.
     """
     folder = hook_folder(repository)
     if not folder.own:
@@ -126,20 +127,20 @@ def install_hooks(repository: Repository, hooks: Mapping[str, str]) -> None:
 
 
 def local_hooks(repository: Repository) -> tuple[str, ...]:
-    """Names of the hooks of a person's that ours call."""
+    """Names of a person's own hooks that ours call."""
     return tuple(sorted(path.name.removesuffix(KEPT) for path in hook_folder(repository).path.glob(f"*{KEPT}")))
 
 
 @dataclass(frozen=True)
 class MissingHook:
-    """A hook that does not run: it is not there, or an older one, or (`kept`) two others are in its place."""
+    """A hook that does not run: it is missing, or an older version, or (`kept`) two others take its place."""
 
     name: str
     kept: bool
 
 
 def missing_hooks(repository: Repository, hooks: Mapping[str, str]) -> list[MissingHook]:
-    """The hooks that are not installed, or are older ones of ours."""
+    """The hooks that are missing, or older versions of ours."""
     folder = hook_folder(repository).path
     return [
         MissingHook(name, kept=(folder / f"{name}{KEPT}").exists() and not _is_ours(folder / name))

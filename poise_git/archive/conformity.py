@@ -1,7 +1,7 @@
-"""Is every candidate what a candidate has to be? What plain git lets through is found here, a line each.
+"""Check the rules for candidates, which plain git does not enforce; each violation is one line.
 
-One commit on top of its parent's, which changes the algorithm and nothing else, says whose it is, and has the evidence
-that belongs to its code.
+A candidate is one commit on top of its parent's that changes only the algorithm, names itself and its parents, and has
+evidence for its own code.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MEASURED = re.compile(r"^algorithm: ['\"]?([0-9a-f]+)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as it should be: where, what, and what to do; `repairable` by `repair`."""
+    """One violation: where, what, and the advice; `repairable` by `repair`."""
 
     where: str
     what: str
@@ -33,7 +33,7 @@ class Finding:
 
 
 def findings(repository: Repository) -> tuple[Finding, ...]:
-    """Everything, in the order of how much it breaks."""
+    """All violations, the most serious first."""
     genealogy = read_genealogy(repository)
     return (
         *branch_findings(repository, genealogy),
@@ -45,9 +45,9 @@ def findings(repository: Repository) -> tuple[Finding, ...]:
 
 
 def pushed_findings(repository: Repository, pushed: Mapping[str, str]) -> tuple[Finding, ...]:
-    """Of branches about to be pushed (ref -> commit), evidence that does not match the code.
+    """Evidence of branches about to be pushed (ref -> commit) that does not match the code.
 
-    What is not pushed with them counts as it is here.
+    Branches that are not pushed count as they are here.
     """
     names = {name: None for ref in pushed if ref.startswith((CANDIDATES, EVIDENCE)) and (name := candidate_name(ref))}
     found = []
@@ -61,7 +61,8 @@ def pushed_findings(repository: Repository, pushed: Mapping[str, str]) -> tuple[
 
 
 def branch_findings(repository: Repository, genealogy: Genealogy) -> Iterator[Finding]:
-    """Branches that are no candidates, candidates that descend from none, and evidence of nobody's."""
+    """Branches that are not candidates, candidates without a candidate as ancestor, and evidence without a
+    candidate."""
     refs = repository.refs(CANDIDATES, EVIDENCE)
     for ref in refs:
         name = candidate_name(ref)
@@ -89,7 +90,7 @@ def branch_findings(repository: Repository, genealogy: Genealogy) -> Iterator[Fi
 
 
 def change_findings(repository: Repository, genealogy: Genealogy) -> Iterator[Finding]:
-    """Candidate commits that change more than the algorithm, against their first parent."""
+    """Candidate commits that change more than the algorithm, compared with their first parent."""
     commits = "".join(f"{candidate.commit}\n" for candidate in genealogy).encode()
     output = repository.text(
         "log", "--stdin", "--no-walk=unsorted", "--diff-merges=first-parent", "--name-only", "--no-renames",
@@ -110,7 +111,7 @@ def change_findings(repository: Repository, genealogy: Genealogy) -> Iterator[Fi
 
 
 def descent_findings(repository: Repository, genealogy: Genealogy) -> Iterator[Finding]:
-    """Candidates that are not one commit on top of their parents' as those are now."""
+    """Candidates that are not one commit on top of their parents' current commits."""
     for candidate in genealogy:
         if candidate.name == ROOT or not candidate.parents:
             continue
@@ -150,7 +151,7 @@ def trailer_findings(repository: Repository, genealogy: Genealogy) -> Iterator[F
 
 
 def evidence_findings(repository: Repository, genealogy: Genealogy) -> Iterator[Finding]:
-    """Evidence and notes that are of other code than the candidate's."""
+    """Evidence and notes that belong to other code than the candidate's."""
     for candidate in genealogy:
         found = candidate.evidence and mismatch(repository, candidate.name, candidate.commit, candidate.evidence)
         if found:
@@ -168,7 +169,7 @@ def evidence_findings(repository: Repository, genealogy: Genealogy) -> Iterator[
 
 
 def mismatch(repository: Repository, name: str, commit: str, evidence: str) -> Finding | None:
-    """What keeps the evidence at `evidence` from being that of the candidate at `commit`; None if nothing does."""
+    """Why the evidence at `evidence` does not belong to the candidate at `commit`; None if it does."""
     where, base, own = EVIDENCE + name, evidence_base(repository, name, evidence), algorithm_of(repository, commit)
     if base != commit:
         about = base[:10] if base else "no commit"

@@ -1,8 +1,7 @@
-"""Which repository a folder lies in. Git itself finds it, so that git decides whether it may be opened.
+"""Find the repository that contains a folder. Git finds it, so git decides whether it may be opened.
 
-Git refuses repositories of other users (`safe.directory` in git-config(1)), because their configuration has git run
-commands as whoever looks. It does so only where it looks for the repository itself, which it no longer does once
-GIT_DIR is set.
+Git refuses repositories of other users (`safe.directory` in git-config(1)), because their configuration can make git
+run commands as you. It checks this only when it looks for the repository itself, and no longer once GIT_DIR is set.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _LONGEST_LINK = 8192
 
 @dataclass(frozen=True)
 class Place:
-    """Where a repository is; `work_tree` is the folder that holds its `.git`, None for a bare one."""
+    """The place of a repository; `work_tree` is the folder that contains its `.git`, None for a bare one."""
 
     git_dir: Path
     work_tree: Path | None
@@ -46,7 +45,7 @@ def find_repository(path: Path) -> Place:
     done = run_git(("rev-parse", "--absolute-git-dir"), folder)
     if done.returncode == 0:
         git_dir = Path(os.fsdecode(done.stdout.removesuffix(b"\n")))
-        # Not the top that git tells: a configuration may name any folder as its work tree.
+        # Do not use the top that git reports: a configuration may name any folder as its work tree.
         work_tree = next((each for each in (folder, *folder.parents) if _leads_to(each, git_dir)), None)
         return Place(git_dir, work_tree)
     said = complaint(done.stderr)

@@ -1,4 +1,4 @@
-"""Is the archive whole? Findings in plain words, and the repairs that cannot lose anything."""
+"""Check the archive, report problems in plain words, and make the repairs that cannot lose anything."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from poise_git.archive.stale import leftover_locks, remove_leftover_locks
 
 
 def examine(repository: Repository, hooks: Mapping[str, str]) -> tuple[Finding, ...]:
-    """Everything that is wrong with the archive; empty if nothing is. `hooks` are those that should be installed."""
+    """All problems of the archive; empty if there are none. `hooks` are those that should be installed."""
     found: list[Finding] = []
     installation = _installation(repository, hooks)
     checks = (_candidates(repository), _notes(repository), missing_notes(repository), missing_results(repository))
@@ -44,9 +44,9 @@ def examine(repository: Repository, hooks: Mapping[str, str]) -> tuple[Finding, 
 
 
 def repair(repository: Repository, hooks: Mapping[str, str]) -> None:
-    """Restore configuration and hooks, delete leftover lock files, and let notes and evidence follow their code.
+    """Restore configuration and hooks, delete leftover lock files, and move notes and evidence to their code.
 
-    Notes that did not come along with the branches are fetched, or made again from the evidence branches.
+    Missing notes are fetched, or rebuilt from the evidence branches.
     """
     configure(repository)
     install_hooks(repository, hooks)
@@ -77,7 +77,7 @@ def _notes(repository: Repository) -> Iterator[Finding]:
         for line in repository.text("ls-tree", "-r", ref).splitlines():
             (_, _, blob), path = line.split("\t")[0].split(" "), line.split("\t")[1]
             commit = path.replace("/", "")
-            # Figures of an earlier commit of a candidate stay with it when the code changes.
+            # When the code changes, the figures of an earlier commit of a candidate stay with that commit.
             if commit not in commits and read_description(repository, commit).name not in genealogy:
                 yield Finding(
                     ref,

@@ -14,16 +14,16 @@ from poise_git.untrusted.display import visible
 from poise_git.untrusted.yaml_text import BadYaml, parse
 
 _FENCE = "---\n"
-# Facts of a reflection that are tables of figures: a person reviews the rest.
+# Tables of figures among the facts of a reflection; a person reviews the other facts.
 _TABLES = ("against_parent", "against_root")
 
 
 class _Dumper(yaml.SafeDumper):
-    """Multi-line text as a block, so that a diff of it reads as text; anything unusual in quotes, with escapes."""
+    """Multi-line text as a block, so that its diff reads as text; unusual text in quotes, with escapes."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    # YAML has no form for half of a character.
+    # YAML cannot represent half of a character.
     text = text.encode(errors="backslashreplace").decode()
     lines = text.split("\n")
     style = None
@@ -40,8 +40,7 @@ _Dumper.add_representer(str, _represent_text)
 def dump_yaml(data: Mapping[str, Any]) -> str:
     """Plain data as YAML, in the given order.
 
-    Raises:
-        ArchiveError: something in it is not plain data.
+    Raises ArchiveError if some of it is not plain data.
     """
     try:
         return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110))
@@ -70,13 +69,14 @@ def load_field(text: str, field: str, file: str) -> Any:
     Raises:
         ArchiveError: it is not YAML, or beyond the limits.
     """
-    # Only the name of a field stands at the start of a line: what is inside of one is indented, or begins with `-`.
+    # Only the name of a field is at the start of a line: nested content is indented, or begins with `-`.
     found = re.search(rf"^{re.escape(field)}:.*?(?=^[^\s#-]|\Z)", text, flags=re.MULTILINE | re.DOTALL)
     return load_yaml(found[0], file).get(field) if found else None
 
 
 def dump_reflection(reflection: Reflection) -> str:
-    """Front matter with the facts but their tables, then the prose, made visible: `git show` prints it as it is."""
+    """Front matter with the facts except their tables, then the prose, made visible, because `git show` prints it as
+    it is."""
     facts = {name: value for name, value in reflection.facts.items() if name not in _TABLES}
     return f"{_FENCE}{dump_yaml(facts)}{_FENCE}\n{visible(reflection.prose)}\n"
 
@@ -98,13 +98,13 @@ def load_reflection(text: str, file: str, tables: str | None = None, tables_file
     head, fence, _ = text.removeprefix(_FENCE).partition(f"\n{_FENCE}")
     if not text.startswith(_FENCE) or not fence:
         raise ArchiveError(f"{file}: expected front matter between two lines `---`")
-    # The last value may be a block, to which its line end belongs.
+    # The last value may be a block, which includes its line end.
     facts = load_yaml(f"{head}\n", file)
     return Reflection({**facts, **(load_yaml(tables, tables_file) if tables else {})}, prose_of(text))
 
 
 def prose_of(text: str) -> str:
-    """The prose of a reflection, without reading its front matter; "" where that is missing."""
+    """The prose of a reflection, without parsing its front matter; "" if that is missing."""
     _, _, prose = text.removeprefix(_FENCE).partition(f"\n{_FENCE}")
     return prose.removeprefix("\n").removesuffix("\n")
 

@@ -1,4 +1,4 @@
-"""Texts of candidates, each commit read once: a commit never changes, and YAML takes long to read."""
+"""Texts of candidates, with each commit read once: commits never change, and YAML is slow to parse."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from poise_git.archive.writer import ALGORITHM, proposal_path, reflection_path, 
 from poise_git.errors import ArchiveError
 from poise_git.untrusted.data import read_entry
 
-# So many candidates' documents are kept, those used last.
+# Keep the documents of this many candidates, the most recently used ones.
 KEPT = 2048
 
 
 def read_reflection(repository: Repository, revision: str, name: str) -> Reflection | None:
     """The reflection at `revision` of an evidence branch, or None.
 
-    Raises:
-        ArchiveError: it cannot be read.
+    Raises ArchiveError if it cannot be parsed.
     """
     paths = reflection_path(name), tables_path(name)
     text, tables = (read_text(repository, revision, path) for path in paths)
@@ -28,7 +27,7 @@ def read_reflection(repository: Repository, revision: str, name: str) -> Reflect
 
 
 class EvidenceReader:
-    """Algorithms, proposals and reflections of candidates, at the commits that a genealogy has of them."""
+    """Algorithms, proposals and reflections of candidates, at their commits in a genealogy."""
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository

@@ -1,8 +1,8 @@
-"""Fetching an archive into a clone of it, by an address alone: nothing else that the clone's configuration says counts.
+"""Fetch an archive into a clone by an address alone, without any other configuration of the clone.
 
 `git fetch REMOTE` runs programs that the sections `remote.REMOTE`, `core`, `credential` and `url` may name, and `http`
-may have it write cookies to any file. So the fetch runs in an empty repository that lives as long as the fetch, with
-the user's own configuration; the objects go to the clone's, whose refs move afterwards.
+may make it write cookies to any file. The fetch therefore runs in a temporary empty repository, with the user's own
+configuration. The objects go to the clone, whose refs move afterwards.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def fetch(repository: Repository, remote: str, refspecs: Sequence[str]) -> None:
         form = repository.text("rev-parse", "--show-object-format")
         _run(("init", "--quiet", "--bare", "--template=", f"--object-format={form}", str(own)), Path(folder), {})
         environment = {"GIT_DIR": str(own), "GIT_OBJECT_DIRECTORY": str(repository.common_dir / "objects")}
-        # A relative address is relative to where git runs.
+        # A relative address is relative to the folder where git runs.
         place = repository.work_tree or repository.git_dir
         quiet = ("--quiet", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head", "--no-recurse-submodules")
         _run(("-c", "core.hooksPath=/dev/null", "fetch", *quiet, "--", address, *refspecs), place, environment)
@@ -43,7 +43,7 @@ def _moves(repository: Repository, listed: str) -> Iterator[Move]:
     here = repository.refs()
     for commit, ref in (line.split(" ", 1) for line in listed.splitlines()):
         old = here.get(ref)
-        # What a person has checked out moves under no one's hands.
+        # Do not move a branch that a person has checked out.
         if old == commit or ref == repository.head():
             continue
         if old is not None:

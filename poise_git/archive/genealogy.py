@@ -1,4 +1,4 @@
-"""The genealogy: every candidate and how they descend from each other, as one value."""
+"""The genealogy: every candidate and its ancestry, as one value."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from poise_git.errors import ArchiveError, UnknownCandidate
 
 @dataclass(frozen=True)
 class Genealogy:
-    """All candidates in commit order: parents stand before their children, older ones before younger ones."""
+    """All candidates in commit order: parents precede their children, and older ones precede younger ones."""
 
     candidates: tuple[Candidate, ...]
 
@@ -58,7 +58,7 @@ class Genealogy:
         return self._children.get(self[name].name, ())
 
     def ancestors(self, name: str) -> tuple[Candidate, ...]:
-        """All from which `name` descends by any parent, root first, without itself."""
+        """All ancestors of `name` by any parent, root first, without itself."""
         found: set[str] = set()
         waiting = list(self[name].parents)
         while waiting:
@@ -69,7 +69,7 @@ class Genealogy:
         return self._in_order(found)
 
     def descendants(self, name: str) -> tuple[Candidate, ...]:
-        """All that descend from `name` by any parent, in commit order, without itself."""
+        """All descendants of `name` by any parent, in commit order, without itself."""
         found: set[str] = set()
         waiting = list(self.children(name))
         while waiting:
@@ -80,7 +80,7 @@ class Genealogy:
         return self._in_order(found)
 
     def along_lines(self, own: Callable[[Candidate], frozenset[str]]) -> dict[str, frozenset[str]]:
-        """What each candidate and all its ancestors have, of what `own` says of a single one."""
+        """The union of `own` over each candidate and all its ancestors."""
         found: dict[str, frozenset[str]] = {}
         for candidate in self:
             words = own(candidate)
@@ -91,14 +91,13 @@ class Genealogy:
 
     @cached_property
     def mechanisms(self) -> dict[str, frozenset[str]]:
-        """Mechanisms along the whole line of descent: a candidate has those of its ancestors too."""
+        """Mechanisms over the whole lineage: a candidate also has those of its ancestors."""
         return self.along_lines(own_mechanisms)
 
     def refuse_false_claims(self) -> None:
-        """See that what trailers claim can be true: every named parent is there, and does not descend from its child.
+        """Validate the trailers: every named parent exists and does not descend from its child.
 
-        Raises:
-            ArchiveError: one cannot; it names the commit.
+        Raises ArchiveError with the commit if one is wrong.
         """
         seen: set[str] = set()
         for candidate in self:
@@ -116,7 +115,7 @@ class Genealogy:
             seen.add(candidate.name)
 
     def path(self, name: str) -> tuple[Candidate, ...]:
-        """The line from the root to `name`, both included, by first parents."""
+        """The lineage from the root to `name`, both included, by first parents."""
         line = [self[name]]
         while line[-1].parents and line[-1].parents[0] in self.by_name:
             line.append(self.by_name[line[-1].parents[0]])
@@ -143,5 +142,5 @@ class Genealogy:
 
 
 def own_mechanisms(of: Candidate | Proposal) -> frozenset[str]:
-    """The priors that a change of mechanism cites, and its family."""
+    """The priors and the family of a mechanism."""
     return frozenset((*of.priors, f"family:{of.family}"))

@@ -1,7 +1,7 @@
-"""The one place that runs git: object reads in batch, object writes in one stream, refs in one transaction.
+"""The only place that runs git: object reads in batch, object writes in one stream, refs in one transaction.
 
-Everything goes through GitPython's command layer; its object layer is slow in loops. Commands are pinned to one
-repository, so that a caller's environment (a git hook sets GIT_DIR and GIT_INDEX_FILE) cannot redirect them.
+Everything uses GitPython's command layer; its object layer is slow in loops. Commands are pinned to one repository, so
+that a caller's environment (a git hook sets GIT_DIR and GIT_INDEX_FILE) cannot redirect them.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ NO_OBJECT = "0" * 40
 # Objects and refs are flushed to disk before a ref moves. New objects stay in the pack that fast-import writes, which
 # is one flush, where loose objects would be nine.
 DURABLE = ("-c", "core.fsync=committed", "-c", "fastimport.unpackLimit=0")
-# Every object is looked for in every pack; above this number small packs are rolled up into larger ones.
+# Git searches every pack for every object; above this number small packs are merged into larger ones.
 MANY_PACKS, MANY_LOOSE = 50, 6700
-# Commands that run nothing, and tell what is configured, not what we override.
+# Commands that run nothing and read the configuration itself, not our overrides.
 TELLING = ("config", "rev-parse")
-# Commands that write what others read later, under names that could be links.
+# Commands that write under names that could be links.
 WRITING = ("commit-graph", "fast-import", "pack-refs", "repack", "update-index", "update-ref")
-# Bytes of one object that are taken into memory. A note of a candidate with many runs is the largest honest one.
+# The largest object in bytes that is read into memory. The largest honest one is a note with many runs.
 OBJECT_LIMIT = 256 << 20
-# git merge-file exits with the number of conflicts, at most 127, and with more where it could not merge at all.
+# git merge-file exits with the number of conflicts, at most 127, or with more if it could not merge at all.
 _CONFLICTS = range(1, 128)
-# git-update-ref where a branch would be a folder of another's, or another's a folder of it.
+# The error of git-update-ref if a branch would be a folder of another, or the reverse.
 _IN_THE_WAY = re.compile(r"cannot lock ref '(.+?)': '(.+?)' exists; cannot create")
 FALLBACK_IDENTITY = ("poise-git", "poise-git@localhost")
 _UNSAFE_IN_IDENTITY = re.compile(r"[<>\n\0]")
@@ -51,7 +51,7 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Move:
-    """One ref from `old` (None: it must not exist) to `new`."""
+    """One ref update from `old` (None: it must not exist) to `new`."""
 
     ref: str
     new: str
@@ -59,7 +59,7 @@ class Move:
 
 
 class GitFailed(ArchiveError):
-    """A git command failed; the message is git's own last line, `status` its exit status where it has ended."""
+    """A git command failed. The message is git's last line; `status` is its exit status, if it has ended."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
@@ -67,7 +67,7 @@ class GitFailed(ArchiveError):
 
 
 class RefLocked(RefMoved):
-    """The `.lock` file of a ref exists: another git process moves it, or died while it did."""
+    """The `.lock` file of a ref exists: another git process is moving it, or died while moving it."""
 
 
 def _in_the_way(wanted: str, found: str) -> str:
@@ -101,7 +101,7 @@ class Repository:
         self._git.update_environment(**environment)
         self._git.set_persistent_git_options(c=[word for word in INERT if word != "-c"])
         self._looked_for_links = False
-        # GitPython's persistent `cat-file` answers one question at a time.
+        # GitPython's persistent `cat-file` answers one query at a time.
         self._asking = threading.Lock()
 
     @classmethod
@@ -153,7 +153,7 @@ class Repository:
         return bytes(output)
 
     def refuse_links(self) -> None:
-        """Look once, before the first write; raises ArchiveError where git would write through a link to elsewhere."""
+        """Check once, before the first write; raise ArchiveError if git would write through a link."""
         if not self._looked_for_links and self.git_dir.exists():
             refuse_links_outside(self.git_dir, self.common_dir)
             self._looked_for_links = True
@@ -177,7 +177,7 @@ class Repository:
         return None
 
     def object_id(self, name: str) -> str | None:
-        """The object that a revision, ref or `revision:path` names; None if there is none. No process is started."""
+        """The object that a revision, ref or `revision:path` names; None if there is none. Starts no process."""
         found = self._ask(name, lambda: self._git.get_object_header(name))
         return os.fsdecode(found[0]) if found else None
 
@@ -197,7 +197,7 @@ class Repository:
             return None
         kind, size, content = found
         if size > OBJECT_LIMIT:
-            # What is left of it would be taken for the next answer.
+            # The rest of the output would be taken for the next answer.
             self._git.clear_cache()
             raise ArchiveError(f"{name}: {size} bytes; the limit is {OBJECT_LIMIT}")
         return kind, content
@@ -214,12 +214,12 @@ class Repository:
         return None
 
     def head(self) -> str | None:
-        """The ref of the branch that is checked out; None when HEAD is detached."""
+        """The ref of the branch that is checked out; None if HEAD is detached."""
         with suppress(GitFailed):
             return self.text("symbolic-ref", "--quiet", "HEAD")
         return None
 
-    # GitPython gives names and types as bytes where its annotations say text: `fsdecode` takes both.
+    # GitPython returns names and types as bytes, although its annotations say text; `fsdecode` accepts both.
     def _ask(self, name: str, question: Callable[[], Answer]) -> Answer | None:
         if not name.strip() or "\n" in name or "\0" in name:
             return None
@@ -232,14 +232,14 @@ class Repository:
                 except (ValueError, OSError) as error:
                     if isinstance(error, ValueError) and "SHA is empty" not in str(error):
                         return None
-                    # The persistent process has died (an interrupt reaches it too): ask a new one, once.
+                    # The persistent process has died (an interrupt reaches it too), so ask a new one, once.
                     self._git.clear_cache()
                     if attempt == 2:
                         raise GitFailed(f"{self.git_dir}: git cat-file: {' '.join(str(error).split())}") from error
         return None
 
     def merge_texts(self, base: str, ours: str, theirs: str) -> str | None:
-        """Three texts, merged as git merges files; None where they conflict. Raises GitFailed."""
+        """Merge three texts as git merges files; None on a conflict. Raises GitFailed."""
         with tempfile.TemporaryDirectory(prefix="poise-") as folder:
             files = [Path(folder, name) for name in ("ours", "base", "theirs")]
             for file, text in zip(files, (ours, base, theirs), strict=True):
@@ -255,7 +255,7 @@ class Repository:
 
     @cached_property
     def identity(self) -> str:
-        """`Name <address>` of whoever commits: environment, then configuration, then a fallback."""
+        """`Name <address>` of the committer: environment, then configuration, then a fallback."""
         configured: dict[str, str] = {}
         with suppress(GitFailed):
             lines = self.text("config", "--get-regexp", r"^user\.(name|email)$").splitlines()
@@ -265,7 +265,7 @@ class Repository:
         return f"{_UNSAFE_IN_IDENTITY.sub('', name)} <{_UNSAFE_IN_IDENTITY.sub('', address)}>"
 
     def fast_import(self, stream: CommitStream) -> dict[str, str]:
-        """Write the objects of a stream and move no ref; returns the commits by their names within the stream."""
+        """Write the objects of a stream without moving a ref; return the commits by their names in the stream."""
         printed = self.run("fast-import", "--quiet", "--done", stdin=stream.to_bytes(), options=DURABLE)
         return dict(zip(stream.commits, printed.decode().split(), strict=True))
 
@@ -306,7 +306,7 @@ class Repository:
         self.run("update-index", "-z", "--add", "--index-info", stdin=index_lines(entries), options=DURABLE)
 
     def patch(self, of: str, to: str) -> str:
-        """The patch that turns one commit into another, as git prints it where nothing is configured."""
+        """The patch between two commits, as git prints it without any configuration."""
         return self.run("diff", *PLAIN_DIFF, "--end-of-options", of, to, "--").decode(errors="replace")
 
     def roll_up_packs(self) -> None:
@@ -315,7 +315,7 @@ class Repository:
         Deltas are left to `git gc`, and so is whatever nothing refers to: it asks programs that the repository names.
         """
         objects = self.common_dir / "objects"
-        # Ids are evenly spread over 256 folders, so that one tells of all.
+        # Ids are evenly spread over 256 folders, so one folder is a sample of all.
         loose = 256 * sum(1 for _ in (objects / "17").glob("*"))
         if len(list((objects / "pack").glob("*.pack"))) > MANY_PACKS or loose > MANY_LOOSE:
             options = (*DURABLE, "-c", "repack.writeBitmaps=false")

@@ -1,4 +1,4 @@
-"""A new archive: the template on `main`, the root candidate on top of it, configuration and hooks."""
+"""Create an archive: the template on `main`, the root candidate on top of it, configuration and hooks."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _prepare(directory: Path) -> Repository:
         raise ArchiveError(f"{directory}: a bare repository; create the archive in a new directory and push it here")
     template: tuple[str, ...] = ()
     if ".git" in content:
-        # Whoever made it may have named a folder of hooks.
+        # Its creator may have configured a folder of hooks.
         template = ("--template=",)
         repository = Repository.discover(directory)
         repository.refuse_links()
@@ -59,14 +59,14 @@ def _prepare(directory: Path) -> Repository:
             raise ArchiveError(
                 f"{directory}: already an archive; continue it: poise-git evolve {shlex.quote(str(directory))}"
             )
-        # A kill between two renames can leave these; what else there may be is somebody else's.
+        # A kill between two renames can leave these files; any others belong to somebody else.
         refs = repository.refs().keys()
         if refs and not {evidence_ref(ROOT)} <= refs <= {evidence_ref(ROOT), MAIN}:
             raise NotAnArchive(f"{directory}: a git repository with its own commits; create the archive elsewhere")
         content.remove(".git")
     if content:
         raise ArchiveError(f"{directory}: not empty (contains {content[0]}); name a new directory")
-    # Pinned before it exists: git makes exactly this one, whatever the environment says.
+    # Pinned before it exists: git creates exactly this one, whatever the environment says.
     repository = Repository(directory / ".git", directory)
     repository.run("init", "--quiet", *template, options=("-c", "init.defaultBranch=main"))
     repository.run("symbolic-ref", "HEAD", MAIN)
@@ -90,7 +90,7 @@ def _write_first_commits(repository: Repository, template: Mapping[str, str | by
 
 
 def root_proposal(algorithm: str | bytes) -> Proposal:
-    """The root candidate's proposal: its mechanism is the first paragraph of the algorithm's docstring."""
+    """The root candidate's proposal; its mechanism is the first paragraph of the algorithm's docstring."""
     text = algorithm.decode(errors="replace") if isinstance(algorithm, bytes) else algorithm
     try:
         documentation = ast.get_docstring(source_text.parse(text)) or ""

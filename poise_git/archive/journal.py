@@ -1,4 +1,4 @@
-"""The journal: branch `poise-journal`, one commit per round with the decisions and why, and the principles."""
+"""The journal: branch `poise-journal`, one commit per round with the decisions and reasons, and the principles."""
 
 from __future__ import annotations
 
@@ -29,10 +29,9 @@ def round_path(number: int) -> str:
 
 
 def write_round(repository: Repository, number: int, data: Mapping[str, Any], summary: str = "") -> None:
-    """Commit the plan of round `number` (from 1), `summary` in the subject. Writing the same again does nothing.
+    """Commit the plan of round `number` (from 1), with `summary` in the subject. Repeating it does nothing.
 
-    Raises:
-        ArchiveError: the round is in the journal with other content.
+    Raises ArchiveError if the journal has another plan for the round.
     """
     path, text = round_path(number), dump_yaml(data)
     subject = f"round({number}): {one_line(summary)}" if summary else f"round({number})"
@@ -51,10 +50,9 @@ def write_round(repository: Repository, number: int, data: Mapping[str, Any], su
 
 
 def read_rounds(repository: Repository, after: int = 0) -> tuple[dict[str, Any], ...]:
-    """The data of every round with a number above `after`, newest last; no other is read.
+    """The data of every round with a number above `after`, newest last; others are not read.
 
-    Raises:
-        ArchiveError: one is not YAML.
+    Raises ArchiveError if one is not YAML.
     """
     files = sorted(name for name in list_files(repository, JOURNAL, ROUNDS) if name > Path(round_path(after)).name)
     texts = ((f"{ROUNDS}/{name}", read_text(repository, JOURNAL, f"{ROUNDS}/{name}")) for name in files)
@@ -66,7 +64,7 @@ def count_rounds(repository: Repository) -> int:
 
 
 class FieldReader:
-    """Single fields of the newest rounds; of a round that is the same as before nothing is read again."""
+    """Single fields of the newest rounds; unchanged rounds are not read again."""
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
@@ -89,10 +87,9 @@ class FieldReader:
 
 
 def read_with(repository: Repository, text: str, field: str) -> Iterator[tuple[int, Any]]:
-    """Number and one field of each round in which `text` stands, oldest first; no further than is asked for.
+    """Number and one field of each round that contains `text`, oldest first; read lazily.
 
-    Raises:
-        ArchiveError: one is not YAML.
+    Raises ArchiveError if one is not YAML.
     """
     for file in sorted(list_files(repository, JOURNAL, ROUNDS)):
         content = read_text(repository, JOURNAL, f"{ROUNDS}/{file}") or ""
@@ -102,7 +99,7 @@ def read_with(repository: Repository, text: str, field: str) -> Iterator[tuple[i
 
 
 def _number(file: str) -> int:
-    """The round that a file of `rounds/` is about."""
+    """The number of the round in a file of `rounds/`."""
     number = file.removesuffix(".yaml")
     if not (number.isascii() and number.isdigit() and len(number) < 10):
         raise ArchiveError(f"{JOURNAL}:{ROUNDS}/{file[:80]}: its name is not a round number")
@@ -110,9 +107,9 @@ def _number(file: str) -> int:
 
 
 def write_directive(repository: Repository, data: Mapping[str, Any], settings: str, edit: Callable[[str], str]) -> None:
-    """Journal what a directive was translated into, and commit the `settings` file of main as `edit` changes it.
+    """Journal the translation of a directive, and commit the `settings` file of main with the change `edit`.
 
-    Both or neither. Where main is checked out, the work tree's copy of the file follows.
+    Either both happen or neither. If main is checked out, the file in the work tree follows.
     """
     text = dump_yaml(data)
 
@@ -130,17 +127,16 @@ def write_directive(repository: Repository, data: Mapping[str, Any], settings: s
 
 
 def read_directives(repository: Repository) -> tuple[dict[str, Any], ...]:
-    """What directives were translated into, newest last.
+    """The translations of directives, newest last.
 
-    Raises:
-        ArchiveError: one is not YAML.
+    Raises ArchiveError if one is not YAML.
     """
     texts = ((name, read_text(repository, JOURNAL, name)) for name in _paths(repository, DIRECTIVES))
     return tuple(load_yaml(text or "", f"{JOURNAL}:{path}") for path, text in texts)
 
 
 def write_calls(repository: Repository, what: str, calls: Sequence[Mapping[str, Any]]) -> None:
-    """Journal calls that belong to no round: `what` they were made for, and their entries in the ledger."""
+    """Journal calls that belong to no round: their purpose `what`, and their ledger entries."""
     text = dump_yaml({"for": what, "calls": list(calls)})
 
     def build(change: Change) -> None:
@@ -152,10 +148,9 @@ def write_calls(repository: Repository, what: str, calls: Sequence[Mapping[str, 
 
 
 def read_calls(repository: Repository) -> Iterator[dict[str, Any]]:
-    """Every ledger entry of the journal: of rounds, of directives, and of what was asked for beside them.
+    """Every ledger entry of the journal: of rounds, of directives, and of other calls.
 
-    Raises:
-        ArchiveError: a file is not YAML.
+    Raises ArchiveError if a file is not YAML.
     """
     for folder in (ROUNDS, DIRECTIVES, CALLS):
         for path in _paths(repository, folder):
@@ -172,7 +167,7 @@ def _paths(repository: Repository, folder: str) -> list[str]:
 
 
 def write_principles(repository: Repository, data: Mapping[str, Any]) -> None:
-    """Commit the principles, replacing the earlier ones. Writing the same again does nothing."""
+    """Commit the principles, replacing the earlier ones. Repeating it does nothing."""
     text = dump_yaml(data)
 
     def build(change: Change) -> None:

@@ -1,6 +1,6 @@
-"""Lines of notes as they are read: one JSON object each, checked by type and size, whoever wrote it.
+"""Read the lines of notes: one JSON object each, checked by type and size, whoever wrote it.
 
-A line that is not of its form counts as not ours: readers pass it over, and `poise-git doctor` names it.
+A line of another form is ignored by readers, and `poise-git doctor` reports it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydantic_core import from_json
 from poise_git.archive.entries import SCHEMA_VERSION, Isolation, Reproduction, Status
 from poise_git.untrusted.data import Amount, Count, Number, Whole
 
-# Characters. A run of 10,000 steps with 50 series is 10 MB; a note grows by a line for every run.
+# In characters. A run of 10,000 steps with 50 series has 10 MB, and a note grows by a line per run.
 LINE_LENGTH = 16 * 1024 * 1024
 METRICS_LINE_LENGTH = 256 * 1024
 NOTE_LENGTH = 64 * 1024 * 1024
@@ -25,13 +25,13 @@ TEXT_LENGTH = 10_000
 
 Text = Annotated[str, Field(max_length=TEXT_LENGTH)]
 Figures = Annotated[dict[Text, Number], Field(max_length=NAMES)]
-# [value, standard error, n], and half the interval of what has one.
+# [value, standard error, n], and half the interval if there is one.
 Numbers = tuple[Number, Number | None, Count] | tuple[Number, Number | None, Count, Number]
 Estimates = Annotated[dict[Text, Numbers], Field(max_length=NAMES)]
 
 
 class Line(BaseModel):
-    """What every line has: when it was written (Unix seconds), and the version of its form."""
+    """The fields of every line: when it was written (Unix seconds), and the version of its form."""
 
     model_config = ConfigDict(strict=True, frozen=True)
 
@@ -82,7 +82,7 @@ AnyLine = TypeVar("AnyLine", bound=Line)
 
 
 def read_line(text: str, kind: type[AnyLine], longest: int = LINE_LENGTH) -> AnyLine | None:
-    """The line, if it is of that kind, and no longer than `longest` characters."""
+    """The line, if it is of this kind and no longer than `longest` characters."""
     if len(text) > longest or not text.startswith("{"):
         return None
     try:
@@ -92,18 +92,18 @@ def read_line(text: str, kind: type[AnyLine], longest: int = LINE_LENGTH) -> Any
 
 
 def read_lines(text: str, kind: type[AnyLine], longest: int = LINE_LENGTH) -> Iterator[AnyLine]:
-    """The lines of a note that are of that kind, in the order of their writing."""
+    """The lines of a note of this kind, in the order of writing."""
     found = [(line.at, each, line) for each in lines_of(text) if (line := read_line(each, kind, longest))]
     yield from (line for _, _, line in sorted(found, key=lambda entry: entry[:2]))
 
 
 def lines_of(text: str) -> list[str]:
-    """The lines of a note; of one that is too long, the last whole lines, because what is newest is appended."""
+    """The lines of a note. If it is too long, the last whole lines, because new lines are appended."""
     return text[-NOTE_LENGTH:].split("\n")[len(text) > NOTE_LENGTH :]
 
 
 def as_object(line: str) -> Mapping[str, Any] | None:
-    """The JSON object that a line is, of whatever form; None if it is none."""
+    """The JSON object in a line, of any form; None if it is not one."""
     try:
         data = from_json(line) if len(line) <= LINE_LENGTH else None
     except ValueError:

@@ -1,8 +1,7 @@
-"""What a copied git directory may hold that git is not prepared for: links and special files.
+"""Refuse links and special files in a copied git directory, which git does not expect.
 
-Git follows links where it appends to a reflog or replaces its index, its configuration or packed refs. A copied archive
-could have any file of the user's grow by a line that begins with a name of the archive's choice. And where git expects
-a file, it waits for ever for somebody to write into a fifo.
+Git follows links when it appends to a reflog or replaces its index, its configuration or packed refs. A copied archive
+could append a line to any file of the user. And if git expects a file and finds a fifo, it waits forever for a writer.
 """
 
 from __future__ import annotations
@@ -16,15 +15,14 @@ from pathlib import Path
 
 from poise_git.errors import ArchiveError
 
-# Loose objects are written under new names, so what is in these folders is not followed; the folders are.
+# Loose objects are written under new names, so only these folders are checked, not their content.
 _LOOSE = re.compile(r"[0-9a-f]{2}")
 
 
 def refuse_links_outside(git_dir: Path, common_dir: Path) -> None:
-    """See that no link in the directories of a repository leads out of them.
+    """Check that no link in the directories of a repository leads out of them.
 
-    Raises:
-        ArchiveError: one does.
+    Raises ArchiveError if one does.
     """
     homes = {git_dir.resolve(), common_dir.resolve()}
     for link in _links(homes):
@@ -36,14 +34,13 @@ def refuse_links_outside(git_dir: Path, common_dir: Path) -> None:
 
 
 def refuse_special_files(folder: Path) -> None:
-    """See that git will not wait for what is no file, where `folder` is a git directory.
+    """Check that git will not wait for a special file in the git directory `folder`.
 
-    Raises:
-        ArchiveError: there is a fifo, a socket or a device where git would read.
+    Raises ArchiveError for a fifo, a socket or a device where git would read.
     """
     waiting = [folder] if (folder / "objects").is_dir() else []
     while waiting:
-        # What git may not read it says itself.
+        # Git itself reports files that it may not read.
         with suppress(OSError), os.scandir(waiting.pop()) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):

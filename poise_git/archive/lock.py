@@ -1,4 +1,4 @@
-"""One writer at a time, and one search at a time: locks of the operating system that vanish with their process."""
+"""One writer and one search at a time: operating system locks, which vanish with their process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ POLL_SECONDS = 0.01
 
 
 class Lock(StrEnum):
-    """What a lock file in the git directory guards, and for how many seconds it is waited for by default."""
+    """The purpose of a lock file in the git directory, and the default wait in seconds."""
 
     WRITE = "write"
     SEARCH = "search"
@@ -37,10 +37,9 @@ class Lock(StrEnum):
 
 @contextmanager
 def hold(common_dir: Path, lock: Lock, wait: float | None = None) -> Iterator[None]:
-    """Hold `lock`, waiting for it at most `wait` seconds.
+    """Hold `lock`, waiting at most `wait` seconds for it.
 
-    Raises:
-        ArchiveLocked: somebody else still holds it.
+    Raises ArchiveLocked if another process still holds it.
     """
     path = common_dir / lock.file
     deadline = time.monotonic() + (lock.patience if wait is None else wait)
@@ -53,7 +52,7 @@ def hold(common_dir: Path, lock: Lock, wait: float | None = None) -> Iterator[No
                 if time.monotonic() >= deadline:
                     raise ArchiveLocked(_explain(path, lock)) from None
                 time.sleep(POLL_SECONDS)
-        # Who holds it is for others to read: on a full disk it is held all the same.
+        # The holder is written only for information; on a full disk the lock is held anyway.
         with suppress(OSError):
             os.ftruncate(file, 0)
             holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
@@ -66,7 +65,7 @@ def hold(common_dir: Path, lock: Lock, wait: float | None = None) -> Iterator[No
 
 @contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    """The lock file, made where there is none; a link could lead to any file, which would be emptied."""
+    """The lock file, created if missing; a link could lead to any file, which would be emptied."""
     try:
         handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError as error:

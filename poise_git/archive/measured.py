@@ -1,7 +1,7 @@
-"""Metrics as the evidence branches have them: what is left of a candidate's figures where its notes did not come along.
+"""Read metrics from evidence branches, for candidates without notes.
 
-`git push --all` and a clone of what it made bring every branch and no note. Evidence branches hold the metrics of every
-protocol in their history, the newest at the tip.
+`git push --all`, and a clone of its result, bring every branch but no notes. Evidence branches hold the metrics of
+every protocol in their history, the newest at the tip.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from poise_git.archive.entries import Metrics
 from poise_git.archive.git import Repository
 from poise_git.errors import ArchiveError
 
-# The metrics files of so many candidates.
+# Keep the metrics files of this many candidates.
 REMEMBERED = 4096
-# No history of evidence is longer; a forged one may be.
+# No honest history of evidence is longer.
 DEEPEST = 1000
 
 
@@ -30,9 +30,9 @@ class Measured:
 
 
 def evidence_metrics(repository: Repository, name: str, commit: str, evidence: str) -> Mapping[str, Measured]:
-    """The newest metrics of every protocol in the history of `evidence`, as far as they are of the candidate's code.
+    """The newest metrics of every protocol in the history of `evidence`, if they belong to the candidate's code.
 
-    What cannot be read is passed over: `doctor` names it.
+    Unreadable ones are skipped; `doctor` reports them.
     """
     own = (repository.object_id(f"{commit}:recipe/algorithm.py") or "")[:12]
     line = list(_line(repository, name, evidence))
@@ -53,7 +53,7 @@ def evidence_metrics(repository: Repository, name: str, commit: str, evidence: s
 
 @lru_cache(REMEMBERED)
 def parse_metrics(text: str, name: str) -> Metrics | None:
-    """What a metrics file says; None where it is not one."""
+    """The content of a metrics file; None if it is not one."""
     try:
         return Metrics.from_data(load_yaml(text, f"evidence/{name}/metrics.yaml"))
     except (ArchiveError, KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):

@@ -34,7 +34,7 @@ from poise_git.archive.entries import ROOT, Claim, Estimate, Metrics, Proposal, 
 from poise_git.untrusted.display import one_line, visible
 
 SUBJECT_LENGTH = 72
-# Of a longer message the rest is not read: nobody writes one, and every verb reads all of them.
+# The rest of a longer message is ignored: no honest message is longer, and every command reads all of them.
 MESSAGE_LENGTH = 512 * 1024
 MESSAGES_REMEMBERED = 16_384
 _LABELLED = re.compile(r"(?:mechanism|hypothesis|knobs?|claims?):", re.IGNORECASE)
@@ -49,9 +49,9 @@ _INDENTED = re.compile(rf"^ ( *(?:{_NOT_PROSE}))", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Description:
-    """What the message of a candidate's commit says; `name` is empty where the trailer is missing.
+    """The content of a candidate's commit message; `name` is empty if the trailer is missing.
 
-    Knobs and claims are kept as the message has them, without their labels: most readers never ask for them.
+    Knobs and claims are kept as text, without their labels, because most readers do not need them.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Description:
 
     @property
     def unreadable(self) -> tuple[str, ...]:
-        """Entries among the knobs that are none."""
+        """Invalid entries among the knobs."""
         return statements.parse_knobs(self.knobs_text)[1]
 
 
@@ -117,10 +117,10 @@ def format_candidate(description: Description) -> str:
     return "\n\n".join(body) + "\n"
 
 
-# A genealogy is read again and again, and hardly any of its messages have changed.
+# A genealogy is read again and again, and few of its messages change.
 @lru_cache(MESSAGES_REMEMBERED)
 def parse_candidate(message: str) -> Description:
-    """Read a candidate's message, ours or one written by hand; what is missing is empty."""
+    """Read a candidate's message, ours or a person's; missing parts are empty."""
     paragraphs = tidy(message[:MESSAGE_LENGTH]).split("\n\n")
     trailers = _take_trailers(paragraphs)
     subject = paragraphs.pop(0)
@@ -149,7 +149,7 @@ def parse_candidate(message: str) -> Description:
 
 
 def _take_trailers(paragraphs: list[str]) -> dict[str, list[str]]:
-    """The trailers of the last paragraph, taken off; git puts them right behind a labelled line."""
+    """Split off the trailers of the last paragraph; git puts them directly after a labeled line."""
     lines = paragraphs[-1].split("\n")
     ours = next((place for place, line in enumerate(lines) if line.startswith("Poise-")), None)
     if len(paragraphs) == 1 or ours is None:
@@ -164,7 +164,7 @@ def _take_trailers(paragraphs: list[str]) -> dict[str, list[str]]:
 
 
 def _take_statements(paragraphs: list[str]) -> tuple[str, dict[str, str]]:
-    """The prose, and the entries of knobs ("knob") and claims ("claim"), of which blank lines may stand between."""
+    """The prose, and the entries of knobs ("knob") and claims ("claim"), which may be separated by blank lines."""
     prose: list[str] = []
     stated: dict[str, str] = {"knob": "", "claim": ""}
     under = ""
@@ -186,14 +186,14 @@ def format_proposal_added(name: str) -> str:
 
 
 def format_evidence(name: str, metrics: Metrics) -> str:
-    """The message of an evidence commit: its subject carries the result."""
+    """The message of an evidence commit; its subject states the result."""
     return f"evidence({name}): {result_line(metrics)}\n\nPoise-Candidate: {name}\nPoise-Protocol: {metrics.protocol}\n"
 
 
 def result_line(metrics: Metrics) -> str:
     """The result in a few words: `U 0.752 ± 0.009, +0.021 vs grpo` or `failed at numeric: loss is NaN`.
 
-    What breaks a constraint says so: `U 0.752 ± 0.009, +0.021 vs grpo, violates mean_length at most 12`.
+    A violated constraint is added: `U 0.752 ± 0.009, +0.021 vs grpo, violates mean_length at most 12`.
     """
     if metrics.status is Status.FAILED:
         return f"failed at {one_line(metrics.stage)}: {shorten(one_line(metrics.reason), SUBJECT_LENGTH)}"
@@ -230,13 +230,14 @@ def _with_error(estimate: Estimate) -> str:
 
 
 def tidy(text: str) -> str:
-    """`text` as git keeps messages: `\\n` line ends, no trailing white space, single blank lines between paragraphs."""
+    r"""`text` in git's form of a message: `\n` line ends, no trailing white space, single blank lines between
+    paragraphs."""
     lines = [line.rstrip() for line in re.split(r"\r\n|\r|\n", text)]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
 
 
 def shorten(text: str, length: int) -> str:
-    """At most `length` characters, cut at a word if there is one, with an ellipsis."""
+    """At most `length` characters, cut at a word if possible, with an ellipsis."""
     if len(text) <= length:
         return text
     cut = text[: length - 1]

@@ -1,7 +1,7 @@
-"""Reading: the whole genealogy in two git processes, and single files and notes in none.
+"""Read the whole genealogy with two git processes, and single files and notes with none.
 
-Never a git process per candidate: refs by one `for-each-ref`, messages and metric notes by one `log`, everything else
-through the persistent `cat-file`. Nothing here looks at HEAD, the index or the work tree.
+There is never a git process per candidate: one `for-each-ref` reads refs, one `log` reads messages and metric notes,
+and the persistent `cat-file` reads everything else. Nothing here reads HEAD, the index or the work tree.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from poise_git.archive.notes import latest_metrics, note_paths
 from poise_git.archive.refs import CANDIDATES, EVIDENCE, METRICS_NOTES, candidate_name
 
 _FIELDS = "%H%x00%P%x00%ct%x00%B%x00%N"
-# More than is looked at in the end, of any characters.
+# More characters than are used in the end.
 _MESSAGE_BYTES, _NOTE_BYTES = 4 * MESSAGE_LENGTH, 4 * NOTE_LENGTH
 _TREE, _BLOB = "tree", "blob"
 _LINK = b"120000"
@@ -36,7 +36,8 @@ class _Commit:
 
 @uncollected()
 def read_genealogy(repository: Repository) -> Genealogy:
-    """Every branch `poise/<name>` as a candidate; a branch that only points at another candidate's commit is none."""
+    """Every branch `poise/<name>` as a candidate; a branch that only points at another candidate's commit is not
+    one."""
     refs, protocols = _read_refs(repository)
     tips = {
         ref.removeprefix(CANDIDATES): commit
@@ -68,7 +69,7 @@ def read_genealogy(repository: Repository) -> Genealogy:
 
 
 def _read_refs(repository: Repository) -> tuple[dict[str, str], dict[str, str]]:
-    """The commit of every candidate and evidence branch, and the protocol whose metrics an evidence's tip brings."""
+    """The commit of every candidate and evidence branch, and the protocol of the metrics at an evidence's tip."""
     form = "%(objectname) %(refname) %(contents:trailers:key=Poise-Protocol,valueonly,separator=%x20)"
     refs, protocols = {}, {}
     for line in repository.text("for-each-ref", f"--format={form}", CANDIDATES, EVIDENCE).splitlines():
@@ -94,14 +95,14 @@ def _metrics(
 
 
 def read_description(repository: Repository, commit: str) -> Description:
-    """All that the message of one commit says; of what is no commit, nothing."""
+    """The content of the message of one commit; empty if it is not a commit."""
     found = repository.read(commit)
     text = found[1].decode(errors="replace") if found else ""
     return parse_candidate(text.partition("\n\n")[2])
 
 
 def _read_commits(repository: Repository, tips: set[str]) -> dict[str, _Commit]:
-    """The commits reachable from `tips`, parents before children, each with its place in time."""
+    """The commits reachable from `tips`, parents before children, each with its position in time."""
     if not tips:
         return {}
     output = repository.run(
@@ -118,7 +119,7 @@ def _read_commits(repository: Repository, tips: set[str]) -> dict[str, _Commit]:
         latest, steps = max(before, default=(0, 0))
         seconds = _seconds(time)
         place = (seconds, 0) if seconds > latest else (latest, steps + 1)
-        # Cut before they are decoded: a message of a gigabyte is a megabyte in a pack.
+        # Cut before decoding: a message of a gigabyte is a megabyte in a pack.
         said = parse_candidate(message[:_MESSAGE_BYTES].decode(errors="replace"))
         commits[commit.decode()] = _Commit(
             tuple(parents.split()), place, said, note[-_NOTE_BYTES:].decode(errors="replace")
@@ -127,12 +128,12 @@ def _read_commits(repository: Repository, tips: set[str]) -> dict[str, _Commit]:
 
 
 def _seconds(text: str) -> int:
-    """A commit's time as git prints it; 0 where the commit has none that git can read."""
+    """A commit's time as git prints it; 0 if git cannot read it."""
     return int(text) if text.isascii() and text.isdecimal() else 0
 
 
 def _names_by_commit(tips: Mapping[str, str], commits: Mapping[str, _Commit]) -> dict[str, str]:
-    """One name for each tip: where branches share a commit, the one that the commit itself gives."""
+    """One name per tip; if branches share a commit, the name in the commit itself."""
     names: dict[str, str] = {}
     for name, commit in sorted(tips.items()):
         if commit not in names or commits[commit].said.name == name:
@@ -221,6 +222,6 @@ def _tree_entries(content: bytes, *, links: bool = True) -> list[tuple[str, str]
 
 
 def read_note(repository: Repository, ref: str, commit: str) -> str:
-    """The note on `commit` in the notes tree that `ref` (a ref or a commit) names, whatever its depth; "" if none."""
+    """The note on `commit` in the notes tree `ref` (a ref or a commit), at any depth; "" if there is none."""
     found = (read_text(repository, ref, path) for path in note_paths(commit))
     return "".join(text if text.endswith("\n") else f"{text}\n" for text in found if text)

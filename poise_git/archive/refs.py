@@ -1,4 +1,4 @@
-"""Where everything is: names of candidates, and the refs made from them."""
+"""Names of candidates, and the refs made from them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ NAME_LENGTH = 80
 
 
 def check_name(name: str) -> str:
-    """`name`, if it may name a candidate: kebab-case, at most 80 characters.
+    """Validate `name` as the name of a candidate: kebab-case, at most 80 characters.
 
-    Raises:
-        UsageError: it may not.
+    Raises UsageError if it is invalid.
     """
     if len(name) > NAME_LENGTH or not NAME_PATTERN.fullmatch(name):
         raise UsageError(
@@ -44,7 +43,7 @@ def evidence_ref(name: str) -> str:
 
 
 def candidate_name(text: str) -> str | None:
-    """The candidate that `x`, `poise/x`, `evidence/x` or one of their full ref names means; None for anything else."""
+    """The candidate of `x`, `poise/x`, `evidence/x` or one of their full ref names; None for anything else."""
     name = text.removeprefix("refs/heads/")
     for folder in ("poise/", "evidence/"):
         if name.startswith(folder):

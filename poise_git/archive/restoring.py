@@ -1,6 +1,6 @@
-"""Notes that did not come along with the branches, made again from the evidence branches.
+"""Rebuild notes that did not arrive with the branches from the evidence branches.
 
-Metrics and reflections stand in both. Trajectories stand in notes alone: they come back by a fetch, or by training.
+Both hold metrics and reflections. Only notes hold trajectories, so a fetch or new training must restore them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from poise_git.archive.refs import METRICS_NOTES, REFLECTION_NOTES, RESULT_NOTES
 from poise_git.archive.writer import add_note_lines, replace_result_notes
 from poise_git.errors import ArchiveError
 
-# So many candidates are named in a line.
+# Name this many candidates in a line.
 NAMED = 3
 
 
@@ -63,17 +63,17 @@ def missing_results(repository: Repository) -> Iterator[Finding]:
 
 
 def fetch_notes(repository: Repository) -> None:
-    """Fetch the notes of every remote, where some are missing here; what a remote does not have stays missing."""
+    """Fetch the notes of every remote if some are missing here."""
     genealogy = read_genealogy(repository)
     if _without_runs(repository, genealogy) or any(_lacking(repository, genealogy)):
         for remote in remotes(repository):
-            # A remote may have none, or may be out of reach, or both may have grown: then the branches have to do.
+            # A remote may have no notes or be unreachable, or both sides may have grown; then use the branches.
             with suppress(ArchiveError):
                 fetch(repository, remote, (NOTES_REFSPEC,))
 
 
 def restore_notes(repository: Repository) -> None:
-    """Write the metrics and reflections that notes lack, each dated as its evidence commit is."""
+    """Write the metrics and reflections that notes lack, each with the date of its evidence commit."""
     metrics, reflections = dict[str, list[str]](), dict[str, list[str]]()
     for each in _lacking(repository, read_genealogy(repository)):
         for protocol, measured in each.measured.items():
@@ -128,7 +128,7 @@ def _candidates(names: list[str]) -> str:
 
 
 def _time_of(repository: Repository, commit: str) -> float:
-    """When a commit was made, in Unix seconds."""
+    """The time of a commit, in Unix seconds."""
     entry = repository.read(commit)
     header = entry[1].decode(errors="replace").partition("\n\n")[0] if entry else ""
     found = re.search(r"^committer .*> (\d+) ", header, flags=re.MULTILINE)

@@ -1,9 +1,9 @@
-"""What follows a candidate whose commit was rewritten: by an amend, by a rebase.
+"""Move notes and evidence when an amend or a rebase rewrites a candidate's commit.
 
-git copies the notes itself (`notes.rewriteRef`), whatever became of the code. So: while the algorithm is the same,
-notes and evidence move on to the new commit. Where it is another one, the figures are those of other code: the notes
-stay behind, and of the evidence the proposal goes on alone. In both cases the evidence branch keeps what it was as a
-second parent, and with it the old commit and its notes.
+Git copies the notes itself (`notes.rewriteRef`), even if the code has changed. While the algorithm is the same, notes
+and evidence move to the new commit. If it has changed, the figures belong to other code: the notes stay behind, and
+only the proposal moves on. In both cases the evidence branch keeps its earlier state as a second parent, and with it
+the old commit and its notes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ NOTES = (METRICS_NOTES, REFLECTION_NOTES, RESULT_NOTES, TRAJECTORY_NOTES)
 
 
 def follow(repository: Repository, rewritten: Mapping[str, str]) -> tuple[str, ...]:
-    """Let notes and evidence follow the candidates among the rewritten commits (old -> new); the names of those."""
+    """Move notes and evidence of the candidates among the rewritten commits (old -> new); return their names."""
     tips = {commit: name for ref, commit in repository.refs(CANDIDATES).items() if (name := candidate_name(ref))}
     moved = [(tips[new], old, new) for old, new in rewritten.items() if new in tips]
     for name, old, new in moved:
@@ -52,7 +52,7 @@ def follow(repository: Repository, rewritten: Mapping[str, str]) -> tuple[str, .
 
 
 def follow_all(repository: Repository, genealogy: Genealogy) -> None:
-    """The same for rewrites that nobody reported; and notes of other code, from wherever, are taken off."""
+    """The same for unreported rewrites; also remove notes that belong to other code."""
     for candidate in genealogy:
         base = evidence_base(repository, candidate.name, candidate.evidence) if candidate.evidence else None
         own = algorithm_of(repository, candidate.commit)
@@ -77,7 +77,7 @@ def _follow(repository: Repository, name: str, old: str, new: str) -> None:
 
 
 def _move_note(repository: Repository, change: Change, ref: str, old: str, new: str, *, same: bool) -> None:
-    """Give the new commit the lines of the old one, or take off it those that git has copied there."""
+    """Copy the lines of the old commit to the new one, or remove those that git has copied there."""
     tip, own = change.old[ref] or "", algorithm_of(repository, new)
     theirs, ours = (read_note(repository, tip, commit).splitlines() for commit in (old, new))
     found = [*ours, *(line for line in theirs if line not in ours)]
@@ -90,7 +90,7 @@ def _move_note(repository: Repository, change: Change, ref: str, old: str, new: 
 def _evidence(
     repository: Repository, name: str, commit: str, before: str, *, same: bool
 ) -> tuple[str, Mapping[str, str]]:
-    """Message and files of the evidence on the new commit, of which the message is the proposal now."""
+    """Message and files of the evidence on the new commit, whose message is the proposal now."""
     paths = [proposal_path(name), *([metrics_path(name), reflection_path(name), tables_path(name)] if same else [])]
     files = {path: text for path in paths if (text := read_text(repository, before, path)) is not None}
     if (text := files.get(proposal_path(name))) is not None:
@@ -101,7 +101,7 @@ def _evidence(
 
 
 def _as_stated(repository: Repository, proposal: Proposal, commit: str) -> Proposal:
-    """The proposal, with what the message says now where it says anything else than before."""
+    """The proposal, updated where the message has changed."""
     before, now = describe(proposal), read_description(repository, commit)
     stated: dict[str, object] = {
         field: getattr(now, field)

@@ -1,4 +1,4 @@
-"""What agents' calls have cost, as the archive tells it: by candidate in its metrics, all else in the journal."""
+"""The cost of agents' calls, from the archive: by candidate in its metrics, the rest in the journal."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from poise_git.archive.entries import Call
 
 
 def ledger_of(archive: Archive, name: str, recent: Iterable[Call]) -> tuple[Call, ...]:
-    """Every call made for the candidate: those archived, those journalled with its plan, and the `recent` ones."""
+    """Every call for the candidate: archived ones, those journaled with its plan, and the `recent` ones."""
     metrics = archive.metrics_file(name)
     calls = (*(metrics.calls if metrics else ()), *archive.journalled_calls(), *recent)
     return tuple({call.key: call for call in calls if call.subject == name}.values())
 
 
 def spent(archive: Archive) -> float:
-    """US dollars that the archive has paid for: its candidates, and what was journalled beside them.
+    """The cost of the archive in US dollars: its candidates, and the other journaled calls.
 
     A candidate measured under several protocols has one ledger, which only grows.
     """

@@ -1,4 +1,4 @@
-"""Lock files of refs that a killed git process left behind, which block the ref until somebody deletes them."""
+"""Lock files that a killed git process left behind; they block a ref until they are deleted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from poise_git.archive.git import Repository
 from poise_git.archive.refs import CANDIDATES, EVIDENCE, JOURNAL, NOTES
 
-# git holds the lock of a ref for milliseconds; nothing tells a live holder from a dead one but age.
+# Git holds the lock of a ref for milliseconds. Only age tells a dead holder from a live one.
 STALE_SECONDS = 5.0
 
 
@@ -19,7 +19,7 @@ def leftover_locks(repository: Repository) -> tuple[Path, ...]:
 
 
 def remove_leftover_locks(repository: Repository) -> tuple[Path, ...]:
-    """Delete them; call it with the write lock held, so that they are nobody's of ours. Returns what was deleted."""
+    """Delete them. Hold the write lock, so that none of them is ours. Return the deleted ones."""
     found = leftover_locks(repository)
     for path in found:
         path.unlink(missing_ok=True)

@@ -25,7 +25,7 @@ from poise_git.archive.entries import Claim
 from poise_git.untrusted.display import json_text, one_line
 
 KNOBS, CLAIMS = "Knobs:", "Claims:"
-# The check of a claim that names none: whoever reads the code decides.
+# The check of a claim that names none: a code review decides.
 READING = "reading"
 
 LABEL = re.compile(r"(knobs?|claims?):(?!\S)[ ]*", re.IGNORECASE)
@@ -34,13 +34,13 @@ _CHECK = re.compile(r"[A-Za-z][\w-]*")
 _OUTSIDE_NAMES = re.compile(r"[^\w-]+|^[^A-Za-z]+")
 _WORD = r"[A-Za-z_][\w.-]*+"
 _KEY = re.compile(rf"{_WORD}")
-# Words joined by commas; a word with `=` behind it is the next argument.
+# Words joined by commas; a word followed by `=` is the next argument.
 _WORDS = re.compile(rf"{_WORD}(?:[ ]*,[ ]*{_WORD}(?![ ]*=))*+")
 _GAP = re.compile(r"[ ,]*")
 _BLANKS = re.compile(r"[ ]*")
 _NUMBER = re.compile(r"[^\s,;]+")
 _AFTER_NUMBER = re.compile(r"[\s,;]*")
-# Messages may be a stranger's: at most so many brackets of one entry are looked at.
+# Anyone may have written the message, so look at no more than this many brackets of one entry.
 _BRACKETS = 1000
 _DEPTH = 16
 _LARGEST = 10**64
@@ -49,21 +49,21 @@ _DECODER = json.JSONDecoder()
 
 
 class _Unreadable(ValueError):
-    """What stands where something else was expected."""
+    """Text of an unexpected form."""
 
 
 def format_knobs(knobs: Mapping[str, float]) -> str:
-    """One line a knob."""
+    """One line per knob."""
     return "\n".join(f"- {_format_key(name)} = {_format_number(value)}" for name, value in knobs.items())
 
 
 def format_claims(claims: Iterable[Claim]) -> str:
-    """One line a claim. Arguments are kept as JSON keeps them: a tuple is read back as a list."""
+    """One line per claim. Arguments are stored as JSON, so a tuple is read back as a list."""
     return "\n".join(f"- {_format_claim(claim)}" for claim in claims)
 
 
 def parse_knobs(text: str) -> tuple[dict[str, float], tuple[str, ...]]:
-    """The knobs that `text` states, and its entries that are none."""
+    """The knobs in `text`, and its invalid entries."""
     knobs: dict[str, float] = {}
     unreadable = []
     for entry in _entries(text):
@@ -81,12 +81,12 @@ def parse_knobs(text: str) -> tuple[dict[str, float], tuple[str, ...]]:
 
 
 def parse_claims(text: str) -> tuple[Claim, ...]:
-    """The claims that `text` states."""
+    """The claims in `text`."""
     return tuple(_parse_claim(entry) for entry in _entries(text) if entry)
 
 
 def _entries(text: str) -> Iterator[str]:
-    """Entries with their further lines; what stands before the first bullet is one too."""
+    """Entries with their continuation lines; text before the first bullet is also an entry."""
     entry: list[str] = []
     for line in text.split("\n"):
         stripped = line.strip(" \t")
@@ -162,7 +162,7 @@ def _parse_value(text: str, place: int) -> tuple[Any, int]:
 
 
 def _exceeds(value: Any, depth: int) -> bool:
-    """Whether a value is nested deeper, or has a longer number in it, than an argument needs."""
+    """Whether a value is nested more deeply, or contains a longer number, than an argument needs."""
     if isinstance(value, list | dict):
         inner = value.values() if isinstance(value, dict) else value
         return depth == 0 or any(_exceeds(each, depth - 1) for each in inner)
@@ -170,7 +170,7 @@ def _exceeds(value: Any, depth: int) -> bool:
 
 
 def _expect(text: str, place: int, signs: str) -> int:
-    """The place behind one of the signs and the blanks around it."""
+    """The position after one of the signs and the blanks around it."""
     place = _end(_BLANKS, text, place)
     if place >= len(text) or text[place] not in signs:
         raise _Unreadable
@@ -178,7 +178,7 @@ def _expect(text: str, place: int, signs: str) -> int:
 
 
 def _end(pattern: re.Pattern[str], text: str, place: int) -> int:
-    """The place behind what the pattern matches at `place`."""
+    """The position after the match of the pattern at `place`."""
     found = pattern.match(text, place)
     return found.end() if found else place
 

@@ -16,7 +16,7 @@ _BRANCH = b"refs/poise/import"
 
 
 class _Clock:
-    """Seconds since the epoch, each given out once."""
+    """Seconds since the epoch, each used once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -32,7 +32,7 @@ _clock = _Clock()
 
 
 class CommitStream:
-    """Collects commits; `commits` are their names within the stream, in order."""
+    """Collect commits; `commits` are their names in the stream, in order."""
 
     def __init__(self, identity: str) -> None:
         self._identity = identity
@@ -70,10 +70,10 @@ class CommitStream:
         return self.commits[-1]
 
     def date_apart(self) -> None:
-        """Date the next commits in a second that this process dates no other commits of such a stream in.
+        """Date the next commits in a second that this process uses for no other commits of such a stream.
 
-        Git orders commits by their dates, which are whole seconds. Candidates of one second would stand in any order,
-        and what is drawn from their list with one seed would differ from search to search.
+        Git orders commits by their dates in whole seconds. Candidates of one second would be in an arbitrary order, and
+        a draw from their list with one seed would differ between searches.
         """
         self._signature = f"{self._identity} {_clock.next_second()} +0000".encode()
 
@@ -83,10 +83,9 @@ class CommitStream:
 
 
 def encode(text: str, what: str) -> bytes:
-    """UTF-8.
+    """The text as UTF-8.
 
-    Raises:
-        ArchiveError: git cannot hold it in a message, or shows it as binary in a diff: NUL, or not Unicode.
+    Raises ArchiveError if git cannot store it in a message or would show it as binary: NUL, or not Unicode.
     """
     if "\0" in text:
         raise ArchiveError(f"{what}: holds a NUL character (at {text.index(chr(0))}); remove it")

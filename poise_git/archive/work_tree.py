@@ -1,7 +1,7 @@
-"""Writing files of a work tree as they are in git, without git's checkout.
+"""Write files of a work tree with the bytes that git has, without git's checkout.
 
 A checkout runs the smudge filters that a repository's configuration and attributes name. Here the bytes of the blob go
-into the file, and the index is told which blob it is. Nothing is written through a symbolic link.
+into the file, and the index records the blob. Nothing is written through a symbolic link.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from poise_git.errors import ArchiveError
 
 
 def write_file(top: Path, path: str, content: bytes) -> None:
-    """Replace the file `path` below `top`, whole or not at all; folders that are missing are made.
+    """Replace the file `path` below `top`, whole or not at all; missing folders are created.
 
-    Raises:
-        ArchiveError: a part of the path is a symbolic link or a file, or cannot be written.
+    Raises ArchiveError if a part of the path is a symbolic link or a file, or cannot be written.
     """
     folder = top
     try:
@@ -33,7 +32,7 @@ def write_file(top: Path, path: str, content: bytes) -> None:
 
 
 def replace_file(path: Path, content: bytes, mode: int = 0o666) -> None:
-    """Put a new file at `path`, its mode under the umask; where a link was, its target stays as it is."""
+    """Write a new file at `path`, with its mode under the umask; the target of an existing link stays unchanged."""
     new = path.with_name(f".poise-{os.getpid()}-{secrets.token_hex(8)}")
     try:
         with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode), "wb") as file:

@@ -1,8 +1,8 @@
-"""Writing without a checkout: objects first, then every ref in one compare-and-swap transaction.
+"""Write without a checkout: objects first, then every ref in one compare-and-swap transaction.
 
-Order within the transaction: notes, evidence, candidate branch last. A kill in the middle can leave a part of it
-(git renames one lock file after another), but then the branch is not there, and writing again completes it; a branch
-that exists is whole.
+The order within the transaction is notes, evidence, candidate branch last. A kill in the middle can leave a part of it
+(git renames one lock file after another). The branch is then missing, and repeating the write completes it; an existing
+branch is complete.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def tables_path(name: str) -> str:
 
 @dataclass(frozen=True)
 class Change:
-    """New commits, and the refs that shall move to them in that order; `old` is what the refs were when read."""
+    """New commits, and the refs that will move to them in this order; `old` holds the refs as read."""
 
     old: Mapping[str, str | None]
     stream: CommitStream
@@ -74,7 +74,7 @@ class Change:
         self.moves.append((ref, commit))
 
     def grow(self, ref: str, message: str, files: Mapping[str, str | bytes], removed: Sequence[str] = ()) -> None:
-        """Put a commit on top of what `ref` was (nothing: a first commit), and let it move there."""
+        """Add a commit on top of the old value of `ref` (or a first commit), and move it there."""
         before = self.old[ref]
         self.move(ref, self.stream.commit(message, [before] if before else [], files, removed))
 
@@ -189,7 +189,7 @@ def add_reproduction(repository: Repository, name: str, reproduction: Reproducti
 
 
 def add_note_lines(repository: Repository, lines: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
-    """Append lines to many notes at once, in one commit a ref: ref -> commit -> lines."""
+    """Append lines to many notes at once, with one commit per ref: ref -> commit -> lines."""
 
     def build(change: Change) -> None:
         for ref, of_commits in lines.items():
@@ -247,7 +247,7 @@ def add_proposal(repository: Repository, proposal: Proposal) -> None:
 
 
 def algorithm_of(repository: Repository, commit: str) -> str:
-    """Which algorithm a commit has: the first digits of its blob's id; empty if it has none."""
+    """The algorithm of a commit: the first digits of its blob's id; empty if it has none."""
     return (repository.object_id(f"{commit}:{ALGORITHM}") or "")[:BLOB_DIGITS]
 
 
@@ -265,7 +265,7 @@ def grow_evidence(
         files = {**({} if kept is None else {proposal_path(name): kept}), **files}
         parents = [commit, before]
     else:
-        # A candidate that somebody made by plain git has no evidence branch before its first result.
+        # A manual candidate has no evidence branch before its first result.
         parents = [before or commit]
     change.move(evidence_ref(name), change.stream.commit(message, parents, files))
 

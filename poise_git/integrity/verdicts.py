@@ -1,4 +1,4 @@
-"""Whether a candidate's figures are what its archived runs give: the one place that says so.
+"""Decide whether a candidate's figures follow from its archived runs.
 
     verified     computed again from the archived runs they come out equal, and every run was isolated as it should be
     suspicious   something archived contradicts something else archived, or a run that was trained again

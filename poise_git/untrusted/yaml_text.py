@@ -1,4 +1,4 @@
-"""YAML within limits: of size, depth and number of nodes, with what aliases expand to counted.
+"""Read YAML within limits of size, depth and number of nodes, with aliases expanded.
 
 It is the YAML 1.1 that PyYAML reads, without what surprises people or makes trouble: tags other than those of JSON's
 types, dates (text here), octal and base-60 numbers (text here, which a field that is a number refuses), keys that stand

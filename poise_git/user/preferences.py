@@ -1,8 +1,9 @@
-"""What the user has chosen on this machine, for every archive: isolation, devices, addresses and folders.
+"""The user's choices on this machine, for every archive: isolation, devices, addresses and folders.
 
-An archive may come from anybody, so it chooses none of these. It may ask for them in poise.yaml or a protocol; what it
-asks for is acted on where the user has chosen the same, by an option, a variable, or a line of git's configuration
-outside the repository (`git config --global`). A repository's own configuration does not count: a copied folder has it.
+An archive may come from a stranger, so it decides none of these. It may ask for them in poise.yaml or a protocol.
+poise-git acts on that only if the user has allowed the same, by an option, a variable, or a line of git's configuration
+outside the repository (`git config --global`). A repository's own configuration does not count, because a copied folder
+includes it.
 """
 
 from __future__ import annotations

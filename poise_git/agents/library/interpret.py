@@ -1,12 +1,13 @@
-"""From a directive to an objective, by rules: words that are known, each with a figure and the way it is to go.
+"""Translate a directive into an objective by rules: each known word has a figure and a direction.
 
-A word such as "concise" is a wish: a goal, which enters U. Turned around ("less verbose", "fewer tokens") it wishes the
-opposite. Negated ("not longer", "no loss of accuracy") it sets a limit: the figure must not go there against the root,
-within one standard error. A turn reaches to the next wish, a negation to the end of its clause: a comma, "and", "but".
+A word such as "concise" states a goal, which enters U. If it is reversed ("less verbose", "fewer tokens"), the goal is
+the opposite. If it is negated ("not longer", "no loss of accuracy"), it states a bound: the figure must not move that
+way against the root, within one standard error. A reversal extends to the next goal, a negation to the end of its
+clause: a comma, "and", "but".
 
-Brevity or stability alone is easily had by an algorithm that learns nothing. So accuracy stays in U with weight 1, any
-other goal weighs .3 of it, and beside such a goal accuracy must not fall below the root's. A figure that is no share is
-counted in units of the root's own value: a tenth shorter is worth .03 of accuracy.
+An algorithm that learns nothing can easily be brief or stable. Accuracy therefore stays in U with weight 1, every other
+goal has weight .3, and accuracy must then not fall below the root's. A figure that is not a share counts in units of
+the root's own value: responses that are a tenth shorter are worth .03 of accuracy.
 """
 
 from __future__ import annotations

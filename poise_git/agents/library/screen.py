@@ -1,4 +1,4 @@
-"""The screening operator: what the library agent makes of a proposal, by stated rules.
+"""The screen operator: the library agent scores a proposal by rules.
 
 consistency    the mean of three: a claim that says which way the utility goes; a claim that code decides before
                training; a claim about a figure of its own, by which "it helped, but for another reason" is seen
