@@ -1,4 +1,4 @@
-"""What is made once per machine and kept outside git: a folder of this user's, and locks on what is being made."""
+"""A cache folder of this user outside git, with locks on entries in progress."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 
 def cache_folder(kind: str) -> Path:
-    """`$XDG_CACHE_HOME/poise-git/<kind>`, or `~/.cache/poise-git/<kind>`; on a cluster it may be a shared one.
+    """`$XDG_CACHE_HOME/poise-git/<kind>`, or `~/.cache/poise-git/<kind>`; on a cluster it may be shared.
 
-    A relative $XDG_CACHE_HOME is ignored, as the XDG Base Directory Specification asks: it would be another folder for
-    a child process.
+    A relative $XDG_CACHE_HOME is ignored, as the XDG Base Directory Specification requires, because it would be another
+    folder for a child process.
     """
     home = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (home if home.is_absolute() else Path.home() / ".cache") / "poise-git" / kind
@@ -21,7 +21,7 @@ def cache_folder(kind: str) -> Path:
 
 @contextmanager
 def locked(file: Path) -> Iterator[None]:
-    """Hold `file` locked; another process, or thread, that wants the same thing waits for it."""
+    """Hold `file` locked; another process or thread that wants the same entry waits for it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""What this machine has: devices, cores, memory, disk."""
+"""The equipment of this machine: devices, cores, memory, disk."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Equipment:
-    """Sizes in GiB. `memory_gb` is the machine's or the container's, whichever is less; `disk_gb` what is free."""
+    """Sizes in GiB. `memory_gb` is that of the machine or the container, whichever is less; `disk_gb` is free."""
 
     gpus: tuple[Gpu, ...]
     cores: int
@@ -34,7 +34,7 @@ class Equipment:
 
 
 def inspect_equipment(folder: Path) -> Equipment:
-    """This machine, with the free disk space where `folder` is."""
+    """This machine, with the free disk space of `folder`."""
     return Equipment(_gpus(), len(os.sched_getaffinity(0)), _memory(), shutil.disk_usage(folder).free / _GIBIBYTE)
 
 
@@ -44,7 +44,7 @@ def gpu_devices() -> tuple[Path, ...]:
 
 
 def _gpus() -> tuple[Gpu, ...]:
-    """As nvidia-smi lists them; where there is none, as torch does (it sees a device that a container passes on)."""
+    """The GPUs that nvidia-smi lists, or else torch (it also sees devices that a container passes on)."""
     try:
         done = subprocess.run(_NVIDIA_SMI, capture_output=True, text=True, timeout=_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError):
@@ -53,7 +53,7 @@ def _gpus() -> tuple[Gpu, ...]:
 
 
 def parse_nvidia_smi(text: str) -> tuple[Gpu, ...]:
-    """Lines of "name, MiB"; a device that does not tell its memory has 0."""
+    """Parse lines of "name, MiB"; a device without a number has 0."""
     gpus = []
     for line in filter(None, map(str.strip, text.splitlines())):
         name, _, mebibytes = line.rpartition(",")

@@ -1,4 +1,4 @@
-"""What a protocol's runs will cost, said before anything starts."""
+"""The cost of a protocol's runs, estimated before anything starts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Quantity:
-    """A counted thing of one run, from `low` to `high`; both are the same where the protocol fixes it."""
+    """A counted quantity of one run, from `low` to `high`; both are equal if the protocol fixes it."""
 
     name: str
     low: float
@@ -18,7 +18,7 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Cost:
-    """Hours of one run on one kind of hardware; `assumption` says at what speed."""
+    """Hours of one run on one kind of hardware; `assumption` states the speed."""
 
     hardware: str
     low: float

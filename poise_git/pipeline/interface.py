@@ -21,13 +21,13 @@ from poise_git.pipeline.protocol import Protocol
 from poise_git.pipeline.sandbox import Cancelled as Cancelled
 from poise_git.pipeline.sandbox import Sandbox
 
-# What a candidate is to a backend: the files of its `recipe/` folder, name -> text.
+# A candidate as a backend sees it: the files of its `recipe/` folder, name -> text.
 Recipe = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a running job reports: `done` of `total` steps, and the newest value of some series."""
+    """The progress of a running job: `done` of `total` steps, and the newest values of some series."""
 
     stage: str
     done: int
@@ -40,7 +40,7 @@ OnProgress = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class Resources:
-    """What one task needs of one machine."""
+    """The resources that one task needs on one machine."""
 
     cpus: float = 1.0
     gpus: int = 0
@@ -48,7 +48,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class Demand:
-    """What the stages of a protocol's runs need; `evaluation` is of one shard."""
+    """The resources of the stages of a protocol's runs; `evaluation` is for one shard."""
 
     training: Resources
     evaluation: Resources
@@ -73,15 +73,15 @@ class Job:
 
     @property
     def key(self) -> str:
-        """What the run's figures depend on, by content: the recipe's tree, the protocol, the seed."""
+        """The key of everything that determines the run's figures: the recipe's tree, the protocol, the seed."""
         return f"{tree_id(self.recipe)[:12]}-{self.protocol.hash}-{self.seed}"
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What training leaves: a value of every series for each step, and what evaluation reads.
+    """The result of training: a value of every series for each step, and the input of evaluation.
 
-    `weights` is a folder under the job's scratch folder that may be sent to another machine as a whole.
+    `weights` is a folder under the job's scratch folder that can be sent to another machine as a whole.
     """
 
     series: Mapping[str, tuple[float, ...]]
@@ -123,7 +123,7 @@ class Backend(Interface):
         ...
 
     def demand(self, protocol: Protocol) -> Demand:
-        """What one training run, and one shard of its evaluation, need."""
+        """The resources that one training run and one shard of its evaluation need."""
         ...
 
     def train(self, job: Job, sandbox: Sandbox, on_progress: OnProgress, cancelled: threading.Event) -> Trained:
@@ -136,7 +136,7 @@ class Backend(Interface):
         ...
 
     def shards(self, protocol: Protocol) -> tuple[str, ...]:
-        """The names of the parts of the evaluation that can run on their own."""
+        """The names of the parts of the evaluation that can run independently."""
         ...
 
     def evaluate(
@@ -163,7 +163,7 @@ class Backend(Interface):
 
 
 def tree_id(recipe: Recipe) -> str:
-    """The name git gives to a tree of these files (none of them executable), whatever machine computes it."""
+    """The name that git gives to a tree of these files (none executable), on any machine."""
     folders: dict[str, dict[str, str]] = {}
     entries = []
     for path, text in recipe.items():

@@ -1,4 +1,4 @@
-"""A protocol: what is held equal so that candidates can be compared. Its hash is in every metrics file."""
+"""A protocol holds everything equal that must be equal for a comparison. Its hash is in every metrics file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from poise_git.measurement.figures import RESERVED
 from poise_git.settings import StrictModel, load_settings
 
 HASH_LENGTH = 12
-# How far the seeds of a second measurement lie from the first ones: a multiple of any likely number of worlds.
+# The offset of the seeds of replications: a multiple of any likely number of worlds.
 FURTHER = 10_080
 
 
 class PairedDeviation(StrictModel):
-    """The standard deviation of one seed's paired difference in U, and what it is worth in degrees of freedom."""
+    """The standard deviation of one seed's paired difference in U, and its weight in degrees of freedom."""
 
     value: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
     freedom: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -69,7 +69,7 @@ class Protocol(StrictModel):
 
     @property
     def further_seeds(self) -> tuple[int, ...]:
-        """As many fresh seeds again, on which a promising candidate is measured a second time."""
+        """The same number of fresh seeds again, on which a promising candidate is replicated."""
         used = {*self.seeds, *self.confirmation_seeds}
         step = FURTHER
         while not used.isdisjoint(seed + step for seed in self.seeds):

@@ -1,6 +1,6 @@
-"""What of a recipe runs: the text of `algorithm.py`, and a version of `rollouts.py` that we know.
+"""Decide which code of a recipe runs: the text of `algorithm.py`, and our copy of a known `rollouts.py`.
 
-A candidate's own `rollouts.py` is compared and never executed: what runs is our copy of that version.
+A candidate's own `rollouts.py` is compared and never executed.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ ALGORITHM, ROLLOUTS = "algorithm.py", "rollouts.py"
 KNOWN_ROLLOUTS: Mapping[str, str] = {
     "ddbb230624810f052f5b86b95ea0de9a52826731b73c2dfca75686d6afb4ff7b": "1",
 }
-# Where our copy of a version lies among the files of the template.
+# The place of our copy of a version among the files of the template.
 _COPIES: Mapping[str, str] = {"1": "recipe/rollouts.py"}
-# Beside these two: what starts verl by hand. No run of ours loads it.
+# Files that start verl by hand. No run of ours loads them.
 _BESIDE = frozenset(("__init__.py", "main_poise.py", "poise_registration.py", "poise_reward.py"))
 _LOADABLE = (*all_suffixes(), ".pyw", ".pyi", ".pth", ".so", ".pyd", ".zip", ".egg")
 
 
 @dataclass(frozen=True)
 class Algorithm:
-    """What is sent to a candidate's process: a text, and the version of `rollouts.py` that it imports."""
+    """The input of a candidate's process: a text, and the version of `rollouts.py` that it imports."""
 
     text: str
     rollouts: str
@@ -73,7 +73,7 @@ def rollouts_text(version: str) -> str:
 
 
 def files_problem(recipe: Mapping[str, str]) -> str | None:
-    """What is wrong with the files of a recipe, in words for its author; None where nothing is."""
+    """The problem with the files of a recipe, in words for its author; None if there is none."""
     for name in (ALGORITHM, ROLLOUTS):
         if name not in recipe:
             return f"there is no {name}"

@@ -1,4 +1,4 @@
-"""What may come back from a sandbox, as strict models: no process in one is trusted."""
+"""The replies of a sandbox, as strict models, because no process in one is trusted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Reply = TypeVar("Reply", bound=StrictModel)
 
 
 class Failure(StrictModel):
-    """One line, without anything that a terminal would obey."""
+    """One line, without control characters."""
 
     failure: str
     ending: str = ""
@@ -31,7 +31,7 @@ class Failure(StrictModel):
 
 
 class StepReply(StrictModel):
-    """A message while a stage runs: `done`, and values under names of their own."""
+    """A message during a stage: `done`, and named values."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 

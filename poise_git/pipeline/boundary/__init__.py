@@ -11,5 +11,5 @@
 
 from poise_git.pipeline.boundary.failures import CandidateFailed
 
-# Nothing here that imports torch: the command line passes through this package at every start.
+# Do not import torch here: the command line imports this package at every start.
 __all__ = ["CandidateFailed"]

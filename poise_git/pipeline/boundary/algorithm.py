@@ -1,4 +1,4 @@
-"""A candidate as an `Algorithm`: every answer is validated here, on the trusted side."""
+"""A candidate as an `Algorithm`; the trusted side validates every answer here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from poise_git.pipeline.boundary.frames import Frame, bytes_of, plain
 from poise_git.pipeline.boundary.interface import BatchSizes, Gradient, groups
 from poise_git.pipeline.boundary.process import Answering
 
-# The share of calls that a second process, which has seen only such calls, answers as well.
+# The share of calls that a second process answers as well; it has seen only such calls.
 WITNESSED = 1 / 32
 # Earlier calls that are kept for the second process.
 _KEPT = 4
@@ -28,7 +28,7 @@ _SEED_BYTES = 6
 
 @dataclass(frozen=True)
 class _Answered:
-    """A question, and what the candidate's process answered."""
+    """A question, and the answer of the candidate's process."""
 
     what: str
     content: Mapping[str, Any]
@@ -39,9 +39,9 @@ class _Answered:
 class GuardedAlgorithm:
     """See `poise_git.pipeline.boundary.interface.Algorithm`.
 
-    Some calls are asked of a second process too: of each entry point the second, the eighth and so on, and from the
-    second on a share drawn by numbers that no candidate can foresee, at that time or later. Its answer must be the same
-    to the bit: neither what a candidate remembers from call to call nor the time of day is part of an algorithm.
+    A second process also answers some calls: the second, the eighth and so on of each entry point, and from the second
+    on a share drawn by numbers that no candidate can predict, at that time or later. Its answer must be the same to the
+    bit, because an algorithm must depend neither on earlier calls nor on the time of day.
     """
 
     def __init__(self, process: Answering, witness: Answering | None, seed: int) -> None:
@@ -68,7 +68,7 @@ class GuardedAlgorithm:
             raise CandidateFailed(
                 f"compute_advantages returned advantages of shape {found}, not {tuple(rewards.shape)}"
             )
-        # What is finite in another type may not be in this one.
+        # A number that is finite in another type may not be finite in this one.
         advantages = advantages.to(rewards.device, rewards.dtype)
         _require_finite("advantage", advantages)
         return advantages
@@ -133,9 +133,9 @@ class GuardedAlgorithm:
 
 
 def _seed_of(seed: int, what: str, tensors: Sequence[Tensor]) -> int:
-    """The seed of what a candidate draws in one call: a function of the run's seed and of its plain tensors.
+    """The seed for the candidate's random numbers in one call: a function of the run's seed and its plain tensors.
 
-    Seeds drawn in a row would tell the candidate how many calls came before this one.
+    Seeds drawn in a row would tell the candidate how many calls came before.
     """
     digest = hashlib.blake2b(f"{seed} {what}".encode(), digest_size=_SEED_BYTES)
     for tensor in tensors:
@@ -162,7 +162,7 @@ def _loss_in_words(frame: Frame) -> str:
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
-    """To the bit: what is not a number is equal to itself here."""
+    """Equal to the bit; not-a-number equals itself here."""
     return _alike(one, other) and np.array_equal(bytes_of(plain(one)), bytes_of(plain(other)))
 
 
@@ -171,7 +171,7 @@ def _plain(sizes: BatchSizes | None) -> dict[str, float] | None:
 
 
 def _require_finite(name: str, values: Tensor) -> None:
-    # A sum is finite only where everything in it is, and costs a tenth of looking twice.
+    # The sum is finite only if every element is, and costs a tenth of a second look.
     if math.isfinite(values.sum().item()):
         return
     if bool(values.isnan().any()):

@@ -1,4 +1,4 @@
-"""Answering one question of the trusted side, in whatever process holds the candidate."""
+"""Answer one question of the trusted side, in the process that holds the candidate."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def load_candidate(recipe: Mapping[str, str]) -> ModuleType:
 
 
 def answer(module: ModuleType, frame: Frame) -> tuple[dict[str, Any], Sequence[Tensor]]:
-    """Call an entry point as often as is asked, and describe what it returned last."""
+    """Call an entry point as often as asked, and describe its last result."""
     for _ in range(frame.content.get("times", 1) - 1):
         _call(module, frame)
     return _call(module, frame)
@@ -72,14 +72,14 @@ def _call(module: ModuleType, frame: Frame) -> tuple[dict[str, Any], Sequence[Te
 
 
 def _on_device(asked: Mapping[str, Any], call: Callable[..., Any], *tensors: Tensor | None) -> Any:
-    """The value of `call`, whose tensors claim another device where that was asked."""
+    """The value of `call`; its tensors claim another device if asked."""
     if not asked.get("elsewhere"):
         return call(*tensors)
     return calls.guard(str(asked["ask"]), lambda: on_second_device(call, *tensors))
 
 
 def _identifiers(index: Tensor, asked: Mapping[str, Any]) -> Any:
-    """Prompt identifiers in the form that was asked for; numbers, where none was."""
+    """Prompt identifiers in the requested form; numbers by default."""
     numbers = index.tolist()
     labels = asked.get("labels")
     named = numbers if labels is None else [labels[number] for number in numbers]
@@ -89,7 +89,7 @@ def _identifiers(index: Tensor, asked: Mapping[str, Any]) -> Any:
 
 
 def _described(returned: Any) -> tuple[dict[str, Any], tuple[Tensor, ...]]:
-    """Every element of a returned tuple in words, and those that are tensors; one that stands twice is sent once."""
+    """Every element of a returned tuple in words, and its tensors; a tensor that occurs twice is sent once."""
     if not isinstance(returned, tuple) or len(returned) > 2:
         return {"returned": calls.kind(returned)}, ()
     described: list[dict[str, Any]] = []
@@ -106,7 +106,7 @@ def _described(returned: Any) -> tuple[dict[str, Any], tuple[Tensor, ...]]:
 
 
 def _metrics(metrics: Any) -> Any:
-    """Names and floats as they are; whatever else in words."""
+    """Names and floats unchanged; anything else in words."""
     if not isinstance(metrics, Mapping):
         return calls.kind(metrics)
     return [

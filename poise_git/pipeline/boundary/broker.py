@@ -1,6 +1,6 @@
-"""The door of a trusted child, for processes that are not its own: frameworks start workers that inherit nothing.
+"""The door of a trusted child for other processes: frameworks start workers that inherit nothing.
 
-A worker connects to a socket in the child's folder and talks to a candidate's process of its own from then on.
+A worker connects to a socket in the child's folder and then talks to a candidate's process of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LONGEST_ADDRESS = 107
 
 @contextmanager
 def broker(door: Door, folder: Path) -> Iterator[Path]:
-    """Serve `door` in `folder` as long as the block lasts; the socket that workers connect to."""
+    """Serve `door` in `folder` for the length of the block; return the socket that workers connect to."""
     path = folder / NAME
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX)
@@ -63,7 +63,7 @@ def _serve(listener: socket.socket, door: Door) -> None:
 
 @contextmanager
 def _address(path: Path) -> Iterator[str]:
-    """`path` as a socket's address, by its folder's descriptor where it is too long."""
+    """`path` as a socket's address, through its folder's descriptor if it is too long."""
     if len(os.fsencode(path)) <= _LONGEST_ADDRESS:
         yield str(path)
         return

@@ -1,4 +1,4 @@
-"""Calling a candidate's entry points, in whatever process holds its module."""
+"""Call a candidate's entry points, in the process that holds its module."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENTRY_POINTS = ("compute_advantages", "policy_loss")
 
 @dataclass(frozen=True)
 class Loss:
-    """What policy_loss returned, and the derivative by log_prob where the loss has one."""
+    """The result of policy_loss, and the derivative by log_prob if the loss has one."""
 
     loss: Any
     metrics: Any
@@ -27,7 +27,7 @@ class Loss:
 
 
 def seeded(seed: int) -> None:
-    """What a candidate draws is a function of its inputs and of a number that the trusted side chooses."""
+    """Seed the candidate's random numbers with its inputs and a number that the trusted side chooses."""
     torch.default_generator.manual_seed(seed)
 
 
@@ -37,7 +37,7 @@ def configuration(sizes: Mapping[str, float] | None) -> Any:
 
 
 def call_advantages(module: ModuleType, rewards: Tensor, mask: Tensor, index: Sequence[Any], config: Any) -> Any:
-    """What compute_advantages returns, whatever that is. Raises CandidateFailed."""
+    """The result of compute_advantages, unvalidated. Raises CandidateFailed."""
     return guard("compute_advantages", lambda: module.compute_advantages(rewards, mask, index, config=config))
 
 
@@ -79,7 +79,7 @@ def call_loss(
 
 
 def guard(what: str, call: Callable[[], Any]) -> Any:
-    """The value of `call`; whatever it raises, out of memory too, becomes one line with its place in the recipe."""
+    """The value of `call`; any exception, even out of memory, becomes one line with its place in the recipe."""
     try:
         return call()
     except CandidateFailed:
@@ -105,7 +105,7 @@ def _text(error: BaseException) -> str:
     try:
         return str(error)
     except Exception:
-        # The candidate can define `__str__`, and that can raise anything.
+        # The candidate can define `__str__`, which can raise anything.
         return "an error that cannot be printed"
 
 

@@ -1,4 +1,4 @@
-"""The door to a host of candidates: the trusted side opens processes through it, and ends them."""
+"""The door to a host of candidates: the trusted side opens and ends processes through it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import TypeVar
 
 from poise_git.pipeline.boundary.failures import CandidateFailed
 
-# The names of the recipes that a host holds.
+# The names of the recipes of a host.
 CANDIDATE, PARENT = "candidate", "parent"
-# The argument of a trusted child that holds the recipe itself, where it runs without the wall.
+# The argument that gives the recipe to a trusted child itself, if it runs without the boundary.
 TRUSTED_RECIPE = "trusted_recipe"
 _REPLY = 1 << 12
-# A host forks at once; it is waited for no longer than this.
+# A host forks at once; wait no longer than this for it.
 _PATIENCE = 20.0
 
 
@@ -24,7 +24,7 @@ T = TypeVar("T", int, str)
 
 @dataclass(frozen=True)
 class Opened:
-    """One process of a candidate: the socket to it, and its number at the host."""
+    """One process of a candidate: its socket, and its number at the host."""
 
     connection: socket.socket
     number: int
@@ -39,13 +39,13 @@ class Door:
         self._lock = threading.Lock()
 
     def open(self, recipe: str = CANDIDATE) -> Opened:
-        """A fresh process of the recipe of that name. Raises CandidateFailed: the host is gone."""
+        """Open a fresh process of the named recipe. Raises CandidateFailed if the host is gone."""
         ours, theirs = socket.socketpair()
         with theirs:
             return Opened(ours, self.hand_over(recipe, theirs))
 
     def hand_over(self, recipe: str, connection: socket.socket) -> int:
-        """A fresh process that serves `connection`, of which the caller keeps its own copy; its number."""
+        """Open a fresh process that serves `connection`, of which the caller keeps its own copy; return its number."""
         return self._ask({"open": recipe}, "number", int, connection)
 
     def end(self, number: int) -> None:
@@ -53,7 +53,7 @@ class Door:
         self._ask({"end": number}, "ended", str)
 
     def how_it_ended(self, number: int) -> str:
-        """In what way a process that has closed its connection ended; empty where that is not known."""
+        """How a process that has closed its connection ended; empty if unknown."""
         return self._ask({"ended": number}, "ended", str)
 
     def _ask(self, question: dict[str, object], wanted: str, of: type[T], connection: socket.socket | None = None) -> T:
@@ -66,6 +66,6 @@ class Door:
                     return answer[wanted]  # type: ignore[no-any-return]
             except (OSError, ValueError):
                 pass
-            # A reply that comes later must not be taken for that to another question.
+            # A late reply must not be taken for the reply to another question.
             self._line.close()
         raise CandidateFailed("the host of the candidate's processes is gone")

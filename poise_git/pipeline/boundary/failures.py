@@ -1,16 +1,16 @@
-"""What a candidate does wrong, as one sentence."""
+"""A candidate's failure, as one sentence."""
 
 from __future__ import annotations
 
-# Characters of a reason that comes from the candidate's side.
+# The longest reason from the candidate's side, in characters.
 REASON_LENGTH = 500
 
 
 class CandidateFailed(Exception):
-    """The candidate's code did something wrong; the message says what, on one line."""
+    """The candidate's code failed; the message says how, on one line."""
 
 
 def one_line(text: str) -> str:
-    """At most REASON_LENGTH characters that can be printed and encoded, on one line."""
+    """At most REASON_LENGTH printable characters, on one line."""
     line = " ".join(text[: 4 * REASON_LENGTH].split())[:REASON_LENGTH]
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)

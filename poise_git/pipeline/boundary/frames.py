@@ -27,22 +27,22 @@ DTYPES = {
     for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.int32, torch.bool)
 }
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
-# Bools have two valid bytes of 256, and answers are numbers.
+# Bools have only two valid bytes of 256, so answers are numbers.
 ANSWERED = frozenset(("float64", "float32", "bfloat16", "float16", "int64", "int32"))
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 _LENGTH = struct.Struct(">I")
-# Of the largest element, so that every tensor begins where one of its type may.
+# The size of the largest element, so that every tensor is aligned for its type.
 _UNIT = 8
 _FILL = memoryview(bytes(_UNIT))
 _HEADER_LIMIT = 1 << 16
 _MOST_DIMENSIONS = 8
 _MOST_TENSORS = 8
-# Of a tensor without elements too, so that torch can count its strides.
+# Also for tensors without elements, so that torch can compute their strides.
 _MOST_ELEMENTS = 1 << 40
 
 
 class FrameRefused(Exception):
-    """What arrived is not a frame, or more than the reader takes; the message completes "sent ..."."""
+    """The data is not a frame, or exceeds the limit; the message completes "sent ..."."""
 
 
 class Closed(Exception):
@@ -61,7 +61,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class _Kind:
-    """Of a tensor in a frame: type, shape, number of elements, bytes, and bytes with what fills them up."""
+    """One tensor of a frame: type, shape, number of elements, bytes, and bytes with padding."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -84,7 +84,7 @@ class _Kind:
         return torch.frombuffer(data, dtype=self.dtype, count=self.count, offset=offset).view(self.shape)
 
 
-# A run sends tensors of few kinds, and two thousand times.
+# A run sends few kinds of tensors, two thousand times.
 @lru_cache(maxsize=256)
 def _kind(name: str, shape: tuple[int, ...], dtypes: frozenset[str] | None) -> _Kind:
     if dtypes is not None and name not in dtypes:
@@ -152,7 +152,7 @@ def receive(
     total = sum(kind.filled for kind in kinds)
     if limit is not None and total > limit:
         raise FrameRefused(f"{sum(kind.size for kind in kinds)} bytes of tensors; the limit is {limit}")
-    # All at once: small tensors one by one would cost more than the call itself.
+    # All at once: sending small tensors one by one would cost more than the call itself.
     data = np.empty(total, dtype=np.uint8)
     _read_into(connection, data.data, deadline)
     offset, tensors = 0, []
@@ -178,7 +178,7 @@ def plain(tensor: Tensor) -> Tensor:
 
 def bytes_of(tensor: Tensor) -> memoryview:
     """The memory of a tensor as `plain` returns it."""
-    # NumPy knows no bfloat16, and memoryview nothing without elements.
+    # NumPy has no bfloat16, and memoryview does not accept empty arrays.
     known = tensor.view(torch.int16) if tensor.dtype is torch.bfloat16 else tensor
     return known.numpy().data.cast("B") if tensor.nbytes else memoryview(b"")
 

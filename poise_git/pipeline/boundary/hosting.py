@@ -1,4 +1,4 @@
-"""Starting a host of candidates from the calling process, beside the sandboxed process that talks to it."""
+"""Start a host of candidates from the calling process, beside the sandboxed process that talks to it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from poise_git.pipeline.recipe import runnable
 from poise_git.pipeline.sandbox import ChildFailed, IsolationMissing, Layer, Limits, Sandbox
 from poise_git.pipeline.sandbox.removal import fresh_folder
 
-# Of a host that is to end: it kills what it forked, and is gone.
+# Seconds for a host to end: it kills its processes, and exits.
 _PATIENCE = 10.0
 _SERVE = "poise_git.pipeline.boundary.server:serve"
 
@@ -38,7 +38,7 @@ STRICT = Containment()
 
 @dataclass(frozen=True)
 class Contained:
-    """A candidate that a trusted child can open: what to give to that child."""
+    """A candidate that a trusted child can open, with the arguments for that child."""
 
     arguments: Mapping[str, Any]
     handed: tuple[int, ...]
@@ -50,12 +50,12 @@ class Contained:
 
     @property
     def cpu_seconds(self) -> float:
-        """Of the candidate's processes, once they have ended."""
+        """The CPU seconds of the candidate's processes, once they have ended."""
         return 0.0 if self.host is None else self.host.cpu_seconds
 
     @property
     def failure(self) -> str | None:
-        """Why the candidate's processes ended early, if they did."""
+        """The reason why the candidate's processes ended early, if they did."""
         return None if self.host is None else self.host.reason
 
 
@@ -91,7 +91,7 @@ class Host:
 
     @property
     def reason(self) -> str | None:
-        """Why the host ended early, if it did."""
+        """The reason why the host ended early, if it did."""
         return self.failure.reason if isinstance(self.failure, ChildFailed) else None
 
 
@@ -147,11 +147,11 @@ def host(
             raise IsolationMissing.of(missing, archive_requires=sandbox.requires_isolation)
         yield running
     finally:
-        # Shut down and not only closed: whoever else has a copy does not keep the host.
+        # Shut down as well as close: other copies must not keep the host alive.
         with suppress(OSError):
             ours.shutdown(socket.SHUT_RDWR)
         thread.join(_PATIENCE)
-        # A host that was stopped does not hear of it.
+        # A stopped host does not notice that.
         cancelled.set()
         thread.join()
         ours.close()

@@ -1,4 +1,4 @@
-"""A candidate in this very process: for `--trust`, and for code of our own."""
+"""A candidate in the calling process, for `--trust` and for our own code."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from poise_git.pipeline.boundary.process import Question
 
 
 class InProcess:
-    """See `poise_git.pipeline.boundary.process.Answering`; nothing is between the candidate and its caller."""
+    """See `poise_git.pipeline.boundary.process.Answering`; nothing separates the candidate from its caller."""
 
     def __init__(self, recipe: Mapping[str, str]) -> None:
         self._module = load_candidate(recipe)
 
     def ask(self, what: str, content: Mapping[str, Any], tensors: Sequence[Tensor]) -> Frame:
         copies = tuple(tensor.detach().cpu().clone() for tensor in tensors)
-        # Behind the wall there is no other device: what names none is on this one here, too.
+        # Behind the boundary there is only one device; make it the default here, too.
         elsewhere = torch.get_default_device().type != "cpu"
         with torch.device("cpu") if elsewhere else nullcontext():
             described, answered = answer(self._module, Frame({"ask": what, **content}, copies))

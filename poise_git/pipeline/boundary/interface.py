@@ -1,4 +1,4 @@
-"""A candidate as the trusted side calls it."""
+"""The interface of a candidate for the trusted side."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Protocol as Interface
 import torch
 from torch import Tensor
 
-# The sizes of the whole batch, of which a micro-batch is a part: names and values of verl's `global_batch_info`.
+# The sizes of the whole batch that a micro-batch belongs to: names and values of verl's `global_batch_info`.
 BatchSizes = Mapping[str, float]
 LOG_DUAL_CLIP = math.log(3.0)
 
@@ -25,7 +25,7 @@ class Gradient:
 
 
 class Algorithm(Interface):
-    """A candidate's two entry points, guarded: what comes back has the right shape, type and size, and is finite.
+    """A candidate's two entry points, guarded: results have the right shape, type and size, and are finite.
 
     Both raise CandidateFailed.
     """
@@ -59,11 +59,11 @@ def groups(index: Sequence[Any]) -> Tensor:
 def clip_fraction(
     gradient: Tensor, old_log_probs: Tensor, log_probs: Tensor, advantages: Tensor, mask: Tensor
 ) -> float:
-    """The share of response tokens that have an advantage and yet no gradient, as PPO's clip leaves them.
+    """The share of response tokens with an advantage but no gradient, as PPO's clip leaves them.
 
-    Tokens beyond the dual clip (A < 0 and a ratio above 3, arXiv:1912.09729) do not count, since verl reports them
-    apart, unless their whole response has no gradient, as a clip of whole responses leaves it (arXiv:2507.18071).
-    Measured on the trusted side, so that it is not the candidate's to report. All arguments are (N, T).
+    Tokens beyond the dual clip (A < 0 and a ratio above 3, arXiv:1912.09729) do not count, because verl reports them
+    separately, unless their whole response has no gradient, as after a clip of whole responses (arXiv:2507.18071). The
+    trusted side measures this, so that the candidate cannot misreport it. All arguments are (N, T).
     """
     weight = mask.to(gradient.dtype)
     without = gradient == 0

@@ -1,4 +1,4 @@
-"""Turning a recipe's texts into modules, without a file: what was checked is character for character what runs."""
+"""Turn a recipe's texts into modules without a file, so that the code that runs is exactly the checked text."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from types import ModuleType
 
 from poise_git.pipeline.recipe import ALGORITHM, ROLLOUTS
 
-# A package name that nothing installed has: some wheels bring a top-level `recipe`.
+# A package name that no installed package uses: some wheels have a top-level `recipe`.
 PACKAGE = "poise_candidate"
-# In the order in which they are executed.
+# In the order of execution.
 _FILES = (ROLLOUTS, ALGORITHM)
 
 
@@ -20,7 +20,7 @@ def load(recipe: Mapping[str, str], package: str = PACKAGE) -> ModuleType:
 
     Raises: whatever the candidate's code raises.
     """
-    # What an earlier load left, its state included, is not this recipe's.
+    # Drop the modules of an earlier load, with their state.
     for name in (package, *(_name(package, file) for file in _FILES)):
         sys.modules.pop(name, None)
     home = ModuleType(package)
@@ -40,7 +40,7 @@ def _execute(name: str, file: str, text: str) -> ModuleType:
     module.__package__ = name.rpartition(".")[0]
     module.__file__ = file
     sys.modules[name] = module
-    # So that a traceback quotes the line.
+    # Tracebacks then quote the line.
     linecache.cache[file] = (len(text), None, [f"{line}\n" for line in text.split("\n")], file)
     exec(compile(text, file, "exec", dont_inherit=True), vars(module))
     return module

@@ -1,4 +1,4 @@
-"""Opening a candidate from a trusted child process, behind the wall or without it."""
+"""Open a candidate from a trusted child process, with or without the boundary."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from poise_git.pipeline.sandbox.child import FIRST_HANDED
 
 @cache
 def handed_door() -> Door:
-    """The door whose descriptor this child was handed."""
+    """The door whose descriptor this child received."""
     return Door(FIRST_HANDED)
 
 
@@ -27,7 +27,7 @@ def trusted_algorithm(recipe: Mapping[str, str], seed: int = 0) -> GuardedAlgori
 
 @contextmanager
 def open_algorithm(arguments: Mapping[str, Any], seed: int) -> Iterator[GuardedAlgorithm]:
-    """The candidate of this child, afresh: nothing of an earlier opening is left in it. Raises CandidateFailed."""
+    """Open the candidate of this child afresh, without state of an earlier opening. Raises CandidateFailed."""
     if arguments.get(TRUSTED_RECIPE):
         yield trusted_algorithm(arguments[TRUSTED_RECIPE], seed)
         return

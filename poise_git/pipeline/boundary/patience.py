@@ -1,10 +1,10 @@
-"""How long a candidate is waited for: milliseconds a call in the long run, and some seconds beyond that in all."""
+"""The time limit for a candidate: milliseconds per call in the long run, and a few seconds in reserve."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# An honest call takes milliseconds, and less than a tenth of this a megabyte.
+# An honest call takes milliseconds, and less than a tenth of this per megabyte.
 _SECONDS_A_CALL = 0.25
 _SECONDS_A_MEGABYTE = 1.0
 _MEGABYTE = 1e6
@@ -12,12 +12,10 @@ _MEGABYTE = 1e6
 
 @dataclass
 class Patience:
-    """Seconds that are left for a candidate's process: a call adds some, and waiting for its answer takes some away.
+    """Seconds left for a candidate's process: each call adds some, and waiting for its answer uses them up.
 
-    So one call may take long, as the first one does and any one on a busy machine, and all of them together cannot.
-
-    Attributes:
-        most: seconds beyond those that calls bring; never more are saved up.
+    One call may therefore take long, such as the first one or any on a busy machine, but all of them together may not.
+    `most` limits the reserve beyond the seconds that calls add.
     """
 
     most: float

@@ -1,4 +1,4 @@
-"""One process of a candidate, as the trusted side talks to it: questions and answers, each bounded in size and time."""
+"""One process of a candidate as seen by the trusted side: questions and answers, limited in size and time."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from poise_git.pipeline.boundary.frames import ANSWERED, Closed, Frame, FrameRef
 from poise_git.pipeline.boundary.patience import Patience
 
 LOADING = "loading recipe/algorithm.py"
-# Seconds beyond those that calls bring, of a run and of checks: see `Patience`.
+# Reserve seconds of a run and of checks: see `Patience`.
 RUN_SECONDS, CHECK_SECONDS = 60.0, 20.0
-# Of an answer, beyond four times the bytes of the question: a gradient and its loss are less.
+# Extra bytes of an answer beyond four times the question; a gradient and its loss are smaller.
 _ANSWER_BYTES = 1 << 16
-# Bytes of questions that wait for their answers: less than the socket holds, so that both sides never wait to write.
+# Bytes of unanswered questions: less than the socket holds, so that both sides never wait to write.
 _IN_FLIGHT = 1 << 15
 
 Done = TypeVar("Done")
@@ -43,12 +43,12 @@ class Question:
         return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors)
 
     def repeated(self, times: int) -> Question:
-        """So many calls in a row, of which the last is answered."""
+        """A number of calls in a row; the last one is answered."""
         return Question(self.what, {**self.content, "times": times}, self.tensors)
 
 
 class Answering(Interface):
-    """What answers questions about one recipe; it raises CandidateFailed."""
+    """Answers questions about one recipe; raises CandidateFailed."""
 
     def ask(self, what: str, content: Mapping[str, Any], tensors: Sequence[Tensor]) -> Frame:
         """The answer to one question; `what` names the entry point."""
@@ -81,7 +81,7 @@ class CandidateProcess:
         return self.ask_all([Question(what, content, tensors)])[0]
 
     def ask_all(self, questions: Sequence[Question]) -> list[Frame]:
-        """The next questions are sent while the first ones are answered, which saves most of the waiting."""
+        """Send the next questions while the first ones are answered, which saves most of the waiting."""
         frames: list[Frame] = []
         waiting: deque[Question] = deque()
 
@@ -115,7 +115,7 @@ class CandidateProcess:
         return self._wait(what, lambda deadline: receive(self._connection, limit, deadline, ANSWERED))
 
     def _wait(self, what: str, act: Callable[[float], Done]) -> Done:
-        """`act`, which is given until when it may take; what goes wrong becomes the candidate's failure."""
+        """Call `act` with its deadline; an error becomes the candidate's failure."""
         began, seconds = time.monotonic(), self._patience.left
         try:
             return act(began + seconds)

@@ -27,13 +27,13 @@ _CPU = torch.device("cpu")
 _MARK = "_poise_on_second_device"
 _ORIGIN = "_poise_made_by"
 
-# What CUDA tells of a tensor without touching it.
+# Attributes that CUDA answers without touching the data.
 _PROPERTIES: Mapping[str, Any] = {"device": DEVICE, "is_cuda": True, "is_cpu": False}
 # Functions that read tensors as lists of Python numbers, whatever their device.
 _FROM_DATA = frozenset({"tensor", "as_tensor", "asarray", "new_tensor"})
 # Functions that copy from one device to another.
 _ACROSS = frozenset({"copy_", "type_as", "to"})
-# Functions that give their argument itself back where it lies on the right device already.
+# Functions that return their argument itself if it is already on the right device.
 _TRANSFERS = frozenset({"to", "cpu", "type_as", "as_tensor", "asarray"})
 # Looks all of torch's functions up once, which takes longer than a check: where this module is imported, not in every
 # process that is forked later.
@@ -45,7 +45,7 @@ _STRICT = frozenset(
 
 
 class DeviceMismatch(RuntimeError):
-    """The code mixes devices; the message names the function that made the tensor of the CPU."""
+    """The code mixes devices; the message names the function that made the CPU tensor."""
 
 
 def on_second_device(function: Callable[..., Any], *tensors: Any) -> Any:
@@ -95,7 +95,7 @@ class _SecondDevice(TorchFunctionMode):
             return result if _marked(result) == marked else _placed(result, marked)
         origin = next((made for tensor in given if (made := getattr(tensor, _ORIGIN, None))), ".".join(path))
         for tensor in _tensors(result):
-            # What an operation in place gives back stays where it is.
+            # The result of an in-place operation keeps its device.
             if id(tensor) not in kept:
                 setattr(tensor, _MARK, marked)
                 setattr(tensor, _ORIGIN, None if marked else origin)
@@ -103,14 +103,14 @@ class _SecondDevice(TorchFunctionMode):
 
 
 def _require_one_device(name: str, function: str, args: tuple[Any, ...], given: tuple[Tensor, ...]) -> None:
-    """Raises DeviceMismatch where CUDA would refuse the arguments."""
+    """Raise DeviceMismatch if CUDA would refuse the arguments."""
     if name in _ACROSS or name in _FROM_DATA or not any(map(_marked, given)):
         return
     compared = given
     if name == "__getitem__" and _marked(args[0]):
-        return  # An index may lie on the CPU.
+        return  # An index may be on the CPU.
     if name == "__setitem__":
-        # A slice is copied into, from any device; a value that is put at indices is not.
+        # A slice accepts data from any device; a value assigned at indices does not.
         key = tuple(_tensors(args[1]))
         compared = (args[0], *_tensors(args[2]), *(() if _marked(args[0]) else key)) if key else ()
     if not any(map(_marked, compared)):
@@ -124,7 +124,7 @@ def _require_one_device(name: str, function: str, args: tuple[Any, ...], given: 
 
 
 def _result_marked(name: str, args: tuple[Any, ...], given: tuple[Tensor, ...], asked: torch.device | None) -> bool:
-    """Whether the result of a call lies on the second device."""
+    """Whether the result of a call is on the second device."""
     if asked is not None:
         return asked.type == DEVICE.type
     if name == "cpu":
@@ -161,7 +161,7 @@ def _property(
 def _without_device(
     args: tuple[Any, ...], keywords: dict[str, Any], name: str
 ) -> tuple[torch.device | None, tuple[Any, ...], dict[str, Any]]:
-    """The device that a call asks for, if it does, and its arguments with the CPU in its place."""
+    """The device that a call asks for, if any, and its arguments with the CPU instead."""
     asked = None
     if keywords.get("device") is not None:
         asked = torch.device(keywords["device"])

@@ -1,6 +1,6 @@
-"""The host of a candidate's processes, and what each of them does. Runs in the sandbox.
+"""The host of a candidate's processes, and the work of each of them. Runs in the sandbox.
 
-The host forks one process for every connection that comes through its door. It never loads a candidate itself. A
+The host forks one process for every connection that arrives through its door. It never loads a candidate itself. A
 process confines itself further, loads its recipe, and answers questions until the connection closes.
 """
 
@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-# NumPy imports it when it is first used: once for all runs, and not in every process.
+# NumPy imports it at first use: import it once here, not in every process.
 import numpy.random
 import torch
 
@@ -33,9 +33,9 @@ from poise_git.pipeline.sandbox.confinement import confine, confinement
 from poise_git.pipeline.sandbox.failures import signal_text
 
 _QUESTION = 1 << 12
-# The connection; all that is above it is closed in a candidate's process.
+# The descriptor of the connection; a candidate's process closes all above it.
 _CONNECTION = 3
-# A process that has closed its connection may take this long to be gone.
+# A process that has closed its connection may take this long to exit.
 _DYING_SECONDS = 2.0
 _TICK = 0.01
 
@@ -65,7 +65,7 @@ def serve(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
 
 
 def _leave_memory_for_another() -> None:
-    """Half of the run's memory for each process: one that takes all it may fails alone, and does not end the run."""
+    """Give each process half of the run's memory, so that a process at its limit fails alone."""
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     with suppress(OSError):
         mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -74,7 +74,7 @@ def _leave_memory_for_another() -> None:
 
 
 class _Host:
-    """The processes that were opened, by their numbers."""
+    """The open processes by their numbers."""
 
     def __init__(self, recipes: Mapping[str, Mapping[str, str]], door: socket.socket) -> None:
         self._recipes, self._door = recipes, door
@@ -82,7 +82,7 @@ class _Host:
         self._opened = 0
 
     def answer(self) -> bool:
-        """Answer one question of the trusted side; whether there was one."""
+        """Answer one question of the trusted side; return whether there was one."""
         data, descriptors, _, _ = socket.recv_fds(self._door, _QUESTION, 1)
         if not data:
             return False
@@ -112,7 +112,7 @@ class _Host:
         return self._opened
 
     def _end(self, number: int, patience: float = 0.0) -> str:
-        """Kill a process unless it ends within `patience` seconds; how it ended by itself."""
+        """Kill a process unless it ends within `patience` seconds; return how it ended by itself."""
         process = self._processes.pop(number, None)
         if process is None:
             return ""
@@ -137,13 +137,13 @@ def _in_words(exit_code: int) -> str:
 
 
 def _be_candidate(recipe: Mapping[str, str], descriptor: int) -> NoReturn:
-    """The candidate's own process: it ends with the connection, and no code of the host's runs after it."""
+    """The candidate's own process: it ends with the connection, and no code of the host runs after it."""
     status = 1
     try:
         _take_descriptors(descriptor)
         connection = socket.socket(fileno=_CONNECTION)
         _draw_random_states()
-        # Without a process namespace nobody else would end it, and from here on it cannot take this back.
+        # Without a process namespace nothing else would end it, and from here on it cannot undo this.
         kernel.process_control(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         confine()
         _converse(recipe, connection)
@@ -168,7 +168,7 @@ def _take_descriptors(connection: int) -> None:
 
 
 def _draw_random_states() -> None:
-    """Random numbers of its own: those that processes share by their birth would pass for an algorithm's."""
+    """Seed its own random numbers: a state inherited from the host would look like part of the algorithm."""
     random.seed()
     np.random.seed()
 

@@ -1,4 +1,4 @@
-"""Checks before any training, cheapest first; each has a name, and its failure is a message for the repair loop."""
+"""Checks before training, cheapest first. Each has a name, and its failure is a message for the repair loop."""
 
 from poise_git.pipeline.checks.normal_form import normal_form, same_algorithm
 from poise_git.pipeline.checks.registry import CHECKS, Check

@@ -1,4 +1,4 @@
-"""Whether micro-batches add up to the batch, as every trainer that splits a batch takes for granted."""
+"""Check that micro-batches add up to the batch, as every trainer that splits a batch assumes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from poise_git.pipeline.checks import batches
 from poise_git.pipeline.checks.batches import Batch
 from poise_git.pipeline.checks.trial import AGGREGATION, Case, Outcome, Trial
 
-# The modes that aggregate_loss in recipe/rollouts.py knows.
+# The modes of aggregate_loss in recipe/rollouts.py.
 MODES = ("token-mean", "token-sum", "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm")
 # Of the largest gradient of the batch, and of the sum of the parts' losses without their signs. The largest
 # difference over the shipped cards and a third of their pairs is 1.4e-6: float32 sums in another order.
@@ -61,7 +61,7 @@ def _part(whole: Case, rows: Tensor, devices: int) -> Case:
 
 
 def _batch() -> Batch:
-    """Three groups, of 4, 3 and 1: the splits cut through them. Log-ratios reach past every usual clip."""
+    """Three groups, of 4, 3 and 1; the splits cut through them. Log-ratios extend beyond every usual clip."""
     levels = list(batches.LEVELS.values())
     scores = [torch.tensor([levels[i] for i in group]) for group in ((2, 0, 1, 2), (0, 2, 0), (2,))]
     batch = batches.make_batch("groups of 4, 3 and 1", scores, seed=5)
@@ -69,24 +69,25 @@ def _batch() -> Batch:
 
 
 def _ever_farther(batch: Batch) -> Batch:
-    """The log-ratios of the first response are small, those of each next one about twice as large."""
+    """The log-ratios of the first response are small, and those of each next one about twice as large."""
     log_ratio = batch.log_prob - batch.old_log_prob
     factors = 2.0 ** torch.arange(-4, len(log_ratio) - 4).unsqueeze(-1)
     return replace(batch, log_prob=batch.old_log_prob + log_ratio * factors)
 
 
 def _advantages(trial: Trial, batch: Batch) -> Tensor:
-    """The candidate's own, varied from token to token, so that no statistic of the batch agrees by chance."""
+    """The candidate's own advantages, varied from token to token, so that no statistic of the batch agrees by
+    chance."""
     generator = torch.Generator().manual_seed(1)
     factors = 0.5 + torch.rand(batch.mask.shape, generator=generator)
     own = trial.advantages(batch)
     signs = torch.where(torch.arange(len(own)) % 2 == 0, 0.3, -0.3).unsqueeze(-1)
-    # A candidate may give a group of one, or none of its responses, no advantage: the loss is then tried on these.
+    # A candidate may give a group of one, or all its responses, no advantage; then test the loss on these.
     return (own + signs) * factors * batch.mask
 
 
 def _splits(count: int, alone: bool) -> Iterator[tuple[list[Tensor], int]]:
-    """Ways to split `count` rows, into single ones too if `alone`: the parts, and over how many devices."""
+    """Ways to split `count` rows, also into single ones if `alone`: the parts, and the number of devices."""
     rows = torch.arange(count)
     if alone:
         yield list(rows.unsqueeze(-1)), 1

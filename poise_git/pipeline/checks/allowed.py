@@ -22,7 +22,7 @@ BUILTINS = _names(
     """
 )
 
-# Functions of torch that are methods of a tensor too.
+# Functions of torch that are also methods of a tensor.
 _BOTH = _names(
     """
     abs absolute acos acosh add addcdiv addcmul all allclose amax amin aminmax angle any arccos arccosh arcsin
@@ -46,7 +46,7 @@ _BOTH = _names(
     where xlogy
     """
 )
-# Of torch alone.
+# Functions of torch only.
 _TORCH = _names(
     """
     arange as_tensor atleast_1d atleast_2d atleast_3d block_diag broadcast_shapes broadcast_tensors bucketize
@@ -57,7 +57,7 @@ _TORCH = _names(
     tensordot trapezoid trapz tril_indices triu_indices vander var_mean vstack zeros zeros_like
     """
 )
-# Whether drawing makes an algorithm irreproducible is for the check `deterministic` to say.
+# The check `deterministic` decides whether random numbers make an algorithm irreproducible.
 _RANDOM = _names(
     """
     normal rand rand_like randint randint_like randn randn_like randperm
@@ -69,7 +69,7 @@ _TYPES = _names(
     int64 int8 long short Size Tensor uint8
     """
 )
-# Of a tensor alone.
+# Methods of a tensor only.
 _TENSOR = _names(
     """
     bfloat16 bool contiguous device dim double dtype element_size expand expand_as float H half index_put int
@@ -78,7 +78,7 @@ _TENSOR = _names(
     stride sum_to_size T t to tolist type_as unfold view view_as
     """
 )
-# Methods that work in place where `_` follows.
+# Methods that work in place if `_` follows.
 _IN_PLACE = _names(
     """
     abs add addcdiv addcmul clamp clamp_max clamp_min copy cumprod cumsum div exp expm1 fill floor index_add
@@ -138,7 +138,7 @@ _ROLLOUTS_MEMBERS = _names(
     pass_rate score valid
     """
 )
-# Of lists, tuples, dictionaries, sets, texts and what torch returns; nothing that formats by a text.
+# Methods of lists, tuples, dictionaries, sets, texts and torch's results, without any that format a text.
 _VALUES = _names(
     """
     add append copy count difference discard endswith eps extend get index indices insert intersection issubset
@@ -146,7 +146,7 @@ _VALUES = _names(
     split startswith strip tiny type union update upper values
     """
 )
-# What verl's configuration holds that an estimator or a loss may ask for.
+# Fields of verl's configuration that an estimator or a loss may use.
 _CONFIGURATION = _names(
     """
     batch_num_tokens clip_ratio clip_ratio_c clip_ratio_high clip_ratio_low dp_size entropy_coeff gamma
@@ -155,7 +155,7 @@ _CONFIGURATION = _names(
     """
 )
 
-# Module -> what may be used of it, as `module.name` or by `from module import name`.
+# Module -> names that may be used, as `module.name` or by `from module import name`.
 MODULES: Mapping[str, frozenset[str]] = {
     "torch": _BOTH | _TORCH | _RANDOM | _TYPES | {"autograd", "linalg", "nn", "special"},
     "torch.nn": frozenset(("functional",)),
@@ -169,7 +169,7 @@ MODULES: Mapping[str, frozenset[str]] = {
     "__future__": frozenset(("annotations",)),
     ".rollouts": _ROLLOUTS,
 }
-# What may follow a dot behind anything but a module.
+# Names that may follow a dot after anything but a module.
 MEMBERS = _BOTH | _TENSOR | _ROLLOUTS_MEMBERS | _VALUES | _CONFIGURATION | {f"{name}_" for name in _IN_PLACE}
 
 

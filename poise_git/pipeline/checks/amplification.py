@@ -25,7 +25,7 @@ from poise_git.pipeline.checks.trial import Case, Trial
 
 _BOUND = 100.0
 _SIZES = (2, 3, 5, 6, 7, 8, 13, 16, 31, 64)
-# Rewards whose float32 sums leave residue, as rewards of valid but wrong responses.
+# Rewards of valid but wrong responses whose float32 sums leave a residue.
 _LEVELS = (0.1, 1.0 / 3.0, 0.4, 0.7)
 _LOG_RATIOS = (0.0, 0.1, 0.5, 1.0)
 # Log-probabilities when sampled: of a certain token, and of a nearly impossible one.
@@ -36,7 +36,7 @@ _ADVICE = (
 
 
 def amplification(trial: Trial) -> str | None:
-    """Advantages where groups have no contrast, or one response of contrast; gradients at moderate log-ratios."""
+    """Advantages of groups with no contrast or a single different response; gradients at moderate log-ratios."""
     given = list(_little_contrast())
     for batch, signed in zip(given, trial.all_advantages(given), strict=True):
         advantages = signed.abs()
@@ -52,7 +52,7 @@ def amplification(trial: Trial) -> str | None:
     cases = [Case(batch, advantages * batch.mask, sizes=batch.sizes) for batch, _ in moderate]
     for (batch, ratio), outcome in zip(moderate, trial.outcomes(cases), strict=True):
         gradient = outcome.gradient.abs().max()
-        # The root's, where nothing is clipped: ratio times advantage, over the number of tokens.
+        # The root's gradient without clipping: ratio times advantage, divided by the number of tokens.
         size = float(gradient) * int(batch.mask.sum()) / (ratio * float(advantages.abs().max()))
         if not size <= _BOUND:
             return (
@@ -70,7 +70,7 @@ def _little_contrast() -> Iterator[Batch]:
             f"groups whose rewards are all 0, all {level:.3g} or all 1",
             [torch.full((n,), reward) for n in _SIZES for reward in (0.0, level, 1.0)],
         )
-        # All of one length: mechanisms that go by length divide by its spread.
+        # All of one length: mechanisms for length divide by its spread.
         yield _of_one_length([torch.full((n,), level) for n in _SIZES], f"every reward {level:.3g}")
         pairs = ((level, 1.0), (1.0, level), (level, 0.0), (0.0, level))
         yield _equal_but_for_one(f"rewards 0, {level:.3g} or 1", pairs)
@@ -104,7 +104,7 @@ def _advantages(count: int) -> Tensor:
 
 
 def _moderate() -> Iterator[tuple[Batch, float]]:
-    """Batches with log-ratios of either sign, and the largest ratio, at which the root's dual clip at 3 stops."""
+    """Batches with log-ratios of either sign, and the largest ratio, where the root's dual clip at 3 stops."""
     batch = _plain()
     places = torch.arange(batch.mask.numel()).view_as(batch.mask)
     signs = torch.where(places % 2 == 0, 1.0, -1.0)

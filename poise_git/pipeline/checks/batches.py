@@ -1,4 +1,4 @@
-"""Batches that a candidate must cope with: ordinary, degenerate and extreme, all small and seeded."""
+"""Batches that a candidate must handle: ordinary, degenerate and extreme, all small and seeded."""
 
 from __future__ import annotations
 
@@ -46,11 +46,12 @@ class Batch:
 
     @property
     def sizes(self) -> dict[str, float]:
-        """Of the whole batch, as verl's `global_batch_info` has them, so that no width of padding enters the loss."""
+        """Sizes of the whole batch, as in verl's `global_batch_info`, so that the width of padding does not affect
+        the loss."""
         return self.sizes_for(devices=1)
 
     def sizes_for(self, devices: int) -> dict[str, float]:
-        """The same where the batch is spread over several devices."""
+        """The same if the batch is spread over several devices."""
         return {
             "dp_size": devices,
             "batch_num_tokens": int(self.mask.sum()),
@@ -73,12 +74,12 @@ class Batch:
         )
 
     def moved(self, deviation: float, seed: int = 0) -> Batch:
-        """The same responses after the policy moved: log-ratios of this standard deviation."""
+        """The same responses after a policy update: log-ratios with this standard deviation."""
         noise = torch.randn(self.mask.shape, generator=torch.Generator().manual_seed(seed))
         return replace(self, log_prob=self.old_log_prob + deviation * noise)
 
     def rows(self, chosen: Tensor) -> Batch:
-        """The rows `chosen` (int64), cut to the longest response among them, as a micro-batch of verl is."""
+        """The rows `chosen` (int64), cut to their longest response, like a micro-batch of verl."""
         width = int(self.mask[chosen].sum(-1).max())
         return Batch(
             f"{self.name}, {len(chosen)} of {len(self.mask)} rows",
@@ -95,7 +96,7 @@ class Batch:
         old_log_prob: torch.dtype | None = None,
         log_prob: torch.dtype | None = None,
     ) -> Batch:
-        """The same numbers, as far as other types of floats hold them."""
+        """The same numbers, as far as other float types can hold them."""
         return replace(
             self,
             rewards=self.rewards.to(rewards),
@@ -104,7 +105,7 @@ class Batch:
         )
 
     def padded(self, columns: int) -> Batch:
-        """Further columns of padding on the right, with arbitrary log-probabilities in them."""
+        """Add columns of padding on the right, with arbitrary log-probabilities."""
 
         def widen(values: Tensor, fill: float) -> Tensor:
             return torch.cat([values, values.new_full((len(values), columns), fill)], dim=-1)
@@ -164,5 +165,5 @@ def make_batch(name: str, scores: Sequence[Tensor], seed: int = 0) -> Batch:
 
 
 def object_array(values: Sequence[Any]) -> np.ndarray[Any, Any]:
-    """As verl keeps prompt identifiers."""
+    """Prompt identifiers in verl's form."""
     return np.array(values, dtype=object)

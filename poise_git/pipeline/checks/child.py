@@ -1,4 +1,4 @@
-"""The trusted half of the checks that call a candidate: it asks the candidate's processes, and decides."""
+"""The trusted half of the checks that call a candidate: ask the candidate's processes, and decide."""
 
 from __future__ import annotations
 

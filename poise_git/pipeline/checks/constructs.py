@@ -1,4 +1,4 @@
-"""Which constructs, names and attributes a syntax tree uses that an algorithm has no need of."""
+"""Find constructs, names and attributes of a syntax tree that an algorithm does not need."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from poise_git.pipeline.checks.allowed import BUILTINS, MEMBERS, MODULES
 
-# Where people find what is allowed.
+# The document that lists what is allowed.
 _LISTED = "docs/human.md lists what is allowed"
 # These take the name of an attribute as text.
 _BY_NAME = frozenset(("getattr", "hasattr"))
 _NO_GRADIENT = "torch.no_grad"
-# No module to import, but a step to one.
+# Not a module to import, but a step to one.
 _STEPS: Mapping[str, frozenset[str]] = {"collections": frozenset(("abc",))}
 _ALLOWED = (
     *(ast.Module, ast.FunctionDef, ast.arguments, ast.arg, ast.Return, ast.Assign, ast.AugAssign, ast.AnnAssign),
@@ -60,7 +60,8 @@ class Binding:
 
 @dataclass(frozen=True)
 class Names:
-    """What the names of a text stand for, scopes aside: `bound` are all it binds, `imported` name -> dotted path."""
+    """The meaning of the names in a text, scopes aside: `bound` are all that it binds, `imported` name -> dotted
+    path."""
 
     bindings: tuple[Binding, ...]
     bound: frozenset[str]
@@ -73,7 +74,7 @@ class Names:
         return cls(bindings, frozenset(binding.name for binding in bindings), imported)
 
     def path(self, node: ast.AST) -> str | None:
-        """`torch.nn.functional` for that chain of attributes, whatever torch is imported as; None for other values."""
+        """`torch.nn.functional` for that chain of attributes, whatever name torch has; None for other values."""
         parts: list[str] = []
         while isinstance(node, ast.Attribute):
             parts.append(node.attr)
@@ -236,7 +237,7 @@ def _annotations(node: ast.AST) -> list[ast.expr]:
 
 
 def _is_literal_access(call: ast.Call | None) -> bool:
-    """Is it a call such as getattr(config, "clip_ratio", None)?"""
+    """Whether it is a call such as getattr(config, "clip_ratio", None)."""
     match call:
         case ast.Call(args=[owner, ast.Constant(value=str() as name), *rest], keywords=[]):
             return name in MEMBERS and not any(isinstance(each, ast.Starred) for each in (owner, *rest))
@@ -245,7 +246,7 @@ def _is_literal_access(call: ast.Call | None) -> bool:
 
 
 def _is_reserved(name: str) -> bool:
-    """A builtin that an algorithm has no need of must not be bound either: elsewhere in the text it is the builtin."""
+    """A builtin that is not allowed must not be bound either, because elsewhere in the text it is the builtin."""
     return name.startswith("__") or (hasattr(builtins, name) and name != "_" and name not in BUILTINS)
 
 

@@ -1,4 +1,4 @@
-"""Which candidate has an algorithm already: told by normal forms, so that a renamed copy is found too."""
+"""Find the candidate with the same algorithm by normal forms, so that renamed copies are also found."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _FORM_LENGTH = 32
 
 
 class Twins:
-    """The normal form of every candidate's algorithm, failed ones' too.
+    """The normal form of every candidate's algorithm, including failed ones.
 
-    A text is evaluated once on a machine: forms are kept by git's id of the text, in memory and in a file of the cache
-    that may be deleted at any time. Nothing is asked of git again for a candidate that was seen before.
+    A text is evaluated once per machine: forms are cached by git's id of the text, in memory and in a file that may be
+    deleted at any time. Known candidates need no further git calls.
     """
 
     def __init__(self, archive: Archive) -> None:
@@ -28,13 +28,13 @@ class Twins:
         self.blobs: dict[str, str] = {}
 
     def find(self, source: str, candidates: Iterable[Candidate], written: Mapping[str, str]) -> str | None:
-        """Whose algorithm `source` is: a candidate's, or that of one of `written`, name -> text; None: nobody's."""
+        """The owner of the algorithm `source`: a candidate, or one of `written` (name -> text); None if it is new."""
         form = normal_form(source)
         first = next((name for name, text in written.items() if normal_form(text) == form), None)
         return first or next((node.name for node in candidates if self.form(node) == form), None)
 
     def form(self, candidate: Candidate) -> str | None:
-        """The form of a candidate's algorithm; None where it has none."""
+        """The form of a candidate's algorithm; None if it has none."""
         if candidate.commit not in self.blobs:
             self.blobs[candidate.commit] = self.archive.algorithm_id(candidate.commit) or ""
         blob = self.blobs[candidate.commit]
@@ -45,7 +45,7 @@ class Twins:
 
     @cached_property
     def forms(self) -> dict[str, str]:
-        """Git's id of a text -> its form, as the file has them; a line that was cut off is evaluated anew."""
+        """Git's id of a text -> its form, from the file; a truncated line is evaluated again."""
         if not self.file.is_file():
             return {}
         pairs = (line.split(" ") for line in self.file.read_text(errors="replace").splitlines())

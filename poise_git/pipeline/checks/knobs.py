@@ -1,4 +1,4 @@
-"""A recipe with one knob at another value, made by an edit of its text and of nothing else."""
+"""Make a recipe with one knob at another value, by an edit of its text only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Value = bool | int | float | str | None
 
 
 class NoSuchRecipe(Exception):
-    """The text has no such knob; the message says what is missing."""
+    """The text has no such knob; the message says which part is missing."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Knob:
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Self:
-        """Raises KeyError or TypeError: the arguments of a claim are not those of a knob."""
+        """Raises KeyError or TypeError if the arguments of a claim do not name a knob."""
         value = arguments["value"]
         if not isinstance(value, bool | int | float | str | None):
             raise TypeError(f"value must be a number or a text, not a {type(value).__name__}")
@@ -36,7 +36,7 @@ class Knob:
 
     @property
     def recipe(self) -> str:
-        """The name under which a host holds the recipe with this knob."""
+        """The name of the recipe with this knob at a host."""
         return str(self)
 
     def __str__(self) -> str:
@@ -65,7 +65,7 @@ class Knob:
 def knob_variants(
     recipe: Mapping[str, str], claims: Iterable[Claim]
 ) -> tuple[dict[str, Mapping[str, str]], dict[str, str]]:
-    """What the claims of reduction need: recipes by their names, and what is wrong with those that there are not."""
+    """The recipes that claims of reduction need, by name, and the problems of those that cannot be made."""
     variants: dict[str, Mapping[str, str]] = {}
     problems: dict[str, str] = {}
     for claim in claims:
@@ -77,7 +77,7 @@ def knob_variants(
         except NoSuchRecipe as error:
             problems[knob.recipe] = str(error)
         except (KeyError, TypeError):
-            # Left undecided where claims are decided.
+            # Claims on them stay undecided.
             continue
     return variants, problems
 

@@ -1,4 +1,4 @@
-"""Whether a candidate remembers its earlier calls, which no algorithm may: a trainer restarts, and has many workers."""
+"""Check that a candidate does not remember earlier calls: a trainer restarts, and has many workers."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def _differs(fresh: Trial, case: Case, advantages: Tensor, worn: Outcome) -> str
 
 
 def _case(batch: Batch) -> Case:
-    """With advantages that need not be asked for; any will do."""
+    """With any advantages, which need not be computed first."""
     return Case(batch, (batch.score - batch.score.mean()).unsqueeze(-1) * batch.mask, sizes=batch.sizes)
 
 
 def _tiny(number: int) -> Batch:
-    """A group of two, whose rewards and lengths change from call to call, and every other time its prompt."""
+    """A group of two; its rewards and lengths change with every call, and its prompt with every second one."""
     levels = list(batches.LEVELS.values())
     score = torch.tensor([levels[number % 3], levels[(number // 3 + 1) % 3]])
     batch = batches.make_batch("a group of two", [score], seed=number)

@@ -1,4 +1,4 @@
-"""Is what a candidate's message states of knobs and claims in order, and true of its code? Nothing is executed."""
+"""Check the knobs and claims of a candidate's message against its code. Nothing is executed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DIRECTIONS = ("up", "down")
 
 
 def message_problems(said: Description, algorithm: str | None) -> tuple[str, ...]:
-    """What is wrong, a line each; `algorithm` is the candidate's `recipe/algorithm.py`, None where it has none."""
+    """The problems, one per line; `algorithm` is the candidate's `recipe/algorithm.py`, None if it has none."""
     found = (
         []
         if said.mechanism
@@ -32,7 +32,7 @@ def _knob_problems(knobs: dict[str, float], algorithm: str | None) -> Iterator[s
     try:
         defaults = knob_defaults(algorithm or "")
     except SourceRefused:
-        # That it is not Python is for the checks of the code to say.
+        # The checks of the code report text that is not Python.
         return
     for name, value in knobs.items():
         if not math.isfinite(value):

@@ -38,10 +38,10 @@ from poise_git.pipeline.checks.symbols import (
 )
 from poise_git.untrusted.source_text import SourceRefused, parse
 
-# Changes whenever a text may get another form than before.
+# Increases whenever the form of some text may change.
 VERSION = 3
 ENTRY_POINTS = ("compute_advantages", "policy_loss")
-# A text made to be long is not followed without end.
+# Stop following a text that was made long on purpose.
 DEPTH_LIMIT, STEP_LIMIT = 40, 100_000
 # How many expressions may be inside one another, called functions' included: fewer than Python's stack bears, so that
 # the form does not depend on who asks for it.
@@ -61,7 +61,7 @@ def normal_form(text: str) -> str:
 
 
 def same_algorithm(one: str, other: str) -> bool:
-    """Do two texts have the same normal form?"""
+    """Whether two texts have the same normal form."""
     return one == other or normal_form(one) == normal_form(other)
 
 
@@ -117,7 +117,7 @@ class _Evaluation:
             case ast.AnnAssign(target=target, value=ast.expr() as expression):
                 self.bind(target, self.value(expression, frame), frame)
             case ast.AugAssign(target=target, op=op, value=expression):
-                # Not `x = x + e`: whatever else is called x sees the change.
+                # Not `x = x + e`: other names of x see the change.
                 before = self.expression(target, frame)
                 changed = digest("in place", type(op).__name__, before, self.expression(expression, frame))
                 frame.act(changed, base_of(target))
@@ -160,7 +160,7 @@ class _Evaluation:
         with self.binding() as level:
             entered = dict(frame.scope)
             for place, name in enumerate(names if is_loop else ()):
-                # What an earlier turn has left.
+                # The values from an earlier turn of the loop.
                 entered[name] = digest("turn", level, str(place), self.closed(frame.scope.get(name, "")))
             head = self.head(node, frame, entered)
             frames = [Frame(dict(entered)) for _ in blocks]
@@ -237,7 +237,7 @@ class _Evaluation:
             case ast.BinOp(op=op) if isinstance(op, COMMUTATIVE):
                 operands = list(chain(node, type(op)))
                 parts = [self.expression(operand, frame) for operand in operands]
-                # + joins sequences too, and those have an order.
+                # + also joins sequences, whose order matters.
                 is_ordered = any(isinstance(operand, SEQUENCES) or is_text(operand) for operand in operands)
                 return digest(type(op).__name__, *(parts if is_ordered else sorted(parts)))
             case ast.Compare(left=left, ops=[comparison], comparators=[right]):
@@ -315,7 +315,7 @@ class _Evaluation:
         return found
 
     def apply(self, function: Function, arguments: Sequence[Value], named: Mapping[str, Value]) -> tuple[Value, bool]:
-        """What a call returns, and whether it changes anything."""
+        """The result of a call, and whether it changes anything."""
         parameters, outer = function.node.args, Frame(function.scope)
         scope: Scope = dict(function.scope)
         positional = [argument.arg for argument in (*parameters.posonlyargs, *parameters.args)]
@@ -340,7 +340,7 @@ class _Evaluation:
         return self.run(function.node, scope)
 
     def run(self, node: ast.FunctionDef | ast.Lambda, scope: Scope) -> tuple[Value, bool]:
-        """What a function returns, and whether it changes anything, in a scope that holds its arguments."""
+        """The result of a function, and whether it changes anything, in a scope that holds its arguments."""
         if self.depth >= DEPTH_LIMIT:
             raise NotUnderstood
         self.depth += 1

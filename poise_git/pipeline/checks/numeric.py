@@ -1,4 +1,4 @@
-"""What can be told by calling a candidate on small batches, decided on the trusted side of the boundary."""
+"""Check a candidate by calling it on small batches; the trusted side decides."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from poise_git.pipeline.checks.trial import Case, Outcome, Trial
 # float32 sums in another order differ by this much, relative to numbers of order 1.
 _TOLERANCE = 1e-5
 _LOG_RATIOS = (5.0, 30.0)
-# Characters of a description by the candidate's process.
+# The longest description from the candidate's process, in characters.
 _WORDS = 100
 
 
@@ -120,9 +120,9 @@ def _inputs_unchanged(trial: Trial) -> str | None:
 
 
 def _deterministic(trial: Trial) -> str | None:
-    """Equal for other random numbers too: what is drawn is no function of the rollouts."""
+    """Check equality under other random numbers too, because drawn numbers are not a function of the rollouts."""
     batch = batches.mixed()
-    # The first answer is from before any loss was asked for.
+    # The first answer came before any loss.
     first, *others = (trial.advantages(batch, seed=seed) for seed in range(3))
     if not all(torch.equal(first, other) for other in others):
         return "compute_advantages gives other numbers when called again with the same batch"
@@ -236,7 +236,7 @@ def _first(reasons: Iterator[str]) -> str | None:
 
 
 def _odd(values: Tensor) -> str:
-    """The first value that is not finite, and where."""
+    """The first value that is not finite, and its place."""
     flat = int((~values.isfinite()).flatten().nonzero()[0])
     position = [int(i) for i in torch.unravel_index(torch.tensor(flat), values.shape)]
     return f"{values.flatten()[flat]:g}" + (f" at {position}" if position else "")
@@ -250,7 +250,7 @@ def _is_metric(pair: Any) -> bool:
 
 
 def _words(described: Any) -> str:
-    """What the candidate's process said of a value, as text of bounded length."""
+    """The description of a value from the candidate's process, with limited length."""
     match described:
         case [{"value": words}] | {"value": words} | str(words):
             return str(words)[:_WORDS]

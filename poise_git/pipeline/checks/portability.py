@@ -1,4 +1,4 @@
-"""Whether outputs follow the device and the float types of the inputs."""
+"""Check that outputs follow the device and the float types of the inputs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TOLERANCE = 1e-5
 
 
 def device(trial: Trial) -> str | None:
-    """Both entry points work on tensors of another device, and give the same numbers."""
+    """Both entry points work on tensors of another device, and return the same numbers."""
     batch = _batch()
     elsewhere = trial.on_second_device()
     advantages, found = trial.advantages(batch), elsewhere.advantages(batch)
@@ -54,7 +54,7 @@ def dtype(trial: Trial) -> str | None:
 
 
 def _precision(trial: Trial, batch: Batch, advantages: Tensor) -> str | None:
-    """float64 tells whether float32 loses digits."""
+    """A comparison with float64 shows whether float32 loses digits."""
     fine = batch.cast(torch.float64, torch.float64, torch.float64)
     pairs = {"advantages": (advantages, trial.advantages(fine))}
     narrow = trial.outcome(batch, advantages, sizes=batch.sizes)

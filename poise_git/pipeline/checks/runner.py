@@ -1,4 +1,4 @@
-"""All checks of one candidate, cheapest first, up to the first failure."""
+"""Run all checks of one candidate, cheapest first, up to the first failure."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _try(
                 _CHILD, arguments, scratch, limits=limits, handed=(running.door,), on_message=follow
             ).value
         if found["failure"] is not None and running.reason:
-            # What ended the candidate's processes says more than that they were gone.
+            # The reason why the candidate's processes ended is more useful than the fact that they are gone.
             raise CheckFailed(str(found["failure"][0]), running.reason)
         if found["failure"] is not None:
             check, reason = found["failure"]

@@ -1,7 +1,7 @@
-"""What can be told from a candidate's text alone; nothing here executes it.
+"""Check a candidate's text; nothing here executes it.
 
-A convenience, not a wall: it says early and in words what an algorithm may use, and the sandbox holds whatever gets
-past it. The lists are in `allowed`.
+This is a convenience, not a security layer: it reports early and clearly what an algorithm may use. The sandbox
+contains anything that passes. The lists are in `allowed`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Sources:
 
 def _files(sources: Sources) -> str | None:
     if sources.recipe.keys() == {ALGORITHM} and not sources.parent:
-        # A text alone, as a hook has it: its neighbours are not at hand.
+        # A text alone, as in a hook, without its neighbors.
         return None
     if problem := files_problem(sources.recipe):
         return problem
@@ -78,7 +78,7 @@ def _files(sources: Sources) -> str | None:
 
 
 def _refusals(check: str) -> CheckFunction[Sources]:
-    """The check that says what `source_text` refuses on that ground."""
+    """The check that reports a refusal of `source_text` for that reason."""
 
     def refused(sources: Sources) -> str | None:
         try:
@@ -93,7 +93,7 @@ def _refusals(check: str) -> CheckFunction[Sources]:
 
 
 def _of_tree(check: CheckFunction[Sources]) -> CheckFunction[Sources]:
-    """A check that fails, and does not raise, where the text has no tree."""
+    """A check that fails, without raising, if the text has no tree."""
 
     def checked(sources: Sources) -> str | None:
         try:

@@ -1,4 +1,4 @@
-"""What symbolic evaluation works with: digests as values, scopes, frames, and questions to a syntax tree."""
+"""Parts of symbolic evaluation: digests as values, scopes, frames, and queries on a syntax tree."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _FOLDED: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
 }
-# Up to here a whole number and its float are the same.
+# Up to this limit a whole number equals its float.
 _EXACT = 2.0**53
 
 
 class NotUnderstood(Exception):
-    """The text holds what symbolic evaluation does not follow."""
+    """The text contains something that symbolic evaluation does not follow."""
 
 
 @dataclass(frozen=True, eq=False)
 class Function:
-    """A function of the text, with what its free names mean where it is called."""
+    """A function of the text, with the meaning of its free names at the call."""
 
     node: ast.FunctionDef | ast.Lambda
     scope: Scope
@@ -53,20 +53,20 @@ Scope = dict[str, Value]
 
 @dataclass
 class Frame:
-    """What is known inside one function: what names are worth, effects in order, and whether one changes anything."""
+    """The state inside one function: the values of names, the effects in order, and whether one changes anything."""
 
     scope: Scope
     effects: list[str] = field(default_factory=list)
     acted: bool = False
 
     def act(self, effect: str, names: Iterable[str]) -> None:
-        """Something happens to what these names hold."""
+        """Record an effect on the objects of these names."""
         self.acted = True
         self.effects.append(effect)
         self.change(names, digest(str(len(self.effects)), effect))
 
     def change(self, names: Iterable[str], effect: str) -> None:
-        """Names that an effect may have changed are worth something else from here on."""
+        """Give names that an effect may have changed new values."""
         for name in names:
             if isinstance(value := self.scope.get(name), str | Items):
                 self.scope[name] = digest("after", effect, value.whole if isinstance(value, Items) else value)
@@ -94,7 +94,7 @@ def number(node: ast.AST) -> float | None:
 
 
 def chain(node: ast.expr, op: type[ast.operator]) -> Iterator[ast.expr]:
-    """The operands of a + b + c, however they are bracketed; a part that is a number stays whole."""
+    """The operands of a + b + c, whatever the brackets; a part that is a number stays whole."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, op) and number(node) is None:
         yield from chain(node.left, op)
         yield from chain(node.right, op)
@@ -111,7 +111,7 @@ def names_in(node: ast.AST) -> list[str]:
 
 
 def base_of(target: ast.expr) -> list[str]:
-    """The name whose object is changed by storing into it: `x` of `x[i].a`; none where it has no name."""
+    """The name whose object a store into it changes: `x` for `x[i].a`; none if it has no name."""
     while isinstance(target, ast.Attribute | ast.Subscript | ast.Starred):
         target = target.value
     return [target.id] if isinstance(target, ast.Name) else []

@@ -1,4 +1,4 @@
-"""A candidate under test, on the trusted side: what its process answers to a batch."""
+"""A candidate under test, on the trusted side: the answers of its process to a batch."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Returned:
     changed: Sequence[str] = ()
 
     def tensor(self, position: int) -> Tensor | None:
-        """Element `position`, where it is a tensor."""
+        """Element `position`, if it is a tensor."""
         match self.described:
             case [*elements] if len(elements) > position:
                 match elements[position]:
@@ -51,7 +51,7 @@ class Returned:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the policy loss of a batch was: a scalar and its gradient for log_prob (N, T)."""
+    """The policy loss of a batch: a scalar and its gradient for log_prob (N, T)."""
 
     loss: Tensor
     gradient: Tensor
@@ -89,15 +89,15 @@ class Trial:
         return cls(open_process, recipe, open_process(recipe))
 
     def restarted(self) -> Trial:
-        """The same recipe in a fresh process; this one goes on."""
+        """The same recipe in a fresh process; this one continues."""
         return Trial.of(self.open, self.recipe)
 
     def remembering(self) -> Trial:
-        """The same process, which is not asked twice for what a check has learned already."""
+        """The same process, with known answers reused."""
         return replace(self, answers={})
 
     def forgetting(self) -> Trial:
-        """The same process, where every question is a call."""
+        """The same process, with a call for every question."""
         return replace(self, answers=None)
 
     def on_second_device(self) -> Trial:
@@ -116,12 +116,12 @@ class Trial:
         seed: int = 0,
         watch: bool = False,
     ) -> Returned:
-        """compute_advantages on the batch; with `watch` it is told which arguments the call changed."""
+        """Call compute_advantages on the batch; with `watch` also report the arguments that the call changed."""
         (frame,) = self._answers([self._about_advantages(batch, mask, sizes, seed, watch)])
         return Returned(frame.content.get("returned"), frame.tensors, changed=_texts(frame.content.get("changed")))
 
     def call_loss(self, case: Case, *, watch: bool = False) -> Returned:
-        """policy_loss on a batch; the gradient is the last tensor, where the loss has one."""
+        """Call policy_loss on a batch; the gradient is the last tensor, if the loss has one."""
         (frame,) = self._answers([self._about_loss(case, watch)])
         return _returned_loss(frame)
 
@@ -158,7 +158,7 @@ class Trial:
         return [_outcome(frame, case) for frame, case in zip(frames, cases, strict=True)]
 
     def wear(self, cases: Iterable[Case], times: int = 1) -> None:
-        """Call both entry points, each so many times, with one batch after the other, and look at no answer."""
+        """Call both entry points this many times each, with one batch after the other, and ignore the answers."""
         pairs = ((self._about_advantages(case.batch), self._about_loss(case)) for case in cases)
         self._answers([question.repeated(times) for pair in pairs for question in pair])
 
@@ -196,7 +196,7 @@ class Trial:
 
 
 def opener(processes: Callable[[str], Answering], opened: list[Answering]) -> Open:
-    """`processes`, remembering in `opened` what is to be closed."""
+    """`processes`, which records in `opened` what must be closed."""
 
     def open_process(recipe: str) -> Answering:
         process = processes(recipe)

@@ -1,6 +1,6 @@
-"""Executors by name: where jobs run. Adding one is a new file or package, and an entry here.
+"""Executors by name. They take jobs, run them somewhere, and yield their outcomes as they end.
 
-An executor takes jobs and yields their outcomes as they end.
+To add one, write a file or a package here, and an entry below.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The boundary between the loop and where its jobs run."""
+"""The boundary between the loop and the executor of its jobs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from poise_git.pipeline.protocol import Protocol
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: with a run, or with the candidate's failure."""
+    """The outcome of a job: a run, or the candidate's failure."""
 
     job: Job
     run: Run | None
@@ -23,7 +23,7 @@ class Outcome:
 
 class Executor(Interface):
     def prepare(self, protocol: Protocol, on_progress: OnProgress) -> None:
-        """Make what all runs of the protocol share, wherever they will run; see `Backend.prepare`."""
+        """Make the data that all runs of the protocol share, on every machine that needs it; see `Backend.prepare`."""
         ...
 
     def run(self, jobs: Sequence[Job], on_progress: Callable[[Job, Progress], None]) -> Iterator[Outcome]:

@@ -1,4 +1,4 @@
-"""Jobs on this machine: a thread for each running job, which waits for the job's child processes."""
+"""Run jobs on this machine: one thread per running job, which waits for the job's child processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this machine has for jobs, and how many of a kind it can run at once."""
+"""The resources of this machine, and how many jobs of a kind it can run at a time."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _DEVICE = re.compile(r"nvidia\d+")
 
 @dataclass(frozen=True)
 class Machine:
-    """`gpus` are the indices of the devices that jobs may have."""
+    """`gpus` are the indices of the devices that jobs may use."""
 
     cores: int
     gpus: tuple[int, ...] = ()
 
     @classmethod
     def here(cls, gpus: Sequence[int] | None = None) -> Machine:
-        """This machine: the cores this process may use, and `gpus`, or all that are visible."""
+        """This machine: the cores that this process may use, and `gpus`, or all visible ones."""
         return cls(available_cores(), visible_gpus() if gpus is None else tuple(gpus))
 
     def slots(self, claim: Resources, cap: int | None = None) -> int:
@@ -59,7 +59,7 @@ def visible_gpus(devices: Path = Path("/dev")) -> tuple[int, ...]:
     """
     visible = os.environ.get(_VISIBLE)
     if visible is None:
-        # CUDA counts what it sees from 0, whatever the nodes of a container are called.
+        # CUDA numbers visible devices from 0, whatever the nodes of a container are called.
         return tuple(range(sum(1 for node in devices.glob("nvidia*") if _DEVICE.fullmatch(node.name))))
     names = [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1", "NoDevFiles")]
     return tuple(int(name) if name.isdecimal() else place for place, name in enumerate(names))

@@ -1,4 +1,4 @@
-"""A job carried out in one process, stage after stage, its evaluation divided over the devices that it holds."""
+"""Run one job in one process, stage by stage, with its evaluation divided over its devices."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from poise_git.pipeline.sandbox import Sandbox
 
 
 def claim_of(demand: Demand) -> Resources:
-    """What a job holds from its first stage to its last."""
+    """The resources of a job from its first stage to its last."""
     training, evaluation = demand.training, demand.evaluation
     return Resources(max(training.cpus, evaluation.cpus), max(training.gpus, evaluation.gpus))
 
 
 def shards_at_once(demand: Demand) -> int:
-    """How many shards fit into the job's claim."""
+    """How many shards fit into the job's resources."""
     claim, shard = claim_of(demand), demand.evaluation
     by_gpus = claim.gpus // shard.gpus if shard.gpus else None
     by_cpus = int(claim.cpus / shard.cpus) if shard.cpus else None
@@ -58,7 +58,7 @@ def carry_out(backend: Backend, job: Job, sandbox: Sandbox, on_progress: OnProgr
 
 
 def _results(futures: Sequence[Future[Evaluated]]) -> list[Evaluated]:
-    """All of them, or the error that stopped the others."""
+    """All results, or the error that stopped the others."""
     errors = [error for future in futures if (error := future.exception()) is not None]
     if errors:
         raise next((error for error in errors if not isinstance(error, Cancelled)), errors[0])

@@ -1,4 +1,4 @@
-"""Generated code runs behind a wall of the kernel's, in a child process, or not at all."""
+"""The sandbox: generated code runs in a child process behind the kernel's layers."""
 
 from poise_git.pipeline.sandbox.allowance import Allowance, Limits
 from poise_git.pipeline.sandbox.failures import Cancelled, ChildFailed, IsolationMissing

@@ -1,4 +1,4 @@
-"""What a run may use: the limits of its processes, and what it needs beyond Python and its scratch folder."""
+"""The resources of a run: the limits of its processes, and its needs beyond Python and its scratch folder."""
 
 from __future__ import annotations
 

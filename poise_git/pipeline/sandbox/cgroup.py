@@ -17,10 +17,10 @@ _PREFIX = "poise-run-"
 
 
 class Group:
-    """One control group; it holds nothing but open descriptors, so that it works whatever the root folder becomes."""
+    """One control group. It holds only open descriptors, so that it works after a change of the root folder."""
 
     def __init__(self, parent: Path, settings: Mapping[str, str]) -> None:
-        """Raises OSError: `parent` cannot have one, or lacks a controller that `settings` are of."""
+        """Raises OSError if `parent` cannot have one, or lacks a controller that `settings` need."""
         self._name = f"{_PREFIX}{os.getpid()}"
         (parent / self._name).mkdir()
         self._parent = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -36,19 +36,19 @@ class Group:
             raise
 
     def enter(self) -> None:
-        """Put the calling process, and all that it starts, into the group."""
+        """Put the calling process and all its later children into the group."""
         os.write(self._processes, b"0")
 
     @property
     def out_of_memory(self) -> bool:
-        """Has the kernel ended processes of the group at its limit of memory."""
+        """Whether the kernel ended processes of the group at its memory limit."""
         if self._events is None:
             return False
         lines = os.pread(self._events, 4096, 0).decode().splitlines()
         return any(line.startswith("oom_kill ") and line.split()[1] != "0" for line in lines)
 
     def remove(self) -> None:
-        """Once its processes are gone."""
+        """Remove the group, once its processes are gone."""
         with suppress(OSError):
             os.rmdir(self._name, dir_fd=self._parent)
 
@@ -75,7 +75,7 @@ def make_group(limits: Limits) -> Group:
 def _settings(limits: Limits) -> dict[str, str]:
     settings: dict[str, str] = {}
     if limits.memory_mb is not None:
-        # All die together, and nothing is moved to the disk instead.
+        # All of them die together, and nothing is swapped to the disk.
         settings |= {"memory.max": f"{limits.memory_mb}M", "memory.oom.group": "1"}
     if limits.processes is not None:
         settings["pids.max"] = str(limits.processes)
@@ -83,7 +83,7 @@ def _settings(limits: Limits) -> dict[str, str]:
 
 
 def _parents() -> Iterator[Path]:
-    """This process's own group and the one above it, as far as they are mounted here."""
+    """This process's own group and its parent, as far as they are mounted here."""
     own = next(
         (line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")), None
     )
@@ -100,7 +100,7 @@ def _parents() -> Iterator[Path]:
 
 
 def _remove_left(parent: Path) -> None:
-    """Empty groups of runs whose keepers were killed; the kernel keeps those that have processes."""
+    """Empty groups of runs whose supervisors were killed; the kernel keeps those with processes."""
     for left in parent.glob(f"{_PREFIX}*"):
         with suppress(OSError):
             left.rmdir()

@@ -1,4 +1,4 @@
-"""The parent's side of one run's pipes: JSON lines and output of a child that is not to be trusted."""
+"""The parent's side of one run's pipes: JSON lines and output of an untrusted child."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KINDS = frozenset(("layers", "message", "value", "error"))
 
 
 class Messages:
-    """Cuts what arrives into messages, `{kind: content}` one a line."""
+    """Split incoming data into messages, one `{kind: content}` per line."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
@@ -50,7 +50,7 @@ def _message(line: bytes) -> tuple[str, Any]:
 
 
 class Output:
-    """What a child prints: counted up to a limit, its tail kept."""
+    """The output of a child: counted up to a limit, with its tail kept."""
 
     def __init__(self, limit_mb: int | None) -> None:
         self._limit_mb = limit_mb

@@ -1,4 +1,4 @@
-"""The process that runs untrusted code: it shuts the wall behind itself, then calls the entry point."""
+"""The process that runs untrusted code: it seals the sandbox from inside, then calls the entry point."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from poise_git.pipeline.sandbox.layers import Wall
 
 # The descriptor of the message pipe; 1 and 2 are the output pipe.
 _MESSAGES = 3
-# Where the descriptors begin that a caller hands to a child.
+# The first descriptor that a caller hands to a child.
 FIRST_HANDED = 4
 _REASON_LENGTH = 400
 
@@ -64,8 +64,8 @@ def _tell(kind: str, content: Any) -> None:
 
 
 def _take_descriptors(messages: int, output: int, handed: Sequence[int]) -> None:
-    """Keep the pipes and what was handed over, and close everything else, above all the line to the parent."""
-    # Out of the way first, so that no duplicate lands on a descriptor that is still needed.
+    """Keep the pipes and the handed descriptors, and close everything else, above all the line to the parent."""
+    # Move them out of the way first, so that no duplicate overwrites a descriptor that is still needed.
     sources = (os.open(os.devnull, os.O_RDONLY), output, output, messages, *handed)
     high = [fcntl.fcntl(source, fcntl.F_DUPFD, len(sources)) for source in sources]
     for target, source in enumerate(high):
@@ -78,7 +78,7 @@ def _settle(scratch: str) -> None:
     os.environ |= {"HOME": scratch, "TMPDIR": scratch, "USER": "nobody"}
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     kernel.process_control(kernel.PR_SET_DUMPABLE, 1)
-    # So that the tail of the output is there whatever the end.
+    # Keep the tail of the output however the process ends.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)

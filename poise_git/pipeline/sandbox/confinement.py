@@ -15,7 +15,7 @@ from poise_git.pipeline.sandbox.layers import Layer
 
 
 def confinement() -> tuple[Layer, ...]:
-    """The layers as a process of its own finds them on this machine."""
+    """The layers as they work for a process of its own on this machine."""
     reading, writing = os.pipe()
     process = os.fork()
     if process == 0:
@@ -34,7 +34,7 @@ def confinement() -> tuple[Layer, ...]:
 
 
 def confine() -> dict[str, str]:
-    """Give all of it up, for good; by layer, why it is not up, empty where it is."""
+    """Give all of it up for good; return by layer why it is not up, empty if it is."""
     failures = {}
     for name, step in _STEPS:
         try:
@@ -60,6 +60,6 @@ def _open_nothing_but_libraries() -> None:
 _STEPS: tuple[tuple[str, Callable[[], None]], ...] = (
     ("candidate write limit", _write_nothing),
     ("candidate landlock", _open_nothing_but_libraries),
-    # Last: it refuses what the others need.
+    # Last, because it refuses calls that the others need.
     ("candidate system call filter", _compute_only),
 )

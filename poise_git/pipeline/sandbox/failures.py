@@ -1,4 +1,4 @@
-"""How a sandboxed run can end other than well."""
+"""Ways in which a sandboxed run can fail."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ChildFailed(PoiseError):
 
 
 class NeverBegan(PoiseError):
-    """The child died before it ran any code of the caller's, as when the fork server is killed."""
+    """The child died before it ran any code of the caller, for example because the fork server was killed."""
 
 
 class IsolationMissing(PoiseError):
@@ -60,4 +60,4 @@ class IsolationMissing(PoiseError):
 
 
 class Cancelled(Exception):
-    """The caller asked a job to stop; nothing is wrong with the candidate."""
+    """The caller asked a job to stop; the candidate has not failed."""

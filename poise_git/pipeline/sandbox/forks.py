@@ -1,4 +1,4 @@
-"""The parent's handle of the fork server: started on first use, restarted when it died."""
+"""The parent's handle of the fork server, which starts on first use and restarts after it died."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from typing import IO
 import poise_git
 from poise_git.errors import PoiseError
 
-# All that a child inherits of the environment.
+# The only environment that a child inherits.
 _ALLOWED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
-# One thread a run: runs are what is parallel here, and a server with threads could not fork.
+# One thread per run: runs are parallel, and a server with threads could not fork.
 _SINGLE_THREADED = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")}
 _SERVER = "poise_git.pipeline.sandbox.server"
 # With the parent's own module path, whatever made it.
@@ -30,7 +30,7 @@ _PATIENCE = 10.0
 
 
 class ForkServer:
-    """Hands the descriptors of runs to a server process. Thread-safe."""
+    """Send the descriptors of runs to a server process. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -37,7 +37,7 @@ def send_request(line: socket.socket, request: object) -> None:
 
 
 def keep(line: socket.socket, messages: int, output: int, handed: Sequence[int], server: int) -> NoReturn:
-    """Serve the one request that arrives on `line`, in a process that was just forked by the process `server`."""
+    """Serve the one request that arrives on `line`, in a process that the process `server` has just forked."""
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _die_with_parent(server)
@@ -49,7 +49,7 @@ def keep(line: socket.socket, messages: int, output: int, handed: Sequence[int],
         wall = Wall(Limits(**request["limits"]), scratch, allowance, request["require_isolation"])
         quota = Quota(wall.limits, (scratch, *allowance.writable), view.SHARED_FOLDERS if allowance.services else ())
         wall.enter_namespaces()
-        # Changed credentials may have cleared it.
+        # A change of credentials may have cleared it.
         _die_with_parent(server)
         entrance = os.getpid()
         if keeper := os.fork():
@@ -64,13 +64,13 @@ def keep(line: socket.socket, messages: int, output: int, handed: Sequence[int],
         if os.getpid() == 1:
             _die_with_parent(0)
         else:
-            # The keeper outlives its parent, because nothing else ends what the run started.
+            # The supervisor outlives its parent, because nothing else ends the processes of the run.
             stops.append(os.pidfd_open(entrance))
         kernel.process_control(kernel.PR_SET_CHILD_SUBREAPER, 1)
         kernel.process_control(kernel.PR_SET_DUMPABLE, 0)
         keeper = os.getpid()
         if (pid := os.fork()) == 0:
-            # The kernel does so with a process namespace's first process; it must hold without one too.
+            # The kernel does this for the first process of a process namespace; it must also work without one.
             _die_with_parent(keeper)
             with contextlib.suppress(OSError):
                 quota.enter()
@@ -116,7 +116,7 @@ def _watch(pid: int, stops: Sequence[int], quota: Quota | None) -> dict[str, Any
 
 
 def _end_descendants() -> None:
-    """Orphans come to the keeper, first of the namespace or not."""
+    """Adopt orphans, with or without a process namespace."""
     while True:
         with contextlib.suppress(ProcessLookupError):
             for pid in _children():
@@ -129,13 +129,13 @@ def _end_descendants() -> None:
 
 def _children() -> Iterable[int]:
     if os.getpid() == 1:
-        # In a process namespace of its own, -1 is everybody but the keeper.
+        # In a process namespace, -1 means everybody except the supervisor.
         return (-1,)
     return map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
 
 
 def _die_with_parent(parent: int) -> None:
-    """Be killed when `parent` dies; it may have died already."""
+    """Die when `parent` dies; it may be dead already."""
     kernel.process_control(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(0)

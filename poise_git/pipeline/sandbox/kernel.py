@@ -1,4 +1,4 @@
-"""The Linux system calls of the wall, each raising OSError with the call's name."""
+"""The Linux system calls of the sandbox, each raising OSError with the call's name."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def set_read_only(target: str, *, recursive: bool) -> None:
 
 
 def enter_root(folder: str) -> None:
-    """Make the mount point `folder` the root folder, with the old root out of reach."""
+    """Make the mount point `folder` the root folder, with the old root unreachable."""
     os.chdir(folder)
     system_call("pivot_root", _number(_PIVOT_ROOT), b".", b".")
     _checked("umount2", _libc.umount2(b".", _MNT_DETACH))
@@ -112,7 +112,7 @@ def bring_up_loopback() -> None:
 
 
 def drop_capabilities() -> None:
-    """Give up every capability, those over one's own user namespace too."""
+    """Give up every capability, including those over its own user namespace."""
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     nothing = (ctypes.c_uint32 * 6)()
     system_call("capset", _number(_CAPSET), ctypes.byref(header), ctypes.byref(nothing))
@@ -137,7 +137,7 @@ def lock_secure_bits() -> None:
 
 
 def _capability_bound(capability: int) -> bool | None:
-    """Is it in the bounding set; None past the kernel's last capability."""
+    """Whether it is in the bounding set; None beyond the kernel's last capability."""
     try:
         return bool(process_control(_PR_CAPBSET_READ, capability))
     except OSError:

@@ -1,4 +1,4 @@
-"""The layers of the wall around a child, each tried on its own: one that a machine lacks takes down no other."""
+"""The layers of the sandbox around a child. Each is tried independently, so a missing one affects no other."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PRIVATE = {
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of the wall: is it up, and its version, or why it is not."""
+    """One layer of the sandbox: whether it is up, and its version or the reason why not."""
 
     name: str
     up: bool
@@ -82,9 +82,9 @@ class Wall:
             self.layers.append(Layer("unprivileged user", True, f"uid {os.getuid()}"))
 
     def shut(self) -> None:
-        """Limits, no capabilities and no way to new ones, no files but those named, no system calls but the usual.
+        """Limits, no capabilities and no way to get any, only the named files, only the usual system calls.
 
-        For this process, for good.
+        This holds for the rest of this process.
         """
         self.add("resource limits", self._limit)
         self.add("no new privileges", _forbid_new_privileges)
@@ -92,7 +92,7 @@ class Wall:
         self.add("empty bounding set", _empty_bounding_set)
         self.add("no capabilities", kernel.drop_capabilities)
         self.add("landlock", self._restrict_files)
-        # Last, since it forbids some of the above.
+        # Last, because it forbids some calls above.
         self.add("system call filter", self._filter_system_calls)
 
     @property
@@ -100,7 +100,8 @@ class Wall:
         return (self.scratch, *self.allowance.writable)
 
     def add(self, name: str, step: Callable[[], str | None]) -> None:
-        """Put up one layer, and note whether it is up. `step` returns a detail; OSError and ValueError say why not."""
+        """Put up one layer, and record whether it is up. `step` returns a detail; OSError and ValueError give the
+        reason."""
         try:
             self.layers.append(Layer(name, True, step() or ""))
         except (OSError, ValueError) as error:
@@ -115,14 +116,14 @@ class Wall:
                 shut_out = next((path for path in shown if not _reachable(path)), None)
             if shut_out is not None:
                 raise OSError(f"{shut_out} cannot be reached by users other than root")
-            # A user namespace, where there is one to be had, begins with a full set again, and empties it again.
+            # A user namespace, if available, starts with a full set again, and empties it again.
             with suppress(OSError):
                 kernel.empty_bounding_set()
             os.setgroups([])
             os.setresgid(view.NOBODY, view.NOBODY, view.NOBODY)
             os.setresuid(view.NOBODY, view.NOBODY, view.NOBODY)
         except OSError:
-            # Root without capabilities cannot write what is somebody else's.
+            # Root without capabilities cannot write other users' files.
             self._give_files_to(os.geteuid())
             raise
         return f"uid {view.NOBODY}"
@@ -136,7 +137,7 @@ class Wall:
     def _limit(self) -> None:
         limits = self.limits
         mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() if _has_proc() else 0
-        # A user namespace counts its own processes only; elsewhere the limit is on all that the user runs.
+        # A user namespace counts only its own processes; elsewhere the limit covers all of the user's.
         others = 0 if self.up("user namespace") else _tasks()
         if limits.memory_mb is not None:
             _set_limit(resource.RLIMIT_AS, mapped + limits.memory_mb * _MEBIBYTE)
@@ -146,11 +147,12 @@ class Wall:
             _set_limit(resource.RLIMIT_FSIZE, limits.file_mb * _MEBIBYTE)
         _set_limit(resource.RLIMIT_NOFILE, limits.open_files)
         _set_limit(resource.RLIMIT_CORE, 0)
-        # Who takes the machine's last memory is ended first.
+        # The kernel should end the run first when the machine's memory runs out.
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("1000")
         if limits.cpu_seconds is not None:
-            # The soft limit's signal tells the CPU limit from other deaths; who ignores it dies of the hard one.
+            # The soft limit's signal distinguishes the CPU limit from other deaths; if it is ignored, the hard limit
+            # kills.
             resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_seconds, limits.cpu_seconds + 1))
 
     def _restrict_files(self) -> str:
@@ -162,7 +164,7 @@ class Wall:
         return f"ABI {abi}"
 
     def _filter_system_calls(self) -> str:
-        # Drivers of devices may start programs.
+        # Device drivers may start programs.
         plain = not (self.allowance.services or self.allowance.devices)
         policy = policies.COMPUTATION_DENIED if plain else policies.SERVICES_DENIED
         seccomp.install(policy)
@@ -206,7 +208,7 @@ def _empty_bounding_set() -> None:
 
 
 def missing(layers: Iterable[Layer]) -> tuple[str, ...]:
-    """The names of the layers that a run was without, sorted, as they are recorded with its figures."""
+    """The names of the layers that a run lacked, sorted, as recorded with its figures."""
     return tuple(sorted(layer.name for layer in layers if not layer.up))
 
 

@@ -26,7 +26,7 @@ _NEW_NAMESPACES = (
 )
 
 _DENIED = {
-    # Whole subsystems of the kernel that a computation needs no part of.
+    # Whole subsystems of the kernel that a computation does not need.
     **rules(NEVER, "io_uring_setup io_uring_enter io_uring_register"),
     **rules(NEVER, "keyctl add_key request_key bpf perf_event_open userfaultfd fanotify_init fanotify_mark"),
     # Mounts, roots and namespaces.
@@ -40,7 +40,7 @@ _DENIED = {
     # Other processes, and files by other ways than their paths.
     **rules(NEVER, "ptrace process_vm_readv process_vm_writev process_madvise process_mrelease kcmp pidfd_getfd"),
     **rules(NEVER, "name_to_handle_at open_by_handle_at"),
-    # Memory that no process is charged with: files without a name, and System V's, which outlives its processes.
+    # Memory that is charged to no process: unnamed files, and System V's, which outlives its processes.
     **rules(NEVER, "memfd_create memfd_secret"),
     **rules(NEVER, "shmget shmat shmctl shmdt msgget msgsnd msgrcv msgctl semget semop semctl semtimedop"),
     **rules(NEVER, "mq_open mq_unlink mq_timedsend mq_timedreceive mq_notify mq_getsetattr"),
@@ -119,7 +119,7 @@ _MEMORY = {**rules(ALWAYS, "mprotect munmap mremap brk"), "madvise": _one_of(2, 
 _FILES_TO_READ = {
     "open": Rule(((Condition(1, 0, mask=_FOR_WRITING),),)),
     "openat": Rule(((Condition(2, 0, mask=_FOR_WRITING),),)),
-    # Its flags are in memory.
+    # Its flags are in memory, which a filter cannot read.
     "openat2": UNKNOWN,
     **rules(ALWAYS, "stat lstat fstat newfstatat statx access faccessat faccessat2 readlink readlinkat statfs fstatfs"),
     **rules(ALWAYS, "getdents getdents64 getcwd lseek pread64 preadv"),
@@ -136,7 +136,7 @@ _DESCRIPTORS = {
 }
 _ITSELF = {
     **rules(ALWAYS, "exit exit_group restart_syscall set_robust_list rseq set_tid_address sched_yield"),
-    # In a page of a file that others map too, it would reach them.
+    # In a page of a file that other processes map, it would reach them.
     "futex": Rule(((Condition(1, _FUTEX_PRIVATE, mask=_FUTEX_PRIVATE),),)),
     **rules(ALWAYS, "clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday time times getrandom"),
     **rules(ALWAYS, "rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigsuspend rt_sigtimedwait sigaltstack"),

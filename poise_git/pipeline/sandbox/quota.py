@@ -1,7 +1,7 @@
-"""What all processes of a run may use together: memory, disk, files and processes.
+"""The limits of a run's processes together: memory, disk, files and processes.
 
-The kernel holds limits of a process, and of a control group where this user may make one. The keeper looks after the
-rest: every half a second it adds up what the run's processes and folders hold.
+The kernel enforces limits per process, and those of a control group if this user may create one. The supervisor watches
+the rest: every half a second it adds up what the run's processes and folders hold.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 # Seconds between two looks. One that takes long, as no honest run makes it, is followed by a pause of so many times
 # its processor time.
 _SHORTEST, _LONGEST, _PAUSE = 0.5, 2.0, 100.0
-# What nobody needs, and what costs a descriptor each to count.
+# Limits that no honest run reaches, because each folder costs a descriptor to count.
 _DEEPEST = 64
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class LimitReached(Exception):
-    """All processes of a run together have reached a limit, as the message says."""
+    """All processes of a run together have reached a limit; the message names it."""
 
 
 class Quota:
@@ -65,12 +65,12 @@ class Quota:
         return "cgroup v2, and a watch" if self._group else "a watch"
 
     def enter(self) -> None:
-        """In the process that is to run the code, while it is alone."""
+        """Apply the limits in the process that will run the code, while it is alone."""
         if self._group is not None:
             self._group.enter()
 
     def remove(self) -> None:
-        """Once all processes of the run are gone."""
+        """Clean up, once all processes of the run are gone."""
         if self._group is not None:
             self._group.remove()
 
@@ -100,7 +100,7 @@ class Quota:
         self._look_at_disk([size for size, in_memory in nameless.values() if not in_memory])
 
     def look_after(self) -> None:
-        """What is left when all processes have ended. Raises LimitReached."""
+        """Count the files after all processes have ended. Raises LimitReached."""
         if self._group is not None and self._group.out_of_memory:
             raise self._out_of_memory()
         self._look_at_disk([])
@@ -110,7 +110,7 @@ class Quota:
             return
         limit = self._limits.memory_mb * _MEBIBYTE
         others = nameless + sum(size for size, _ in self._use_of_shared())
-        # Pages that processes share count in each of them, so a small sum settles it.
+        # Every process counts its shared pages, so a small sum is conclusive.
         if others + sum(map(self._resident, processes)) <= limit:
             return
         # Who holds too much may hold up those that count it: so not one process more than it takes.
@@ -125,7 +125,7 @@ class Quota:
             return
         size, files = sum(nameless), len(nameless) + sum(files for _, files in self._use_of_shared())
         self._require_within(size, files)
-        # Ends as soon as there is too much, so that a look has an end too.
+        # Stops as soon as the limit is exceeded, so that every look ends.
         for used in (used for folder in self._folders for used in _files(folder)):
             size, files = size + used, files + 1
             self._require_within(size, files)
@@ -144,7 +144,7 @@ class Quota:
                 yield (found.f_blocks - found.f_bfree) * found.f_frsize, found.f_files - found.f_ffree
 
     def _all_processes(self) -> Iterator[int]:
-        """The run's processes but the keeper, by their numbers in the /proc that is watched."""
+        """The run's processes except the supervisor, by their numbers in the watched /proc."""
         assert self._processes is not None
         own = int(os.readlink("self", dir_fd=self._processes))
         if own == 1:
@@ -161,14 +161,14 @@ class Quota:
                         yield child
 
     def _resident(self, process: int) -> int:
-        """Bytes; 0 if it is gone."""
+        """Bytes; 0 if the process is gone."""
         try:
             return int(self._read(f"{process}/statm").split()[1]) * _PAGE
         except (OSError, IndexError):
             return 0
 
     def _proportional(self, process: int) -> int:
-        """Bytes, of which a page that n processes share counts one n-th in each."""
+        """Bytes, where a page that n processes share counts 1/n in each."""
         try:
             lines = self._read(f"{process}/smaps_rollup").splitlines()
             return sum(int(line.split()[1]) for line in lines if line.startswith((b"Pss:", b"SwapPss:"))) * _KIBIBYTE
@@ -221,7 +221,7 @@ def _files(top: Path) -> Iterator[int]:
                 continue
             if len(open_folders) > _DEEPEST:
                 raise LimitReached(f"limit of {_DEEPEST} nested folders reached")
-            # Gone, or replaced by something else, since it was listed.
+            # It has disappeared or changed since it was listed.
             with suppress(FileNotFoundError, NotADirectoryError):
                 open_folders.append((os.open(unread.pop(), _FOLDER, dir_fd=folder), []))
                 yield from _files_in(*open_folders[-1], seen)

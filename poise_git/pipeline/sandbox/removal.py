@@ -1,7 +1,7 @@
-"""Folders that a child wrote: made afresh, removed, and read from, on the assumption that it meant harm.
+"""Create, remove and read folders that a child wrote, assuming that it is malicious.
 
-Nothing here follows a link, changes the mode of what a link leads to, goes as deep as folders are nested, or waits
-for a fifo. `shutil.rmtree` and `tempfile.TemporaryDirectory` do some of that, in some releases of Python.
+Nothing here follows a link, changes the mode of a link's target, recurses as deep as folders are nested, or waits for a
+fifo. `shutil.rmtree` and `tempfile.TemporaryDirectory` do some of that in some releases of Python.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
 class RemovalFailed(PoiseError):
-    """Something of a folder is still there; the message says what, and what to type."""
+    """Part of a folder is still there; the message says which part, and the next command."""
 
 
 class FileRefused(PoiseError):
-    """A child left something else than the one plain file that was asked of it; `reason` in one line."""
+    """A child left something other than the requested plain file; `reason` in one line."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -124,7 +124,7 @@ def move_file(folder: Path, name: str, target: Path) -> None:
 
 
 def read_file(folder: Path, name: str, limit_mb: int = 64) -> bytes:
-    """What the plain file `name` in `folder` holds, which a child left. Raises FileRefused as `take_file` does."""
+    """The content of the plain file `name` that a child left in `folder`. Raises FileRefused as `take_file` does."""
     data = _open_plain(folder, name, limit_mb)
     with open(data, "rb") as file:
         content = file.read(limit_mb * _MEBIBYTE + 1)
@@ -164,7 +164,7 @@ def _open_plain(folder: Path, name: str, limit_mb: int | None) -> int:
 
 
 def _copy(source: int, target: int, name: str, limit_mb: int | None) -> None:
-    """A process that is still alive could write on, so the limit is on what is copied."""
+    """Limit the copied bytes, because a live process could continue to write."""
     left = None if limit_mb is None else limit_mb * _MEBIBYTE
     while data := os.read(source, _CHUNK):
         if left is not None:
@@ -186,7 +186,7 @@ def _failed(path: Path, error: OSError) -> RemovalFailed:
 
 
 def _remove(name: str, parent: int) -> None:
-    """Whatever is called `name` in the folder `parent`."""
+    """Remove anything called `name` in the folder `parent`."""
     try:
         found = os.stat(name, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:
@@ -199,7 +199,7 @@ def _remove(name: str, parent: int) -> None:
 
 
 def _empty(folder: int) -> None:
-    """Remove what is in a folder, whose descriptor is closed."""
+    """Remove the content of a folder, and close its descriptor."""
     # Of the folders above the open one: which they are, and the names of the folders in them that are still there.
     above: list[tuple[tuple[int, int], list[str]]] = []
     try:
@@ -226,8 +226,8 @@ def _empty(folder: int) -> None:
 
 
 def _remove_files(folder: int) -> list[str]:
-    """Remove what is no folder; the names of the folders."""
-    # Listed first, since a folder that shrinks while it is read may show less than it holds.
+    """Remove everything but folders; return the names of the folders."""
+    # List first, because a folder that shrinks during reading may show less than it holds.
     with os.scandir(folder) as entries:
         listed = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
     for name, is_folder in listed:
@@ -242,7 +242,7 @@ def _identity(folder: int) -> tuple[int, int]:
 
 
 def _open_folder(name: str, parent: int) -> int:
-    """With all rights for its owner."""
+    """Give its owner all rights."""
     folder = os.open(name, _ITSELF, dir_fd=parent)
     try:
         mode = stat.S_IMODE(os.fstat(folder).st_mode)

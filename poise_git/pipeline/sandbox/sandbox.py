@@ -1,4 +1,4 @@
-"""The parent's side: run an entry point in a child process behind the wall, and survive whatever it does."""
+"""The parent's side: run an entry point in a sandboxed child process, and survive whatever it does."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PRELOADED: Mapping[str, Sequence[str]] = {
 }
 _TICK = 0.1
 _CHUNK = 1 << 16
-# How long a keeper may take to end what is below it.
+# Seconds for a supervisor to end the processes below it.
 _PATIENCE = 10.0
 
 
@@ -53,7 +53,7 @@ class Completed:
 
 
 class Sandbox:
-    """Runs entry points in walled child processes. Thread-safe; a context manager that ends everything."""
+    """Run entry points in sandboxed child processes. Thread-safe; a context manager that ends everything."""
 
     def __init__(self, settings: SandboxSettings, preloaded: Mapping[str, Sequence[str]] = PRELOADED) -> None:
         self._settings, self._preloaded = settings, preloaded
@@ -73,17 +73,17 @@ class Sandbox:
 
     @property
     def requires_isolation(self) -> bool:
-        """Do the settings refuse all code where a layer is missing. They can forbid, and allow nothing."""
+        """Whether the settings refuse all code if a layer is missing. They can forbid, but never allow."""
         return self._settings.require_isolation
 
     @property
     def limits(self) -> Limits:
-        """Of a run that is given none of its own."""
+        """The default limits of a run."""
         return Limits.of(self._settings)
 
     @property
     def check_limits(self) -> Limits:
-        """Of the checks of one candidate, which take seconds where training takes minutes."""
+        """The limits for the checks of one candidate, which take seconds where training takes minutes."""
         own, most = self.limits, self._settings.check_seconds
         return replace(
             own, cpu_seconds=min(own.cpu_seconds or most, most), wall_seconds=min(own.wall_seconds or most, most)
@@ -128,7 +128,7 @@ class Sandbox:
         try:
             return self._run_once(request, bounds, handed, on_message, cancelled)
         except NeverBegan:
-            # The fork server died under it, of which only the next call could know; nothing is done twice.
+            # The fork server died, which only the next call could notice; nothing runs twice.
             return self._run_once(request, bounds, handed, on_message, cancelled)
 
     def _run_once(
@@ -209,7 +209,7 @@ class _Run:
             raise self._never_began() from error
 
     def follow(self) -> Completed:
-        """Pass messages on until the child has ended, and say how it did."""
+        """Pass messages on until the child has ended, and return how it ended."""
         try:
             while self._line.fileno() in self._selector.get_map():
                 self._step()
@@ -248,7 +248,7 @@ class _Run:
     def _take_messages(self, data: bytes) -> None:
         for kind, content in self._messages.feed(data):
             if kind == "layers":
-                # Said once, before there is anybody who could lie.
+                # Sent before any code runs that could lie.
                 if self._layers:
                     raise ChildFailed("sent something that is not a message on the message pipe")
                 self._begin(tuple(Layer(**layer) for layer in content))
@@ -266,7 +266,7 @@ class _Run:
             raise IsolationMissing.of(missing, archive_requires=self._archive_requires)
 
     def _verdict(self) -> Completed:
-        """The end of a child whose keeper has spoken, or has died without a word."""
+        """The end of a child whose supervisor has reported, or has died without a report."""
         if not self._status:
             if not self._layers:
                 raise self._never_began()
@@ -293,7 +293,7 @@ class _Run:
         return NeverBegan(f"the sandbox could not start a child: {self._server.last_words() or 'it was killed'}")
 
     def _stop(self) -> None:
-        """Have the keeper end the child, and wait until it has."""
+        """Make the supervisor end the child, and wait for it."""
         try:
             self._line.shutdown(socket.SHUT_WR)
             self._line.settimeout(_PATIENCE)
@@ -311,8 +311,7 @@ def probe(arguments: Mapping[str, Any], send: Callable[[Mapping[str, Any]], None
 def isolation() -> tuple[Layer, ...]:
     """The layers between a candidate and this machine, each tried in a child.
 
-    Raises:
-        PoiseError: there is no child to be had.
+    Raises PoiseError if no child can be started.
     """
     with fresh_folder() as scratch, Sandbox(SandboxSettings(), preloaded={}) as sandbox:
         completed = sandbox.run(f"{__name__}:probe", {}, scratch)
@@ -320,5 +319,5 @@ def isolation() -> tuple[Layer, ...]:
 
 
 def missing_layers() -> tuple[Layer, ...]:
-    """Those that this machine lacks. Raises as `isolation` does."""
+    """The layers that this machine lacks. Raises as `isolation` does."""
     return tuple(layer for layer in isolation() if not layer.up)

@@ -60,7 +60,7 @@ class Rule:
 
 ALWAYS = Rule(((),))
 NEVER = Rule()
-# As on a kernel that is too old for the call: what has another way takes it.
+# As on a kernel that is too old for the call, so that libraries use their alternative.
 UNKNOWN = Rule(error=errno.ENOSYS)
 
 
@@ -129,7 +129,7 @@ def _block(rule: Rule) -> list[bytes]:
     for conditions in rule.alternatives:
         tests = [test for condition in conditions for test in _tests(condition)]
         for number, (load, narrow, value) in enumerate(tests, start=1):
-            # Where it does not hold, on to the next alternative: past the other tests and the verdict.
+            # If it does not hold, jump to the next alternative, past the other tests and the verdict.
             rest = 3 * (len(tests) - number) + 1
             block += [load, narrow, _instruction(_JUMP_EQUAL, value, 0, rest)]
         block.append(_instruction(_RETURN, _ALLOW))
@@ -142,7 +142,7 @@ def _block(rule: Rule) -> list[bytes]:
 
 
 def _tests(condition: Condition) -> Iterator[tuple[bytes, bytes, int]]:
-    """Load a word of the argument, keep the bits that matter, and what they have to equal."""
+    """Load a word of the argument, mask it, and compare it."""
     # Both architectures are little-endian: the low word comes first.
     for word in range(2 if condition.wide else 1):
         mask, value = ((number >> 32 * word) & _WORD for number in (condition.mask, condition.value))

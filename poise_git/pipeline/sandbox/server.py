@@ -20,7 +20,7 @@ from poise_git.pipeline.sandbox.keeper import keep
 DESCRIPTORS = 4
 
 
-# Bytes of the names of all that a run wants imported.
+# The limit for the names of all modules that a run asks to import, in bytes.
 _LONGEST = 1 << 12
 
 
@@ -48,5 +48,5 @@ def serve(requests: socket.socket) -> None:
 
 if __name__ == "__main__":
     serve(socket.socket(fileno=int(sys.argv[1])))
-    # Taking torch down in order takes longer than a short run, and the parent waits for it.
+    # Unloading torch in order takes longer than a short run, and the parent waits for it.
     os._exit(0)

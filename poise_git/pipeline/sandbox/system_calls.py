@@ -51,7 +51,7 @@ _NUMBERS = {
     name: {machine: int(number) for machine, number in zip(_ARCHITECTURES, numbers, strict=True) if number != "-"}
     for name, *numbers in (entry.split() for entry in _TABLE.replace("\n", " ").split(","))
 }
-# Calls of Linux 6.18. What comes later is not known here, and so cannot be judged.
+# Calls of Linux 6.18. Later calls are unknown here, so they cannot be judged.
 NEWEST = 470
 
 

@@ -1,4 +1,4 @@
-"""What a child may see of the file system, and the private root folder that shows exactly that."""
+"""The part of the file system that a child may see, and a private root folder that shows exactly that."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SETTINGS = ("/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives", "/etc/mi
 _DEVICES = ("/dev/zero", "/dev/random", "/dev/urandom")
 SINK = Path("/dev/null")
 PROCESSES = Path("/proc")
-# The user "nobody", whom root becomes.
+# The user "nobody", which root becomes.
 NOBODY = 65534
 # The machine's parts. A run with services may read them where there is no private root folder to hide them: Ray and
 # Gloo end where they see one and may not read it.
@@ -30,7 +30,7 @@ MACHINE = Path("/sys")
 NAME_FILES = (Path("/etc/hosts"), Path("/etc/passwd"))
 _TEMPORARY, _SHARED_MEMORY = Path("/tmp"), Path("/dev/shm")
 SHARED_FOLDERS = (_TEMPORARY, _SHARED_MEMORY)
-# Hidden beneath the new root while it is built; any folder would do.
+# Hidden beneath the new root while it is built; any folder would work.
 _STAGE = "/tmp"
 
 
@@ -48,7 +48,7 @@ def library_paths() -> tuple[Path, ...]:
 
 
 def _under_both_names(paths: Iterable[Path]) -> tuple[Path, ...]:
-    """Those that exist, absolute and resolved, since either name may be in use."""
+    """Those that exist, absolute and resolved, because both names may be in use."""
     both = [name for path in paths for name in (path.absolute(), path.resolve())]
     return tuple(path for path in dict.fromkeys(both) if path.exists())
 
@@ -124,7 +124,7 @@ def _is_top_link(path: Path) -> bool:
 
 
 def _outermost(paths: Iterable[Path]) -> tuple[Path, ...]:
-    """`paths` without those that lie beneath another one."""
+    """`paths` without those inside another one."""
     kept: list[Path] = []
     for path in sorted(paths, key=lambda path: len(path.parts)):
         if not any(path.is_relative_to(other) for other in kept):

@@ -1,4 +1,4 @@
-"""The board: owns the tasks of one archive's search, and keeps what they bring until a driver has archived it."""
+"""The board owns the tasks of one archive's search, and keeps their results until a driver has archived them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from poise_git.pipeline.executors.stages import claim_of
 from poise_git.pipeline.interface import Evaluated, Progress, Resources
 from poise_git.pipeline.sandbox.removal import remove_tree
 
-# What happens to tasks when machines and processes die, whatever the tasks do.
+# How Ray treats the tasks when machines and processes die.
 LOSSES = (
     exceptions.WorkerCrashedError,
     exceptions.NodeDiedError,
@@ -38,9 +38,9 @@ LOSSES = (
     exceptions.ObjectLostError,
     exceptions.TaskPlacementGroupRemoved,
 )
-# Seconds for a machine to get back the memory of what was ended there.
+# Seconds for a machine to free the memory of an ended task.
 _RECOVERY = 5.0
-# How long a stage may take to end its processes before its worker is ended with them.
+# Seconds for a stage to end its processes before its worker is killed.
 _PATIENCE = 15.0
 
 
@@ -70,17 +70,17 @@ class Board:
         self._me = ray.get_runtime_context().current_actor
 
     async def start(self, orders: Sequence[Order]) -> None:
-        """Begin what is not on the board yet, and stop what runs for a driver that wanted something else."""
+        """Start orders that the board does not have yet, and stop those that a driver no longer wants."""
         wanted = {order.key for order in orders}
         await self.cancel([key for key, work in self._work.items() if key not in wanted and work.ended is None])
         for order in orders:
-            # What was nobody's fault deserves another try.
+            # A run that no candidate failed deserves another try.
             if order.key not in self._work or isinstance(self._work[order.key].ended, Broken):
                 work = self._work[order.key] = _Work(order)
                 work.carrier = asyncio.create_task(self._carry_out(work))
 
     async def news(self, keys: Collection[str], patience: float) -> News:
-        """What has ended of `keys`, and the newest progress; waits up to `patience` seconds for some."""
+        """The finished ones of `keys`, and the newest progress; wait up to `patience` seconds for some."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._changed.wait(), patience)
         self._changed.clear()
@@ -101,14 +101,14 @@ class Board:
         await self.forget(keys)
 
     async def forget(self, keys: Collection[str]) -> None:
-        """Drop these with what they left."""
+        """Forget these, with their results."""
         for key in keys:
             work = self._work.pop(key, None)
             if work is not None and work.order.shared:
                 await asyncio.to_thread(remove_tree, Path(work.order.shared))
 
     async def begun(self) -> dict[str, int]:
-        """How many tasks of each stage were begun since the board was made."""
+        """How many tasks of each stage have started since the board was created."""
         return dict(self._begun)
 
     async def _cancel(self, work: _Work) -> None:
@@ -187,7 +187,7 @@ class Board:
     def _submit(
         self, work: _Work, task: Any, needs: Resources, placement: dict[str, Any], returns: int, *arguments: Any
     ) -> Any:
-        """The task's reference, or references; never retried by Ray, which cannot tell whose fault an end was."""
+        """The task's reference, or references. Ray never retries it, because it cannot tell why a task ended."""
         self._begun[work.stage] += 1
         remote = ray.remote(task).options(
             name=f"{work.stage} {work.order.candidate} {work.order.seed}",
@@ -204,7 +204,7 @@ class Board:
 
 @asynccontextmanager
 async def _placement(claim: Resources) -> AsyncIterator[dict[str, Any]]:
-    """Options of tasks that hold several GPUs together: one machine, reserved from training to evaluation."""
+    """Options for tasks that use several GPUs together: one machine, reserved from training to evaluation."""
     if claim.gpus < 2:
         yield {}
         return

@@ -1,4 +1,4 @@
-"""Joining a Ray cluster, or starting one of this machine alone."""
+"""Join a Ray cluster, or start one on this machine."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _PATIENCE = 10.0
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Short of memory, Ray's newer policy ends what has begun last, and to it a board that is asked for news is that.
+    # Without this, Ray's newer policy ends the newest task first, and a board that is asked for news counts as that.
     "RAY_worker_killing_policy_by_group": "true",
 }
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """What the machines of a cluster have, one entry a machine, and whether it ends with us."""
+    """The resources of the machines of a cluster, one entry each, and whether the cluster ends with us."""
 
     machines: tuple[Resources, ...]
     own: bool
 
     def require(self, claim: Resources) -> None:
-        """Raises UsageError if no machine of the cluster could ever hold a run."""
+        """Raise UsageError if no machine of the cluster could ever hold a run."""
         if not any(machine.cpus >= claim.cpus and machine.gpus >= claim.gpus for machine in self.machines):
             best = max(self.machines, key=lambda machine: (machine.gpus, machine.cpus), default=Resources(0.0))
             raise UsageError(
@@ -64,7 +64,7 @@ def join_cluster(address: str | None, gpus: Sequence[int] | None = None) -> Iter
     if address is None:
         machine = Machine.here(gpus)
         if gpus is not None:
-            # Ray counts devices; which ones they are it takes from here.
+            # Ray counts devices and takes their indices from this variable.
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
         ray.init("local", num_cpus=machine.cores, num_gpus=len(machine.gpus), include_dashboard=False, **quiet)
     else:

@@ -1,4 +1,4 @@
-"""The driver's side: hand orders to the board, and pass on what it has to tell."""
+"""The driver's side: give orders to the board, and pass its news on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from poise_git.pipeline.interface import Backend, Demand, Job, OnProgress, Progr
 from poise_git.pipeline.protocol import Protocol
 from poise_git.settings import PoiseSettings
 
-# Seconds that the board waits for news before it says that there are none.
+# Seconds that the board waits for news before it reports none.
 _PATIENCE = 1.0
 # Seconds before a lost board is made anew: whatever ended it, a machine short of memory for one, needs a while to pass.
 _PAUSE = 5.0
@@ -33,7 +33,7 @@ BOARD_LOST = (RayActorError, OutOfMemoryError)
 
 
 def board_name(archive: Path) -> str:
-    """The same for every driver of this archive; no other archive's."""
+    """The board's name: the same for every driver of this archive, and different for other archives."""
     place = f"{platform.node()}:{archive.resolve()}"
     return f"board-{hashlib.sha256(place.encode()).hexdigest()[:16]}"
 
@@ -64,7 +64,7 @@ class RayExecutor:
             ray.kill(self._board)
 
     def prepare(self, protocol: Protocol, on_progress: OnProgress) -> None:
-        """Nothing here: every worker prepares its machine before it trains, once."""
+        """Does nothing: every worker prepares its machine once, before it trains."""
 
     def run(self, jobs: Sequence[Job], on_progress: Callable[[Job, Progress], None]) -> Iterator[Outcome]:
         wanted: dict[str, list[Job]] = {}
@@ -83,13 +83,13 @@ class RayExecutor:
                             failed.add(job.candidate)
                             self._drop(wanted, failed)
                         yield outcome
-                    # The caller has archived what it was given once it asks for more.
+                    # When the caller asks for more, it has archived the earlier results.
                     self._tell("forget", [key])
         finally:
             self._tell("cancel", list(wanted))
 
     def _hear(self, wanted: dict[str, list[Job]], on_progress: Callable[[Job, Progress], None]) -> Mapping[str, Ended]:
-        """What has ended since; passes progress on. A board that is lost is made anew."""
+        """The outcomes since the last call; pass progress on, and replace a lost board."""
         lost = 0
         while True:
             keys = self._suspicion.admitted(wanted)
@@ -117,7 +117,7 @@ class RayExecutor:
     def _ask(
         self, wanted: Mapping[str, list[Job]], on_progress: Callable[[Job, Progress], None]
     ) -> Mapping[str, Ended]:
-        """What the board says has ended, once something has; begins what it has not begun."""
+        """Wait for outcomes from the board; start orders that it does not have."""
         self._board = self._board or self._find_board()
         ray.get(self._board.start.remote([self._order(jobs[0]) for jobs in wanted.values()]))
         while True:
@@ -130,7 +130,7 @@ class RayExecutor:
                 return news.ended
 
     def _drop(self, wanted: dict[str, list[Job]], failed: Collection[str]) -> None:
-        """Stop what only failed candidates wanted."""
+        """Stop orders that only failed candidates wanted."""
         dropped = [key for key, jobs in wanted.items() if all(job.candidate in failed for job in jobs)]
         for key in dropped:
             del wanted[key]
@@ -156,7 +156,7 @@ class RayExecutor:
         )
 
     def _tell(self, what: str, keys: Sequence[str]) -> None:
-        """Nothing to tell to a board that is gone: its tasks are gone with it."""
+        """Call the board; if it is gone, its tasks are gone too, so nothing is lost."""
         if keys and self._board is not None:
             with suppress(*BOARD_LOST):
                 ray.get(getattr(self._board, what).remote(list(keys)))

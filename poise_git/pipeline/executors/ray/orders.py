@@ -1,4 +1,4 @@
-"""What travels between driver, board and workers, as plain values."""
+"""The values that driver, board and workers exchange, as plain data."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Figures:
-    """What training left, but for the weights; `weights` is their folder, relative to the scratch folder."""
+    """The result of training without the weights; `weights` is their folder, relative to the scratch folder."""
 
     series: Mapping[str, tuple[float, ...]]
     weights: str
@@ -87,7 +87,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Failed:
-    """The candidate's fault."""
+    """The candidate failed."""
 
     stage: str
     reason: str
@@ -105,7 +105,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Broken:
-    """Nobody's fault, or the cluster's, in one line."""
+    """The cluster failed, in one line."""
 
     reason: str
 
@@ -115,7 +115,7 @@ Ended = Done | Failed | Broken
 
 @dataclass(frozen=True)
 class News:
-    """What a driver has not heard yet."""
+    """The news that a driver has not seen yet."""
 
     ended: Mapping[str, Ended]
     progress: tuple[tuple[str, Progress], ...]
@@ -126,7 +126,7 @@ def in_one_line(error: BaseException) -> str:
 
 
 def pack(folder: Path) -> bytes:
-    """The folder's files as one object. A link, which could lead anywhere, is left out."""
+    """The folder's files as one object. Links are left out, because they could lead anywhere."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         archive.add(folder, arcname=".", filter=lambda member: member if member.isfile() or member.isdir() else None)

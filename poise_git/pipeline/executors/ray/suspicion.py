@@ -1,4 +1,4 @@
-"""Whose fault it is when a machine runs out of memory and takes the board with it."""
+"""Find the run that exhausts a machine's memory and takes the board down with it."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class Suspicion:
         self._stages[key] = progress.stage
 
     def clear(self, keys: Iterable[str]) -> None:
-        """These have ended."""
+        """Record that these have ended."""
         for key in keys:
             self._stages.pop(key, None)
             self._losses.pop(key, None)
 
     def admitted(self, keys: Collection[str]) -> list[str]:
-        """Which of `keys` may run now: all of them, or the first that is under suspicion."""
+        """The ones of `keys` that may run now: all of them, or the first suspect."""
         return [key for key in keys if key in self._losses][:1] or list(keys)
 
     def accuse(self, keys: Collection[str]) -> str | None:
-        """The board was lost for want of memory while it had `keys`: which of them is guilty, if that is known."""
+        """The board was lost to out-of-memory while it had `keys`; return the guilty one, if known."""
         under_way = [key for key in keys if key in self._stages] or list(keys)
         for key in under_way:
             self._losses[key] = self._losses.get(key, 0) + (len(under_way) == 1)
@@ -47,5 +47,5 @@ class Suspicion:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether Ray has ended what this error speaks of because its machine was short of memory."""
+    """Whether the error means that Ray ended a task because its machine was short of memory."""
     return isinstance(error, OutOfMemoryError) or "low on memory" in str(error)

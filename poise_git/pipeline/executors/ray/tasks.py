@@ -1,4 +1,4 @@
-"""The workers' side: one stage of an order, in a sandbox and a scratch folder of the worker's own."""
+"""The workers' side: run one stage of an order, in a sandbox and a scratch folder of the worker's own."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _sandbox(settings: SandboxSettings) -> Sandbox:
 @contextmanager
 def _workspace(order: Order) -> Iterator[Job]:
     """The job in its scratch folder: the shared one, where an earlier attempt's checkpoints are, or a new one."""
-    # Ray has made just these visible, by whatever name.
+    # Ray has made exactly these visible, under any name.
     gpus = visible_gpus() if ray.get_gpu_ids() else ()
     if order.shared:
         shared = Path(order.shared)
@@ -80,7 +80,7 @@ def _workspace(order: Order) -> Iterator[Job]:
 
 
 class _Reporter:
-    """Tells the board how a stage goes, no oftener than it can be read. Thread-safe enough: a report may be lost."""
+    """Report the progress of a stage to the board at a limited rate. A report may be lost between threads."""
 
     def __init__(self, board: Any, key: str) -> None:
         self._board, self._key = board, key
