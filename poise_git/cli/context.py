@@ -11,7 +11,7 @@ from poise_git.cli.output import echo
 @protocol_option
 @json_option
 def command(candidate: str, protocol: str | None, as_json: bool) -> None:
-    """Show the context of an agent that proposes a child of C.
+    """Show the context of an agent that proposes a child of CANDIDATE.
 
     This is the exact text for the next round: the parent's code and evidence, its lineage, other candidates, failures,
     principles and literature. Each item states why it is included. The end lists the items that the token budget left

@@ -32,10 +32,8 @@ Examples:
 @click.option("--agent", help="Agent: library, anthropic or human (default: agent in poise.yaml)")
 @click.option("--directive", help="Steer the search in words (default: directive in poise.yaml)")
 @click.option("--seed", type=int, help="Seed of the search (default: seed in poise.yaml)")
-@click.option("--budget-hours", type=PositiveNumber(), help="Stop after this many hours")
-@click.option(
-    "--budget-usd", type=PositiveNumber(), help="Stop when all calls of the archive have cost this many US dollars"
-)
+@click.option("--budget-hours", type=PositiveNumber(), help="Stop after N hours")
+@click.option("--budget-usd", type=PositiveNumber(), help="Limit the total cost of the archive's calls, in US dollars")
 @click.option("--estimate", is_flag=True, help="Print the expected calls, cost and time, and exit")
 @trust_option
 @executor_options

@@ -35,7 +35,7 @@ Examples:
 @protocol_option
 @json_option
 def command(candidate: str, agent: str | None, protocol: str | None, as_json: bool) -> None:
-    """Show proposals for a child of C, or instructions to write one.
+    """Show proposals for a child of CANDIDATE, or instructions to write one.
 
     This checks out nothing, and writes only the cost of paid calls, to the journal.
     """
