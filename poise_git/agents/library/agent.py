@@ -22,17 +22,20 @@ class LibraryAgent:
     name: str = Library.name
     calls: tuple[Call, ...] = ()
 
+    def __init__(self) -> None:
+        self._children = implement.Children()
+
     def interpret(self, directive: str, figures: Mapping[str, float]) -> Interpretation:
         return interpret.interpret(directive, figures)
 
     def propose(self, context: Context, directions: Sequence[Direction], seed: int) -> tuple[Proposal, ...]:
-        return propose.propose(context, directions, seed)
+        return propose.propose(context, directions, seed, self._children)
 
     def screen(self, context: Context, proposals: Sequence[Proposal]) -> tuple[Opinion, ...]:
-        return tuple(screen.opinion(proposal, context) for proposal in proposals)
+        return tuple(screen.opinion(proposal, context, self._children) for proposal in proposals)
 
     def implement(self, proposal: Proposal, context: Context) -> str:
-        return implement.implement(proposal, context)
+        return implement.implement(proposal, context, self._children)
 
     def repair(self, proposal: Proposal, source: str, failure: CheckFailed, context: Context) -> str | None:
         return implement.repair(source, failure, context.cards)

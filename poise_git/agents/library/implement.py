@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
 from poise_git.agents.library.ideas import idea_of
 from poise_git.agents.library.mechanisms import mechanisms, set_knobs
 from poise_git.agents.library.surgery import mend_imports
@@ -11,17 +16,38 @@ from poise_git.search.context.context import Context
 from poise_git.search.literature import Card
 
 
-def implement(proposal: Proposal, context: Context) -> str:
+@dataclass
+class Children:
+    """The texts of one parent's children, each made once: proposing, screening and implementing need the same ones."""
+
+    _context: Context | None = None
+    _texts: dict[str, str] = field(default_factory=dict)
+
+    def text(self, plan: Mapping[str, Any], context: Context) -> str:
+        """What the plan makes of the parent.
+
+        Raises:
+            CheckFailed: `implement`, when the plan does not fit the parent.
+            KeyError, ValueError, TypeError: the plan is not the library's.
+        """
+        if context is not self._context:
+            self._context, self._texts = context, {}
+        key = json.dumps(plan, sort_keys=True, default=str)
+        if key not in self._texts:
+            self._texts[key] = idea_of(plan, context.cards).apply(context.source, context.root_source)
+        return self._texts[key]
+
+
+def implement(proposal: Proposal, context: Context, children: Children) -> str:
     """The child's text.
 
     Raises:
         CheckFailed: `implement`, when the plan is not the library's, or does not fit the parent.
     """
     try:
-        idea = idea_of(proposal.plan, context.cards)
+        return children.text(proposal.plan, context)
     except (KeyError, ValueError, TypeError) as error:
         raise CheckFailed("implement", f"the plan of {proposal.name} cannot be carried out: {error}") from error
-    return idea.apply(context.source, context.root_source)
 
 
 def repair(source: str, failure: CheckFailed, cards: tuple[Card, ...]) -> str | None:

@@ -12,6 +12,7 @@ from typing import Any
 from poise_git.agents.library import Library, naming, surgery
 from poise_git.agents.library.fitting import fit
 from poise_git.agents.library.ideas import Idea, Operation, all_ideas, knob_table
+from poise_git.agents.library.implement import Children
 from poise_git.agents.library.mechanisms import Mechanism, mechanisms, uninstall
 from poise_git.agents.library.weighing import experience, weights
 from poise_git.archive.entries import Claim, Direction, Proposal
@@ -27,13 +28,13 @@ ADVANTAGE_STAGES = frozenset(("reward_signal", "baseline", "scale", "shape_advan
 PROPERTIES = frozenset(("order", "zero-mean"))
 
 
-def propose(context: Context, directions: Sequence[Direction], seed: int) -> tuple[Proposal, ...]:
+def propose(context: Context, directions: Sequence[Direction], seed: int, children: Children) -> tuple[Proposal, ...]:
     """One proposal per direction while there are ideas; determined by the context, directions and seed."""
     generator = random.Random(seed)
     present = mechanisms(context.source, context.cards)
     ideas = all_ideas(context, present, generator)
     explained = _is_explained(context, present)
-    drawing = _Drawing(context, ideas, weights(ideas, context), generator)
+    drawing = _Drawing(context, ideas, weights(ideas, context), generator, children)
     taken = set(context.taken_names)
     proposals: list[Proposal] = []
     for direction in directions:
@@ -54,6 +55,7 @@ class _Drawing:
     ideas: Sequence[Idea]
     weights: dict[int, float]
     generator: random.Random
+    children: Children
 
     def draw(self, direction: Direction, others: Sequence[Direction]) -> tuple[Idea, str, Direction] | None:
         """An idea with the child's text, and its direction or departure; None if no idea is left."""
@@ -76,7 +78,7 @@ class _Drawing:
             del open_weights[place], self.weights[place]
             # A parent that a person wrote may have no place for this card.
             with suppress(CheckFailed):
-                return self.ideas[place], self.ideas[place].apply(self.context.source, self.context.root_source)
+                return self.ideas[place], self.children.text(self.ideas[place].plan(), self.context)
         return None
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 
 from poise_git.agents.library.ideas import Operation
-from poise_git.agents.library.implement import implement
+from poise_git.agents.library.implement import Children, implement
 from poise_git.archive.entries import Proposal
 from poise_git.errors import CheckFailed
 from poise_git.search.context.context import Context
@@ -29,10 +29,10 @@ DIRECTED = 0.5
 EFFECT, UTILITY = "effect", "utility"
 
 
-def opinion(proposal: Proposal, context: Context) -> Opinion:
+def opinion(proposal: Proposal, context: Context, children: Children) -> Opinion:
     """Scores, verdict and reason, in one line."""
     consistency, about_claims = _consistency(proposal)
-    feasibility, about_writing = _feasibility(proposal, context)
+    feasibility, about_writing = _feasibility(proposal, context, children)
     improvement, about_relatives = _improvement(proposal, context)
     accepted = consistency > 0.0 and feasibility > 0.0
     reasons = (about_claims, about_writing, about_relatives) if accepted else (
@@ -61,9 +61,9 @@ def _consistency(proposal: Proposal) -> tuple[float, str]:
     return score, f"no claim on {' or '.join(missing)}" if missing else "its claims can test it"
 
 
-def _feasibility(proposal: Proposal, context: Context) -> tuple[float, str]:
+def _feasibility(proposal: Proposal, context: Context, children: Children) -> tuple[float, str]:
     try:
-        implement(proposal, context)
+        implement(proposal, context, children)
     except CheckFailed as failure:
         return 0.0, f"cannot be written: {failure.reason}"
     replaced = len(proposal.plan.get("replaced", ()))
