@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from poise_git.archive.documents import dump_reflection, dump_tables, dump_yaml, load_reflection, load_yaml
+from poise_git.archive.documents import _Dumper, dump_reflection, dump_tables, dump_yaml, load_reflection, load_yaml
 from poise_git.archive.entries import Claim, Metrics, Proposal, Reflection
 from poise_git.errors import ArchiveError
 from poise_git.untrusted.display import visible
@@ -25,6 +26,12 @@ PLAIN = st.recursive(
 @given(st.dictionaries(TEXT, PLAIN, max_size=4))
 def test_plain_data_is_read_back(data: dict[str, object]) -> None:
     assert load_yaml(dump_yaml(data), "x.yaml") == data
+
+
+@given(st.lists(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=200), max_size=4), NUMBER)
+def test_plain_words_and_numbers_are_written_by_either_emitter_alike(texts: list[str], number: float) -> None:
+    data = {"texts": texts, "tables": [{text: number} for text in texts]}
+    assert dump_yaml(data) == yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
 @given(st.dictionaries(TEXT, PLAIN, max_size=3), TEXT)
