@@ -90,6 +90,7 @@ def evolve(session: Session, goal: Goal) -> SearchResult:
                 rounds += 1
         except BudgetReached as reached:
             out_of_budget = str(reached)
+            session.forget()
         winner = session.best
         # The winner's runs may not have come along with the branches: nothing is trained unasked.
         may_train = not out_of_budget and _is_traced(session, winner)
@@ -107,10 +108,12 @@ def begin(session: Session) -> None:
     """
     session.prepare()
     reflect_and_archive(session, train_and_evaluate(session, [ROOT], UNEVALUATED))
-    if ROOT not in session.experiment.evaluated():
+    if not session.is_evaluated(ROOT):
         raise PoiseError("the root cannot be trained (`poise-git show grpo` says why); evolve tries it again")
     translate_directive(session)
     rescore(session)
+    # Training the root takes minutes, in which people may have committed.
+    session.forget()
 
 
 def plans(session: Session, goal: Goal) -> Iterator[Plan]:
@@ -127,9 +130,12 @@ def plans(session: Session, goal: Goal) -> Iterator[Plan]:
         # Only what an earlier call left can be unfinished: this one carries out what it plans.
         plan = unfinished_plan(session) if rounds == 0 else None
         if plan is None and adopt_manual_candidates(session):
+            session.forget()
             continue
         plan = plan or plan_round(session, goal)
         yield plan
+        # One reading of the archive a round.
+        session.forget()
         rounds += 1
         barren = 0 if session.evaluated > evaluated or plan.again else barren + 1
         if barren == BARREN_ROUNDS:
@@ -139,15 +145,15 @@ def plans(session: Session, goal: Goal) -> Iterator[Plan]:
 def plan_round(session: Session, goal: Goal) -> Plan:
     """Phase I: parents and proposals, journalled before anything is built on them."""
     experiment, archive, agent = session.experiment, session.archive, session.agent
-    settings, genealogy = experiment.settings.search, archive.genealogy()
+    settings = experiment.settings.search
     number, paid = archive.count_rounds() + 1, len(agent.calls)
     if number > 1 and (number - 1) % settings.distill_every == 0:
-        distil_principles(experiment, agent, number)
+        distil_principles(session, number)
     remaining = None if goal.candidates is None else max(1, goal.candidates - session.evaluated)
     seed = round_seed(experiment.settings.seed, number)
 
-    survey, selection = select_parents(session, genealogy, seed, remaining)
-    slots = propose_and_screen(session.proposing, genealogy, survey, selection, seed)
+    survey, selection = select_parents(session, seed, remaining)
+    slots = propose_and_screen(session.proposing, session.genealogy, survey, selection, seed)
 
     plan = Plan(
         number, session.protocol.hash, agent.name, experiment.directive, seed, settings.policy,

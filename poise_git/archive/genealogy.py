@@ -50,6 +50,12 @@ class Genealogy:
     def by_commit(self) -> dict[str, Candidate]:
         return {candidate.commit: candidate for candidate in self.candidates}
 
+    def with_candidate(self, candidate: Candidate) -> Genealogy:
+        """With another state of a candidate in its place, or with a new one after all others."""
+        if candidate.name not in self:
+            return Genealogy((*self.candidates, candidate))
+        return Genealogy(tuple(candidate if each.name == candidate.name else each for each in self.candidates))
+
     @property
     def root(self) -> Candidate:
         return self[ROOT]

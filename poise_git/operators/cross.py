@@ -23,7 +23,7 @@ def cross(session: Session, first: Candidate, second: Candidate, name: str) -> b
         UsageError: one descends from the other.
         CheckFailed: `implement`: their changes conflict, and the agent cannot resolve it.
     """
-    genealogy = session.archive.genealogy()
+    genealogy = session.genealogy
     base = common_ancestor(genealogy, first, second)
     ours, theirs, before = (session.archive.recipe(each.name)[ALGORITHM] for each in (first, second, base))
     proposal = Proposal(
@@ -43,7 +43,7 @@ def cross(session: Session, first: Candidate, second: Candidate, name: str) -> b
         source = session.agent.resolve(proposal, left, right, ours)
     if source in (ours, theirs):
         raise CheckFailed("implement", f"{first.name} and {second.name} merge into one of them: the other adds nothing")
-    context = partial(session.context, first.name, genealogy, session.experiment.settings.seed)
+    context = partial(session.context, first.name, session.experiment.settings.seed)
     return verify(session, proposal, source, context)
 
 

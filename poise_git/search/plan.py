@@ -143,6 +143,12 @@ def rejected_proposals(archive: Archive) -> tuple[Rejected, ...]:
     )
 
 
+def slots_after(archive: Archive, count: int) -> list[tuple[Slot, ...]]:
+    """The slots of every round after the first `count`, the oldest first; the rest of a round is not read."""
+    newer = archive.count_rounds() - count
+    return [_slots(number, slots) for number, slots in archive.newest_rounds(newer, "slots")] if newer > 0 else []
+
+
 def screening_of(archive: Archive, name: str) -> tuple[int, Slot] | None:
     """The round that chose a candidate, and its slot with the rivals; None for a manual candidate."""
     for number, slots in archive.rounds_with(name, "slots"):

@@ -15,7 +15,7 @@ from poise_git.steps.verify import verify_branch
 def adopt_manual_candidates(session: Session) -> bool:
     """Verify, train and reflect on each that has no figures yet; whether there was any."""
     earlier, found, verified = list[Candidate](), False, list[str]()
-    for candidate in session.archive.genealogy():
+    for candidate in session.genealogy:
         if candidate.parents and not candidate.metrics and candidate.name not in session.refused:
             found |= _adopt(session, candidate, earlier, verified)
         earlier.append(candidate)

@@ -4,28 +4,37 @@ from __future__ import annotations
 
 from typing import Any
 
-from poise_git.agents.interface import Agent
 from poise_git.analysis.lessons import Lesson
-from poise_git.archive.entries import ROOT
-from poise_git.experiment import Experiment
+from poise_git.archive.entries import ROOT, Candidate
+from poise_git.search.selection.survey import evaluated
+from poise_git.steps.session import Session
 
 # Principles are about several candidates.
 FEWEST = 2
 
 
-def distil_principles(experiment: Experiment, agent: Agent, number: int) -> None:
+def distil_principles(session: Session, number: int) -> None:
     """Journal the principles that the evidence before round `number` supports, once a round."""
-    archive = experiment.archive
+    archive, agent = session.archive, session.agent
     earlier: dict[str, Any] = archive.principles()
-    found = (
-        (experiment.proposal(candidate), archive.reflection(name))
-        for name, (candidate, _) in experiment.evaluated().items()
-        if name != ROOT
-    )
-    lessons = [Lesson.of(proposal, reflection) for proposal, reflection in found if reflection]
+    known = (candidate for candidate, _ in evaluated(session.counted, session.protocol.hash).values())
+    found = (_lesson(session, candidate) for candidate in known if candidate.name != ROOT)
+    lessons = [lesson for lesson in found if lesson]
     if len(lessons) < FEWEST or earlier.get("round") == number:
         return
     stated = earlier.get("principles")
     before = [entry for entry in stated if isinstance(entry, dict)] if isinstance(stated, list) else []
     principles = agent.distil(lessons, before)
     archive.write_principles({"version": 1, "round": number, "agent": agent.name, "principles": principles})
+
+
+def _lesson(session: Session, candidate: Candidate) -> Lesson | None:
+    """What a candidate's reflection teaches, read once; None where it has none."""
+    if candidate.evidence is None:
+        return None
+    if candidate.evidence not in session.lessons:
+        reflection = session.archive.reflection_of(candidate)
+        if reflection is None:
+            return None
+        session.lessons[candidate.evidence] = Lesson.of(session.experiment.proposal(candidate), reflection)
+    return session.lessons[candidate.evidence]

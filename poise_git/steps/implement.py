@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache
 
 from poise_git import events
 from poise_git.archive.entries import Status
 from poise_git.errors import CheckFailed
+from poise_git.search.context.context import Context
 from poise_git.search.plan import Slot
 from poise_git.steps.session import Session
 from poise_git.steps.verify import verify, verify_branch
@@ -14,16 +15,22 @@ from poise_git.steps.verify import verify, verify_branch
 
 def implement_and_verify(session: Session, slot: Slot) -> str | None:
     """The name of the slot's candidate if it is ready to train, or None."""
-    proposal, genealogy = slot.chosen, session.archive.genealogy()
+    proposal = slot.chosen
     if proposal is None:
         return None
-    if proposal.name in genealogy:
-        pending = genealogy[proposal.name].status_under(session.protocol.hash) is Status.PENDING
+    if proposal.name in session.genealogy:
+        pending = session.genealogy[proposal.name].status_under(session.protocol.hash) is Status.PENDING
         # A process that was killed may have archived it without a verdict of the checks.
         return proposal.name if pending and verify_branch(session, proposal.name) else None
-    context = partial(session.context, slot.parent, genealogy, slot.seed)
+    draft = session.proposing.drafts.pop(proposal.name, None)
+
+    @cache
+    def context() -> Context:
+        # Only the plan of an earlier process has no draft.
+        return draft.context if draft else session.context(slot.parent, slot.seed)
+
     try:
-        source = session.proposing.sources.pop(proposal.name, None) or session.agent.implement(proposal, context())
+        source = draft.source if draft else session.agent.implement(proposal, context())
     except CheckFailed as failure:
         session.observe(events.ProposalSkipped(proposal.name, slot.parent, failure.reason))
         return None

@@ -17,13 +17,21 @@ from poise_git.experiment import Experiment
 from poise_git.pipeline.checks.duplicates import Twins
 from poise_git.search.context.builder import Contexts
 from poise_git.search.context.context import Context
-from poise_git.search.plan import Plan, Slot
+from poise_git.search.plan import Slot, slots_after
 from poise_git.search.proposals.directions import assign_directions
 from poise_git.search.proposals.screening import Gate, Past, Screened, Verdict, best_first, screen
 from poise_git.search.selection.interface import Choice, Selection, Survey
 
 # Seeds of a parent's attempts lie so far apart that no two parents of a round share one.
 RESAMPLE_SEEDS = 31
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The text of a chosen proposal's child, and the context that it was written from."""
+
+    source: str
+    context: Context
 
 
 def propose_and_screen(
@@ -39,14 +47,14 @@ class Proposing:
     """Who proposes for whom, over a whole search: what it knows grows with the archive and is read once.
 
     Of the round that has begun, `taken` are the names in use, and `refused` is what was rejected, by parent. `past` is
-    everything before; the journal's first `rounds` rounds are in it. `sources` holds the code of what was chosen, by
+    everything before; the journal's first `rounds` rounds are in it. `drafts` holds what was written of the chosen, by
     name, until somebody takes it.
     """
 
     experiment: Experiment
     agent: Agent
     observe: events.Observer
-    sources: dict[str, str] = field(default_factory=dict)
+    drafts: dict[str, Draft] = field(default_factory=dict)
     rounds: int = field(init=False, default=0)
     past: Past = field(init=False, default=Past())
     genealogy: Genealogy = field(init=False)
@@ -63,13 +71,13 @@ class Proposing:
         """A new round: read what the archive and the journal have learned since the last one."""
         self.genealogy, self.taken, self.refused = genealogy, frozenset(genealogy.by_name), {}
         self.contexts = self.experiment.contexts(genealogy, surveyed, seed)
-        plans = [Plan.from_data(data) for data in self.experiment.archive.rounds(self.rounds)]
+        planned = slots_after(self.experiment.archive, self.rounds)
         fresh = [node for node in genealogy if node.commit not in self._seen]
         self.past = self.past.with_archived(map(self.experiment.proposal, fresh)).with_screened(
-            entry for plan in plans for slot in plan.slots for entry in slot.proposals
+            entry for slots in planned for slot in slots for entry in slot.proposals
         )
         self._seen |= {node.commit for node in fresh}
-        self.rounds += len(plans)
+        self.rounds += len(planned)
 
     def fill(self, selection: Selection, seed: int) -> tuple[Slot, ...]:
         """A slot for each chosen parent.
@@ -128,10 +136,11 @@ class Proposing:
             except CheckFailed as failure:
                 verdicts[place] = entry.rejected_at(Gate.WRITING, f"cannot be written: {failure.reason}")
                 continue
-            if twin := self.twins.find(source, self.genealogy, self.sources):
+            written = {name: draft.source for name, draft in self.drafts.items()}
+            if twin := self.twins.find(source, self.genealogy, written):
                 verdicts[place] = entry.rejected_at(Gate.TWIN, f"the same algorithm as {twin}")
                 continue
-            self.sources[entry.proposal.name] = source
+            self.drafts[entry.proposal.name] = Draft(source, context)
             verdicts[place] = replace(entry, verdict=Verdict.CHOSEN)
             break
         return best_first(verdicts)

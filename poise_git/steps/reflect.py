@@ -51,7 +51,7 @@ def reflect(session: Session, name: str) -> Metrics:
     reflection = _reflection(session, name)
     # Only now: the reflection was the last call for this candidate.
     metrics = metrics.with_calls(ledger_of(archive, name, session.agent.calls))
-    archive.add_evidence(name, metrics, reflection)
+    session.add_evidence(name, metrics, reflection)
     session.observe(events.CandidateEvaluated(name, metrics, session.evaluated))
     return metrics
 
@@ -60,7 +60,7 @@ def _reflection(session: Session, name: str) -> Reflection:
     if name == ROOT:
         return Reflection({"verdict": "root"}, "The root: every other candidate is compared with it.\n")
     recipe = session.archive.recipe(name)
-    proposal = session.experiment.proposal(session.archive.genealogy()[name])
+    proposal = session.experiment.proposal(session.genealogy[name])
     if name not in session.verdicts:
         session.verdicts[name] = check(session, proposal, recipe).claims
     evidence = session.experiment.evidence(proposal, session.verdicts[name])
@@ -77,7 +77,7 @@ def replicate(session: Session, names: Sequence[str]) -> None:
         if failure and name != ROOT:
             session.fail(name, failure.stage, failure.reason)
     for name in names:
-        if name in session.experiment.evaluated():
+        if session.is_evaluated(name):
             reflect_or_fail(session, name)
 
 
@@ -86,7 +86,7 @@ def rescore(session: Session) -> None:
 
     Runs that did not come along with the branches are trained: no other objective can be computed without them.
     """
-    names = session.experiment.measured_otherwise()
+    names = session.experiment.measured_otherwise(session.genealogy)
     if not names:
         return
     complete_root(session)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from poise_git import events
+from poise_git.archive import Archive
 from poise_git.archive.entries import Status
 from poise_git.archive.genealogy import Genealogy
 from poise_git.search.plan import Plan, Slot
@@ -11,9 +14,8 @@ from poise_git.steps.session import Session
 
 def unfinished_plan(session: Session) -> Plan | None:
     """The newest plan under this protocol, if something of it is still to do."""
-    plans = (Plan.from_data(data) for data in reversed(session.archive.rounds()))
-    plan = next((plan for plan in plans if plan.protocol == session.protocol.hash), None)
-    genealogy = session.archive.genealogy()
+    plan = next((plan for plan in _newest_first(session.archive) if plan.protocol == session.protocol.hash), None)
+    genealogy = session.genealogy
     if plan is None:
         return None
     replicated = all(_is_replicated(session, name, genealogy) for name in plan.again)
@@ -21,6 +23,15 @@ def unfinished_plan(session: Session) -> Plan | None:
         return None
     session.observe(events.RoundPlanned(plan.number, plan.parents, resumed=True))
     return plan
+
+
+def _newest_first(archive: Archive) -> Iterator[Plan]:
+    """Every plan of the journal. The newest alone is read unless more are asked for: a plan holds every candidate."""
+    before = max(archive.count_rounds() - 1, 0)
+    newest = archive.rounds(before)
+    yield from (Plan.from_data(data) for data in reversed(newest))
+    older = archive.rounds()
+    yield from (Plan.from_data(data) for data in reversed(older[: len(older) - len(newest)]))
 
 
 def _is_done(session: Session, slot: Slot, genealogy: Genealogy) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from poise_git.archive.genealogy import Genealogy
 from poise_git.search.selection import policy_of
 from poise_git.search.selection.interface import Selection, Survey
 from poise_git.steps.session import Session
@@ -13,11 +12,9 @@ def round_seed(seed: int, number: int) -> int:
     return seed * 1_000_003 + number * 101
 
 
-def select_parents(
-    session: Session, genealogy: Genealogy, seed: int, remaining: int | None
-) -> tuple[Survey, Selection]:
+def select_parents(session: Session, seed: int, remaining: int | None) -> tuple[Survey, Selection]:
     """What the policy was shown, and what it chose; `remaining` evaluations are left, where the search knows."""
     settings = session.experiment.settings.search
-    survey = session.experiment.survey(genealogy, remaining)
+    survey = session.experiment.survey(session.genealogy, remaining)
     count = min(settings.parents, remaining or settings.parents)
     return survey, policy_of(settings).select(survey, count, seed)

@@ -22,8 +22,7 @@ def train_and_evaluate(session: Session, names: Iterable[str], statuses: frozens
 
     Yields each as soon as it is complete; one that fails is archived with its reason, and the others go on.
     """
-    genealogy = session.archive.genealogy()
-    pending = [name for name in names if genealogy[name].status_under(session.protocol.hash) in statuses]
+    pending = [name for name in names if session.genealogy[name].status_under(session.protocol.hash) in statuses]
     if set(pending) - {ROOT}:
         complete_root(session)
     for name, failure in run_missing(session, pending, session.protocol.seeds):
@@ -58,7 +57,7 @@ def run_missing(session: Session, names: Iterable[str], seeds: Sequence[int]) ->
     experiment, archive = session.experiment, session.archive
     missing = {name: set(seeds) - {run.seed for run in experiment.runs(name, seeds)} for name in dict.fromkeys(names)}
     yield from ((name, None) for name, lacking in missing.items() if not lacking)
-    genealogy = archive.genealogy()
+    genealogy = session.genealogy
     jobs = [
         replace(experiment.job(name, seed), containment=session.containing.of(genealogy[name], genealogy))
         for name in missing

@@ -28,6 +28,7 @@ def translate_directive(session: Session) -> None:
         reading = interpret(session.experiment, session.agent)
         session.observe(events.DirectiveTranslated(session.experiment.directive, reading))
         session.experiment = adopt(session.experiment, reading, session.agent)
+        session.forget()
 
 
 def root_figures(experiment: Experiment) -> dict[str, float]:

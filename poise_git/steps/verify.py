@@ -17,9 +17,9 @@ from poise_git.steps.session import Session
 
 def check(session: Session, proposal: Proposal, recipe: Mapping[str, str]) -> CheckReport:
     """All checks before training, of a child of the proposal's parent: in the sandbox, then by a reader."""
-    parent, genealogy = session.archive.recipe(proposal.parent or ROOT), session.archive.genealogy()
+    parent = session.archive.recipe(proposal.parent or ROOT)
     names = tuple(name for name in (proposal.parent, proposal.second_parent) if name)
-    containment = session.containing.of_checks(recipe.get(ALGORITHM, ""), names, genealogy)
+    containment = session.containing.of_checks(recipe.get(ALGORITHM, ""), names, session.genealogy)
     with fresh_folder() as scratch:
         report = check_candidate(recipe, proposal.claims, parent, session.sandbox, scratch, containment)
     if report.failure:
@@ -42,13 +42,13 @@ def verify(session: Session, proposal: Proposal, source: str, context: Callable[
             break
         source, repairs = repaired, repairs + 1
         report = check(session, proposal, {**parent, ALGORITHM: source})
-    session.archive.add_candidate(proposal, source)
+    session.add_candidate(proposal, source)
     return _conclude(session, proposal, report, repairs)
 
 
 def verify_branch(session: Session, name: str) -> bool:
     """Check a candidate that is a branch already, such as one committed by hand; archive a failure."""
-    candidate = session.archive.genealogy()[name]
+    candidate = session.genealogy[name]
     proposal = session.experiment.proposal(candidate)
     if candidate.evidence is None:
         session.archive.add_proposal(proposal)
