@@ -6,7 +6,8 @@ PATH is a checkout of another version. It writes an archive of so many candidate
 process of its own, in which `evolve` runs with the library agent. Checks pass at once, and runs end at once with
 figures by lot. The versions take turns, a round each, and which comes first alternates. A round is all that `evolve`
 does from one plan to the next: writing the children, archiving runs, reflections and figures, and planning again. The
-first round of a process is not counted: it reads what later ones remember.
+first round of a process is not counted: it reads what later ones remember. Distilling, which an agent does in every
+second round, is left out.
 
 FILE (JSON lines, one round each) is written as it goes; a size and version that it holds in full is not measured again.
 `cpu` is CPU seconds, those of git included. `agent` is the part of them that the library agent takes to propose, screen
@@ -28,7 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ HERE = Path(__file__).resolve().parents[2]
 ROOT = "grpo"
 FIGURES = ("entropy", "valid_rate", "mean_length", "reward", "kl", "clip_fraction", "gradient_norm")
 STEPS = 30
+DISTIL = "distil_every: 2"
 TIMED = ("propose", "screen", "implement")
 PRINTED = ("loop", "agent", "cpu", "wall", "git")
 
@@ -67,6 +69,11 @@ def make(folder: Path, size: int) -> None:
 
     create_archive = first_of("poise_git.template:create_archive", "poise_git.creation:create_archive")
     archive = create_archive(folder)
+    settings = folder / "poise.yaml"
+    text = settings.read_text(encoding="utf-8")
+    assert DISTIL in text
+    settings.write_text(text.replace(DISTIL, f"{DISTIL.split()[0]} 1000000"), encoding="utf-8")
+    subprocess.run(["git", "-C", folder, "commit", "-qam", "settings: without distilling"], check=True)
     fill(archive, size)
     experiment = Experiment.load(archive)
     for seed in experiment.protocol.seeds:
@@ -173,40 +180,37 @@ def say(record: Record) -> None:
 
 def search(folder: Path) -> None:
     """`evolve` on the archive in `folder`, until nobody asks for another round."""
-    from poise_git import loop
     from poise_git.agents.library import LibraryAgent
     from poise_git.archive import Archive
     from poise_git.experiment import Experiment
-    from poise_git.pipeline.checks import CheckReport
 
     archive = Archive.open(folder)
     clock = Clock(archive, Counting())
-    parts = {
-        "experiment": Experiment.load(archive),
-        "agent": clock.timed(LibraryAgent()),
-        "executor": Instantly(),
-        "sandbox": None,
-        "observe": clock,
-    }
-    goal = loop.Goal(candidates=10**6)
+    with suppress(Enough):
+        evolve(Experiment.load(archive), clock.timed(LibraryAgent()), clock)
+
+
+def evolve(experiment: Any, agent: Any, observe: Callable[[Any], None]) -> None:
+    """A search without end, whose checks pass at once and whose runs end at once."""
+    from poise_git import loop
+    from poise_git.pipeline.checks import CheckReport
 
     def check_candidate(*_: object) -> CheckReport:
         return CheckReport((), None, ())
 
-    try:
-        if hasattr(loop, "Search"):
-            loop.check_candidate = check_candidate
-            loop.Search(backend=None, **parts).evolve(goal)
-        else:
-            from poise_git.agents.library.provenance import Provenance
-            from poise_git.steps import verify
-            from poise_git.steps.containment import Containing
-            from poise_git.steps.session import Session
-
-            verify.check_candidate = check_candidate
-            loop.evolve(Session(containing=Containing(Provenance(archive)), **parts), goal)
-    except Enough:
+    goal, executor = loop.Goal(candidates=10**6), Instantly()
+    if hasattr(loop, "Search"):
+        loop.check_candidate = check_candidate
+        loop.Search(experiment, agent, None, executor, None, observe).evolve(goal)
         return
+    from poise_git.agents.library.provenance import Provenance
+    from poise_git.steps import verify
+    from poise_git.steps.containment import Containing
+    from poise_git.steps.session import Session
+
+    verify.check_candidate = check_candidate
+    containing = Containing(Provenance(experiment.archive))
+    loop.evolve(Session(experiment, agent, executor, None, containing, observe), goal)
 
 
 # Both versions, in a process that has neither.
