@@ -12,10 +12,12 @@ import pytest
 from hypothesis import settings
 
 from poise_git.archive import Archive
+from poise_git.pipeline.backends import BACKENDS
 from poise_git.pipeline.cache import locked
 from poise_git.pipeline.sandbox.forks import ForkServer
 from poise_git.template import create_archive
 from poise_git.user.choices import MISSING_LAYERS_VARIABLE
+from tests.fake_backend import NAME, FakeBackend, check_by_reading
 from tests.layers import MARKER, lacking
 
 # A slow machine is no failure.
@@ -58,7 +60,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [item for item in items if item.get_closest_marker("nightly")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in set(left_out)]
-    order = {"test_end_to_end.py": -2, "test_loop.py": -1, "test_vllm.py": 1}
+    order = {"test_end_to_end.py": -2, "test_real_search.py": -1, "test_vllm.py": 1}
     items.sort(key=lambda item: order.get(item.path.name, 0))
 
 
@@ -120,6 +122,23 @@ def archive_templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
 def tiny_archive(archive_templates: dict[str, Path], tmp_path: Path) -> Archive:
     """A fresh archive in which a run takes no time; all figures are 0."""
     return copy_of(archive_templates["tiny"], tmp_path / "search")
+
+
+@pytest.fixture
+def fake_archive(
+    archive_templates: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Archive]:
+    """A fresh archive whose runs are made up, by `FakeBackend`; the checks are real."""
+    monkeypatch.setitem(BACKENDS, NAME, FakeBackend)
+    FakeBackend.trained.clear()
+    yield copy_of(archive_templates["fake"], tmp_path / "search")
+    FakeBackend.failing.clear()
+
+
+@pytest.fixture
+def checks_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checks that only read the text, for tests of what comes before and after them."""
+    monkeypatch.setattr("poise_git.steps.verify.check_candidate", check_by_reading)
 
 
 @pytest.fixture

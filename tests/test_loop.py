@@ -1,4 +1,4 @@
-"""The loop, for real at a small size: git, child processes, training. Its invariants:
+"""The loop on a real archive, with a backend that makes its figures up. Its invariants:
 
 L1  Every candidate is one commit on top of its parent's, which changes recipe/algorithm.py and nothing else.
 L2  Every candidate is accounted for: evaluated, or failed with stage and reason; and every round is in the journal.
@@ -7,6 +7,8 @@ L4  A search that is killed at any moment and started again ends as one that was
 L5  Asking for what is there already changes nothing.
 L6  What cannot be trained becomes a failed entry with its reason, and the search goes on.
 L7  Another objective is another utility of the same runs: nothing is trained again.
+
+tests/test_real_search.py has the same of real checks and real training.
 """
 
 from __future__ import annotations
@@ -29,16 +31,40 @@ from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Direction, Proposal, Status
 from poise_git.cli.sessions import open_session
 from poise_git.errors import PoiseError
-from poise_git.events import Event, RunEnded
+from poise_git.events import CandidateEvaluated, CandidateFailed, Event, JobProgress, Preparing, RunEnded
 from poise_git.experiment import Experiment
-from poise_git.loop import Goal, SearchResult
+from poise_git.loop import BARREN_ROUNDS, Goal, SearchResult
+from poise_git.pipeline.backends import BACKENDS
 from poise_git.search.context.context import Context
 from poise_git.search.proposals.screening import Opinion
 from poise_git.steps.session import Session
 from poise_git.steps.verify import verify_branch
 from tests.conftest import copy_of, edit_settings, git
+from tests.fake_backend import NAME, PROGRAM, FakeBackend, check_by_reading
+from tests.loop_invariants import require_every_candidate_accounted_for, require_one_commit_a_candidate, result
 
-pytestmark = pytest.mark.slow
+CANDIDATES = 3
+
+
+@pytest.fixture(scope="module")
+def searched_once(
+    archive_templates: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Archive, SearchResult]:
+    """A search that nothing disturbed; to be copied by tests that change it."""
+    archive = copy_of(archive_templates["fake"], tmp_path_factory.mktemp("searched") / "search")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKENDS, NAME, FakeBackend)
+        patch.setattr("poise_git.steps.verify.check_candidate", check_by_reading)
+        ended, _ = evolve(archive, Goal(candidates=CANDIDATES))
+    return archive, ended
+
+
+@pytest.fixture
+def searched(
+    searched_once: tuple[Archive, SearchResult], fake_archive: Archive, checks_read: None, tmp_path: Path
+) -> Archive:
+    """A copy of that search."""
+    return copy_of(searched_once[0].root, tmp_path / "searched")
 
 
 def evolve(archive: Archive, goal: Goal, *, agent: Agent | None = None) -> tuple[SearchResult, list[Event]]:
@@ -49,63 +75,45 @@ def evolve(archive: Archive, goal: Goal, *, agent: Agent | None = None) -> tuple
         return loop.evolve(session, goal), seen
 
 
-def result(archive: Archive) -> dict[str, tuple[object, ...]]:
-    """What a search has found, without the times at which it did."""
-    experiment = Experiment.load(archive)
-    found = {}
-    for candidate in archive.genealogy():
-        metrics = candidate.metrics_under(experiment.protocol.hash)
-        source = archive.recipe(candidate.name)["algorithm.py"]
-        figures = (metrics.status, metrics.utility, metrics.gain, metrics.stage) if metrics else ()
-        found[candidate.name] = (candidate.parents, source, *figures)
-    return found
+def test_every_candidate_is_one_commit(searched: Archive) -> None:
+    """L1"""
+    require_one_commit_a_candidate(searched)
 
 
-def test_a_search_keeps_its_invariants(
-    short_archive: Archive, archive_templates: dict[str, Path], tmp_path: Path
-) -> None:
-    ended, _ = evolve(short_archive, Goal(candidates=4))
-    folder, genealogy = short_archive.root, short_archive.genealogy()
-    protocol = Experiment.load(short_archive).protocol.hash
+def test_every_candidate_is_accounted_for(searched: Archive, searched_once: tuple[Archive, SearchResult]) -> None:
+    """L2"""
+    require_every_candidate_accounted_for(searched)
+    protocol = Experiment.load(searched).protocol.hash
+    statuses = [candidate.status_under(protocol) for candidate in searched.genealogy()]
+    assert statuses.count(Status.EVALUATED) == CANDIDATES + 1
+    assert searched_once[1].evaluated == CANDIDATES
 
-    for candidate in genealogy:  # L1
-        changed = git(folder, "diff-tree", "--no-commit-id", "--name-only", "-r", candidate.commit).split()
-        assert changed == ["recipe/algorithm.py"]
-        parents = git(folder, "rev-list", "--parents", "-n1", candidate.commit).split()[1:]
-        assert parents == [genealogy[parent].commit for parent in candidate.parents] or candidate.name == ROOT
 
-    statuses = [candidate.status_under(protocol) for candidate in genealogy]  # L2
-    assert statuses.count(Status.EVALUATED) == 4 + 1
-    assert Status.PENDING not in statuses
-    for candidate in genealogy:
-        files = git(folder, "ls-tree", "-r", "--name-only", f"evidence/{candidate.name}", f"evidence/{candidate.name}/")
-        assert f"evidence/{candidate.name}/metrics.yaml" in files
-    rounds = short_archive.rounds()
-    assert [data["round"] for data in rounds] == list(range(1, len(rounds) + 1))
-    journalled = {entry["proposal"]["name"] for data in rounds for slot in data["slots"] for entry in slot["proposals"]}
-    assert {candidate.name for candidate in genealogy} - {ROOT} <= journalled
-    assert ended.evaluated == 4
-    git(folder, "fsck", "--strict")
-    assert git(folder, "status", "--porcelain") == ""
+def test_the_same_seed_gives_the_same_search(searched: Archive, fake_archive: Archive) -> None:
+    """L3"""
+    evolve(fake_archive, Goal(candidates=CANDIDATES))
+    assert result(fake_archive) == result(searched)
 
-    again = copy_of(archive_templates["short"], tmp_path / "again")  # L3
-    evolve(again, Goal(candidates=4))
-    assert result(again) == result(short_archive)
 
-    refs = git(folder, "for-each-ref")  # L5
-    evolve(short_archive, Goal(candidates=4))
-    assert git(folder, "for-each-ref") == refs
+def test_asking_again_changes_nothing(searched: Archive) -> None:
+    """L5"""
+    refs = git(searched.root, "for-each-ref")
+    evolve(searched, Goal(candidates=CANDIDATES))
+    assert git(searched.root, "for-each-ref") == refs
+    assert FakeBackend.trained == []
 
-    shorter = "  metrics: {reuse: 1, mean_length: {direction: minimise, scale: 10}}"  # L7
+
+def test_another_objective_is_another_utility_of_the_same_runs(searched: Archive) -> None:
+    """L7"""
+    folder, protocol = searched.root, Experiment.load(searched).protocol.hash
+    shorter = "  metrics: {reuse: 1, mean_length: {direction: minimise, scale: 10}}"
     edit_settings(folder, "  metrics: {}", shorter)
     edit_settings(folder, "  constraints: []", "  constraints: [{metric: mean_length, at_most: 0}]")
-    runs = git(folder, "rev-parse", "refs/notes/poise/trajectory")
-    ended, _ = evolve(short_archive, Goal(candidates=4))
+    ended, _ = evolve(searched, Goal(candidates=CANDIDATES))
     # The new winner may meet the root on fresh seeds, which adds runs; the search's own are there.
-    fresh = git(folder, "diff", "--name-only", runs.strip(), "refs/notes/poise/trajectory").split()
-    notes = {git(folder, "rev-parse", f"poise/{name}").strip() for name in (ended.best, ROOT)}
-    assert {path.replace("/", "") for path in fresh} <= notes
-    for candidate in short_archive.genealogy():
+    fresh = Experiment.load(searched).protocol.confirmation_seeds
+    assert set(FakeBackend.trained) <= {(name, seed) for name in (ended.best, ROOT) for seed in fresh}
+    for candidate in searched.genealogy():
         metrics = candidate.metrics_under(protocol)
         assert metrics is not None
         assert metrics.utility is not None
@@ -117,42 +125,68 @@ def test_a_search_keeps_its_invariants(
             assert violation.excess.value == pytest.approx(length)
 
 
-def test_killed_at_any_moment_it_ends_the_same(
-    short_archive: Archive, archive_templates: dict[str, Path], tmp_path: Path
-) -> None:
+def test_interrupted_after_any_step_it_ends_the_same(searched: Archive, fake_archive: Archive) -> None:
+    """L4: an interrupt at the first report of every step, one after the other, on one archive."""
+    stopped_at = set[str]()
+
+    def stop(event: Event) -> None:
+        step = repr(event)
+        if not isinstance(event, JobProgress | Preparing) and step not in stopped_at:
+            stopped_at.add(step)
+            raise KeyboardInterrupt
+
+    interrupts = 0
+    while True:
+        try:
+            with open_session(Experiment.load(fake_archive), stop, workers=2) as session:
+                loop.evolve(session, Goal(candidates=CANDIDATES))
+            break
+        except KeyboardInterrupt:
+            interrupts += 1
+    assert interrupts > 4 * CANDIDATES
+    assert result(fake_archive) == result(searched)
+    require_every_candidate_accounted_for(fake_archive)
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_ends_the_same(searched: Archive, fake_archive: Archive) -> None:
     """L4, with SIGKILL to the whole process group, so that nothing gets to clean up."""
-    evolve(short_archive, Goal(candidates=4))
-    killed = copy_of(archive_templates["short"], tmp_path / "killed")
-    command = [sys.executable, "-m", "poise_git", "evolve", str(killed.root), "--candidates", "4", "--workers", "2"]
+    command = [sys.executable, "-m", PROGRAM, "evolve", str(fake_archive.root), "--json"]
+    command += ["--candidates", str(CANDIDATES), "--workers", "2"]
     rng, kills = random.Random(4), 0
     for attempt in range(40):
-        process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        # To start takes longer than to search: the time counts from the first event on.
+        process.stdout.readline()
         try:
             # Later and later, so that it ends on a machine with much else to do.
-            process.wait(timeout=rng.uniform(2.0, 9.0 * 1.2**attempt))
+            _, errors = process.communicate(timeout=rng.uniform(0.05, 0.8 * 1.5**attempt))
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            process.communicate()
             kills += 1
-            git(killed.root, "fsck", "--strict")
+            git(fake_archive.root, "fsck", "--strict")
             continue
-        assert process.stderr is not None
-        assert process.returncode == 0, process.stderr.read()
+        assert process.returncode == 0, errors
         break
     else:
         pytest.fail("never came to an end")
     assert kills >= 3
-    assert result(Archive.open(killed.root)) == result(short_archive)
+    assert result(fake_archive) == result(searched)
 
 
 def test_uncertain_leaders_are_measured_again_once_also_after_an_interruption(
-    short_archive: Archive, archive_templates: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    fake_archive: Archive, archive_templates: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    checks_read: None,
+) -> None:  # fmt: skip
     """Measuring again costs runs of further seeds alone, makes the gain more certain, and is resumed like all else."""
     monkeypatch.setattr("poise_git.search.selection.tree.UNCERTAIN", 0.0)
-    evolve(short_archive, Goal(candidates=5))
-    experiment = Experiment.load(short_archive)
-    again = [name for data in short_archive.rounds() for name in data["again"]]
+    evolve(fake_archive, Goal(candidates=5))
+    experiment = Experiment.load(fake_archive)
+    again = [name for data in fake_archive.rounds() for name in data["again"]]
     assert again
     assert len(set(again)) == len(again)
     further = experiment.protocol.further_seeds
@@ -161,7 +195,7 @@ def test_uncertain_leaders_are_measured_again_once_also_after_an_interruption(
         assert metrics.utility is not None
         assert metrics.utility.n == (4 if name in again else 2)
 
-    stopped = copy_of(archive_templates["short"], tmp_path / "stopped")
+    stopped = copy_of(archive_templates["fake"], tmp_path / "stopped")
 
     def stop(event: Event) -> None:
         if isinstance(event, RunEnded) and event.seed in further:
@@ -171,7 +205,33 @@ def test_uncertain_leaders_are_measured_again_once_also_after_an_interruption(
         with pytest.raises(KeyboardInterrupt), open_session(Experiment.load(stopped), stop, workers=2) as session:
             loop.evolve(session, Goal(candidates=5))
     evolve(stopped, Goal(candidates=5))
-    assert result(stopped) == result(short_archive)
+    assert result(stopped) == result(fake_archive)
+
+
+def test_what_fails_in_training_fails_once_and_the_search_goes_on(
+    searched_once: tuple[Archive, SearchResult], fake_archive: Archive, checks_read: None
+) -> None:
+    """L6"""
+    first = next(name for name in names_of(searched_once[0]) if name != ROOT)
+    FakeBackend.failing.add(first)
+    _, seen = evolve(fake_archive, Goal(candidates=2))
+    failures = [event for event in seen if isinstance(event, CandidateFailed)]
+    assert [(event.name, event.stage, event.reason) for event in failures] == [(first, "train", "it fails here")]
+    assert status_of(fake_archive, first) is Status.FAILED
+    assert {event.name for event in seen if isinstance(event, CandidateEvaluated)} - {ROOT} == {
+        name for name in names_of(fake_archive) if name not in (ROOT, first)
+    }
+    require_every_candidate_accounted_for(fake_archive)
+    FakeBackend.trained.clear()
+    evolve(fake_archive, Goal(candidates=2))
+    assert FakeBackend.trained == [], "what has failed is not tried again"
+
+
+def test_hours_that_are_over_end_it_without_a_confirmation(fake_archive: Archive, checks_read: None) -> None:
+    ended, _ = evolve(fake_archive, Goal(candidates=1, hours=0.0))
+    assert ended.out_of_budget
+    assert (ended.evaluated, ended.confirmation) == (0, None)
+    assert {seed for _, seed in FakeBackend.trained} == set(Experiment.load(fake_archive).protocol.seeds)
 
 
 BAD = {
@@ -216,12 +276,13 @@ class BadAgent:
         return getattr(self.library, name)
 
 
-def test_broken_algorithms_become_failed_entries(tiny_archive: Archive) -> None:
-    edit_settings(tiny_archive.root, "  wall_seconds: 900", "  wall_seconds: 8")
+@pytest.mark.slow
+def test_broken_algorithms_become_failed_entries(fake_archive: Archive) -> None:
+    edit_settings(fake_archive.root, "  wall_seconds: 900", "  wall_seconds: 8")
     before = children_of_this_process()
-    evolve(tiny_archive, Goal(rounds=3), agent=BadAgent())
-    protocol = Experiment.load(tiny_archive).protocol.hash
-    genealogy = tiny_archive.genealogy()
+    evolve(fake_archive, Goal(rounds=3), agent=BadAgent())
+    protocol = Experiment.load(fake_archive).protocol.hash
+    genealogy = fake_archive.genealogy()
     reasons = {}
     for name in BAD:
         metrics = genealogy[name].metrics_under(protocol)
@@ -234,11 +295,11 @@ def test_broken_algorithms_become_failed_entries(tiny_archive: Archive) -> None:
     assert "mutat" in reasons["mutates-its-input"] or "chang" in reasons["mutates-its-input"]
     assert "limit" in reasons["sleeps-for-ever"]
     assert children_of_this_process() == before
-    git(tiny_archive.root, "fsck", "--strict")
+    git(fake_archive.root, "fsck", "--strict")
 
 
 def test_killed_before_its_verdict_a_bad_candidate_is_not_trained(
-    tiny_archive: Archive, monkeypatch: pytest.MonkeyPatch
+    fake_archive: Archive, checks_read: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """L4: between the commit of a candidate and the verdict of its checks there is a moment to be killed in."""
 
@@ -246,13 +307,13 @@ def test_killed_before_its_verdict_a_bad_candidate_is_not_trained(
         raise KeyboardInterrupt
 
     agent = BadAgent()
-    agent.left = {"returns-nan": BAD["returns-nan"]}
+    agent.left = {"does-not-parse": BAD["does-not-parse"]}
     with monkeypatch.context() as patch:
         patch.setattr(Session, "fail", die)
         with pytest.raises(KeyboardInterrupt):
-            evolve(tiny_archive, Goal(rounds=1), agent=agent)
-    evolve(tiny_archive, Goal(rounds=1), agent=agent)
-    assert status_of(tiny_archive, "returns-nan") is Status.FAILED
+            evolve(fake_archive, Goal(rounds=1), agent=agent)
+    evolve(fake_archive, Goal(rounds=1), agent=agent)
+    assert status_of(fake_archive, "does-not-parse") is Status.FAILED
 
 
 class Copyist(BadAgent):
@@ -271,32 +332,38 @@ class Copyist(BadAgent):
         return context.source + "\n# a comment\n"
 
 
-def test_duplicates_are_refused_in_the_journal_and_rounds_go_on(tiny_archive: Archive) -> None:
+def test_a_search_that_finds_nothing_ends(fake_archive: Archive) -> None:
+    with pytest.raises(PoiseError, match="brought no candidate with figures"):
+        evolve(fake_archive, Goal(candidates=1), agent=Copyist())
+    assert fake_archive.count_rounds() == BARREN_ROUNDS
+
+
+def test_duplicates_are_refused_in_the_journal_and_rounds_go_on(fake_archive: Archive) -> None:
     agent = Copyist()
-    evolve(tiny_archive, Goal(rounds=1), agent=agent)
-    evolve(tiny_archive, Goal(rounds=1), agent=agent)
-    rounds = tiny_archive.rounds()
+    evolve(fake_archive, Goal(rounds=1), agent=agent)
+    evolve(fake_archive, Goal(rounds=1), agent=agent)
+    rounds = fake_archive.rounds()
     assert len(rounds) == 2
     entries = [entry for data in rounds for slot in data["slots"] for entry in slot["proposals"]]
     assert {(entry["verdict"], entry["gate"], entry["reason"]) for entry in entries} == {
         ("rejected", "twin", "the same algorithm as grpo")
     }
     assert [entry["attempt"] for entry in entries] == [2, 1, 0] * 6
-    assert [candidate.name for candidate in tiny_archive.genealogy()] == [ROOT]
+    assert [candidate.name for candidate in fake_archive.genealogy()] == [ROOT]
 
 
-def test_a_root_that_failed_is_tried_again(tiny_archive: Archive) -> None:
-    edit_settings(tiny_archive.root, "  memory_mb: 4096", "  memory_mb: 1")
+def test_a_root_that_failed_is_tried_again(fake_archive: Archive, checks_read: None) -> None:
+    FakeBackend.failing.add(ROOT)
     with pytest.raises(PoiseError, match="evolve tries it again"):
-        evolve(tiny_archive, Goal(rounds=1))
-    assert status_of(tiny_archive, ROOT) is Status.FAILED
-    edit_settings(tiny_archive.root, "  memory_mb: 1", "  memory_mb: 4096")
-    evolve(tiny_archive, Goal(rounds=1))
-    assert status_of(tiny_archive, ROOT) is Status.EVALUATED
+        evolve(fake_archive, Goal(rounds=1))
+    assert status_of(fake_archive, ROOT) is Status.FAILED
+    FakeBackend.failing.clear()
+    evolve(fake_archive, Goal(rounds=1))
+    assert status_of(fake_archive, ROOT) is Status.EVALUATED
 
 
-def test_branches_by_hand_that_are_no_candidates_harm_nobody(tiny_archive: Archive) -> None:
-    root = tiny_archive.root
+def test_branches_by_hand_that_are_no_candidates_harm_nobody(fake_archive: Archive, checks_read: None) -> None:
+    root = fake_archive.root
     git(root, "switch", "-qc", "poise/no-algorithm", "poise/grpo")
     git(root, "rm", "-q", "recipe/algorithm.py")
     git(root, "commit", "-qm", "nothing left")
@@ -304,11 +371,15 @@ def test_branches_by_hand_that_are_no_candidates_harm_nobody(tiny_archive: Archi
     (root / "recipe" / "rollouts.py").write_text("")
     git(root, "commit", "--no-verify", "-qam", "other helpers")
     git(root, "switch", "-q", "main")
-    evolve(tiny_archive, Goal(rounds=1))
-    with open_session(Experiment.load(tiny_archive), lambda event: None) as session:
+    evolve(fake_archive, Goal(rounds=1))
+    with open_session(Experiment.load(fake_archive), lambda event: None) as session:
         assert not verify_branch(session, "no-algorithm")
         assert not verify_branch(session, "other-rollouts")
-    assert status_of(tiny_archive, "other-rollouts") is Status.FAILED
+    assert status_of(fake_archive, "other-rollouts") is Status.FAILED
+
+
+def names_of(archive: Archive) -> list[str]:
+    return [candidate.name for candidate in archive.genealogy()]
 
 
 def status_of(archive: Archive, name: str) -> Status:
