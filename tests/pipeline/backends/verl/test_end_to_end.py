@@ -1,6 +1,7 @@
-"""The whole of it on the shipped protocol `cpu-smoke`: killed in the middle of training, gone on with, evolved.
+"""The whole of it on the protocol `cpu-smoke`: killed in the middle of training, gone on with, evolved.
 
 Real verl, real vLLM, a real archive and the real command, on two cores. Everything in this file runs once, in order.
+Of the protocol's 30 steps a nightly run trains all, and sees that they teach something; every other run trains 12.
 """
 
 from __future__ import annotations
@@ -22,26 +23,50 @@ import pytest
 from poise_git.archive import Archive
 from poise_git.archive.entries import Run, Status
 from poise_git.pipeline.backends.verl.series import SERIES
+from poise_git.template import create_archive
 from tests.conftest import git
 from tests.pipeline.backends.verl.conftest import require_verl
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
-CHECKPOINT, STEPS = 10, 30
+SHIPPED_STEPS, SHIPPED_CHECKPOINT = 30, 10
+STEPS, CHECKPOINT = 12, 5
 
 
 @dataclass
 class Search:
-    """A search in a folder of its own, with a cache of its own, by the command line."""
+    """A search in a folder of its own, with a cache of its own, by the command line.
+
+    `steps` are those of a run, of which every `checkpoint`-th is kept.
+    """
 
     folder: Path
     cache: Path
+    steps: int
+    checkpoint: int
     printed: str = ""
     attempts: list[int] = field(default_factory=list)
     """First step of every start of the root's training."""
 
+    @classmethod
+    def begin(cls, folder: Path, steps: int, checkpoint: int) -> Search:
+        """With an archive whose protocol trains for so many steps."""
+        root = create_archive(folder / "search", backend="verl").root
+        protocol = root / "protocols" / "cpu-smoke.yaml"
+        text = protocol.read_text()
+        for shipped, own in (
+            (f"    steps: {SHIPPED_STEPS}\n", f"    steps: {steps}\n"),
+            (f"    checkpoint_every: {SHIPPED_CHECKPOINT} ", f"    checkpoint_every: {checkpoint} "),
+        ):
+            assert shipped in text
+            text = text.replace(shipped, own)
+        if text != protocol.read_text():
+            protocol.write_text(text)
+            git(root, "commit", "-qam", "a shorter training")
+        return cls(root, folder / "cache", steps, checkpoint)
+
     def start(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "poise_git", "evolve", str(self.folder), "--backend", "verl"]
+        command = [sys.executable, "-m", "poise_git", "evolve", str(self.folder)]
         return subprocess.Popen(
             [*command, "--protocol", "cpu-smoke", "--candidates", "1"],
             env={**os.environ, "XDG_CACHE_HOME": str(self.cache)},
@@ -66,7 +91,7 @@ class Search:
                 found.append(int(process.name))
         return found
 
-    def steps(self) -> list[list[int]]:
+    def logged(self) -> list[list[int]]:
         """The steps that each start of a running training has logged."""
         files = sorted(self.cache.glob("poise-git/runs/*/*/child/metrics-*.jsonl"))
         return [[int(step) for step in re.findall(r'^\{"step": ?(\d+)', file.read_text(), re.M)] for file in files]
@@ -86,21 +111,22 @@ def wait_until(happens: Callable[[], object], seconds: float, process: subproces
 
 
 @pytest.fixture(scope="module")
-def search(tmp_path_factory: pytest.TempPathFactory, machine_memory: None) -> Search:
+def search(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config, machine_memory: None) -> Search:
     require_verl()
-    folder = tmp_path_factory.mktemp("verl")
-    search = Search(folder / "search", folder / "cache")
+    whole = pytestconfig.getoption("--nightly")
+    steps, checkpoint = (SHIPPED_STEPS, SHIPPED_CHECKPOINT) if whole else (STEPS, CHECKPOINT)
+    search = Search.begin(tmp_path_factory.mktemp("verl"), steps, checkpoint)
     first = search.start()
     try:
-        wait_until(lambda: any(steps and max(steps) > CHECKPOINT + 1 for steps in search.steps()), 900, first)
+        wait_until(lambda: any(steps and max(steps) > checkpoint + 1 for steps in search.logged()), 900, first)
     finally:
         os.killpg(first.pid, signal.SIGKILL)
         first.wait()
     wait_until(lambda: not search.processes(), 30)
     second = search.start()
     try:
-        wait_until(lambda: len(search.steps()) > 1 and search.steps()[1], 600, second)
-        search.attempts = [steps[0] for steps in search.steps()]
+        wait_until(lambda: len(search.logged()) > 1 and search.logged()[1], 600, second)
+        search.attempts = [steps[0] for steps in search.logged()]
         search.printed, _ = second.communicate(timeout=1200)
     finally:
         if second.poll() is None:
@@ -111,7 +137,7 @@ def search(tmp_path_factory: pytest.TempPathFactory, machine_memory: None) -> Se
 
 
 def test_interrupted_training_went_on_from_its_checkpoint(search: Search) -> None:
-    assert search.attempts == [1, CHECKPOINT + 1]
+    assert search.attempts == [1, search.checkpoint + 1]
 
 
 def test_no_process_is_left(search: Search) -> None:
@@ -119,9 +145,10 @@ def test_no_process_is_left(search: Search) -> None:
     wait_until(lambda: not search.processes(), 30)
 
 
+@pytest.mark.nightly
 def test_reward_rises_visibly(search: Search) -> None:
     reward = search.run("grpo").series["reward"]
-    assert len(reward) == STEPS
+    assert len(reward) == search.steps
     # Over six runs it rose by .18 to .33: the same seed is another run with vLLM.
     assert fmean(reward[-10:]) > fmean(reward[:3]) + 0.08
 
@@ -130,14 +157,20 @@ def test_the_trajectory_is_whole(search: Search) -> None:
     for candidate in Archive.open(search.folder).genealogy():
         series = search.run(candidate.name).series
         assert set(series) == set(SERIES)
-        assert all(len(values) == STEPS for values in series.values())
+        assert all(len(values) == search.steps for values in series.values())
 
 
+@pytest.mark.nightly
 def test_vllm_evaluated_what_was_trained(search: Search) -> None:
     """The trained policy is better than its base, which is right about one time in four."""
     run = search.run("grpo")
     assert run.values["sums"] > 0.35
     assert run.details["sums"]["valid_rate"] > 0.6
+
+
+def test_the_figures_are_of_every_question_and_sample(search: Search) -> None:
+    run = search.run("grpo")
+    assert 0 <= run.values["sums"] <= run.details["sums"]["valid_rate"] <= 1
     (point,) = run.curve
     counts = [count for name, count in point.items() if name.startswith("correct/sums/")]
     assert len(counts) == 32
