@@ -18,8 +18,8 @@ from tests.conftest import git
 pytestmark = pytest.mark.slow
 
 
-def test_an_interrupt_keeps_everything(short_archive: Archive) -> None:
-    command = [sys.executable, "-m", "poise_git", "evolve", str(short_archive.root), "--candidates", "2", "--json"]
+def test_an_interrupt_keeps_everything(tiny_archive: Archive) -> None:
+    command = [sys.executable, "-m", "poise_git", "evolve", str(tiny_archive.root), "--candidates", "1", "--json"]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -45,8 +45,8 @@ def test_an_interrupt_keeps_everything(short_archive: Archive) -> None:
     while any(Path(f"/proc/{pid}").exists() for pid in family) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not [pid for pid in family if Path(f"/proc/{pid}").exists()]
-    git(short_archive.root, "fsck", "--strict")
-    assert short_archive.runs("grpo"), "the run that had ended is kept"
+    git(tiny_archive.root, "fsck", "--strict")
+    assert tiny_archive.runs("grpo"), "the run that had ended is kept"
     assert subprocess.run(command, capture_output=True).returncode == 0
 
 

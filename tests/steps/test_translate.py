@@ -29,11 +29,11 @@ def objective_of(archive: Archive) -> dict[str, Any]:
     return Experiment.load(archive).objective.to_data()
 
 
-def test_evolve_translates_a_directive_once_and_people_edit_it(tiny_archive: Archive) -> None:
-    root = tiny_archive.root
+def test_evolve_translates_a_directive_once_and_people_edit_it(fake_archive: Archive, checks_read: None) -> None:
+    root = fake_archive.root
     before = (root / "poise.yaml").read_text()
     shown = run("evolve", root, "--directive", "accurate and concise", "--rounds", 1, "--proposals", 1).stdout
-    found = objective_of(tiny_archive)
+    found = objective_of(fake_archive)
     assert list(found["metrics"]) == ["overall", "mean_length"]
     assert found["metrics"]["mean_length"]["direction"] == "minimise"
     assert found["constraints"] == [{"metric": "overall", "at_least": "root"}]
@@ -46,31 +46,31 @@ def test_evolve_translates_a_directive_once_and_people_edit_it(tiny_archive: Arc
     assert [line for line in text.splitlines() if "#" in line] == [line for line in before.splitlines() if "#" in line]
     assert load_settings(text, PoiseSettings, "poise.yaml").directive == "accurate and concise"
     assert "directive(1): accurate and concise" in git(root, "log", "-1", "--format=%s", "main")
-    (journalled,) = tiny_archive.directives()
+    (journalled,) = fake_archive.directives()
     assert journalled["directive"] == "accurate and concise"
     assert journalled["agent"] == "library"
     assert journalled["objective"] == found
     assert journalled["reasons"]
-    assert {metrics.objective for node in tiny_archive.genealogy() for metrics in node.metrics.values()} == {
-        Experiment.load(tiny_archive).objective.fingerprint
+    assert {metrics.objective for node in fake_archive.genealogy() for metrics in node.metrics.values()} == {
+        Experiment.load(fake_archive).objective.fingerprint
     }, "the root is measured by it too"
 
     edit_settings(root, "{overall: 1.0, mean_length: {weight: 0.3", "{overall: 1.0, mean_length: {weight: 0.1")
     run("evolve", root, "--directive", "accurate and concise", "--rounds", 1, "--proposals", 1)
-    assert objective_of(tiny_archive)["metrics"]["mean_length"]["weight"] == 0.1
-    assert len(tiny_archive.directives()) == 1
+    assert objective_of(fake_archive)["metrics"]["mean_length"]["weight"] == 0.1
+    assert len(fake_archive.directives()) == 1
     other = run("evolve", root, "--directive", "explore", "--rounds", 1, "--proposals", 1)
     assert "poise-git directive explore --commit" in other.stderr
-    assert objective_of(tiny_archive)["metrics"]["mean_length"]["weight"] == 0.1
+    assert objective_of(fake_archive)["metrics"]["mean_length"]["weight"] == 0.1
 
 
-def test_what_is_not_understood_is_said_and_changes_nothing(tiny_archive: Archive) -> None:
-    root = tiny_archive.root
+def test_what_is_not_understood_is_said_and_changes_nothing(fake_archive: Archive, checks_read: None) -> None:
+    root = fake_archive.root
     shown = run("evolve", root, "--directive", "witty", "--rounds", 1, "--proposals", 1).stdout
     assert sentences.DIRECTIVE_UNKNOWN_WORDS.format(strange="witty", known="accura…") in shown
     assert sentences.OBJECTIVE_UNCHANGED in shown
-    assert objective_of(tiny_archive) == {"metrics": {"overall": 1.0}, "constraints": []}
-    assert tiny_archive.directives()[0]["not_understood"] == ["witty"]
+    assert objective_of(fake_archive) == {"metrics": {"overall": 1.0}, "constraints": []}
+    assert fake_archive.directives()[0]["not_understood"] == ["witty"]
 
 
 def test_the_verb_shows_and_commits_when_told_to(tiny_archive: Archive) -> None:

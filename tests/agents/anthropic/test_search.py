@@ -1,4 +1,8 @@
-"""Whole searches, as a person runs them, against the loopback server: real git, checks and training."""
+"""Whole searches, as a person runs them, against the loopback server.
+
+Where the subject is candidates or keys, checks and training are real; where it is calls, replies or money, the figures
+are made up.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,7 @@ from tests import sentences
 from tests.agents.anthropic.models import SCALE, Useful, Useless, operator, overloaded, told
 from tests.agents.anthropic.server import Body, Loopback, Scripted, serving, tool_use
 from tests.conftest import edit_settings, git
+from tests.fake_backend import PROGRAM
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +35,15 @@ SETTINGS = "  proposals: 4\n"
 class Searched:
     """What a call of the command left."""
 
-    def __init__(self, archive: Archive, server: Loopback, *options: str, replies: Path, watched: bool = False) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        server: Loopback,
+        *options: str,
+        replies: Path,
+        watched: bool = False,
+        program: str = "poise_git",
+    ) -> None:
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("ANTHROPIC_")},
             **({"ANTHROPIC_API_KEY": KEY} if server.url else {}),
@@ -38,7 +51,7 @@ class Searched:
             "XDG_CACHE_HOME": str(replies),
             "POISE_RECORDINGS": str(archive.root / "recordings"),
         }
-        command = [sys.executable, "-m", "poise_git", "evolve", str(archive.root), "--agent", "anthropic", *options]
+        command = [sys.executable, "-m", program, "evolve", str(archive.root), "--agent", "anthropic", *options]
         process = subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
@@ -81,13 +94,23 @@ def descendants(pid: int) -> Iterator[int]:
 
 @pytest.fixture
 def archive(tiny_archive: Archive) -> Archive:
-    edit_settings(tiny_archive.root, "model: claude-sonnet-5-5", "model: m")
-    edit_settings(tiny_archive.root, SETTINGS, "  proposals: 2\n")
-    edit_settings(tiny_archive.root, "  parents: 3\n", "  parents: 2\n")
-    edit_settings(tiny_archive.root, "  distill_every: 2\n", "  distill_every: 1\n")
+    return for_a_model(tiny_archive)
+
+
+@pytest.fixture
+def made_up(fake_archive: Archive) -> Archive:
+    """For searches by `tests.fake_backend`."""
+    return for_a_model(fake_archive)
+
+
+def for_a_model(archive: Archive) -> Archive:
+    edit_settings(archive.root, "model: claude-sonnet-5-5", "model: m")
+    edit_settings(archive.root, SETTINGS, "  proposals: 2\n")
+    edit_settings(archive.root, "  parents: 3\n", "  parents: 2\n")
+    edit_settings(archive.root, "  distill_every: 2\n", "  distill_every: 1\n")
     price = "    m: {input: 2.0, output: 10.0, cache_write: 2.5, cache_read: 0.1}\n"
-    edit_settings(tiny_archive.root, "  prices:\n", f"  prices:\n{price}")
-    return tiny_archive
+    edit_settings(archive.root, "  prices:\n", f"  prices:\n{price}")
+    return archive
 
 
 @pytest.fixture
@@ -169,33 +192,33 @@ def test_a_search_by_a_useless_model_loses_nothing(archive: Archive, cache: Path
     git(archive.root, "fsck", "--strict")
 
 
-def test_a_service_that_is_overloaded_ends_the_search_and_it_goes_on_later(archive: Archive, cache: Path) -> None:
+def test_a_service_that_is_overloaded_ends_the_search_and_it_goes_on_later(made_up: Archive, cache: Path) -> None:
     model = Useful()
 
     def fails_after_a_while(request: Body) -> Scripted:
         return overloaded(request) if operator(request) == "verify" else model(request)
 
-    edit_settings(archive.root, "  retries: 4", "  retries: 1")
+    edit_settings(made_up.root, "  retries: 4", "  retries: 1")
     with serving(fails_after_a_while) as server:
-        done = Searched(archive, server, "--candidates", "2", replies=cache)
+        done = Searched(made_up, server, "--candidates", "2", replies=cache, program=PROGRAM)
         assert done.code == 1
         assert "overloaded_error" in done.errors
         assert len(done.errors.strip().splitlines()[-1]) < 400
         proposed = sum(operator(request) == "propose" for request in server.requests)
     with serving(model) as server:
-        done = Searched(archive, server, "--candidates", "2", replies=cache)
+        done = Searched(made_up, server, "--candidates", "2", replies=cache, program=PROGRAM)
         assert done.code == 0, done.errors
         again = [operator(request) for request in server.requests]
     assert proposed == 4
     assert again.count("propose") == 0, "what was paid for is used"
     assert again.count("write") == 0
-    assert len(evaluated(archive)) == 2
-    metrics = archive.metrics_file(evaluated(archive)[0])
+    assert len(evaluated(made_up)) == 2
+    metrics = made_up.metrics_file(evaluated(made_up)[0])
     assert metrics is not None
     assert [call.operator for call in metrics.calls] == ["propose", "implement", "verify", "reflect"]
 
 
-def test_a_reader_who_objects_sends_it_to_repair(archive: Archive, cache: Path) -> None:
+def test_a_reader_who_objects_sends_it_to_repair(made_up: Archive, cache: Path) -> None:
     model, read = Useful(), 0
 
     def strict(request: Body) -> Scripted:
@@ -210,47 +233,47 @@ def test_a_reader_who_objects_sends_it_to_repair(archive: Archive, cache: Path) 
         return model(request)
 
     with serving(strict) as server:
-        done = Searched(archive, server, "--candidates", "1", replies=cache)
+        done = Searched(made_up, server, "--candidates", "1", replies=cache, program=PROGRAM)
     assert done.code == 0, done.errors
-    (name,) = evaluated(archive)
-    metrics = archive.metrics_file(name)
+    (name,) = evaluated(made_up)
+    metrics = made_up.metrics_file(name)
     assert metrics is not None
     operators = [call.operator for call in metrics.calls]
     assert operators == ["propose", "implement", "verify", "repair", "verify", "reflect"]
-    assert "floor: float = 0.015" in archive.recipe(name)["algorithm.py"]
+    assert "floor: float = 0.015" in made_up.recipe(name)["algorithm.py"]
 
 
-def test_a_budget_ends_the_search_before_it_is_overspent(archive: Archive, cache: Path) -> None:
-    edit_settings(archive.root, "  max_tokens: 16000", "  max_tokens: 4000")
-    edit_settings(archive.root, "  context_tokens: 24000", "  context_tokens: 8000")
+def test_a_budget_ends_the_search_before_it_is_overspent(made_up: Archive, cache: Path) -> None:
+    edit_settings(made_up.root, "  max_tokens: 16000", "  max_tokens: 4000")
+    edit_settings(made_up.root, "  context_tokens: 24000", "  context_tokens: 8000")
     with serving(Useful()) as server:
-        done = Searched(archive, server, "--candidates", "9", "--budget-usd", "0.2", replies=cache)
+        done = Searched(made_up, server, "--candidates", "9", "--budget-usd", "0.2", replies=cache, program=PROGRAM)
         calls = len(server.requests)
         assert done.code == 3, done.errors
         assert "--budget-usd" in done.errors
         assert calls > 0
-        again = Searched(archive, server, "--candidates", "9", "--budget-usd", "0.2", replies=cache)
+        again = Searched(made_up, server, "--candidates", "9", "--budget-usd", "0.2", replies=cache, program=PROGRAM)
         assert again.code == 3
     # What calls at once had reserved and not used may pay for a few cheaper ones, and for nothing beyond the budget.
     assert calls <= len(server.requests) < 1.5 * calls
-    assert 0 < spent(archive) <= 0.2
+    assert 0 < spent(made_up) <= 0.2
 
 
 def test_a_recorded_search_is_replayed_to_the_letter_without_key_or_network(
-    archive: Archive, archive_templates: dict[str, Path], cache: Path, tmp_path: Path
+    made_up: Archive, archive_templates: dict[str, Path], cache: Path, tmp_path: Path
 ) -> None:
-    edit_settings(archive.root, "  replay: null", "  replay: {folder: recordings, mode: record}")
+    edit_settings(made_up.root, "  replay: null", "  replay: {folder: recordings, mode: record}")
     copy = tmp_path / "again"
-    subprocess.run(["cp", "-r", str(archive.root), str(copy)], check=True)
+    subprocess.run(["cp", "-r", str(made_up.root), str(copy)], check=True)
     with serving(Useful()) as server:
-        done = Searched(archive, server, "--candidates", "3", replies=cache)
+        done = Searched(made_up, server, "--candidates", "3", replies=cache, program=PROGRAM)
     assert done.code == 0, done.errors
-    subprocess.run(["cp", "-r", str(archive.root / "recordings"), str(copy / "recordings")], check=True)
+    subprocess.run(["cp", "-r", str(made_up.root / "recordings"), str(copy / "recordings")], check=True)
     edit_settings(copy, "mode: record", "mode: replay")
     nobody = Loopback("", lambda _: tool_use({}))
-    replayed = Searched(Archive.open(copy), nobody, "--candidates", "3", replies=cache)
+    replayed = Searched(Archive.open(copy), nobody, "--candidates", "3", replies=cache, program=PROGRAM)
     assert replayed.code == 0, replayed.errors
-    assert found(Archive.open(copy)) == found(archive)
+    assert found(Archive.open(copy)) == found(made_up)
 
 
 def found(archive: Archive) -> dict[str, object]:
@@ -266,18 +289,18 @@ def found(archive: Archive) -> dict[str, object]:
     return table
 
 
-def test_an_archive_has_prompts_of_its_own(archive: Archive, cache: Path) -> None:
-    own = archive.root / "prompts" / "propose.md.j2"
+def test_an_archive_has_prompts_of_its_own(made_up: Archive, cache: Path) -> None:
+    own = made_up.root / "prompts" / "propose.md.j2"
     own.parent.mkdir()
     own.write_text("Floors, please, for {{ parent }}.\n")
-    git(archive.root, "add", ".")
-    git(archive.root, "commit", "-qm", "our own prompt")
-    blob = git(archive.root, "rev-parse", "HEAD:prompts/propose.md.j2").strip()
+    git(made_up.root, "add", ".")
+    git(made_up.root, "commit", "-qm", "our own prompt")
+    blob = git(made_up.root, "rev-parse", "HEAD:prompts/propose.md.j2").strip()
     with serving(Useful()) as server:
-        done = Searched(archive, server, "--candidates", "1", replies=cache)
+        done = Searched(made_up, server, "--candidates", "1", replies=cache, program=PROGRAM)
     assert done.code == 0, done.errors
     assert any("Floors, please, for grpo." in json.dumps(request) for request in server.requests)
-    metrics = archive.metrics_file(evaluated(archive)[0])
+    metrics = made_up.metrics_file(evaluated(made_up)[0])
     assert metrics is not None
     assert metrics.calls[0].prompt == blob
 

@@ -22,6 +22,7 @@ from poise_git.experiment import Experiment
 from poise_git.loop import Goal
 from tests import sentences
 from tests.conftest import git
+from tests.fake_backend import PROGRAM
 
 pytestmark = pytest.mark.slow
 
@@ -108,7 +109,7 @@ def test_what_people_committed_is_taken_in_before_the_next_round(tiny_archive: A
 @contextmanager
 def waiting(archive: Archive, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A search by the human agent in a process of its own, at the moment at which it waits."""
-    command = [sys.executable, "-m", "poise_git", "evolve", str(archive.root), "--agent", "human", "--json", *arguments]
+    command = [sys.executable, "-m", PROGRAM, "evolve", str(archive.root), "--agent", "human", "--json", *arguments]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
@@ -125,46 +126,46 @@ def waiting(archive: Archive, *arguments: str) -> Iterator[subprocess.Popen[str]
         process.communicate()
 
 
-def test_the_human_agent_waits_for_a_branch_and_goes_on(tiny_archive: Archive) -> None:
-    with waiting(tiny_archive, "--candidates", "2") as process:
-        commit_candidate(tiny_archive.root, "halved")
+def test_the_human_agent_waits_for_a_branch_and_goes_on(fake_archive: Archive) -> None:
+    with waiting(fake_archive, "--candidates", "2") as process:
+        commit_candidate(fake_archive.root, "halved")
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith("{") and json.loads(line)["event"] == "Waiting":
                 break
-        assert status_of(tiny_archive, "halved") is Status.EVALUATED
+        assert status_of(fake_archive, "halved") is Status.EVALUATED
         # Off a parent that nobody asked for.
         thrice = (("factor: float = 2.0", "factor: float = 3.0"),)
-        commit_candidate(tiny_archive.root, "third", off="halved", change=thrice, message="three times")
+        commit_candidate(fake_archive.root, "third", off="halved", change=thrice, message="three times")
         output, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
     assert json.loads(output.splitlines()[-1])["event"] == "SearchEnded"
-    assert status_of(tiny_archive, "third") is Status.EVALUATED
-    assert tiny_archive.genealogy()["third"].parents == ("halved",)
-    (slot, *_) = tiny_archive.rounds()[0]["slots"]
+    assert status_of(fake_archive, "third") is Status.EVALUATED
+    assert fake_archive.genealogy()["third"].parents == ("halved",)
+    (slot, *_) = fake_archive.rounds()[0]["slots"]
     assert [entry["verdict"] for entry in slot["proposals"]] == ["chosen"]
     assert slot["proposals"][0]["proposal"]["name"] == "halved"
 
 
-def test_an_interrupted_wait_loses_nothing(tiny_archive: Archive) -> None:
-    with waiting(tiny_archive, "--candidates", "1") as process:
-        before = git(tiny_archive.root, "for-each-ref")
+def test_an_interrupted_wait_loses_nothing(fake_archive: Archive) -> None:
+    with waiting(fake_archive, "--candidates", "1") as process:
+        before = git(fake_archive.root, "for-each-ref")
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(timeout=60) == 130
         assert process.stderr is not None
         (line,) = process.stderr.read().split("\n")[1:-1]
         assert sentences.INTERRUPTED in line
-    assert git(tiny_archive.root, "for-each-ref") == before
-    with waiting(tiny_archive, "--candidates", "1") as process:
-        commit_candidate(tiny_archive.root, "halved")
+    assert git(fake_archive.root, "for-each-ref") == before
+    with waiting(fake_archive, "--candidates", "1") as process:
+        commit_candidate(fake_archive.root, "halved")
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
-    assert status_of(tiny_archive, "halved") is Status.EVALUATED
+    assert status_of(fake_archive, "halved") is Status.EVALUATED
 
 
-def test_a_wait_ends_with_the_budget_of_hours(tiny_archive: Archive) -> None:
-    with waiting(tiny_archive, "--candidates", "1", "--budget-hours", "0.01") as process:
+def test_a_wait_ends_with_the_budget_of_hours(fake_archive: Archive) -> None:
+    with waiting(fake_archive, "--candidates", "1", "--budget-hours", "0.0005") as process:
         _, errors = process.communicate(timeout=120)
     assert process.returncode == 3
-    assert sentences.BUDGET_HOURS.format(hours=0.01) in errors
-    assert tiny_archive.count_rounds() == 0
+    assert sentences.BUDGET_HOURS.format(hours=0.0005) in errors
+    assert fake_archive.count_rounds() == 0
