@@ -17,6 +17,8 @@ from tests import sentences
 
 from .conftest import PROTOCOL, Git, algorithm_of, make_metrics, make_proposal, run_git
 
+pytestmark = pytest.mark.slow
+
 RECIPE = "recipe/algorithm.py"
 
 

@@ -18,6 +18,8 @@ from poise_git.errors import ArchiveError
 from tests import sentences
 from tests.conftest import git
 
+pytestmark = pytest.mark.slow
+
 
 def poise_git(
     *arguments: str | Path, variables: Mapping[str, str] | None = None, **options: object

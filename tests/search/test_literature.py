@@ -207,6 +207,7 @@ def test_policy_gradient_equals_the_formula(name: str, seed: int, algorithms: di
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 @by_name
 def test_static_and_numeric_checks_pass_and_claims_about_code_hold(card: Card, algorithms: dict[str, Trial]) -> None:
     trial = algorithms[card.name]
@@ -251,6 +252,7 @@ def _pairs() -> list[tuple[Card, Card]]:
     return [(a, b) for i, a in enumerate(coded) for b in coded[i + 1 :] if not conflict(a, b)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "pair", random.Random(0).sample(_pairs(), 40), ids=lambda pair: f"{pair[0].short}-{pair[1].short}"
 )
@@ -259,6 +261,7 @@ def test_two_cards_compose(pair: tuple[Card, Card]) -> None:
     assert [(name, reason) for name, check in NUMERIC if (reason := check(trial))] == []
 
 
+@pytest.mark.slow
 @by_name
 def test_another_card_goes_on_top_and_either_comes_off_again(card: Card) -> None:
     others = _others(card)

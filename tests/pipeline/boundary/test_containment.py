@@ -17,6 +17,8 @@ from poise_git.steps.containment import Containing
 from tests import containers
 from tests.conftest import git
 
+pytestmark = pytest.mark.slow
+
 LACKING = (Layer("landlock", False, "not in this kernel"),)
 ALLOWED = Containment(may_lack_layers=True)
 SPREAD = "return spread + epsilon"

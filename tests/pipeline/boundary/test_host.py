@@ -25,6 +25,8 @@ from poise_git.pipeline.sandbox.layers import Layer
 from tests import sentences
 from tests.pipeline.boundary.conftest import RECIPE, OpenDoor, with_text
 
+pytestmark = pytest.mark.slow
+
 REWARDS = torch.tensor([[0.0, 0.0], [0.0, 1.0], [0.0, 0.4], [0.0, 1.0]])
 MASK = torch.ones(4, 2, dtype=torch.int64)
 INDEX = ["a", "a", "b", "b"]

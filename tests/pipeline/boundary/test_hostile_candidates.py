@@ -47,6 +47,8 @@ from tests.pipeline.boundary.hostile_refusals import (
 )
 from tests.pipeline.boundary.hostile_search import CHANNELS, HONEST, NOTHING_TO_FIND, SEARCH, SEEDS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 BARE = Path(__file__).with_name("bare.py")
 ANSWERS = (*DEATHS, *DELAYS, *VALUES, *FRAMES, *MEMORY)

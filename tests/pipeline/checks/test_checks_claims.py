@@ -9,6 +9,8 @@ from poise_git.analysis.evidence import Verdict
 from poise_git.archive.entries import Claim
 from poise_git.pipeline.checks import CheckReport
 
+pytestmark = pytest.mark.slow
+
 Edit = Callable[..., Mapping[str, str]]
 Check = Callable[..., CheckReport]
 

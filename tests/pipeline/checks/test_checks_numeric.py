@@ -15,6 +15,8 @@ from poise_git.pipeline.sandbox import Sandbox
 from poise_git.settings import SandboxSettings
 from tests import sentences
 
+pytestmark = pytest.mark.slow
+
 Edit = Callable[..., Mapping[str, str]]
 Check = Callable[..., CheckReport]
 

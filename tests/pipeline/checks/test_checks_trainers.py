@@ -12,6 +12,8 @@ from poise_git.pipeline.checks.amplification import amplification
 from tests import sentences
 from tests.agents.library.support import load
 
+pytestmark = pytest.mark.slow
+
 Edit = Callable[..., Mapping[str, str]]
 Check = Callable[..., CheckReport]
 

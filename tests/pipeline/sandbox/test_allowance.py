@@ -12,6 +12,8 @@ import pytest
 from poise_git.pipeline.sandbox import Allowance, ChildFailed, Limits
 from tests.pipeline.sandbox.conftest import ENTRIES, Children
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.needs_layers("network namespace", "private root folder")
 def test_services_bring_a_loopback_network_and_meeting_places_of_its_own(children: Children) -> None:

@@ -10,6 +10,8 @@ import pytest
 
 from poise_git.pipeline.sandbox import isolation
 
+pytestmark = pytest.mark.slow
+
 NAMES = {
     *("user namespace", "network namespace", "process namespace", "mount namespace", "ipc namespace"),
     *(

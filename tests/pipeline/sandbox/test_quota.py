@@ -19,6 +19,8 @@ from poise_git.pipeline.sandbox.removal import remove_tree
 from tests import sentences
 from tests.pipeline.sandbox.conftest import ENTRIES, Children
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("entry", "arguments", "settings", "reason"),

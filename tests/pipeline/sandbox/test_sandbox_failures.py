@@ -11,6 +11,8 @@ import pytest
 from poise_git.pipeline.sandbox import ChildFailed
 from tests.pipeline.sandbox.conftest import ENTRIES
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("entry", "arguments", "reason"),

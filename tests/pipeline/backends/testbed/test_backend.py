@@ -24,6 +24,8 @@ from poise_git.pipeline.sandbox import Sandbox
 from tests import sentences
 from tests.layers import containment
 
+pytestmark = pytest.mark.slow
+
 RunTestbed = Callable[..., Run]
 
 # Where the template's algorithm computes what; each test replaces one of these lines.

@@ -47,11 +47,13 @@ def test_it_stops_as_soon_as_it_is_strong_enough(train: Train) -> None:
     assert [message["done"] for message in sent] == [10, 60]
 
 
+@pytest.mark.slow
 def test_it_ends_where_it_never_is(train: Train) -> None:
     _, sent = train(strength=1.0, steps=60)
     assert [message["done"] for message in sent] == [10, 20, 30, 40, 50, 60]
 
 
+@pytest.mark.slow
 def test_the_base_policy_is_the_average_of_the_weights(train: Train) -> None:
     first, _ = train(strength=1.0, steps=1, ema_decay=0.5)
     last, _ = train(strength=1.0, steps=20, ema_decay=1e-6)
@@ -69,6 +71,7 @@ def interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_a_warm_start(tiny: Protocol, sandbox: Sandbox) -> None:
     """It would take hours to its end, and is over in less than the time limit of a test."""

@@ -29,6 +29,8 @@ from poise_git.pipeline.sandbox import Sandbox
 from poise_git.settings import SandboxSettings
 from tests.pipeline.backends.verl.conftest import require_verl
 
+pytestmark = pytest.mark.slow
+
 MODULE = "poise_git.pipeline.backends.verl.worker.registration"
 RECIPE = {name: template_files()[f"recipe/{name}"] for name in ("algorithm.py", "rollouts.py")}
 # Where the template's algorithm computes what; each test replaces one of these lines.
