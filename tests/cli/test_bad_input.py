@@ -15,16 +15,13 @@ from poise_git.pipeline.equipment import gpu_devices
 from poise_git.pipeline.protocol import load_protocol
 from tests import sentences
 from tests.conftest import git
+from tests.in_process import poise_git
 from tests.layers import without_warning
 
 
-def poise_git(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def as_a_process(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "poise_git", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=120,
+        [sys.executable, "-m", "poise_git", *map(str, arguments)], capture_output=True, text=True, timeout=120
     )
 
 
@@ -40,6 +37,14 @@ def assert_one_clear_line(done: subprocess.CompletedProcess[str], code: int, *pa
 @pytest.mark.parametrize("verb", ["status", "log", "best", "select", "doctor", "evolve"])
 def test_a_directory_that_is_no_archive(verb: str, tmp_path: Path) -> None:
     assert_one_clear_line(poise_git("-C", tmp_path, verb), 1, str(tmp_path), "poise-git init")
+
+
+def test_a_process_says_the_same(tiny_archive: Archive, tmp_path: Path) -> None:
+    """For the others the program runs in the test's own process."""
+    assert_one_clear_line(as_a_process("-C", tmp_path, "status"), 1, str(tmp_path), "poise-git init")
+    assert_one_clear_line(as_a_process("-C", tiny_archive.root, "status", "--protocol", "nope"), 2, "nope", "tiny")
+    assert as_a_process("-C", tiny_archive.root, "frobnicate").returncode == 2
+    assert as_a_process("-C", tiny_archive.root, "status").returncode == 0
 
 
 def test_a_directory_that_does_not_exist(tmp_path: Path) -> None:

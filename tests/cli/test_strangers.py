@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,18 +11,12 @@ import pytest
 from poise_git.archive import Archive
 from tests.archive.hostile import arm, marks_in, signed
 from tests.conftest import git
-
-
-def poise_git(archive: Archive, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "poise_git", "-C", str(archive.root), *arguments],
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+from tests.in_process import poise_git
 
 
 @pytest.mark.slow
 def test_no_verb_runs_what_an_archive_names(tiny_archive: Archive, tmp_path: Path) -> None:
-    assert poise_git(tiny_archive, "evolve", "--candidates", "1").returncode == 0
+    assert poise_git("-C", tiny_archive.root, "evolve", "--candidates", "1").returncode == 0
     name = next(candidate.name for candidate in tiny_archive.genealogy() if candidate.name != "grpo")
     git(tiny_archive.root, "branch", "-q", "poise/by-hand", f"poise/{name}")
     signed(tiny_archive.root, "poise/by-hand")
@@ -36,7 +29,7 @@ def test_no_verb_runs_what_an_archive_names(tiny_archive: Archive, tmp_path: Pat
         ("directive", "short answers", "--commit"), ("gpu-check",), ("reflect", name), ("evaluate", name),
         ("evolve", "--candidates", "2"), ("cross", name, "grpo"), ("doctor", "--repair"),
     ):  # fmt: skip
-        done = poise_git(tiny_archive, *verb)
+        done = poise_git("-C", tiny_archive.root, *verb)
         assert "Traceback" not in done.stderr, (verb, done.stderr)
         assert marks_in(marks) == set(), verb
 
@@ -45,11 +38,9 @@ def test_no_verb_runs_what_an_archive_names(tiny_archive: Archive, tmp_path: Pat
 @pytest.mark.parametrize("verb", ["status", "log", "doctor", "evolve", "gpu-check", "init"])
 def test_every_verb_refuses_an_archive_of_another_user(tiny_archive: Archive, verb: str) -> None:
     subprocess.run(["chown", "-R", "12345", tiny_archive.root], check=True)
-    done = poise_git(tiny_archive, verb)
+    done = poise_git("-C", tiny_archive.root, verb)
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1
     assert f"git config --global --add safe.directory {tiny_archive.root}" in done.stderr
-    again = subprocess.run(
-        [sys.executable, "-m", "poise_git", "evolve", str(tiny_archive.root)], capture_output=True, text=True
-    )
+    again = poise_git("evolve", tiny_archive.root)
     assert "safe.directory" in again.stderr

@@ -15,6 +15,7 @@ from poise_git.experiment import Experiment
 from tests.agents.anthropic.models import SCALE
 from tests.agents.anthropic.server import serving, tool_use
 from tests.conftest import edit_settings, git
+from tests.in_process import poise_git
 from tests.layers import without_warning
 
 pytestmark = pytest.mark.slow
@@ -36,6 +37,10 @@ def archive(tiny_archive: Archive) -> Archive:
 
 
 def cross(archive: Archive, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return poise_git("-C", archive.root, "cross", *arguments)
+
+
+def cross_as_a_process(archive: Archive, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "poise_git", "-C", str(archive.root), "cross", *arguments]
     return subprocess.run(command, capture_output=True, text=True)
 
@@ -82,7 +87,7 @@ def test_a_conflict_is_said_or_resolved(archive: Archive, monkeypatch: pytest.Mo
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with serving(both) as server:  # type: ignore[arg-type]
         monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
-        done = cross(archive, "small", "large", "--name", "both", "--agent", "anthropic")
+        done = cross_as_a_process(archive, "small", "large", "--name", "both", "--agent", "anthropic")
     assert done.returncode == 0, done.stderr
     assert "floor: float = 0.5" in archive.recipe("both")["algorithm.py"]
     assert archive.genealogy()["both"].parents == ("small", "large")
