@@ -29,6 +29,7 @@ def test_the_quick_protocol_is_a_part_of_the_whole(shipped: Protocol) -> None:
     assert (quick.seeds, quick.estimator) == (shipped.seeds, shipped.estimator)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_grpo_learns_from_imperfect_base_policies(grpo: Run, shipped: Protocol) -> None:
     for regime in shipped.suites:
@@ -41,6 +42,7 @@ def test_grpo_learns_from_imperfect_base_policies(grpo: Run, shipped: Protocol) 
     assert grpo.curve[-1]["overall"] > 1.3 * grpo.curve[0]["overall"]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_every_regime_asks_what_it_is_for(grpo: Run) -> None:
     """Failures to learn from, rollouts that are used again, answers that ramble and need not."""
