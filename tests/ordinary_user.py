@@ -21,6 +21,8 @@ from poise_git.pipeline.sandbox import kernel
 
 USER = 12345
 _OTHERS_ENTER = stat.S_IXOTH
+# The exit code if this machine, for example a container, allows no mount namespace.
+_NO_NAMESPACE = 77
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -30,7 +32,10 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     paths = [str(Path(__file__).parents[1]), *filter(None, sys.path)]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "tests.ordinary_user", str(folder), *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if ended.returncode == _NO_NAMESPACE:
+        pytest.skip(ended.stderr.strip())
+    return ended
 
 
 def _closed_folders() -> Iterator[tuple[Path, Path]]:
@@ -58,7 +63,11 @@ def _open_folders() -> None:
 def main() -> None:
     folder, command = sys.argv[1], sys.argv[2:]
     os.chown(folder, USER, USER)
-    _open_folders()
+    try:
+        _open_folders()
+    except PermissionError as error:
+        print(f"no mount namespace here: {error}", file=sys.stderr)
+        sys.exit(_NO_NAMESPACE)
     os.setgroups([])
     os.setresgid(USER, USER, USER)
     os.setresuid(USER, USER, USER)

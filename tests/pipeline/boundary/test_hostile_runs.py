@@ -12,6 +12,7 @@ from poise_git.archive.entries import ROOT, Status
 from poise_git.cli.main import cli
 from poise_git.errors import PoiseError
 from poise_git.experiment import Experiment
+from poise_git.pipeline.boundary.hosting import Containment
 from poise_git.pipeline.checks import check_candidate, runner
 from poise_git.pipeline.sandbox import Sandbox
 from poise_git.settings import SandboxSettings
@@ -51,6 +52,10 @@ REASONS = {
 }
 
 
+# Where the machine lacks a layer, too: the verdicts do not depend on it.
+ANYWHERE = Containment(may_lack_layers=True)
+
+
 def recipe(algorithm: str) -> dict[str, str]:
     return {"algorithm.py": algorithm, "rollouts.py": (TEMPLATE / "rollouts.py").read_text(encoding="utf-8")}
 
@@ -59,7 +64,7 @@ def test_verdicts_cannot_be_forged(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """Advantages that are no numbers, in a process that says all passed: the trusted side sees them, and fails them."""
     monkeypatch.setattr(runner, "STATIC", ())
     with Sandbox(SandboxSettings()) as sandbox:
-        report = check_candidate(recipe(GRPO + ATTACKS["forges"]), (), recipe(GRPO), sandbox, tmp_path)
+        report = check_candidate(recipe(GRPO + ATTACKS["forges"]), (), recipe(GRPO), sandbox, tmp_path, ANYWHERE)
     assert report.failure is not None
     assert "NaN" in report.failure.reason or "finite" in report.failure.reason
     assert {"finite", "claim"}.isdisjoint(name for name, _ in report.passed)

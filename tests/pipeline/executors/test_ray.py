@@ -53,7 +53,7 @@ def processes_of(mark: str) -> dict[int, str]:
     return {pid: commands[pid] for pid in found - {os.getpid()}}
 
 
-def wait_until(happens: Callable[[], object], seconds: float = 60.0) -> None:
+def wait_until(happens: Callable[[], object], seconds: float = 180.0) -> None:
     end = time.monotonic() + seconds
     while not happens():
         assert time.monotonic() < end
