@@ -8,6 +8,9 @@ from enum import StrEnum
 
 from poise_git.archive.entries import Claim, Estimate, Violation
 
+# The check whose claims are about what training shows, not about code.
+EFFECT = "effect"
+
 
 class Direction(StrEnum):
     UP = "up"

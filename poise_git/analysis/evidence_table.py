@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from poise_git.analysis.evidence import ClaimVerdict, Difference, Direction, Evidence, Verdict
+from poise_git.analysis.evidence import EFFECT, ClaimVerdict, Difference, Direction, Evidence, Verdict
 from poise_git.archive.entries import Claim, Estimate, Run
 from poise_git.measurement.figures import OVERALL, UTILITY, by_regime, late, mean_of_means, of_all_regimes
 from poise_git.measurement.metrics import Measured, compared
 from poise_git.measurement.objective import Objective
 from poise_git.measurement.statistics import Noise, beyond_noise
-
-# The check for claims about training rather than about code.
-EFFECT = "effect"
 
 
 def gather_evidence(

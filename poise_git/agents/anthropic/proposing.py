@@ -9,6 +9,7 @@ from poise_git.agents.anthropic.session import Session
 from poise_git.agents.library.naming import unique
 from poise_git.archive.entries import Direction, Proposal
 from poise_git.errors import ReplyUnusable
+from poise_git.pipeline.checks.claims import CLAIM_KINDS, Decided
 from poise_git.search.context.context import Context
 from poise_git.search.context.rendering import Renderer
 from poise_git.search.proposals.screening import Opinion
@@ -22,13 +23,14 @@ def propose(
     session: Session, agent: str, context: Context, directions: Sequence[Direction], seed: int
 ) -> tuple[Proposal, ...]:
     """One proposal per direction, except those whose reply was unusable."""
+    by_code = [kind.name for kind in CLAIM_KINDS if kind.decided is Decided.BY_CODE]
     parent, told = context.parent.candidate.name, _told(session, context)
     subjects = [f"{parent}/{seed}/{place}" for place in range(len(directions))]
     questions = [
         session.question(
             "propose",
             subject,
-            session.prompts.render("propose.md.j2", parent=parent, direction=direction),
+            session.prompts.render("propose.md.j2", parent=parent, direction=direction, by_code=by_code),
             shared=told,
             occasion=f"{seed}/{place}",
         )

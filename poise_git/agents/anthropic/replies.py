@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from poise_git.archive.entries import Claim
+from poise_git.pipeline.checks.claims import CLAIM_KINDS, ClaimKind, Decided
 
 Line = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\n]+$")]
 Prose = Annotated[str, Field(min_length=1, max_length=6000)]
@@ -19,54 +23,34 @@ class AnswerModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _ClaimModel(AnswerModel):
+class ClaimAnswer(AnswerModel):
+    """A claim of some kind: `any_claim` adds the field `check` and the kind's arguments."""
+
     statement: Line
 
     def to_claim(self) -> Claim:
-        arguments: dict[str, Any] = self.model_dump(exclude={"statement", "check"})
-        return Claim(self.statement, self.check, arguments)  # type: ignore[attr-defined]
+        said = self.model_dump(mode="json")
+        return Claim(said.pop("statement"), said.pop("check"), said)
 
 
-class ReductionClaim(_ClaimModel):
-    """With the keyword default `argument` of the stage function `function` at `value` the child is its parent."""
-
-    check: Literal["reduction"]
-    function: str
-    argument: str
-    value: Number
+def any_claim(kinds: Sequence[type[ClaimKind]]) -> Any:
+    """The type of a claim of one of the kinds, but for those that nothing but a reader decides."""
+    decidable = [kind for kind in kinds if kind.decided is not Decided.BY_READING]
+    return Annotated[reduce(or_, map(_claim_answer, decidable)), Field(discriminator="check")]
 
 
-class OrderClaim(_ClaimModel):
-    """The mean advantage rises strictly over these levels of reward, in groups that hold all of them."""
-
-    check: Literal["order"]
-    levels: Annotated[list[Literal["invalid", "valid-wrong", "correct"]], Field(min_length=2)]
-
-
-class ZeroMeanClaim(_ClaimModel):
-    """The advantages of every group sum to 0."""
-
-    check: Literal["zero-mean"]
+def _claim_answer(kind: type[ClaimKind]) -> Any:
+    name, check = f"{kind.__name__}Claim", cast(Any, Literal[kind.name])
+    # `check` comes before the arguments: a model writes the fields in the order of the schema.
+    bases: Any = (kind, create_model(name, __base__=ClaimAnswer, check=(check, ...)))
+    return create_model(name, __base__=bases, __doc__=f"{kind.wording[0].upper()}{kind.wording[1:]}.")
 
 
-class BoundedClaim(_ClaimModel):
-    """No advantage is larger than `limit` in magnitude."""
-
-    check: Literal["bounded"]
-    limit: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class EffectClaim(_ClaimModel):
-    """What training will show against the parent: a figure, such as utility, entropy or mean_length, and where to."""
-
-    check: Literal["effect"]
-    figure: str
-    direction: Literal["up", "down"]
-
-
-AnyClaim = Annotated[
-    ReductionClaim | OrderClaim | ZeroMeanClaim | BoundedClaim | EffectClaim, Field(discriminator="check")
-]
+# A type checker sees what the claims of all kinds have in common.
+if TYPE_CHECKING:
+    AnyClaim = ClaimAnswer
+else:
+    AnyClaim = any_claim(CLAIM_KINDS)
 
 
 class ProposalAnswer(AnswerModel):

@@ -5,9 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
 
-from poise_git.archive.entries import Claim
 from poise_git.pipeline.recipe import ALGORITHM
 from poise_git.untrusted import source_text
 
@@ -25,14 +23,6 @@ class Knob:
     function: str
     argument: str
     value: Value
-
-    @classmethod
-    def of(cls, arguments: Mapping[str, Any]) -> Self:
-        """Raises KeyError or TypeError if the arguments of a claim do not name a knob."""
-        value = arguments["value"]
-        if not isinstance(value, bool | int | float | str | None):
-            raise TypeError(f"value must be a number or a text, not a {type(value).__name__}")
-        return cls(str(arguments["function"]), str(arguments["argument"]), value)
 
     @property
     def recipe(self) -> str:
@@ -63,22 +53,16 @@ class Knob:
 
 
 def knob_variants(
-    recipe: Mapping[str, str], claims: Iterable[Claim]
+    recipe: Mapping[str, str], knobs: Iterable[Knob]
 ) -> tuple[dict[str, Mapping[str, str]], dict[str, str]]:
-    """The recipes that claims of reduction need, by name, and the problems of those that cannot be made."""
+    """The recipe with each of the knobs, by `Knob.recipe`, and the problems of those that cannot be made."""
     variants: dict[str, Mapping[str, str]] = {}
     problems: dict[str, str] = {}
-    for claim in claims:
-        if claim.check != "reduction":
-            continue
+    for knob in knobs:
         try:
-            knob = Knob.of(claim.arguments)
             variants[knob.recipe] = {**recipe, ALGORITHM: knob.set_in(recipe[ALGORITHM])}
         except NoSuchRecipe as error:
             problems[knob.recipe] = str(error)
-        except (KeyError, TypeError):
-            # Claims on them stay undecided.
-            continue
     return variants, problems
 
 

@@ -8,10 +8,8 @@ from collections.abc import Iterator
 
 from poise_git.archive.entries import Claim
 from poise_git.archive.messages import Description
-from poise_git.pipeline.checks.registry import CLAIM_KINDS
+from poise_git.pipeline.checks.claims import CLAIM_KINDS, WrongArguments, kind_named
 from poise_git.untrusted.source_text import SourceRefused, parse
-
-DIRECTIONS = ("up", "down")
 
 
 def message_problems(said: Description, algorithm: str | None) -> tuple[str, ...]:
@@ -79,13 +77,13 @@ def _number(node: ast.expr | None) -> float | None:
 
 def _claim_problems(claim: Claim) -> Iterator[str]:
     what = f"claim {claim.statement!r}"
-    kind = next((kind for kind in CLAIM_KINDS if kind.name == claim.check), None)
+    kind = kind_named(claim.check)
     if kind is None:
         yield f"{what}: unknown check {claim.check!r}; known: {', '.join(known.name for known in CLAIM_KINDS)}"
         return
-    if missing := [name for name in kind.arguments if name not in claim.arguments]:
-        yield f"{what}: {kind.name} needs {' and '.join(f'{name}=' for name in missing)}"
-    if unknown := sorted(claim.arguments.keys() - set(kind.arguments)):
+    try:
+        kind.of(claim.arguments)
+    except WrongArguments as wrong:
+        yield f"{what}: {wrong}"
+    if unknown := sorted(claim.arguments.keys() - kind.model_fields.keys()):
         yield f"{what}: {kind.name} takes no {unknown[0]}="
-    if kind.name == "effect" and claim.arguments.get("direction", "up") not in DIRECTIONS:
-        yield f"{what}: direction must be {' or '.join(DIRECTIONS)}"

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from poise_git.archive.statements import READING
 from poise_git.errors import CheckFailed
 
 Subject = TypeVar("Subject")
@@ -64,25 +63,6 @@ CHECKS: tuple[Check, ...] = (
         "amplification", "numeric", "advantages and gradients stay bounded where only rounding tells responses apart"
     ),
     Check("claim", "claims", "no claim of the proposal about its code is refuted"),
-)
-
-
-@dataclass(frozen=True)
-class ClaimKind:
-    """How a claim may be decided: by a check of that name, with these arguments; `what` is then claimed."""
-
-    name: str
-    arguments: tuple[str, ...]
-    what: str
-
-
-CLAIM_KINDS: tuple[ClaimKind, ...] = (
-    ClaimKind("reduction", ("function", "argument", "value"), "with that knob at that value it is its parent"),
-    ClaimKind("order", ("levels",), "mean advantages rise over these levels: invalid, valid-wrong, correct"),
-    ClaimKind("zero-mean", (), "the advantages of every group sum to 0"),
-    ClaimKind("bounded", ("limit",), "no advantage is larger"),
-    ClaimKind("effect", ("figure", "direction"), "training moves that figure up or down against the parent"),
-    ClaimKind(READING, (), "something that only reading the code decides"),
 )
 
 

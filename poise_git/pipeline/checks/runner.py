@@ -13,6 +13,7 @@ from poise_git.archive.entries import Claim
 from poise_git.errors import CheckFailed
 from poise_git.pipeline.boundary.door import CANDIDATE, PARENT
 from poise_git.pipeline.boundary.hosting import STRICT, Containment, host
+from poise_git.pipeline.checks.claims import knobs_of
 from poise_git.pipeline.checks.knobs import knob_variants
 from poise_git.pipeline.checks.registry import IMPORT, fail
 from poise_git.pipeline.checks.static import STATIC, Sources
@@ -97,7 +98,7 @@ def _try(
         else:
             passed.append((str(message["passed"]), float(message["seconds"])))
 
-    variants, problems = knob_variants(recipe, claims)
+    variants, problems = knob_variants(recipe, knobs_of(claims))
     recipes = {**variants, CANDIDATE: recipe, PARENT: parent}
     arguments = {"claims": [(claim.check, dict(claim.arguments)) for claim in claims], "problems": problems}
     try:

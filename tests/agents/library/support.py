@@ -10,6 +10,7 @@ from poise_git.archive.entries import ROOT, Candidate, Claim, Estimate, Metrics,
 from poise_git.package_data import template_files
 from poise_git.pipeline.boundary.door import CANDIDATE
 from poise_git.pipeline.boundary.in_process import InProcess
+from poise_git.pipeline.checks.claims import knobs_of
 from poise_git.pipeline.checks.knobs import NoSuchRecipe, knob_variants
 from poise_git.pipeline.checks.trial import Trial
 from poise_git.search.context.context import Context, Item, Kind, Known
@@ -44,7 +45,7 @@ def card(name: str) -> Card:
 def load(text: str, claims: Sequence[Claim] = ()) -> Trial:
     """The algorithm in this process, and beside it the variants that `claims` of reduction compare with it."""
     own = {**recipe(), "algorithm.py": text}
-    variants, problems = knob_variants(own, claims)
+    variants, problems = knob_variants(own, knobs_of(claims))
 
     def open_process(name: str) -> InProcess:
         if name in problems:

@@ -1,0 +1,12 @@
+"""`[reading]`, or no brackets: what no check decides."""
+
+from __future__ import annotations
+
+from poise_git.archive.statements import READING
+from poise_git.pipeline.checks.claims.kind import ClaimKind, Decided
+
+
+class Reading(ClaimKind):
+    name = READING
+    decided = Decided.BY_READING
+    wording = "something that only reading the code decides"
