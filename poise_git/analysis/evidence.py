@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from poise_git.archive.entries import Claim, Estimate, Violation
+from poise_git.measurement.figures import UTILITY
 
 # The check whose claims are about what training shows, not about code.
 EFFECT = "effect"
@@ -65,3 +66,6 @@ class Evidence:
 
     def against(self, name: str) -> tuple[Difference, ...]:
         return tuple(difference for difference in self.differences if difference.against == name)
+
+    def utility_against(self, name: str) -> Difference | None:
+        return next((entry for entry in self.against(name) if entry.figure == UTILITY), None)

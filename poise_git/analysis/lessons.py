@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from poise_git.archive.entries import Estimate, Proposal, Reflection
-
-UTILITY = "utility"
+from poise_git.archive.facts import ReflectionFacts
 
 
 @dataclass(frozen=True)
@@ -29,8 +27,7 @@ class Lesson:
 
     @classmethod
     def of(cls, proposal: Proposal, reflection: Reflection) -> Lesson:
-        """The lesson from the archive. A person may have edited the reflection, so an invalid figure counts as
-        missing."""
+        """The lesson from the archive."""
         facts = reflection.facts
         return cls(
             candidate=proposal.name,
@@ -39,7 +36,7 @@ class Lesson:
             priors=proposal.priors,
             operation=str(proposal.plan.get("operation", "")),
             effect=_effect(facts),
-            verdict=str(facts.get("verdict", "")),
+            verdict=facts.verdict,
             diagnosis=reflection.prose,
         )
 
@@ -54,10 +51,6 @@ class Lesson:
         }
 
 
-def _effect(facts: Mapping[str, Any]) -> Estimate | None:
-    try:
-        found = facts["against_parent"][UTILITY]
-        error = found.get("se")
-        return Estimate(float(found["difference"]), None if error is None else float(error), int(facts["seeds"]))
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        return None
+def _effect(facts: ReflectionFacts) -> Estimate | None:
+    found = facts.utility_change
+    return Estimate(found.difference, found.se, facts.seeds) if found and facts.seeds is not None else None

@@ -10,13 +10,12 @@ from typing import Any
 import yaml
 
 from poise_git.archive.entries import Reflection
+from poise_git.archive.facts import TABLES, ReflectionFacts
 from poise_git.errors import ArchiveError
 from poise_git.untrusted.display import visible
 from poise_git.untrusted.yaml_text import BadYaml, parse
 
 _FENCE = "---\n"
-# Tables of figures among the facts of a reflection; a person reviews the other facts.
-_TABLES = ("against_parent", "against_root")
 
 
 class _Dumper(yaml.SafeDumper):
@@ -101,14 +100,17 @@ def load_field(text: str, field: str, file: str) -> Any:
 
 def dump_reflection(reflection: Reflection) -> str:
     """Front matter with the facts except their tables, then the prose, made visible, because `git show` prints it as
-    it is."""
-    facts = {name: value for name, value in reflection.facts.items() if name not in _TABLES}
+    it is.
+
+    A person reviews these. The tables are in a file of their own.
+    """
+    facts = {name: value for name, value in reflection.facts.to_data().items() if name not in TABLES}
     return f"{_FENCE}{dump_yaml(facts)}{_FENCE}\n{visible(reflection.prose)}\n"
 
 
 def dump_tables(reflection: Reflection) -> str:
     """The tables among the facts; "" where there are none."""
-    tables = {name: reflection.facts[name] for name in _TABLES if name in reflection.facts}
+    tables = {name: value for name, value in reflection.facts.to_data().items() if name in TABLES}
     return dump_yaml(tables) if tables else ""
 
 
@@ -125,7 +127,8 @@ def load_reflection(text: str, file: str, tables: str | None = None, tables_file
         raise ArchiveError(f"{file}: expected front matter between two lines `---`")
     # The last value may be a block, which includes its line end.
     facts = load_yaml(f"{head}\n", file)
-    return Reflection({**facts, **(load_yaml(tables, tables_file) if tables else {})}, prose_of(text))
+    stated = {**facts, **(load_yaml(tables, tables_file) if tables else {})}
+    return Reflection(ReflectionFacts.from_data(stated), prose_of(text))
 
 
 def prose_of(text: str) -> str:

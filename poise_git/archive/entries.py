@@ -15,6 +15,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, TypeAdapter
 
+from poise_git.archive.facts import ReflectionFacts
+
 ROOT = "grpo"
 SCHEMA_VERSION = 1
 
@@ -374,9 +376,9 @@ class Metrics(Entry):
 
 @dataclass(frozen=True, slots=True)
 class Reflection:
-    """r: the diagnosis. `facts` is the front matter (plain data: verdicts, evidence, next step), `prose` the text."""
+    """r: the diagnosis. `facts` is the front matter (verdicts, evidence, next steps), `prose` the text."""
 
-    facts: Mapping[str, Any]
+    facts: ReflectionFacts
     prose: str
 
 

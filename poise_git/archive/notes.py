@@ -247,7 +247,7 @@ def _is_of(line: RunLine | ReproductionLine, algorithm: str) -> bool:
 
 
 def reflection_line(reflection: Reflection, protocol: str, at: float) -> str:
-    return _line({"protocol": protocol, "facts": dict(reflection.facts), "prose": reflection.prose}, at)
+    return _line({"protocol": protocol, "facts": reflection.facts.to_data(), "prose": reflection.prose}, at)
 
 
 def _line(data: Mapping[str, Any], at: float) -> str:

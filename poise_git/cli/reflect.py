@@ -34,6 +34,6 @@ def command(ref: str, agent: str | None, protocol: str | None, as_json: bool) ->
     reflection = experiment.archive.reflection(candidate.name)
     assert reflection is not None
     if as_json:
-        print_json({"name": candidate.name, "facts": dict(reflection.facts), "prose": reflection.prose})
+        print_json({"name": candidate.name, "facts": reflection.facts.to_data(), "prose": reflection.prose})
     else:
         echo(reflection.prose.rstrip())

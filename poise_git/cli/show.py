@@ -57,7 +57,7 @@ def command(candidate: str, protocol: str | None, regime: str | None, as_json: b
             | {
                 "proposal": proposal.to_data() if proposal else None,
                 "screening": {"round": screening[0], **screening[1].to_data()} if screening else None,
-                "reflection": {"facts": dict(reflection.facts), "prose": reflection.prose} if reflection else None,
+                "reflection": {"facts": reflection.facts.to_data(), "prose": reflection.prose} if reflection else None,
                 "metrics": metrics.to_data() if metrics else None,
                 "runs": [run.to_data() for run in runs],
                 "reproductions": [each.to_data() for each in reproductions],

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from poise_git import events
 from poise_git.archive.entries import ROOT, Metrics, Reflection
+from poise_git.archive.facts import ReflectionFacts
 from poise_git.archive.spending import ledger_of
 from poise_git.errors import AgentError, BudgetReached, RunFailed
 from poise_git.pipeline.recipe import ALGORITHM
@@ -58,7 +59,7 @@ def reflect(session: Session, name: str) -> Metrics:
 
 def _reflection(session: Session, name: str) -> Reflection:
     if name == ROOT:
-        return Reflection({"verdict": "root"}, "The root: every other candidate is compared with it.\n")
+        return Reflection(ReflectionFacts(verdict="root"), "The root: every other candidate is compared with it.\n")
     recipe = session.archive.recipe(name)
     proposal = session.experiment.proposal(session.genealogy[name])
     if name not in session.verdicts:

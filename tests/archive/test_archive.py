@@ -11,6 +11,7 @@ import pytest
 from poise_git.archive import Archive
 from poise_git.archive.configure import add_refspecs, archive_refspecs
 from poise_git.archive.entries import Reflection
+from poise_git.archive.facts import ReflectionFacts
 from poise_git.errors import ArchiveError, NotAnArchive, UnknownCandidate
 from tests import sentences
 
@@ -44,7 +45,7 @@ def test_what_is_no_archive_is_told_what_to_type(tmp_path: Path) -> None:
 
 def test_a_fresh_clone_is_told_how_to_fetch_its_candidates(archive: Archive, tmp_path: Path) -> None:
     archive.add_candidate(make_proposal("x"), "# x\n")
-    archive.add_evidence("x", make_metrics(), Reflection({}, "prose"))
+    archive.add_evidence("x", make_metrics(), Reflection(ReflectionFacts(), "prose"))
     archive.write_round(1, {"number": 1})
     run_git(tmp_path, "clone", "-q", str(archive.root), "clone")
     with pytest.raises(NotAnArchive) as caught:

@@ -23,6 +23,7 @@ ADD_CANDIDATES = """
 import sys
 from poise_git.archive import Archive
 from poise_git.archive.entries import Metrics, Proposal, Reflection, Run, Status, Estimate
+from poise_git.archive.facts import ReflectionFacts
 folder, prefix, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 archive = Archive.open(folder)
 for number in range(count):
@@ -34,7 +35,7 @@ for number in range(count):
         archive.add_run(name, Run("PROTOCOL", 0, {"a": 0.5}, {}, {"r": (0.1,) * 50}, (), 1.0))
     if not archive.genealogy()[name].metrics:
         metrics = Metrics(Status.EVALUATED, "PROTOCOL", Estimate(0.5, 0.1, 4), None)
-        archive.add_evidence(name, metrics, Reflection({"of": name}, name))
+        archive.add_evidence(name, metrics, Reflection(ReflectionFacts.from_data({"of": name}), name))
     if not any(round["number"] == number + 1 for round in archive.rounds()):
         archive.write_round(number + 1, {"number": number + 1})
 """.replace("PROTOCOL", PROTOCOL)

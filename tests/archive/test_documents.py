@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from poise_git.archive.documents import _Dumper, dump_reflection, dump_tables, dump_yaml, load_reflection, load_yaml
 from poise_git.archive.entries import Claim, Metrics, Proposal, Reflection
+from poise_git.archive.facts import ReflectionFacts
 from poise_git.errors import ArchiveError
 from poise_git.untrusted.display import visible
 
@@ -37,9 +38,9 @@ def test_plain_words_and_numbers_are_written_by_either_emitter_alike(texts: list
 @given(st.dictionaries(TEXT, PLAIN, max_size=3), TEXT)
 @example({"last": "a block\n"}, "")
 def test_a_reflection_is_read_back(facts: dict[str, object], prose: str) -> None:
-    found = load_reflection(dump_reflection(Reflection(facts, prose)), "reflection.md")
+    found = load_reflection(dump_reflection(Reflection(ReflectionFacts.from_data(facts), prose)), "reflection.md")
     # What nobody would see is written so that it is seen.
-    assert found == Reflection(facts, visible(prose))
+    assert found == Reflection(ReflectionFacts.from_data(facts), visible(prose))
 
 
 @given(name=TEXT, hypothesis=TEXT, statement=TEXT, plan=st.dictionaries(TEXT, PLAIN, max_size=2))
@@ -75,7 +76,7 @@ def test_a_reflection_is_for_people_and_its_tables_are_apart() -> None:
     """As one round trip, and as it was archived before: all in the front matter."""
     table = {"utility": {"value": 0.2, "difference": 0.1, "se": None, "direction": "up"}}
     facts = {"verdict": "better", "against_parent": table, "claims": [], "against_root": {}, "next": ["more"]}
-    reflection = Reflection(facts, "It helped.")
+    reflection = Reflection(ReflectionFacts.from_data(facts), "It helped.")
     text, tables = dump_reflection(reflection), dump_tables(reflection)
     assert text.split("---\n")[1].splitlines() == ["verdict: better", "claims: []", "next:", "- more"]
     assert load_reflection(text, "reflection.md", tables, "evidence.yaml") == reflection
@@ -85,4 +86,4 @@ def test_a_reflection_is_for_people_and_its_tables_are_apart() -> None:
 
 
 def test_a_reflection_without_tables_has_no_file_of_them() -> None:
-    assert dump_tables(Reflection({"verdict": "root"}, "The root.")) == ""
+    assert dump_tables(Reflection(ReflectionFacts.from_data({"verdict": "root"}), "The root.")) == ""

@@ -6,6 +6,7 @@ import pytest
 
 from poise_git.archive import Archive
 from poise_git.archive.entries import Candidate, Metrics, Reflection, Status
+from poise_git.archive.facts import ReflectionFacts
 from poise_git.archive.genealogy import Genealogy
 from poise_git.archive.git import Repository
 from poise_git.errors import UnknownCandidate
@@ -48,7 +49,7 @@ def test_everything_of_a_candidate_comes_from_refs_commits_and_notes(archive: Ar
     archive.add_candidate(make_proposal("x", priors=("one", "two")), "# x\n")
     archive.add_candidate(make_proposal("y"), "# y\n")
     written = archive.add_candidate(make_proposal("xy", "x", second_parent="y"), "# xy\n")
-    archive.add_evidence("x", make_metrics(), Reflection({}, "prose"))
+    archive.add_evidence("x", make_metrics(), Reflection(ReflectionFacts(), "prose"))
     archive.add_evidence("y", Metrics(Status.FAILED, PROTOCOL, stage="numeric", reason="NaN"), None)
 
     genealogy = archive.genealogy()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from poise_git.archive import Archive
 from poise_git.archive.entries import Metrics, Reflection, Run, Status
+from poise_git.archive.facts import ReflectionFacts
 from poise_git.errors import ArchiveError, NameTaken, UnknownCandidate, UsageError
 from poise_git.untrusted.display import visible
 
@@ -45,7 +46,9 @@ def test_a_crossover_is_a_merge_of_both_parents(archive: Archive, git: Git) -> N
 
 def test_evidence_is_files_on_a_branch_with_the_result_in_the_subject_and_notes(archive: Archive, git: Git) -> None:
     archive.add_candidate(make_proposal("x"), "# x\n")
-    reflection = Reflection({"verdict": "better", "claims": [{"held": True}]}, "It held.\n\n---\n\nNext: more.\n")
+    reflection = Reflection(
+        ReflectionFacts.from_data({"verdict": "better", "claims": [{"held": True}]}), "It held.\n\n---\n\nNext: more.\n"
+    )
     archive.add_evidence("x", make_metrics(), reflection)
     assert git("log", "--format=%s", "poise/x..evidence/x").splitlines() == [
         "evidence(x): U 0.752 ± 0.009, +0.021 vs grpo",
@@ -58,7 +61,7 @@ def test_evidence_is_files_on_a_branch_with_the_result_in_the_subject_and_notes(
 
 
 def test_later_evidence_is_added_and_the_latest_counts(archive: Archive, git: Git) -> None:
-    archive.add_evidence("grpo", make_metrics(0.1, gain=None), Reflection({}, "first"))
+    archive.add_evidence("grpo", make_metrics(0.1, gain=None), Reflection(ReflectionFacts(), "first"))
     archive.add_evidence("grpo", make_metrics(0.2, gain=None), None)
     archive.add_evidence("grpo", make_metrics(0.3, gain=None, protocol="other"), None)
     metrics = archive.genealogy().root.metrics
@@ -66,7 +69,7 @@ def test_later_evidence_is_added_and_the_latest_counts(archive: Archive, git: Gi
         PROTOCOL: 0.2,
         "other": 0.3,
     }
-    assert archive.reflection("grpo") == Reflection({}, "first")
+    assert archive.reflection("grpo") == Reflection(ReflectionFacts(), "first")
     assert len(git("log", "--format=%h", "poise/grpo..evidence/grpo").splitlines()) == 4
 
 
@@ -99,7 +102,7 @@ def test_work_tree_and_index_are_never_touched(archive: Archive, git: Git, branc
     before = fingerprint(archive.root)
 
     archive.add_candidate(make_proposal("y", "x"), "# y\n")
-    archive.add_evidence("x", make_metrics(), Reflection({}, "prose"))
+    archive.add_evidence("x", make_metrics(), Reflection(ReflectionFacts(), "prose"))
     archive.add_run("x", Run(PROTOCOL, 0, {}, {}, {}, (), 1.0))
     archive.write_round(1, {"number": 1})
 
@@ -183,12 +186,12 @@ def test_any_text_goes_through_git_and_back(
     copy = Archive.open(tmp_path / "copy")
     proposal = make_proposal("x", mechanism=mechanism, hypothesis=hypothesis)
     written = copy.add_candidate(proposal, source)
-    copy.add_evidence("x", make_metrics(), Reflection({"said": prose}, prose))
+    copy.add_evidence("x", make_metrics(), Reflection(ReflectionFacts.from_data({"said": prose}), prose))
     read = copy.genealogy()["x"]
     assert (read.mechanism, read.hypothesis, read.parents) == (written.mechanism, written.hypothesis, ("grpo",))
     assert copy.proposal("x") == proposal
     assert copy.recipe("x")["algorithm.py"] == source
-    assert copy.reflection("x") == Reflection({"said": prose}, visible(prose))
+    assert copy.reflection("x") == Reflection(ReflectionFacts.from_data({"said": prose}), visible(prose))
 
 
 def test_a_path_of_candidates_is_cherry_picked_into_another_archive(

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Estimate, Metrics, Proposal, Reflection, Run, Status
+from poise_git.archive.facts import ReflectionFacts
 from poise_git.package_data import hook_files, template_files
 
 ADDS, READS = 25, 5
@@ -31,7 +32,9 @@ METRICS = Metrics(
     seeds=(0, 1, 2, 3),
     cpu_seconds=27.5,
 )
-REFLECTION = Reflection({"verdict": "better", "next": "try the other scale"}, "The mechanism held. " * 100)
+REFLECTION = Reflection(
+    ReflectionFacts.from_data({"verdict": "better", "next": ["try the other scale"]}), "The mechanism held. " * 100
+)
 RUN = Run(
     METRICS.protocol,
     0,

@@ -25,6 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from poise_git.archive import Archive
 from poise_git.archive.documents import dump_reflection, dump_yaml
 from poise_git.archive.entries import ROOT, Claim, Estimate, Metrics, Proposal, Reflection, Run, Status
+from poise_git.archive.facts import ReflectionFacts
 from poise_git.archive.messages import describe, format_candidate
 from poise_git.archive.notes import metrics_line, note_path
 from poise_git.archive.refs import METRICS_NOTES, candidate_ref, evidence_ref
@@ -61,7 +62,9 @@ def fill(archive: Archive, size: int) -> None:
     experiment, lot, repository = Experiment.load(archive), random.Random(size), archive.repository
     cards = [card for card in experiment.cards if card.edits]
     source = archive.recipe(ROOT)["algorithm.py"]
-    archive.add_evidence(ROOT, metrics(experiment, 0.2, None), Reflection({"verdict": "root"}, "The root."))
+    archive.add_evidence(
+        ROOT, metrics(experiment, 0.2, None), Reflection(ReflectionFacts.from_data({"verdict": "root"}), "The root.")
+    )
     utilities, commits = {ROOT: 0.2}, {ROOT: repository.object_id(candidate_ref(ROOT)) or ""}
     stream, evidence, notes = CommitStream(repository.identity), dict[str, str](), dict[str, str]()
     for number in range(1, size):
@@ -117,10 +120,16 @@ def reflection(card: Card, lot: random.Random) -> Reflection:
     root = {figure: dict(row) for figure, row in table.items()}
     focus = lot.choice(FOCUS)
     prose = f"{card.title}. {card.helps} {card.risks} Try {' and '.join(focus)}.\n" * 4
-    return Reflection(
-        {"verdict": "within noise", "against_parent": table, "against_root": root, "focus": list(focus),
-         "next": [f"Keep {card.name}; combine it with mechanisms of other stages."]}, prose,
-    )  # fmt: skip
+    facts = ReflectionFacts.from_data(
+        {
+            "verdict": "within noise",
+            "against_parent": table,
+            "against_root": root,
+            "focus": list(focus),
+            "next": [f"Keep {card.name}; combine it with mechanisms of other stages."],
+        }
+    )
+    return Reflection(facts, prose)
 
 
 def add_runs(experiment: Experiment, name: str) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Estimate, Metrics, Reflection, Run, Status
+from poise_git.archive.facts import ReflectionFacts
 from poise_git.archive.refs import METRICS_NOTES, TRAJECTORY_NOTES
 from poise_git.cli.main import main
 from poise_git.experiment import Experiment
@@ -68,7 +69,7 @@ def measured(archive: Archive) -> str:
         values = {"composite": estimate, "accuracy": estimate}
         gain = Estimate(0.1, 0.01, 2) if name != ROOT else None
         metrics = Metrics(Status.EVALUATED, protocol, estimate, gain, values, seeds=(0, 1), cpu_seconds=1.0)
-        archive.add_evidence(name, metrics, Reflection({"verdict": "better"}, "Prose."))
+        archive.add_evidence(name, metrics, Reflection(ReflectionFacts.from_data({"verdict": "better"}), "Prose."))
     return protocol
 
 
@@ -236,7 +237,9 @@ def test_escapes_are_shown_and_not_obeyed(tiny_archive: Archive) -> None:
     said = f"{ESCAPES}\nforged: U 0.9999"
     proposal = make_proposal("marked", mechanism=said, hypothesis=said, family=said, agent=said, priors=(said,))
     tiny_archive.add_candidate(proposal, tiny_archive.recipe(ROOT)["algorithm.py"] + f"\n# {ESCAPES[:-1]}\n")
-    tiny_archive.add_evidence("marked", Metrics(Status.FAILED, protocol, stage=said, reason=said), Reflection({}, said))
+    tiny_archive.add_evidence(
+        "marked", Metrics(Status.FAILED, protocol, stage=said, reason=said), Reflection(ReflectionFacts(), said)
+    )
     raw = git(tiny_archive.root, "log", "-1", "--notes=poise/*", "poise/marked")
     assert visible(raw) == raw
     put_note(tiny_archive, METRICS_NOTES, "child", line(protocol, status="failed", stage=said, reason=said))

@@ -21,6 +21,7 @@ from poise_git.agents.library.ideas import idea_of
 from poise_git.analysis.lessons import Lesson
 from poise_git.archive.documents import dump_yaml, load_field, load_reflection, load_yaml
 from poise_git.archive.entries import Call, Claim, Metrics, Proposal, Reflection
+from poise_git.archive.facts import ReflectionFacts
 from poise_git.archive.messages import describe, format_candidate, parse_candidate
 from poise_git.archive.notes import KINDS, algorithm_in, latest_metrics, latest_runs, unreadable_lines
 from poise_git.errors import PoiseError
@@ -110,7 +111,7 @@ def read_document(data: bytes) -> None:
             refused += 1
     list(principle_texts(found))
     idea_or_not(found)
-    Lesson.of(Proposal("a", "b", "c", "d", "e", "f"), Reflection(found, ""))
+    Lesson.of(Proposal("a", "b", "c", "d", "e", "f"), Reflection(ReflectionFacts.from_data(found), ""))
     if refused == 3:
         Plan.from_data(found)
 

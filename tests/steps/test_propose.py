@@ -19,6 +19,7 @@ from poise_git.agents.library.agent import LibraryAgent
 from poise_git.agents.library.mechanisms import install
 from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Direction, Estimate, Metrics, Proposal, Reflection, Status
+from poise_git.archive.facts import ReflectionFacts
 from poise_git.errors import CheckFailed
 from poise_git.experiment import Experiment
 from poise_git.search.context.context import Context, Kind
@@ -47,7 +48,9 @@ def archive(tiny_archive: Archive) -> Archive:
         protocol = Experiment.load(tiny_archive).protocol.hash
         values = dict.fromkeys(SUITES, found)
         metrics = Metrics(Status.EVALUATED, protocol, utility=found, gain=gain, values=values, seeds=(0, 1))
-        tiny_archive.add_evidence(name, metrics, Reflection({"verdict": "better"}, "It is so.\n"))
+        tiny_archive.add_evidence(
+            name, metrics, Reflection(ReflectionFacts.from_data({"verdict": "better"}), "It is so.\n")
+        )
     return tiny_archive
 
 

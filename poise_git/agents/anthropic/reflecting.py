@@ -11,6 +11,7 @@ from poise_git.agents.anthropic.replies import PrinciplesAnswer, ReflectionAnswe
 from poise_git.agents.anthropic.session import Session
 from poise_git.agents.library import reflect as rules
 from poise_git.analysis.evidence import Difference, Evidence
+from poise_git.analysis.facts import facts_of
 from poise_git.analysis.lessons import Lesson
 from poise_git.archive.documents import dump_yaml
 from poise_git.archive.entries import Estimate, Proposal, Reflection
@@ -27,7 +28,6 @@ def reflect(session: Session, proposal: Proposal, evidence: Evidence, change: st
     A number that is not in the evidence is sent back once. Such numbers that remain are listed in the facts as
     `unsupported_numbers`. Without a usable reply the facts say so (`diagnosis`), and rules write the prose.
     """
-    by_rules = rules.reflect(proposal, evidence)
     table = dump_yaml(table_of(evidence))
     figures = (*_figures(evidence), *numbers_in(f"{table}\n{change}\n{dump_yaml(proposal.to_data())}"))
     task = session.prompts.render(
@@ -41,14 +41,15 @@ def reflect(session: Session, proposal: Proposal, evidence: Evidence, change: st
     try:
         answer = session.ask(session.question("reflect", proposal.name, task), ReflectionAnswer, objection).answer
     except ReplyUnusable as failure:
-        return Reflection({**by_rules.facts, "diagnosis": f"by rules: {failure.reason}"}, by_rules.prose)
-    facts: dict[str, Any] = {**by_rules.facts, "focus": list(answer.focus), "next": list(answer.next)}
+        by_rules = rules.reflect(proposal, evidence)
+        return Reflection(by_rules.facts.by_rules(failure.reason), by_rules.prose)
+    facts = facts_of(evidence).advising(answer.focus, answer.next)
     warning = ""
     if wrong := unsupported(_text(answer), figures):
-        facts["unsupported_numbers"] = list(wrong)
+        facts = facts.doubting(wrong)
         warning = f"Numbers below that are not in the evidence: {', '.join(wrong)}.\n\n"
     advice = "".join(f"- {sentence}\n" for sentence in answer.next)
-    title = f"# {evidence.candidate}: {by_rules.facts['verdict']}"
+    title = f"# {evidence.candidate}: {facts.verdict}"
     return Reflection(facts, f"{title}\n\n{warning}{answer.diagnosis.strip()}\n\n## Next\n\n{advice or '- Nothing.'}")
 
 

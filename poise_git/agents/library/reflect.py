@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from jinja2 import Environment, StrictUndefined
 
 from poise_git.agents.library.ideas import Operation
 from poise_git.analysis.evidence import Difference, Direction, Evidence, Verdict
+from poise_git.analysis.facts import facts_of
 from poise_git.archive.entries import Proposal, Reflection
 from poise_git.package_data import read_prompt
 
 TEMPLATE = "reflection.md.j2"
-VERDICTS: Mapping[Direction, str] = {
-    Direction.UP: "better",
-    Direction.DOWN: "worse",
-    Direction.WITHIN_NOISE: "within noise",
-}
 # Thresholds for weak spots: late entropy and validity, and shares of groups and tokens.
 LOW_ENTROPY = 0.1
 LOW_VALIDITY = 0.5
@@ -26,54 +21,33 @@ HIGH_CLIPPING = 0.1
 
 
 def reflect(proposal: Proposal, evidence: Evidence) -> Reflection:
-    """The diagnosis of a trained candidate.
-
-    `facts` holds `verdict` (better, worse, within noise: utility against the parent), `seeds`, `parent`,
-    `against_parent` and `against_root` (figure -> difference, se, direction; the latter empty where the parent is the
-    root), `claims`, `violations`, `warnings`, `focus` (tags of mechanisms that address the weak spots) and `next`.
-    """
-    utility = _utility(evidence, evidence.parent)
-    verdict = VERDICTS[utility.direction] if utility else VERDICTS[Direction.WITHIN_NOISE]
+    """The diagnosis of a trained candidate: the facts, with tags of mechanisms that address the weak spots."""
+    utility = evidence.utility_against(evidence.parent)
     weak_spots = list(_weak_spots(evidence))
     focus = list(dict.fromkeys(tag for _, tags in weak_spots for tag in tags))
-    advice = [*_advice(proposal, evidence, verdict), *(advice for advice, _ in weak_spots)]
-    against_root = evidence.against(evidence.root) if evidence.root != evidence.parent else ()
-    facts: dict[str, Any] = {
-        "verdict": verdict,
-        "parent": evidence.parent,
-        "seeds": evidence.runs,
-        "against_parent": _table(evidence.against(evidence.parent)),
-        "against_root": _table(against_root),
-        "claims": [
-            {"statement": entry.claim.statement, "verdict": str(entry.verdict), "because": entry.because}
-            for entry in evidence.claims
-        ],
-        "violations": [violation.constraint for violation in evidence.violations],
-        "warnings": list(evidence.warnings),
-        "focus": focus,
-        "next": advice,
-    }
+    facts = facts_of(evidence)
+    advice = [*_advice(proposal, evidence, facts.verdict), *(advice for advice, _ in weak_spots)]
     environment = Environment(
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined, autoescape=False
     )
     prose = environment.from_string(read_prompt(TEMPLATE)).render(
         proposal=proposal,
         evidence=evidence,
-        verdict=verdict,
+        verdict=facts.verdict,
         utility=utility,
-        root_utility=_utility(evidence, evidence.root) if against_root else None,
+        root_utility=evidence.utility_against(evidence.root) if evidence.root != evidence.parent else None,
         moved=[entry for entry in evidence.against(evidence.parent) if _moved(entry)],
         unmoved=[entry.figure for entry in evidence.against(evidence.parent) if not _moved(entry)],
         advice=advice,
     )
-    return Reflection(facts, prose)
+    return Reflection(facts.advising(focus, advice), prose)
 
 
 def _advice(proposal: Proposal, evidence: Evidence, verdict: str) -> Iterator[str]:
     """Next steps from the comparison itself."""
     what = ", ".join(proposal.priors) or proposal.mechanism
     removed = proposal.plan.get("operation") == Operation.REMOVE
-    utility = _utility(evidence, evidence.parent)
+    utility = evidence.utility_against(evidence.parent)
     if verdict == "better":
         yield (
             f"Leave {what} out from now on."
@@ -133,25 +107,5 @@ def _weak_spots(evidence: Evidence) -> Iterator[tuple[str, tuple[str, ...]]]:
         )
 
 
-def _utility(evidence: Evidence, against: str) -> Difference | None:
-    return next((entry for entry in evidence.against(against) if entry.figure == "utility"), None)
-
-
 def _moved(entry: Difference) -> bool:
     return entry.direction is not Direction.WITHIN_NOISE
-
-
-def _table(differences: tuple[Difference, ...]) -> dict[str, dict[str, Any]]:
-    return {
-        entry.figure: {
-            "value": _rounded(entry.value.value),
-            "difference": _rounded(entry.difference.value),
-            "se": None if entry.difference.se is None else _rounded(entry.difference.se),
-            "direction": str(entry.direction),
-        }
-        for entry in differences
-    }
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.5g}")

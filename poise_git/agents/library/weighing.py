@@ -79,9 +79,7 @@ def _weight(idea: Idea, context: Context, experiences: Mapping[str, tuple[Experi
 
 def _focus(parent: Known) -> frozenset[str]:
     """The weak spots that the parent's reflection names."""
-    facts = parent.reflection.facts if parent.reflection else {}
-    focus = facts.get("focus")
-    return frozenset(str(word) for word in focus) if isinstance(focus, list | tuple) else frozenset()
+    return frozenset(parent.reflection.facts.focus if parent.reflection else ())
 
 
 def _effect(known: Known) -> float | None:
@@ -90,16 +88,14 @@ def _effect(known: Known) -> float | None:
         return None
     if known.metrics.status is Status.FAILED:
         return FAILURE_EFFECT
-    facts = known.reflection.facts if known.reflection else {}
-    against_parent = facts.get("against_parent")
-    row = against_parent.get("utility") if isinstance(against_parent, Mapping) else None
-    if isinstance(row, Mapping) and isinstance(row.get("difference"), int | float):
-        value, error = float(row["difference"]), row.get("se")
+    row = known.reflection.facts.utility_change if known.reflection else None
+    if row:
+        value, error = row.difference, row.se
     elif known.metrics.gain:
         value, error = known.metrics.gain.value, known.metrics.gain.se
     else:
         return None
-    if not isinstance(error, int | float) or error <= 0:
+    if error is None or error <= 0:
         return (value > 0) - (value < 0)
     return max(-4.0, min(4.0, value / error))
 

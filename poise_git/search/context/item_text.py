@@ -172,12 +172,13 @@ def _plain(content: Any) -> str:
 
 
 def _verdict(known: Known) -> Iterator[str]:
-    facts = known.reflection.facts if known.reflection else {}
-    if verdict := facts.get("verdict"):
-        yield f"verdict: {verdict}"
-    advice = facts.get("next")
-    if isinstance(advice, list | tuple) and advice:
-        yield f"advice: {' '.join(map(str, advice))}"
+    if known.reflection is None:
+        return
+    facts = known.reflection.facts
+    if facts.verdict:
+        yield f"verdict: {facts.verdict}"
+    if facts.next:
+        yield f"advice: {' '.join(facts.next)}"
 
 
 def _gain(gain: Estimate) -> str:

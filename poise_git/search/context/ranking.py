@@ -83,10 +83,8 @@ def weak_spots(parent: Known) -> str:
     """The weak spots of the parent's reflection: its tags, else its advice, else its whole text."""
     if parent.reflection is None:
         return ""
-    for fact in (parent.reflection.facts.get("focus"), parent.reflection.facts.get("next")):
-        if isinstance(fact, list | tuple) and fact:
-            return " ".join(map(str, fact))
-    return parent.reflection.prose
+    facts = parent.reflection.facts
+    return " ".join(facts.focus or facts.next) or parent.reflection.prose
 
 
 def searched(card: Card) -> str:

@@ -177,9 +177,9 @@ def test_a_number_of_the_evidence_may_be_cited(agent: AnthropicAgent, server: Lo
     server.script = lambda _: reflection_of(good)
     reflection = agent.reflect(PROPOSAL, evidence(), "+    floor = 0.05")
     assert good in reflection.prose
-    assert "unsupported_numbers" not in reflection.facts
-    assert reflection.facts["verdict"] == "better", "by code"
-    assert reflection.facts["next"] == ["Keep entropy up."]
+    assert "unsupported_numbers" not in reflection.facts.to_data()
+    assert reflection.facts.verdict == "better", "by code"
+    assert reflection.facts.next == ("Keep entropy up.",)
     assert len(server.requests) == 1
 
 
@@ -188,18 +188,18 @@ def test_a_made_up_number_is_sent_back_once_and_then_marked(agent: AnthropicAgen
     reflection = agent.reflect(PROPOSAL, evidence(), "")
     assert "not in the evidence: 0.07" in json.dumps(server.requests[1])
     assert "0.07" not in reflection.prose
-    assert "unsupported_numbers" not in reflection.facts
+    assert "unsupported_numbers" not in reflection.facts.to_data()
 
     server.script = lambda _: reflection_of("It rose by 0.07 and 12.5%.")
     reflection = agent.reflect(replace(PROPOSAL, name="again"), evidence(), "")
-    assert reflection.facts["unsupported_numbers"] == ["0.07", "12.5%"]
+    assert reflection.facts.unsupported_numbers == ("0.07", "12.5%")
     assert sentences.UNSUPPORTED_NUMBERS.format(numbers="0.07, 12.5%") in reflection.prose
 
 
 def test_without_a_usable_reply_rules_reflect(agent: AnthropicAgent, server: Loopback) -> None:
     server.script = lambda _: REFUSAL
     reflection = agent.reflect(PROPOSAL, evidence(), "")
-    assert reflection.facts["diagnosis"].startswith("by rules: refusal")
+    assert reflection.facts.diagnosis.startswith("by rules: refusal")
     assert "Utility is 0.230" in reflection.prose
 
 

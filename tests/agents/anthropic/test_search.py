@@ -155,7 +155,7 @@ def test_a_search_by_a_model_of_use(archive: Archive, cache: Path) -> None:
         reflection = archive.reflection(name)
         assert reflection is not None
         assert "hardly ever acts" in reflection.prose
-        assert reflection.facts["next"] == ["Try a larger one."]
+        assert reflection.facts.next == ("Try a larger one.",)
         assert "Poise-Agent: anthropic" in git(archive.root, "log", "-1", "--format=%B", f"poise/{name}")
     beside = [call for data in archive.rounds() for call in data["calls"] if call["operator"] == "screen"]
     assert beside, "what no candidate has paid for is in the journal"

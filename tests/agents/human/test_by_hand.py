@@ -98,7 +98,7 @@ def test_what_people_committed_is_taken_in_before_the_next_round(tiny_archive: A
     assert proposal is not None
     assert (proposal.agent, proposal.knobs, len(proposal.claims)) == ("human", {"scale.factor": 2.0}, 3)
     assert reflection is not None
-    verdicts = {claim["statement"]: claim["verdict"] for claim in reflection.facts["claims"]}
+    verdicts = {claim.statement: claim.verdict for claim in reflection.facts.claims}
     assert verdicts["At factor = 1 it is the parent."] == "held"
     assert verdicts["It is robust."] == "undecided"
     assert verdicts.keys() == {claim.statement for claim in proposal.claims}

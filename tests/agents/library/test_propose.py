@@ -14,6 +14,7 @@ from poise_git.agents.library.ideas import all_ideas, move_knob
 from poise_git.agents.library.mechanisms import conflict, install, knob_values, mechanisms
 from poise_git.agents.library.weighing import weights
 from poise_git.archive.entries import ROOT, Estimate, Proposal, Reflection, Status
+from poise_git.archive.facts import ReflectionFacts
 from poise_git.errors import CheckFailed
 from poise_git.pipeline.checks import same_algorithm
 from poise_git.pipeline.checks.claims import decide
@@ -107,7 +108,11 @@ def test_directive_prefers_cards_that_speak_of_it() -> None:
 )
 def test_evidence_moves_a_cards_chance(difference: float, status: Status, factor: float) -> None:
     row = {"difference": difference, "se": 0.01}
-    reflection = None if status is Status.FAILED else Reflection({"against_parent": {"utility": row}}, "")
+    reflection = (
+        None
+        if status is Status.FAILED
+        else Reflection(ReflectionFacts.from_data({"against_parent": {"utility": row}}), "")
+    )
     tried = known("cispo-grpo", proposal=adding("cispo"), reflection=reflection, status=status)
     informed = chances(context(items=[told(Kind.EXPLORATORY, tried)]))
     assert informed["cispo"] / informed["soft-gate"] == pytest.approx(factor)
@@ -116,7 +121,11 @@ def test_evidence_moves_a_cards_chance(difference: float, status: Status, factor
 def test_losing_by_a_removal_speaks_for_the_mechanism() -> None:
     removal = replace(adding("cispo"), plan={"operation": "remove", "card": "cispo", "knobs": {}})
     row = {"difference": -0.05, "se": 0.01}
-    ablated = known("grpo-2", proposal=removal, reflection=Reflection({"against_parent": {"utility": row}}, ""))
+    ablated = known(
+        "grpo-2",
+        proposal=removal,
+        reflection=Reflection(ReflectionFacts.from_data({"against_parent": {"utility": row}}), ""),
+    )
     informed = chances(context(items=[told(Kind.EXPLORATORY, ablated)]))
     assert informed["cispo"] / informed["soft-gate"] == pytest.approx(2.0)
 
@@ -128,7 +137,9 @@ def test_gain_over_the_root_counts_where_no_reflection_says_more() -> None:
 
 
 def test_parents_weak_spot_draws_mechanisms_that_address_it() -> None:
-    found = chances(replace(context(), parent=known(reflection=Reflection({"focus": ["validity"]}, ""))))
+    found = chances(
+        replace(context(), parent=known(reflection=Reflection(ReflectionFacts.from_data({"focus": ["validity"]}), "")))
+    )
     assert found["validity-masking"] / found["cispo"] == pytest.approx(2.0)
 
 
@@ -207,7 +218,9 @@ def test_a_mechanism_is_borrowed_from_a_better_candidate_with_its_knobs() -> Non
 
 
 def test_proposal_says_why() -> None:
-    reflection = Reflection({"against_parent": {"utility": {"difference": 0.02, "se": 0.01}}}, "")
+    reflection = Reflection(
+        ReflectionFacts.from_data({"against_parent": {"utility": {"difference": 0.02, "se": 0.01}}}), ""
+    )
     added = adding("length-gate")
     tried = known("dace-grpo", proposal=added, reflection=reflection)
     of = context(install(root_text(), card("cispo")), parent=known("cispo-grpo", utility=0.25), directive="concise",

@@ -7,6 +7,7 @@ import yaml
 from poise_git.agents.library.agent import LibraryAgent
 from poise_git.analysis.evidence import ClaimVerdict, Difference, Direction, Evidence, Verdict
 from poise_git.archive.entries import Claim, Estimate, Proposal
+from poise_git.archive.facts import FigureFact, ReflectionFacts
 from poise_git.search.proposals.directions import OPEN
 from tests import sentences
 from tests.agents.library.support import context
@@ -46,16 +47,16 @@ def proposal(operation: str = "add") -> Proposal:
 
 def test_what_moved_is_told_from_noise() -> None:
     reflection = AGENT.reflect(proposal(), evidence(), "")
-    assert reflection.facts["verdict"] == "better"
+    assert reflection.facts.verdict == "better"
     assert "# cispo-av-grpo: better than its parent" in reflection.prose
     assert "Utility is 0.230: +0.03 ± 0.02 against its parent av-grpo, beyond noise." in reflection.prose
     assert "Against the root grpo it is +0.08 ± 0.02, beyond noise." in reflection.prose
     assert "- entropy is down: -0.31 ± 0.02, to 0.8." in reflection.prose
     assert "Within noise: valid_rate." in reflection.prose
-    assert reflection.facts["against_parent"]["entropy"] == {
-        "value": 0.8, "difference": -0.31, "se": 0.01, "direction": "down"
-    }  # fmt: skip
-    assert set(reflection.facts["against_root"]) == {"utility"}
+    assert reflection.facts.against_parent["entropy"] == FigureFact(
+        value=0.8, difference=-0.31, se=0.01, direction="down"
+    )  # fmt: skip
+    assert set(reflection.facts.against_root) == {"utility"}
 
 
 def test_claims_warnings_and_weak_spots_are_reported() -> None:
@@ -63,37 +64,37 @@ def test_claims_warnings_and_weak_spots_are_reported() -> None:
     assert "- held: Entropy stays higher. (entropy +0.3)" in reflection.prose
     assert "- refuted: pass@8 rises. (pass@8 -0.1 ± 0.01)" in reflection.prose
     assert "- entropy collapsed: 1.20 at the start" in reflection.prose
-    assert reflection.facts["focus"] == ["entropy", "exploration", "all-fail", "rare-success"]
+    assert reflection.facts.focus == ("entropy", "exploration", "all-fail", "rare-success")
     assert "70% of the groups still fail altogether" in reflection.prose
-    assert any("not for the stated reason" in advice for advice in reflection.facts["next"])
+    assert any("not for the stated reason" in advice for advice in reflection.facts.next)
 
 
 def test_worse_sends_back_to_the_parent_and_noise_asks_for_seeds() -> None:
     worse = AGENT.reflect(proposal(), evidence(-0.05, Direction.DOWN), "")
-    assert worse.facts["verdict"] == "worse"
-    assert worse.facts["next"][0] == sentences.GO_BACK.format(mechanism="cispo", parent="av-grpo")
+    assert worse.facts.verdict == "worse"
+    assert worse.facts.next[0] == sentences.GO_BACK.format(mechanism="cispo", parent="av-grpo")
     noise = AGENT.reflect(proposal(), evidence(0.01, Direction.WITHIN_NOISE), "")
-    assert noise.facts["verdict"] == "within noise"
+    assert noise.facts.verdict == "within noise"
     assert "# cispo-av-grpo: within noise\n" in noise.prose
-    assert sentences.SEEDS_DETECT.format(seeds=4, difference=0.02) in noise.facts["next"][0]
+    assert sentences.SEEDS_DETECT.format(seeds=4, difference=0.02) in noise.facts.next[0]
 
 
 def test_an_ablation_reads_the_other_way_round() -> None:
-    assert "Leave cispo out" in AGENT.reflect(proposal("remove"), evidence(), "").facts["next"][0]
-    assert "Put cispo back" in AGENT.reflect(proposal("remove"), evidence(-0.05, Direction.DOWN), "").facts["next"][0]
+    assert "Leave cispo out" in AGENT.reflect(proposal("remove"), evidence(), "").facts.next[0]
+    assert "Put cispo back" in AGENT.reflect(proposal("remove"), evidence(-0.05, Direction.DOWN), "").facts.next[0]
 
 
 def test_a_child_of_the_root_is_compared_once_and_facts_are_plain_yaml() -> None:
     reflection = AGENT.reflect(proposal(), replace(evidence(), root="av-grpo"), "")
-    assert reflection.facts["against_root"] == {}
+    assert reflection.facts.against_root == {}
     assert "Against the root" not in reflection.prose
-    assert yaml.safe_load(yaml.safe_dump(dict(reflection.facts))) == reflection.facts
+    assert ReflectionFacts.from_data(yaml.safe_load(yaml.safe_dump(reflection.facts.to_data()))) == reflection.facts
 
 
 def test_nothing_measured_is_said_plainly() -> None:
     empty = replace(evidence(), differences=(), claims=(), warnings=(), dynamics={}, runs=0)
     reflection = AGENT.reflect(proposal(), empty, "")
-    assert reflection.facts["verdict"] == "within noise"
+    assert reflection.facts.verdict == "within noise"
     assert sentences.REFLECTION_NOT_PAIRED.format(parent=empty.parent) in reflection.prose
     assert sentences.REFLECTION_NOTHING_MOVED in reflection.prose
     assert sentences.REFLECTION_NO_CLAIMS in reflection.prose

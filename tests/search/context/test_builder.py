@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from poise_git.agents.library.agent import LibraryAgent
 from poise_git.archive import Archive
 from poise_git.archive.entries import Direction, Estimate, Metrics, Proposal, Reflection, Status
+from poise_git.archive.facts import ReflectionFacts
 from poise_git.archive.git import Repository
 from poise_git.cli.main import cli
 from poise_git.experiment import Experiment
@@ -92,7 +93,9 @@ def refused(name: str, parent: str, card: str, family: str) -> Screened:
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     made = create_archive(tmp_path_factory.mktemp("contexts") / "search", directive="accurate and concise")
     experiment = Experiment.load(made)
-    made.add_evidence("grpo", metrics_of(None, experiment), Reflection({"verdict": "root"}, "The root."))
+    made.add_evidence(
+        "grpo", metrics_of(None, experiment), Reflection(ReflectionFacts.from_data({"verdict": "root"}), "The root.")
+    )
     source = made.recipe("grpo")["algorithm.py"]
     for number, entry in enumerate(ENTRIES):
         said = {"mechanism": entry.card, "hypothesis": f"{entry.card} helps.", "family": entry.family, **entry.said}
@@ -100,7 +103,9 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
             entry.name, entry.parent, agent="library", priors=(entry.card,), knobs={"scale.epsilon": 0.1}, **said
         )
         made.add_candidate(proposal, f"{source}\n# change {number}\n")
-        reflection = Reflection({"verdict": "better", "focus": list(entry.focus), "next": []}, entry.prose)
+        reflection = Reflection(
+            ReflectionFacts.from_data({"verdict": "better", "focus": list(entry.focus), "next": []}), entry.prose
+        )
         made.add_evidence(entry.name, metrics_of(entry, experiment), reflection if entry.utility else None)
     rounds = [
         Slot("cispo", "best", 0, (refused("far", "cispo", "no-std", "normalization"),)),
