@@ -53,7 +53,7 @@ def test_a_registered_kind_is_known_to_messages() -> None:
     assert problems("spread least=1") == ()
     assert problems("spread") == ("claim 'As said.': spread needs least=",)
     assert problems("spread least=-1") == ("claim 'As said.': least is a finite number, 0 or more",)
-    assert problems("spread least=1 most=2") == ("claim 'As said.': spread knows no most=",)
+    assert problems("spread least=1 most=2") == ("claim 'As said.': spread takes no most=",)
 
 
 @pytest.mark.usefixtures("spread")

@@ -9,4 +9,4 @@ from poise_git.pipeline.checks.claims.kind import ClaimKind, Decided
 class Reading(ClaimKind):
     name = READING
     decided = Decided.BY_READING
-    wording = "something that only reading the code decides"
+    wording = "something that only a code review can decide"

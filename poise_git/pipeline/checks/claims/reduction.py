@@ -22,7 +22,7 @@ _TOLERANCE = 1e-6
 class Reduction(ClaimKind):
     name = "reduction"
     decided = Decided.BY_CODE
-    wording = "with the keyword default `argument` of `function` at `value` the child is its parent, to 1e-6"
+    wording = "with the keyword default `argument` of `function` at `value` the child equals its parent, to 1e-6"
 
     function: Annotated[str, Field(description="the name of a stage function")]
     argument: Annotated[str, Field(description="the name of one of its keywords that has a default")]
