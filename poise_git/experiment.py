@@ -20,7 +20,7 @@ from poise_git.archive.genealogy import Genealogy
 from poise_git.errors import NotAnArchive, SettingsError, UsageError
 from poise_git.integrity.audit import Auditor
 from poise_git.integrity.verdicts import Verdict
-from poise_git.measurement.figures import OVERALL, UTILITY, Figures, overall
+from poise_git.measurement.figures import UTILITY, Figures, overall
 from poise_git.measurement.metrics import MEASURING, summarise
 from poise_git.measurement.objective import Objective
 from poise_git.measurement.statistics import Noise, paired_difference
@@ -37,7 +37,7 @@ from poise_git.search.plan import rejected_proposals
 from poise_git.search.selection import POLICIES
 from poise_git.search.selection.interface import Survey
 from poise_git.search.selection.survey import best, evaluated, survey
-from poise_git.settings import PoiseSettings, field_error, load_settings
+from poise_git.settings import OVERALL, PoiseSettings, field_error, load_settings
 
 SETTINGS_FILE = "poise.yaml"
 BRANCH = "main"

@@ -28,6 +28,8 @@ from poise_git.untrusted.yaml_text import SETTINGS, BadYaml, parse
 Model = TypeVar("Model", bound=BaseModel)
 # Old path -> new name: the old name is read, with a warning, until version 2 of the file's format.
 RENAMED = {("search", "reserve"): "exploration_share", ("search", "distil_every"): "distill_every"}
+# The protocol's own mean of suites, as the objective names it.
+OVERALL = "overall"
 _WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -96,6 +98,11 @@ class Term(StrictModel):
     def _a_number_is_the_weight(cls, data: Any) -> Any:
         return {"weight": data} if isinstance(data, int | float) and not isinstance(data, bool) else data
 
+    def to_data(self) -> float | dict[str, Any]:
+        """The shortest data that are read as this term: the weight alone, where nothing else is stated."""
+        data = self.model_dump(exclude_defaults=True)
+        return self.weight if data.keys() <= {"weight"} else {"weight": self.weight, **data}
+
 
 class Constraint(StrictModel):
     """A bound of one metric; `slack` is how far beyond it an estimate may be, in standard errors."""
@@ -123,6 +130,18 @@ class ObjectiveSettings(StrictModel):
         if self.metrics and not any(term.weight for term in self.metrics.values()):
             raise ValueError("metrics: at least one weight must be positive")
         return self
+
+    @property
+    def terms(self) -> Mapping[str, Term]:
+        """The metrics that U is made of, with their terms."""
+        return self.metrics or {OVERALL: Term()}
+
+    def to_data(self) -> dict[str, Any]:
+        """The shortest plain data that are read as this objective; they name what U is made of in any case."""
+        return {
+            "metrics": {metric: term.to_data() for metric, term in self.terms.items()},
+            "constraints": [constraint.model_dump(exclude_defaults=True) for constraint in self.constraints],
+        }
 
 
 class AcquisitionWeights(StrictModel):

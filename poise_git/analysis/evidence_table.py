@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from poise_git.analysis.evidence import EFFECT, ClaimVerdict, Difference, Direction, Evidence, Verdict
 from poise_git.archive.entries import Claim, Estimate, Run
-from poise_git.measurement.figures import OVERALL, UTILITY, by_regime, late, mean_of_means, of_all_regimes
+from poise_git.measurement.figures import UTILITY, by_regime, late, mean_of_means, of_all_regimes
 from poise_git.measurement.metrics import Measured, compared
 from poise_git.measurement.objective import Objective
 from poise_git.measurement.statistics import Noise, beyond_noise
+from poise_git.settings import OVERALL
 
 
 def gather_evidence(

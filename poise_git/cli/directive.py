@@ -26,10 +26,10 @@ def command(text: str | None, agent: str | None, commit: bool, protocol: str | N
     """
     from dataclasses import replace
 
+    from poise_git.archive.documents import dump_yaml
     from poise_git.cli.render import interpretation_lines
     from poise_git.cli.sessions import agent_for
     from poise_git.errors import UsageError
-    from poise_git.measurement.objective import Objective
     from poise_git.steps.translate import adopt, interpret
 
     experiment = open_experiment(protocol)
@@ -47,6 +47,6 @@ def command(text: str | None, agent: str | None, commit: bool, protocol: str | N
         return
     echo("\n".join(interpretation_lines(experiment.directive, reading)))
     if reading.objective is not None:
-        echo("\n" + Objective(experiment.protocol.suite_weights, reading.objective).to_yaml().rstrip())
+        echo("\n" + dump_yaml({"objective": reading.objective.to_data()}).rstrip())
         if not commit:
             echo("\nTo use it, run the same command with --commit, or add the block to poise.yaml and commit the file")

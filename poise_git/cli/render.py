@@ -10,7 +10,7 @@ from typing import Any
 from poise_git.archive.entries import ROOT, Candidate, Estimate, Metrics, Reproduction, Status, Violation
 from poise_git.archive.genealogy import Genealogy
 from poise_git.integrity.verdicts import Mark, Verdict, reproduction_text
-from poise_git.measurement.objective import Objective
+from poise_git.measurement.objective import description_of
 from poise_git.measurement.statistics import beyond_noise, half_width
 from poise_git.measurement.translation import Interpretation
 from poise_git.search.plan import Slot
@@ -193,7 +193,7 @@ def interpretation_lines(directive: str, reading: Interpretation) -> list[str]:
     """The translation of a directive, with reasons, and the words that were not understood."""
     lines = [f"directive: {directive}"]
     if reading.objective is not None:
-        lines.append(f"objective: {Objective({}, reading.objective).description}")
+        lines.append(f"objective: {description_of(reading.objective)}")
     lines += [f"  {reason}" for reason in reading.reasons]
     if reading.strange:
         lines.append(f"not understood: {', '.join(reading.strange)}; known words: {', '.join(reading.known)}")

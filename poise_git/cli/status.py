@@ -46,7 +46,7 @@ def command(protocol: str | None, as_json: bool) -> None:
                 "archive": str(experiment.archive.root),
                 "protocol": {"name": experiment.protocol.name, "hash": hash_, "seeds": list(experiment.protocol.seeds)},
                 "directive": experiment.directive,
-                "objective": experiment.objective.to_data(),
+                "objective": experiment.objective.stated.to_data(),
                 "rounds": rounds,
                 "candidates": {str(status): count for status, count in counts.items()},
                 "best": leader[0].name if leader else None,

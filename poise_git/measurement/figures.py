@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from poise_git.archive.entries import Run
+from poise_git.settings import OVERALL
 
 # The values of one figure over a set of runs, by the run's seed.
 Figures = Mapping[str, Mapping[int, float]]
 
-OVERALL = "overall"
 UTILITY = "utility"
 # Names of figures that are computed from the suites; no suite may use them.
 RESERVED = frozenset({OVERALL, UTILITY})

@@ -13,13 +13,11 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
-from poise_git.archive.documents import dump_yaml
 from poise_git.archive.entries import ROOT, Estimate, Run, Violation
-from poise_git.measurement.figures import OVERALL, UTILITY, Figures, figures
+from poise_git.measurement.figures import UTILITY, Figures, figures
 from poise_git.measurement.statistics import estimate, paired_difference
-from poise_git.settings import Constraint, ObjectiveSettings, Term
+from poise_git.settings import OVERALL, Constraint, ObjectiveSettings, Term
 
 FINGERPRINT_LENGTH = 12
 
@@ -34,28 +32,9 @@ class Objective:
     suites: Mapping[str, float]
     stated: ObjectiveSettings = field(default_factory=ObjectiveSettings)
 
-    @classmethod
-    def from_data(cls, suites: Mapping[str, float], data: Mapping[str, Any]) -> Objective:
-        """Read the `objective` block of poise.yaml.
-
-        Raises pydantic.ValidationError for an unknown field or a wrong value.
-        """
-        return cls(suites, ObjectiveSettings.model_validate(data))
-
-    def to_data(self) -> dict[str, Any]:
-        """The shortest data that `from_data` reads as this objective."""
-        return {
-            "metrics": {metric: _short(term) for metric, term in self.terms.items()},
-            "constraints": [constraint.model_dump(exclude_defaults=True) for constraint in self.constraints],
-        }
-
-    def to_yaml(self) -> str:
-        """The `objective` block of poise.yaml, for a person to edit."""
-        return dump_yaml({"objective": self.to_data()})
-
     @cached_property
     def terms(self) -> Mapping[str, Term]:
-        return self.stated.metrics or {OVERALL: Term()}
+        return self.stated.terms
 
     @property
     def constraints(self) -> tuple[Constraint, ...]:
@@ -108,12 +87,7 @@ class Objective:
     @property
     def description(self) -> str:
         """The objective in one line of words."""
-        goals = [_goal(metric, term) for metric, term in self.terms.items()]
-        bounds = [
-            f"keep {constraint.metric} {bound_text(constraint)} (slack {constraint.slack:g} s.e.)"
-            for constraint in self.constraints
-        ]
-        return ", ".join([*goals, *bounds])
+        return description_of(self.stated)
 
     def orientation(self, metric: str) -> float:
         """1 if larger is better, -1 if smaller is."""
@@ -150,6 +124,16 @@ class Objective:
         return tuple(found)
 
 
+def description_of(stated: ObjectiveSettings) -> str:
+    """An objective in one line of words."""
+    goals = [_goal(metric, term) for metric, term in stated.terms.items()]
+    bounds = [
+        f"keep {constraint.metric} {bound_text(constraint)} (slack {constraint.slack:g} s.e.)"
+        for constraint in stated.constraints
+    ]
+    return ", ".join([*goals, *bounds])
+
+
 def bound_text(constraint: Constraint) -> str:
     """The bound in words: `at least the root's`, `at most 12`."""
     words, bound = ("at most", constraint.at_most) if constraint.at_least is None else ("at least", constraint.at_least)
@@ -167,11 +151,6 @@ def _excess(constraint: Constraint, own: Figures, root: Figures | None) -> Estim
     if bound is None or not found:
         return None
     return estimate([value - bound if upper else bound - value for value in found.values()])
-
-
-def _short(term: Term) -> float | dict[str, Any]:
-    data = term.model_dump(exclude_defaults=True)
-    return term.weight if data.keys() <= {"weight"} else {"weight": term.weight, **data}
 
 
 def _goal(metric: str, term: Term) -> str:

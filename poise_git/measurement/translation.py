@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from poise_git.measurement.objective import Objective
 from poise_git.settings import ObjectiveSettings
 
 
@@ -24,7 +23,7 @@ class Interpretation:
 
     def to_data(self) -> dict[str, Any]:
         return {
-            "objective": Objective({}, self.objective).to_data() if self.objective else None,
+            "objective": self.objective.to_data() if self.objective else None,
             "reasons": list(self.reasons),
             "not_understood": list(self.strange),
         }

@@ -76,7 +76,7 @@ def settings_with(text: str, directive: str, objective: ObjectiveSettings | None
     """poise.yaml with another directive and objective; all else in it stays, comments too."""
     fields: dict[tuple[str, ...], Any] = {("directive",): directive}
     if objective is not None:
-        data = Objective({}, objective).to_data()
+        data = objective.to_data()
         fields |= {("objective", name): data[name] for name in ("metrics", "constraints")}
     changed = with_fields(text, fields)
     load_settings(changed, PoiseSettings, SETTINGS_FILE)

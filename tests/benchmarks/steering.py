@@ -31,8 +31,8 @@ from poise_git.archive.entries import ROOT, Estimate
 from poise_git.cli.sessions import open_session
 from poise_git.experiment import Experiment
 from poise_git.loop import Goal, evolve
-from poise_git.measurement.figures import OVERALL
 from poise_git.measurement.statistics import beyond_noise, paired_difference
+from poise_git.settings import OVERALL
 from poise_git.template import create_archive
 
 DIRECTIVES = {"steered": "accurate and concise", "unsteered": ""}

@@ -9,6 +9,7 @@ from poise_git.archive.entries import Run, Status
 from poise_git.errors import RunFailed
 from poise_git.measurement.metrics import MEASURING, summarise
 from poise_git.measurement.objective import Objective
+from poise_git.settings import ObjectiveSettings
 
 SUITES = {"a": 0.5, "b": 0.5}
 
@@ -19,7 +20,7 @@ def run(seed: int, a: float, b: float, length: float = 10.0) -> Run:
 
 
 def objective(**data: Any) -> Objective:
-    return Objective.from_data(SUITES, data)
+    return Objective(SUITES, ObjectiveSettings.model_validate(data))
 
 
 def test_gain_is_paired_with_the_root_by_seed() -> None:

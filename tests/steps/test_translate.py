@@ -26,7 +26,7 @@ def run(*arguments: object, code: int = 0) -> Result:
 
 
 def objective_of(archive: Archive) -> dict[str, Any]:
-    return Experiment.load(archive).objective.to_data()
+    return Experiment.load(archive).objective.stated.to_data()
 
 
 def test_evolve_translates_a_directive_once_and_people_edit_it(fake_archive: Archive, checks_read: None) -> None:

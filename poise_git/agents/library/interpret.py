@@ -16,9 +16,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from poise_git.measurement.figures import OVERALL
 from poise_git.measurement.translation import Interpretation
-from poise_git.settings import Constraint, ObjectiveSettings, Term
+from poise_git.settings import OVERALL, Constraint, ObjectiveSettings, Term
 
 # The weight of a goal beside accuracy, which has 1. The paper's length-aware search (arXiv:2603.23951) states none.
 BESIDE = 0.3

@@ -8,10 +8,10 @@ from itertools import takewhile
 from typing import Any
 
 from poise_git.archive.entries import Candidate, Estimate, Metrics, Proposal, Run, Status
-from poise_git.measurement.figures import OVERALL
 from poise_git.measurement.objective import Objective
 from poise_git.search.context.context import Known
 from poise_git.search.literature import Card
+from poise_git.settings import OVERALL
 from poise_git.untrusted import source_text
 
 

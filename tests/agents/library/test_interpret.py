@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from poise_git.agents.library.interpret import CONCEPTS, interpret
-from poise_git.measurement.objective import Objective
 from tests import sentences
 
 FIGURES = {
@@ -23,7 +22,7 @@ def data_of(directive: str) -> dict[str, Any]:
     assert reading.objective is not None, reading
     assert reading.strange == ()
     assert reading.reasons
-    return Objective({}, reading.objective).to_data()
+    return reading.objective.to_data()
 
 
 @pytest.mark.parametrize(
