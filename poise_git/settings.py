@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -320,46 +319,6 @@ def field_error(text: str, file: str, location: Sequence[str | int], what: str) 
     """The error of a field that only the rest of the archive shows to be wrong; `text` is the content of `file`."""
     line = _line_of(parse(text, SETTINGS).tree, location)
     return SettingsError(file, line, ".".join(map(str, location)), what)
-
-
-def with_fields(text: str, fields: Mapping[tuple[str, ...], Any]) -> str:
-    """A settings file with other values of some fields (path of keys -> plain data); all else stays, comments too.
-
-    A field that the file does not have is added at its end, for which its section must not be there either.
-
-    Raises:
-        BadYaml: the file is none, or is beyond the limits.
-    """
-    parse(text, SETTINGS)
-    added: dict[str, Any] = {}
-    for path, value in fields.items():
-        node = _node_at(yaml.compose(text, Loader=yaml.SafeLoader), path)
-        if node is None:
-            section = added
-            for key in path[:-1]:
-                section = section.setdefault(key, {})
-            section[path[-1]] = value
-            continue
-        start, end = node.start_mark.index, node.end_mark.index
-        # A block ends where the next key begins: what is between belongs to that.
-        kept = re.search(r"(?:\s|#[^\n]*(?=\n|$))*$", text[start:end])
-        end -= len(kept[0]) if kept and isinstance(node, yaml.CollectionNode) and not node.flow_style else 0
-        text = text[:start] + _flow(value) + text[end:]
-    lines = [f"{key}: {_flow(value)}" for key, value in added.items()]
-    return "\n".join([text.rstrip(), *lines, ""]) if lines else text
-
-
-def _flow(value: Any) -> str:
-    """Plain data as YAML on one line."""
-    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=math.inf)
-    return text.removesuffix("\n").removesuffix("\n...")
-
-
-def _node_at(tree: yaml.Node | None, path: Sequence[str]) -> yaml.Node | None:
-    for key in path:
-        pairs = tree.value if isinstance(tree, yaml.MappingNode) else []
-        tree = next((value for name, value in pairs if name.value == key), None)
-    return tree
 
 
 def _line_of(tree: yaml.Node | None, location: Sequence[str | int]) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from poise_git.experiment import SETTINGS_FILE
 from poise_git.package_data import hook_files, template_files
 from poise_git.pipeline.backends import DEFAULT_BACKEND, backend_named
 from poise_git.pipeline.protocol import Protocol, load_protocol
+from poise_git.untrusted.yaml_editor import with_fields
 
 
 def create_archive(
@@ -40,11 +39,11 @@ def create_archive(
     chosen = {"protocol": _choose(protocols, backend, protocol), "directive": directive}
     if device is not None:
         _device_of(protocols[chosen["protocol"]])
-        for path in files:
-            if path.startswith("protocols/"):
-                files[path] = re.sub(r"^  device: \w+", f"  device: {device}", files[path], flags=re.MULTILINE)
-    for setting, value in chosen.items():
-        files[SETTINGS_FILE] = _with_setting(files[SETTINGS_FILE], setting, value)
+        for name, found in protocols.items():
+            if "device" in found.settings:
+                path = f"protocols/{name}.yaml"
+                files[path] = with_fields(files[path], {("settings", "device"): device})
+    files[SETTINGS_FILE] = with_fields(files[SETTINGS_FILE], {(name,): value for name, value in chosen.items()})
     return Archive.create(directory, files, hook_files())
 
 
@@ -87,14 +86,3 @@ def _choose(protocols: Mapping[str, Protocol], backend: str | None, protocol: st
             f"protocol {protocol} runs on {protocols[protocol].backend}, not on {backend}: choose {' or '.join(known)}"
         )
     return protocol
-
-
-def _with_setting(text: str, setting: str, value: str) -> str:
-    """The settings file with one top-level field changed; comments and order stay."""
-    # A JSON string is a one-line YAML string, whatever it contains.
-    plain = re.fullmatch(r"[a-z][a-z0-9-]*", value)
-    line = f"{setting}: {value if plain else json.dumps(value, ensure_ascii=False)}"
-    changed, count = re.subn(rf"^{setting}:[^#\n]*", lambda _: line, text, count=1, flags=re.MULTILINE)
-    if not count:
-        raise UsageError(f"the template's {SETTINGS_FILE} has no field {setting}")
-    return changed

@@ -13,13 +13,15 @@ from typing import Any
 from poise_git import events
 from poise_git.agents.interface import Agent
 from poise_git.archive.entries import ROOT
-from poise_git.errors import UsageError
+from poise_git.errors import SettingsError, UsageError
 from poise_git.experiment import SETTINGS_FILE, Experiment
 from poise_git.measurement.figures import figures
 from poise_git.measurement.objective import Objective
 from poise_git.measurement.translation import Interpretation
-from poise_git.settings import ObjectiveSettings, PoiseSettings, load_settings, with_fields
+from poise_git.settings import ObjectiveSettings, PoiseSettings, load_settings
 from poise_git.steps.session import Session
+from poise_git.untrusted.yaml_editor import with_fields
+from poise_git.untrusted.yaml_text import BadYaml
 
 
 def translate_directive(session: Session) -> None:
@@ -73,11 +75,18 @@ def adopt(experiment: Experiment, reading: Interpretation, agent: Agent) -> Expe
 
 
 def settings_with(text: str, directive: str, objective: ObjectiveSettings | None) -> str:
-    """poise.yaml with another directive and objective; all else in it stays, comments too."""
+    """poise.yaml with another directive and objective; all else in it stays, comments too.
+
+    Raises:
+        SettingsError: the file has a form that cannot be edited, or is no settings file afterwards.
+    """
     fields: dict[tuple[str, ...], Any] = {("directive",): directive}
     if objective is not None:
         data = objective.to_data()
         fields |= {("objective", name): data[name] for name in ("metrics", "constraints")}
-    changed = with_fields(text, fields)
+    try:
+        changed = with_fields(text, fields)
+    except BadYaml as error:
+        raise SettingsError(SETTINGS_FILE, error.line, "", error.what) from error
     load_settings(changed, PoiseSettings, SETTINGS_FILE)
     return changed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from click.testing import CliRunner, Result
 from poise_git.archive import Archive
 from poise_git.cli.main import cli
 from poise_git.experiment import Experiment
-from poise_git.settings import PoiseSettings, load_settings, with_fields
+from poise_git.settings import PoiseSettings, load_settings
 from tests import sentences
 from tests.conftest import edit_settings, git
 
@@ -89,22 +88,3 @@ def test_the_verb_shows_and_commits_when_told_to(tiny_archive: Archive) -> None:
     run("-C", root, "directive", "not longer", "--commit")
     assert objective_of(tiny_archive)["constraints"] == [{"metric": "mean_length", "at_most": "root"}]
     assert git(root, "status", "--porcelain") == ""
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("a: 1 # one\nb: {c: 2, d: 3} # two\n", "a: 7 # one\nb: {c: [x, y], d: 3} # two\n"),
-        ("b:\n  # about c\n  c:\n    - 1\n    - 2\n  # about d\n  d: 3\na: 1\n",
-         "b:\n  # about c\n  c:\n    [x, y]\n  # about d\n  d: 3\na: 7\n"),
-        ("d: 3\n", "d: 3\na: 7\nb: {c: [x, y]}\n"),
-    ],
-)  # fmt: skip
-def test_fields_change_and_all_else_stays(text: str, expected: str) -> None:
-    assert with_fields(text, {("a",): 7, ("b", "c"): ["x", "y"]}) == expected
-
-
-def test_settings_of_main_may_have_any_shape(tmp_path: Path) -> None:
-    text = "protocol: tiny\n"
-    changed = with_fields(text, {("directive",): 'say "short": # please', ("objective", "constraints"): []})
-    assert load_settings(changed, PoiseSettings, "poise.yaml").directive == 'say "short": # please'
