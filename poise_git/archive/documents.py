@@ -16,6 +16,7 @@ from poise_git.untrusted.display import visible
 from poise_git.untrusted.yaml_text import BadYaml, parse
 
 _FENCE = "---\n"
+_NAME = re.compile(r"[A-Za-z0-9_.@/-]{1,60}")
 
 
 class _Dumper(yaml.SafeDumper):
@@ -68,7 +69,9 @@ def _is_simple(value: Any) -> bool:
     if isinstance(value, str):
         return value.isascii() and value.isprintable()
     if isinstance(value, Mapping):
-        return all(_is_simple(key) and _is_simple(each) for key, each in value.items())
+        # Empty and long keys are written with a question mark by one emitter, and without by the other.
+        names = (isinstance(key, str) and _NAME.fullmatch(key) for key in value)
+        return all(names) and all(map(_is_simple, value.values()))
     return not isinstance(value, list | tuple) or all(map(_is_simple, value))
 
 
