@@ -7,6 +7,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from poise_git.untrusted.display import visible
+
 # Fields that are tables of figures.
 TABLES = ("against_parent", "against_root")
 
@@ -97,11 +99,13 @@ class ReflectionFacts(_Fact):
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:
         """From what is archived. People edit reflections: a field of another form counts as not there."""
+        # pydantic takes no name with half of a character in it.
+        named = {visible(str(name)): value for name, value in data.items()}
         try:
-            return cls.model_validate(dict(data))
+            return cls.model_validate(named)
         except ValidationError as error:
             wrong = {each["loc"][0] for each in error.errors(include_url=False, include_input=False)}
-            return cls.model_validate({name: value for name, value in data.items() if name not in wrong})
+            return cls.model_validate({name: value for name, value in named.items() if name not in wrong})
 
     def to_data(self) -> dict[str, Any]:
         return self.model_dump(exclude_unset=True)

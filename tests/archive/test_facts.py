@@ -76,6 +76,16 @@ def test_anything_is_read_and_written_again(name: str, value: object) -> None:
     assert dump_yaml(read.facts.to_data()) == dump_yaml(facts.to_data())
 
 
+def test_names_and_texts_with_half_of_a_character_are_read() -> None:
+    half = "a\ud800"
+    row = {"difference": 0.1, half: 1}
+    data = {half: half, "verdict": half, "against_parent": {half: {"difference": 0.1}, "b": row}, "claims": [{half: 1}]}
+    reflection = Reflection(ReflectionFacts.from_data(data), "")
+    assert reflection.facts.to_data()["a\\ud800"] == half
+    read = load_reflection(dump_reflection(reflection), "r.md", dump_tables(reflection), "e.yaml")
+    assert read.facts.verdict == "a\\ud800"
+
+
 def test_an_agent_adds_its_words_and_changes_no_figure() -> None:
     facts = ReflectionFacts.from_data({name: EARLIER[name] for name in ("verdict", "seeds", "against_parent")})
     said = facts.advising(["entropy"], ["Keep it."]).doubting(["0.5"]).by_rules("refusal")
