@@ -147,7 +147,8 @@ def test_two_cards_of_one_name_are_refused(field: str, line: int) -> None:
     other = MINIMAL.replace("mine", "other").replace(f"{field}: other", f"{field}: mine")
     with pytest.raises(SettingsError) as failure:
         load_cards({"literature/b.yaml": other, "literature/a.yaml": MINIMAL})
-    assert str(failure.value) == f"literature/b.yaml:{line}: {field}: mine is the {field} of literature/a.yaml too"
+    taken = sentences.CARD_NAME_TAKEN.format(name="mine", field=field, file="literature/a.yaml")
+    assert str(failure.value) == f"literature/b.yaml:{line}: {field}: {taken}"
 
 
 @pytest.mark.parametrize("card", cards(), ids=lambda card: card.name)

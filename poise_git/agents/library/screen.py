@@ -51,7 +51,7 @@ def _consistency(proposal: Proposal) -> tuple[float, str]:
         return 0.0, f"its claims on {torn[0]} contradict each other"
     lacking = {
         "the direction of the utility": UTILITY not in ways,
-        "anything that code can decide": len(effects) == len(proposal.claims),
+        "anything that code decides": len(effects) == len(proposal.claims),
         "a figure of its own": not ways.keys() - {UTILITY, proposal.direction.name if proposal.direction else ""},
     }
     missing = [what for what, is_missing in lacking.items() if is_missing]

@@ -61,7 +61,7 @@ def test_feasibility_is_whether_it_can_be_written_here() -> None:
     assert opinion(proposed(of, "length-gate"), of).feasibility == 1.0
     replacing = opinion(proposed(of, "no-std"), of)
     assert replacing.feasibility == 0.75
-    assert "takes the place of analytic-variance" in replacing.reason
+    assert sentences.REPLACES.format(mechanism="analytic-variance") in replacing.reason
     plan = {"operation": "add", "card": "no-such-card", "knobs": {}}
     alien = opinion(replace(proposed(of, "length-gate"), plan=plan), of)
     assert (alien.feasibility, alien.accepted) == (0.0, False)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from poise_git.search.selection.interface import Action, Selection, Survey
 from poise_git.search.selection.tree import TreePolicy
 from poise_git.settings import SearchSettings
+from tests import sentences
 from tests.search.selection.conftest import grown, node, survey_of
 
 UNCERTAIN = survey_of(
@@ -40,11 +41,11 @@ def test_nothing_is_measured_again_before_the_last_round_or_where_noise_is_small
 def test_a_reserve_of_the_settings_stands_in_for_the_learnt_one_and_both_are_said() -> None:
     survey = grown(30)
     all_reserved = select(survey, exploration_share=1.0)
-    assert all(choice.reason.startswith("reserved slot") for choice in all_reserved.choices)
-    assert "100% of the slots" in all_reserved.remarks[0]
+    assert all(choice.reason.startswith(sentences.EXPLORATION_SLOT) for choice in all_reserved.choices)
+    assert f"100% {sentences.EXPLORATION_SHARE}" in all_reserved.remarks[0]
     none = select(survey, exploration_share=0.0)
     assert all(choice.reason.startswith("score") for choice in none.choices)
-    assert "reserved" in select(survey).remarks[0]
+    assert sentences.EXPLORATION_SHARE in select(survey).remarks[0]
 
 
 def test_what_breaks_a_constraint_is_no_parent_by_its_score_and_is_not_measured_again() -> None:
