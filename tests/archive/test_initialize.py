@@ -8,6 +8,7 @@ import pytest
 from poise_git.archive import Archive
 from poise_git.errors import ArchiveError, NotAnArchive
 from poise_git.package_data import hook_files
+from tests import sentences
 
 from .conftest import ALGORITHM, TEMPLATE, Git, run_git
 
@@ -45,7 +46,7 @@ def refused(folder: Path, error: type[ArchiveError], words: str) -> None:
 
 
 def test_places_that_cannot_become_an_archive(archive: Archive, tmp_path: Path) -> None:
-    refused(archive.root, ArchiveError, "an archive already")
+    refused(archive.root, ArchiveError, sentences.ALREADY_AN_ARCHIVE)
 
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").touch()
@@ -53,7 +54,7 @@ def test_places_that_cannot_become_an_archive(archive: Archive, tmp_path: Path) 
 
     run_git(tmp_path, "init", "-q", "foreign")
     run_git(tmp_path / "foreign", "commit", "-q", "--allow-empty", "-m", "mine")
-    refused(tmp_path / "foreign", NotAnArchive, "commits of its own")
+    refused(tmp_path / "foreign", NotAnArchive, sentences.HAS_COMMITS)
 
     run_git(tmp_path, "init", "-q", "--bare", "bare.git")
     refused(tmp_path / "bare.git", ArchiveError, "bare")

@@ -4,6 +4,7 @@ import pytest
 
 from poise_git.archive import Archive
 from poise_git.errors import ArchiveError
+from tests import sentences
 
 from .conftest import Git
 
@@ -32,7 +33,7 @@ def test_a_round_is_written_once(archive: Archive, git: Git) -> None:
     written = git("rev-parse", "poise-journal")
     archive.write_round(1, {"number": 1})
     assert git("rev-parse", "poise-journal") == written
-    with pytest.raises(ArchiveError, match="round 1 is in the journal already"):
+    with pytest.raises(ArchiveError, match=sentences.ROUND_TAKEN.format(number=1)):
         archive.write_round(1, {"number": 1, "other": True})
     assert archive.rounds() == ({"number": 1},)
 

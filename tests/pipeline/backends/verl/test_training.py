@@ -76,7 +76,7 @@ def test_a_good_end_brings_the_whole_trajectory(run: Any) -> None:
         ("candidate", {}, "CANDIDATE", "candidate error: policy_loss raised ValueError: no"),
         ("memory", {}, "OUT_OF_MEMORY", "out of memory: torch.OutOfMemoryError: CUDA out of memory"),
         ("killed", {}, "CRASH", "killed by signal 9"),
-        ("garbage", {}, "CRASH", "line 2 of the trainer's metrics is not what verl writes"),
+        ("garbage", {}, "CRASH", sentences.METRICS_FORM.format(line=2)),
     ],
 )
 def test_every_other_end_has_its_name_and_reason(
