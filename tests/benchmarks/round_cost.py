@@ -180,7 +180,7 @@ def say(record: Record) -> None:
 
 def search(folder: Path) -> None:
     """`evolve` on the archive in `folder`, until nobody asks for another round."""
-    from poise_git.agents.library import LibraryAgent
+    from poise_git.agents.library.agent import LibraryAgent
     from poise_git.archive import Archive
     from poise_git.experiment import Experiment
 

@@ -9,7 +9,7 @@ import pytest
 from round_cost import Enough, evolve, make
 
 from poise_git import events
-from poise_git.agents.library import LibraryAgent
+from poise_git.agents.library.agent import LibraryAgent
 from poise_git.archive import Archive
 from poise_git.archive.git import Repository
 from poise_git.experiment import Experiment
