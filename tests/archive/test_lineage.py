@@ -7,6 +7,7 @@ from pathlib import Path
 
 from poise_git.archive import Archive
 from poise_git.archive.entries import Estimate, Metrics, Reflection, Status
+from poise_git.archive.facts import ReflectionFacts
 from poise_git.archive.refs import RESULT_NOTES
 
 from .conftest import Git, make_metrics, make_proposal, run_git
@@ -23,7 +24,7 @@ def test_the_graph_has_a_line_with_the_result(archive: Archive, git: Git) -> Non
     archive.add_candidate(make_proposal("y", "x"), "# y\n")
     archive.add_candidate(make_proposal("z", "x"), "# z\n")
     archive.add_evidence("grpo", make_metrics(0.2, gain=None), None)
-    archive.add_evidence("x", make_metrics(0.2213, gain=GAIN), Reflection({}, "prose"))
+    archive.add_evidence("x", make_metrics(0.2213, gain=GAIN), Reflection(ReflectionFacts(), "prose"))
     archive.add_evidence("y", Metrics(Status.FAILED, "p", stage="numeric", reason="loss is NaN"), None)
     assert lineage(git) == (
         "* COMMIT   algorithm(z): the mechanism of z\n"
