@@ -172,5 +172,5 @@ Event = (
 Observer = Callable[[Event], None]
 
 
-def unheard(event: Event) -> None:
+def ignore_events(event: Event) -> None:
     """Ignore an event; the default observer."""

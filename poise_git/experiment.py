@@ -29,7 +29,7 @@ from poise_git.pipeline.cache import cache_folder
 from poise_git.pipeline.executors import EXECUTORS
 from poise_git.pipeline.interface import Job
 from poise_git.pipeline.protocol import Protocol, load_protocol
-from poise_git.search.context.builder import Brief, Contexts
+from poise_git.search.context.builder import Contexts, ContextSettings
 from poise_git.search.context.item_text import objective_text
 from poise_git.search.context.rendering import Renderer
 from poise_git.search.literature import Card, load_cards
@@ -98,7 +98,7 @@ class Experiment:
             ),
             directive=settings.directive if directive is None else directive,
         )
-        experiment.refuse_unknown_metrics()
+        experiment.validate_metrics()
         return experiment
 
     @property
@@ -109,11 +109,11 @@ class Experiment:
         return "" if name == self.settings.protocol else f" --protocol {shlex.quote(name)}"
 
     @property
-    def unproven_metrics(self) -> tuple[str, ...]:
+    def unverified_metrics(self) -> tuple[str, ...]:
         """Metrics of the objective that only the root's runs can validate."""
         return () if self.runs(ROOT, self.protocol.seeds) else tuple(self._figures_asked)
 
-    def refuse_unknown_metrics(self) -> None:
+    def validate_metrics(self) -> None:
         """See that the root's runs, as far as there are any, have every figure that the objective looks at.
 
         Raises:
@@ -202,9 +202,9 @@ class Experiment:
         )
 
     @cached_property
-    def brief(self) -> Brief:
+    def brief(self) -> ContextSettings:
         """The settings that all contexts of this search share."""
-        return Brief(
+        return ContextSettings(
             protocol=self.protocol.hash,
             seeds=self.protocol.seeds,
             objective=objective_text(self.objective),
@@ -227,7 +227,7 @@ class Experiment:
             RunFailed: it looks at one that the candidate's runs do not have.
         """
         if name == ROOT:
-            self.refuse_unknown_metrics()
+            self.validate_metrics()
             return self.metrics_of(runs, None)
         root_runs = self.runs(ROOT, self.protocol.seeds) or None
         again = tuple(self.runs(each, self.protocol.further_seeds) for each in (name, ROOT))
@@ -258,7 +258,7 @@ class Experiment:
         complete = all(len(table[UTILITY]) == len(seeds) for table in (of, against))
         return (of, against) if name != ROOT and seeds and complete else None
 
-    def measured_otherwise(self, genealogy: Genealogy | None = None) -> tuple[str, ...]:
+    def stale_candidates(self, genealogy: Genealogy | None = None) -> tuple[str, ...]:
         """Candidates whose recorded utility and violations belong to another objective.
 
         These include candidates that failed because their runs lacked a figure of another objective.

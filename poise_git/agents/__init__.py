@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from poise_git.agents.anthropic import Anthropic
 from poise_git.agents.human import Human
-from poise_git.agents.interface import AgentKind, ExpectedCalls, Means, Workload
+from poise_git.agents.interface import AgentEnvironment, AgentKind, ExpectedCalls, Workload
 from poise_git.agents.library import Library
 from poise_git.errors import UsageError
 
-__all__ = ["AGENTS", "ExpectedCalls", "Means", "Workload", "agent_named"]
+__all__ = ["AGENTS", "AgentEnvironment", "ExpectedCalls", "Workload", "agent_named"]
 
 AGENTS: dict[str, AgentKind] = {kind.name: kind for kind in (Anthropic(), Human(), Library())}
 

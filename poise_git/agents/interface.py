@@ -13,7 +13,7 @@ from poise_git.analysis.lessons import Lesson
 from poise_git.archive import Archive
 from poise_git.archive.entries import Call, Direction, Proposal, Reflection
 from poise_git.errors import CheckFailed
-from poise_git.events import unheard
+from poise_git.events import ignore_events
 from poise_git.measurement.translation import Interpretation
 from poise_git.search.context.context import Context
 from poise_git.search.proposals.screening import Opinion
@@ -22,7 +22,7 @@ from poise_git.user.preferences import Preferences
 
 
 @dataclass(frozen=True)
-class Means:
+class AgentEnvironment:
     """The environment of an agent. `budget_usd` limits the total cost of the archive's calls, of which `spent_usd` is
     spent.
 
@@ -36,7 +36,7 @@ class Means:
     budget_usd: float | None = None
     spent_usd: float = 0.0
     budget_hours: float | None = None
-    observe: events.Observer = unheard
+    observe: events.Observer = ignore_events
     preferences: Preferences = field(default_factory=Preferences)
 
 
@@ -91,7 +91,7 @@ class AgentKind:
 
     name: ClassVar[str]
 
-    def open(self, means: Means) -> Agent:
+    def open(self, environment: AgentEnvironment) -> Agent:
         """Raises UsageError: the agent cannot work by these settings."""
         raise NotImplementedError
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """Pause collection in a block or a decorated function; objects without references are still freed.
 
     With ten thousand candidates the collector would traverse all of them again and again, for a quarter of the time,

@@ -100,7 +100,7 @@ class Genealogy:
         """Mechanisms over the whole lineage: a candidate also has those of its ancestors."""
         return self.along_lines(own_mechanisms)
 
-    def refuse_false_claims(self) -> None:
+    def validate_parents(self) -> None:
         """Validate the trailers: every named parent exists and does not descend from its child.
 
         Raises ArchiveError with the commit if one is wrong.

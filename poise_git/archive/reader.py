@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from poise_git.archive.collection import uncollected
+from poise_git.archive.collection import gc_paused
 from poise_git.archive.entries import Candidate, Metrics
 from poise_git.archive.genealogy import Genealogy
 from poise_git.archive.git import Repository
@@ -34,7 +34,7 @@ class _Commit:
     note: str
 
 
-@uncollected()
+@gc_paused()
 def read_genealogy(repository: Repository) -> Genealogy:
     """Every branch `poise/<name>` as a candidate; a branch that only points at another candidate's commit is not
     one."""

@@ -9,7 +9,7 @@ from poise_git.archive import Archive
 from poise_git.archive.entries import Call
 
 
-def ledger_of(archive: Archive, name: str, recent: Iterable[Call]) -> tuple[Call, ...]:
+def calls_for(archive: Archive, name: str, recent: Iterable[Call]) -> tuple[Call, ...]:
     """Every call for the candidate: archived ones, those journaled with its plan, and the `recent` ones."""
     metrics = archive.metrics_file(name)
     calls = (*(metrics.calls if metrics else ()), *archive.journalled_calls(), *recent)

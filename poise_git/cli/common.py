@@ -115,7 +115,7 @@ def open_experiment(protocol: str | None) -> Experiment:
     experiment = Experiment.load(open_archive(), protocol=protocol)
     genealogy = experiment.archive.genealogy()
     warn_of_suspicious(experiment, genealogy)
-    if stale := experiment.measured_otherwise(genealogy):
+    if stale := experiment.stale_candidates(genealogy):
         echo(
             f"poise-git: the objective in poise.yaml has changed since {_count(len(stale))} scored; "
             f"rescore without training: poise-git reflect {stale[0]}{experiment.protocol_option}",

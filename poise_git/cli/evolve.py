@@ -73,7 +73,7 @@ def command(
     from poise_git.archive import HUMAN, Archive
     from poise_git.cli.common import directory, warn_of_suspicious
     from poise_git.cli.progress import Start, show_progress
-    from poise_git.cli.search_cost import Asked, show_search_estimate
+    from poise_git.cli.search_cost import SearchRequest, show_search_estimate
     from poise_git.cli.sessions import on_executor, open_session
     from poise_git.cli.verdict import result_document, result_text, unproven_text
     from poise_git.errors import BudgetReached, NotAnArchive, UsageError
@@ -85,7 +85,7 @@ def command(
 
     place = directory() / target if target else directory()
     if estimate:
-        asked_for = Asked(candidates, rounds, parents, proposals, agent)
+        asked_for = SearchRequest(candidates, rounds, parents, proposals, agent)
         show_search_estimate(place, protocol, asked_for, as_json=as_json)
         return
     try:

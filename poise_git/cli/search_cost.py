@@ -25,7 +25,7 @@ _WIDTH = 40
 
 
 @dataclass(frozen=True)
-class Asked:
+class SearchRequest:
     """Goal and settings from the command line; None if not given."""
 
     candidates: int | None
@@ -35,7 +35,7 @@ class Asked:
     agent: str | None
 
 
-def show_search_estimate(place: Path, protocol_name: str | None, asked: Asked, *, as_json: bool) -> None:
+def show_search_estimate(place: Path, protocol_name: str | None, asked: SearchRequest, *, as_json: bool) -> None:
     """Print the estimate for a search in the archive at `place`, or in a new one there."""
     settings, protocol, evaluated, has_root = _standing(place, protocol_name)
     agent = asked.agent or settings.agent
@@ -65,7 +65,7 @@ def _standing(place: Path, protocol_name: str | None) -> tuple[PoiseSettings, Pr
     return experiment.settings, experiment.protocol, len(evaluated.keys() - {ROOT}), ROOT in evaluated
 
 
-def _workload(settings: PoiseSettings, asked: Asked, evaluated: int) -> Workload:
+def _workload(settings: PoiseSettings, asked: SearchRequest, evaluated: int) -> Workload:
     parents = asked.parents or settings.search.parents
     goal = 10 if asked.candidates is None and asked.rounds is None else asked.candidates
     left = math.inf if goal is None else max(goal - evaluated, 0)

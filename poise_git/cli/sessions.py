@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from poise_git import events
-from poise_git.agents import Means, agent_named
+from poise_git.agents import AgentEnvironment, agent_named
 from poise_git.agents.interface import Agent
 from poise_git.archive.entries import Status
 from poise_git.archive.genealogy import Genealogy
@@ -18,7 +18,7 @@ from poise_git.cli.consent import refuse_device, refuse_executor, refuse_files
 from poise_git.cli.output import echo
 from poise_git.cli.progress import Start, line_of, show_progress
 from poise_git.errors import UsageError
-from poise_git.events import Observer, unheard
+from poise_git.events import Observer, ignore_events
 from poise_git.experiment import Experiment, protocol_file
 from poise_git.pipeline.backends import backend_named
 from poise_git.pipeline.executors import EXECUTORS, open_executor, unknown_executor
@@ -76,8 +76,10 @@ def open_session(
     backend.validate(protocol, file)
     refuse_device(backend.demand(protocol), file, chosen)
     paid = 0.0 if budget_usd is None else spent(experiment.archive)
-    means = Means(experiment.archive, settings, experiment.directive, budget_usd, paid, budget_hours, observe, chosen)
-    who = agent_named(agent or settings.agent).open(means)
+    environment = AgentEnvironment(
+        experiment.archive, settings, experiment.directive, budget_usd, paid, budget_hours, observe, chosen
+    )
+    who = agent_named(agent or settings.agent).open(environment)
     containing = Containing.on_this_machine(experiment.archive, chosen, trusted=trust)
     if containing.missing:
         observe(events.LayersMissing(containing.missing_names, chosen.missing_layers == "allow" or trust))
@@ -97,7 +99,7 @@ def open_session(
 
 
 @dataclass(frozen=True)
-class Upcoming:
+class NextRound:
     """The next round, before its parents are selected."""
 
     number: int
@@ -122,26 +124,28 @@ class Upcoming:
         return candidate.name
 
 
-def next_round(experiment: Experiment) -> Upcoming:
+def next_round(experiment: Experiment) -> NextRound:
     """The start of the next round, read from the archive. Writes nothing."""
     genealogy = experiment.archive.genealogy()
     number = experiment.archive.count_rounds() + 1
     seed = round_seed(experiment.settings.seed, number)
     surveyed = experiment.survey(genealogy)
     contexts = experiment.contexts(genealogy, surveyed, seed)
-    return Upcoming(number, seed, genealogy, surveyed, contexts, experiment.protocol.hash)
+    return NextRound(number, seed, genealogy, surveyed, contexts, experiment.protocol.hash)
 
 
 def agent_for(experiment: Experiment, name: str | None) -> Agent:
     """An agent by name, or poise.yaml's, for a step without progress events."""
-    means = Means(experiment.archive, experiment.settings, experiment.directive, preferences=Preferences.load())
-    return agent_named(name or experiment.settings.agent).open(means)
+    environment = AgentEnvironment(
+        experiment.archive, experiment.settings, experiment.directive, preferences=Preferences.load()
+    )
+    return agent_named(name or experiment.settings.agent).open(environment)
 
 
-def propose_once(experiment: Experiment, upcoming: Upcoming, parent: str, agent: str | None) -> Slot:
+def propose_once(experiment: Experiment, upcoming: NextRound, parent: str, agent: str | None) -> Slot:
     """One attempt at proposals for `parent`, with verdicts. Writes only the cost of its calls."""
     proposer = agent_for(experiment, agent)
-    proposing = Proposing(experiment, proposer, unheard)
+    proposing = Proposing(experiment, proposer, ignore_events)
     proposing.begin(upcoming.genealogy, upcoming.surveyed, upcoming.seed)
     try:
         return Slot(parent, "asked for", upcoming.seed, proposing.attempt(parent, upcoming.seed))

@@ -52,7 +52,7 @@ def program_name() -> str:
 
 def unproven_text(experiment: Experiment) -> str:
     """A remark on metrics that may not exist; empty once the root has run."""
-    names = ", ".join(experiment.unproven_metrics)
+    names = ", ".join(experiment.unverified_metrics)
     return f"{names}: not a suite of this protocol; validated once {ROOT} has run" if names else ""
 
 

@@ -14,12 +14,12 @@ from poise_git.agents.interface import Agent
 from poise_git.archive.genealogy import Genealogy
 from poise_git.errors import CheckFailed
 from poise_git.experiment import Experiment
-from poise_git.pipeline.checks.duplicates import Twins
+from poise_git.pipeline.checks.duplicates import DuplicateFinder
 from poise_git.search.context.builder import Contexts
 from poise_git.search.context.context import Context
 from poise_git.search.plan import Slot, slots_after
 from poise_git.search.proposals.directions import assign_directions
-from poise_git.search.proposals.screening import Gate, Past, Screened, Verdict, best_first, screen
+from poise_git.search.proposals.screening import Gate, ProposalHistory, Screened, Verdict, best_first, screen
 from poise_git.search.selection.interface import Choice, Selection, Survey
 
 # Seeds of a parent's attempts lie so far apart that no two parents of a round share one.
@@ -56,7 +56,7 @@ class Proposing:
     observe: events.Observer
     drafts: dict[str, Draft] = field(default_factory=dict)
     rounds: int = field(init=False, default=0)
-    past: Past = field(init=False, default=Past())
+    past: ProposalHistory = field(init=False, default=ProposalHistory())
     genealogy: Genealogy = field(init=False)
     contexts: Contexts = field(init=False)
     taken: frozenset[str] = field(init=False, default=frozenset())
@@ -64,8 +64,8 @@ class Proposing:
     _seen: set[str] = field(init=False, default_factory=set)
 
     @cached_property
-    def twins(self) -> Twins:
-        return Twins(self.experiment.archive)
+    def twins(self) -> DuplicateFinder:
+        return DuplicateFinder(self.experiment.archive)
 
     def begin(self, genealogy: Genealogy, surveyed: Survey, seed: int) -> None:
         """A new round: read what the archive and the journal have learned since the last one."""

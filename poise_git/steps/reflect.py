@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from poise_git import events
 from poise_git.archive.entries import ROOT, Metrics, Reflection
 from poise_git.archive.facts import ReflectionFacts
-from poise_git.archive.spending import ledger_of
+from poise_git.archive.spending import calls_for
 from poise_git.errors import AgentError, BudgetReached, RunFailed
 from poise_git.pipeline.recipe import ALGORITHM
 from poise_git.steps.session import Session
@@ -51,7 +51,7 @@ def reflect(session: Session, name: str) -> Metrics:
     metrics = experiment.measure(name, experiment.runs(name, session.protocol.seeds))
     reflection = _reflection(session, name)
     # Only now: the reflection was the last call for this candidate.
-    metrics = metrics.with_calls(ledger_of(archive, name, session.agent.calls))
+    metrics = metrics.with_calls(calls_for(archive, name, session.agent.calls))
     session.add_evidence(name, metrics, reflection)
     session.observe(events.CandidateEvaluated(name, metrics, session.evaluated))
     return metrics
@@ -87,7 +87,7 @@ def rescore(session: Session) -> None:
 
     Runs that did not come along with the branches are trained: no other objective can be computed without them.
     """
-    names = session.experiment.measured_otherwise(session.genealogy)
+    names = session.experiment.stale_candidates(session.genealogy)
     if not names:
         return
     complete_root(session)

@@ -13,7 +13,7 @@ from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Candidate, Metrics, Proposal, Reflection, Status
 from poise_git.archive.genealogy import Genealogy
 from poise_git.archive.refs import evidence_ref
-from poise_git.archive.spending import ledger_of
+from poise_git.archive.spending import calls_for
 from poise_git.experiment import Experiment
 from poise_git.pipeline.executors.interface import Executor
 from poise_git.pipeline.protocol import Protocol
@@ -129,6 +129,6 @@ class Session:
         """A failed candidate keeps its branches, with the stage and the reason: negative evidence is evidence."""
         objective = self.experiment.objective.fingerprint
         failed = Metrics(Status.FAILED, self.protocol.hash, objective=objective, stage=stage, reason=reason)
-        metrics = failed.with_calls(ledger_of(self.archive, name, self.agent.calls))
+        metrics = failed.with_calls(calls_for(self.archive, name, self.agent.calls))
         self.add_evidence(name, metrics, None)
         self.observe(events.CandidateFailed(name, stage, reason))

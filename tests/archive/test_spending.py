@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Call, Metrics, Proposal, Status
-from poise_git.archive.spending import ledger_of, spent
+from poise_git.archive.spending import calls_for, spent
 
 CALLS = st.builds(
     Call,
@@ -33,7 +33,7 @@ def call(key: str, subject: str, usd: float | None = 0.25, *, replayed: bool = F
 
 def failed(archive: Archive, name: str, recent: tuple[Call, ...], protocol: str = "p") -> None:
     metrics = Metrics(Status.FAILED, protocol, stage="parse", reason="it does not")
-    archive.add_evidence(name, metrics.with_calls(ledger_of(archive, name, recent)), None)
+    archive.add_evidence(name, metrics.with_calls(calls_for(archive, name, recent)), None)
 
 
 def journal(archive: Archive, number: int, calls: tuple[Call, ...]) -> None:

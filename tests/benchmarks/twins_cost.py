@@ -18,7 +18,7 @@ from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Proposal
 from poise_git.package_data import hook_files, template_files
 from poise_git.pipeline.checks import normal_form
-from poise_git.pipeline.checks.duplicates import Twins
+from poise_git.pipeline.checks.duplicates import DuplicateFinder
 
 
 def main() -> None:
@@ -32,9 +32,9 @@ def main() -> None:
         for number in range(count):
             proposal = Proposal(f"candidate-{number}", ROOT, f"mechanism {number}", "h", "f", "library")
             archive.add_candidate(proposal, source.replace("clip_low: float = 0.2", f"clip_low: float = 0.2{number}"))
-        genealogy, twins = archive.genealogy(), Twins(archive)
+        genealogy, twins = archive.genealogy(), DuplicateFinder(archive)
         found = {"candidates": float(len(genealogy))}
-        for label, asked in (("first_s", twins), ("from_file_s", Twins(archive)), ("later_s", twins)):
+        for label, asked in (("first_s", twins), ("from_file_s", DuplicateFinder(archive)), ("later_s", twins)):
             start = time.process_time()
             assert asked.find(f"{source}\n\nx = 1\n\n\ndef policy_loss(x):\n    return x\n", genealogy, {}) is None
             found[label] = time.process_time() - start

@@ -61,13 +61,13 @@ def test_selection_and_best_follow_another_objective_without_training(four: Arch
     edit_settings(four.root, "  metrics: {}", f"  metrics: {SHORTER}")
     edit_settings(four.root, "  constraints: []", f"  constraints: {BOUNDS}")
     experiment = Experiment.load(four)
-    assert experiment.measured_otherwise() == (ROOT, "long", "short", "silent")
+    assert experiment.stale_candidates() == (ROOT, "long", "short", "silent")
     stale = CliRunner().invoke(cli, ["-C", str(four.root), "log"])
     assert sentences.OBJECTIVE_CHANGED.format(candidates=4) in stale.stderr
 
     run("-C", four.root, "reflect", "short")
 
-    assert Experiment.load(four).measured_otherwise() == ()
+    assert Experiment.load(four).stale_candidates() == ()
     found = json.loads(run("-C", four.root, "best", "--json"))
     assert found["name"] == "short"
     assert found["metrics"]["violations"] == []
@@ -119,7 +119,7 @@ def test_entries_without_a_fingerprint_are_judged_by_their_figures(four: Archive
     for off, stale in ((0.0, ()), (0.01, ("long",))):
         entry = {**entry, "U": [entry["U"][0] + off, *entry["U"][1:]], "at": entry["at"] + 1.0}
         git(four.root, "notes", "--ref=poise/metrics", "append", "-m", json.dumps(entry), "poise/long")
-        assert Experiment.load(four).measured_otherwise() == stale
+        assert Experiment.load(four).stale_candidates() == stale
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_a_candidate_without_a_needed_figure_fails_until_the_objective_needs_it_
     assert mute is not None
     assert (mute.status, mute.stage) == (Status.FAILED, "objective")
     assert "entropy" in mute.reason
-    assert experiment.measured_otherwise() == ()
+    assert experiment.stale_candidates() == ()
     edit_settings(four.root, "  metrics: {overall: 1, entropy: 0.1}", "  metrics: {overall: 1}")
     run("-C", four.root, "reflect", "short")
     assert "mute" in Experiment.load(four).evaluated()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from poise_git.agents.interface import Agent, AgentKind, ExpectedCalls, Means, Workload
+from poise_git.agents.interface import Agent, AgentEnvironment, AgentKind, ExpectedCalls, Workload
 from poise_git.settings import PoiseSettings
 
 
@@ -11,10 +11,10 @@ class Anthropic(AgentKind):
 
     name = "anthropic"
 
-    def open(self, means: Means) -> Agent:
+    def open(self, environment: AgentEnvironment) -> Agent:
         from poise_git.agents.anthropic.agent import AnthropicAgent
 
-        return AnthropicAgent.of(means)
+        return AnthropicAgent.of(environment)
 
     def expected_calls(self, workload: Workload, settings: PoiseSettings) -> tuple[ExpectedCalls, ...]:
         from poise_git.agents.anthropic.estimating import expected_calls

@@ -15,7 +15,7 @@ from poise_git.agents.anthropic.prompts import Prompts
 from poise_git.agents.anthropic.recordings import Recordings
 from poise_git.agents.anthropic.service import Service
 from poise_git.agents.anthropic.session import Session
-from poise_git.agents.interface import Means, Reading, Side
+from poise_git.agents.interface import AgentEnvironment, Reading, Side
 from poise_git.analysis.evidence import Evidence
 from poise_git.analysis.lessons import Lesson
 from poise_git.archive import Archive
@@ -42,25 +42,25 @@ class AnthropicAgent:
         self.session, self.directive = session, directive
 
     @classmethod
-    def of(cls, means: Means) -> AnthropicAgent:
+    def of(cls, environment: AgentEnvironment) -> AnthropicAgent:
         """Create the agent from the archive's settings.
 
         Raises UsageError if the settings name an address or a folder that the user has not allowed.
         """
-        settings, archive = means.settings.anthropic, means.archive
-        refuse_address(settings.base_url, means.preferences)
+        settings, archive = environment.settings.anthropic, environment.archive
+        refuse_address(settings.base_url, environment.preferences)
         folder = _folder(archive, settings)
         if settings.replay is not None:
-            refuse_recordings(folder, means.preferences)
+            refuse_recordings(folder, environment.preferences)
         replaying = settings.replay is not None and settings.replay.mode == "replay"
         session = Session(
             settings=settings,
             prompts=Prompts(archive.list_texts("main", "prompts")),
-            ledger=Ledger(settings.prices, means.budget_usd, means.spent_usd),
+            ledger=Ledger(settings.prices, environment.budget_usd, environment.spent_usd),
             recordings=Recordings(folder, replaying),
             service=None if replaying else Service(settings),
         )
-        return cls(session, means.directive)
+        return cls(session, environment.directive)
 
     @property
     def calls(self) -> tuple[Call, ...]:

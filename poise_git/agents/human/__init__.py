@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from poise_git.agents.interface import Agent, AgentKind, Means
+from poise_git.agents.interface import Agent, AgentEnvironment, AgentKind
 
 
 class Human(AgentKind):
@@ -10,7 +10,7 @@ class Human(AgentKind):
 
     name = "human"
 
-    def open(self, means: Means) -> Agent:
+    def open(self, environment: AgentEnvironment) -> Agent:
         from poise_git.agents.human.agent import HumanAgent
 
-        return HumanAgent(means.archive, means.observe, means.budget_hours)
+        return HumanAgent(environment.archive, environment.observe, environment.budget_hours)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from poise_git.agents.interface import Agent, AgentKind, Means
+from poise_git.agents.interface import Agent, AgentEnvironment, AgentKind
 
 
 class Library(AgentKind):
@@ -10,7 +10,7 @@ class Library(AgentKind):
 
     name = "library"
 
-    def open(self, means: Means) -> Agent:
+    def open(self, environment: AgentEnvironment) -> Agent:
         from poise_git.agents.library.agent import LibraryAgent
 
         return LibraryAgent()

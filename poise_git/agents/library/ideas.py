@@ -11,7 +11,7 @@ from typing import Any
 
 from poise_git.agents.library import mechanisms
 from poise_git.agents.library.mechanisms import Mechanism
-from poise_git.search.context.context import REFERENCES, Context, Kind, Known
+from poise_git.search.context.context import REFERENCES, CandidateRecord, Context, Kind
 from poise_git.search.literature import Card, Knob
 from poise_git.untrusted.data import mapping
 
@@ -40,7 +40,7 @@ class Idea:
     card: Card
     knobs: Mapping[str, float] = field(default_factory=dict)
     replaced: tuple[Card, ...] = ()
-    lender: Known | None = None
+    lender: CandidateRecord | None = None
 
     def plan(self) -> dict[str, Any]:
         """The plan for `implement`, as plain data; `idea_of` reads it."""

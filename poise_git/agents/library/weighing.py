@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from poise_git.agents.library.ideas import Idea, Operation
 from poise_git.archive.entries import Status
-from poise_git.search.context.context import Context, Known
+from poise_git.search.context.context import CandidateRecord, Context
 from poise_git.search.context.relevance import relevance, words_of
 
 # The share of each operation among proposals; an operation without ideas leaves its share to the others.
@@ -77,12 +77,12 @@ def _weight(idea: Idea, context: Context, experiences: Mapping[str, tuple[Experi
     return weight * (KNOWN_BAD_FACTOR if KNOWN_BAD in idea.card.tags else 1.0)
 
 
-def _focus(parent: Known) -> frozenset[str]:
+def _focus(parent: CandidateRecord) -> frozenset[str]:
     """The weak spots that the parent's reflection names."""
     return frozenset(parent.reflection.facts.focus if parent.reflection else ())
 
 
-def _effect(known: Known) -> float | None:
+def _effect(known: CandidateRecord) -> float | None:
     """The change of utility in standard errors, against the parent if the reflection has it, else against the root."""
     if known.metrics is None:
         return None
@@ -100,6 +100,6 @@ def _effect(known: Known) -> float | None:
     return max(-4.0, min(4.0, value / error))
 
 
-def _everybody(context: Context) -> Iterator[Known]:
+def _everybody(context: Context) -> Iterator[CandidateRecord]:
     yield context.parent
     yield from context.known()

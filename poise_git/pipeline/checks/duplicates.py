@@ -16,7 +16,7 @@ from poise_git.pipeline.checks.normal_form import VERSION, normal_form
 _FORM_LENGTH = 32
 
 
-class Twins:
+class DuplicateFinder:
     """The normal form of every candidate's algorithm, including failed ones.
 
     A text is evaluated once per machine: forms are cached by git's id of the text, in memory and in a file that may be

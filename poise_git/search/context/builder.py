@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from poise_git.archive import Archive
-from poise_git.archive.collection import uncollected
+from poise_git.archive.collection import gc_paused
 from poise_git.archive.entries import ROOT, Candidate, Status
 from poise_git.archive.genealogy import Genealogy
 from poise_git.search.context import item_text
-from poise_git.search.context.context import Context, Item, Kind, Known
+from poise_git.search.context.context import CandidateRecord, Context, Item, Kind
 from poise_git.search.context.ranking import Ranking, searched
-from poise_git.search.context.references import Field, Rejected
+from poise_git.search.context.references import ReferencePool, Rejected
 from poise_git.search.context.rendering import Renderer
 from poise_git.search.context.retrieval import Corpus
 from poise_git.search.literature import Card
@@ -27,7 +27,7 @@ SIBLINGS = 24
 
 
 @dataclass(frozen=True)
-class Brief:
+class ContextSettings:
     """The settings that all contexts of a search share: `objective` in words, `budget` in tokens."""
 
     protocol: str
@@ -53,12 +53,12 @@ class Contexts:
     archive: Archive
     genealogy: Genealogy
     survey: Survey
-    brief: Brief
+    brief: ContextSettings
     rejected: Sequence[Rejected]
     seed: int
     _changes: dict[str, str] = field(default_factory=dict)
 
-    @uncollected()
+    @gc_paused()
     def of(self, parent: str, taken_names: Collection[str], refused: Sequence[Screened] = ()) -> Context:
         """Everything that a proposal for a child of `parent` may depend on; `refused` are this round's rejections
         for it."""
@@ -141,8 +141,8 @@ class Contexts:
                 text = f"{item_text.metrics_text(known.metrics)}\n{item_text.proposal_text(entry, known.proposal)}"
                 yield Item(Kind.FAILURE, entry.name, reason, text, known)
 
-    def _known(self, candidate: Candidate) -> Known:
-        return Known(
+    def _known(self, candidate: Candidate) -> CandidateRecord:
+        return CandidateRecord(
             candidate,
             self.archive.proposal_of(candidate),
             self.archive.reflection_of(candidate),
@@ -172,8 +172,8 @@ class Contexts:
         return effects_of_priors(self.genealogy, self.brief.protocol, utility_scale(self.survey))
 
     @cached_property
-    def _field(self) -> Field:
-        return Field.of(self.genealogy, self.survey, self.brief.protocol, self.brief.cards)
+    def _field(self) -> ReferencePool:
+        return ReferencePool.of(self.genealogy, self.survey, self.brief.protocol, self.brief.cards)
 
     @cached_property
     def _ranking(self) -> Ranking:

@@ -37,7 +37,7 @@ REFERENCES = (Kind.PARETO, Kind.COMPLEMENTARY, Kind.EXPLORATORY)
 
 
 @dataclass(frozen=True)
-class Known:
+class CandidateRecord:
     """One candidate with its evidence."""
 
     candidate: Candidate
@@ -59,7 +59,7 @@ class Item:
     name: str
     reason: str
     text: str
-    known: Known | None = None
+    known: CandidateRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Context:
     that cite a prior, in units of the noise, by prior.
     """
 
-    parent: Known
+    parent: CandidateRecord
     source: str
     root_source: str
     items: tuple[Item, ...]
@@ -89,6 +89,6 @@ class Context:
         """The items of these kinds, in order."""
         return tuple(item for item in self.items if item.kind in kinds)
 
-    def known(self, *kinds: Kind) -> Iterator[Known]:
+    def known(self, *kinds: Kind) -> Iterator[CandidateRecord]:
         """The candidates that items of these kinds describe; without kinds, those of all items."""
         return (item.known for item in self.items if item.known and (not kinds or item.kind in kinds))

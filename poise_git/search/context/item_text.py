@@ -9,7 +9,7 @@ from typing import Any
 
 from poise_git.archive.entries import Candidate, Estimate, Metrics, Proposal, Run, Status
 from poise_git.measurement.objective import Objective
-from poise_git.search.context.context import Known
+from poise_git.search.context.context import CandidateRecord
 from poise_git.search.literature import Card
 from poise_git.settings import OVERALL
 from poise_git.untrusted import source_text
@@ -92,7 +92,7 @@ def ancestor_text(candidate: Candidate, metrics: Metrics | None, gain: float | N
     return f"U {figure(metrics.utility if metrics else None)}{of}: {candidate.mechanism}"
 
 
-def reference_text(known: Known, change: str) -> str:
+def reference_text(known: CandidateRecord, change: str) -> str:
     """Another candidate: its verdict, its advice, and its `change` of the code."""
     metrics = known.metrics
     lines = [f"U: {figure(metrics.utility if metrics else None)}"]
@@ -103,7 +103,7 @@ def reference_text(known: Known, change: str) -> str:
     return "\n".join([*lines, *(["change from its parent:", change] if change else [])])
 
 
-def sibling_text(known: Known, gain: float | None) -> str:
+def sibling_text(known: CandidateRecord, gain: float | None) -> str:
     """Another child of the parent: its change and its result."""
     metrics = known.metrics
     if metrics is None:
@@ -171,7 +171,7 @@ def _plain(content: Any) -> str:
     return str(content)
 
 
-def _verdict(known: Known) -> Iterator[str]:
+def _verdict(known: CandidateRecord) -> Iterator[str]:
     if known.reflection is None:
         return
     facts = known.reflection.facts

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from poise_git.archive import Archive
-from poise_git.search.context.context import Known
-from poise_git.search.context.references import Chosen, Field
+from poise_git.search.context.context import CandidateRecord
+from poise_git.search.context.references import Reference, ReferencePool
 from poise_git.search.context.retrieval import Corpus
 from poise_git.search.literature import Card
 
@@ -22,13 +22,13 @@ class Ranking:
     """Relevance to parents of one state of the archive."""
 
     archive: Archive
-    among: Field
+    among: ReferencePool
     cards: Sequence[Card]
     literature_corpus: Corpus
     directive: str
     _corpora: dict[frozenset[str], Corpus] = field(default_factory=dict)
 
-    def literature(self, parent: Known) -> tuple[tuple[Card, str], ...]:
+    def literature(self, parent: CandidateRecord) -> tuple[tuple[Card, str], ...]:
         """Every card with why it stands where it stands, the most relevant first.
 
         relevance = the mean of what there is of these, the last with half weight
@@ -54,7 +54,7 @@ class Ranking:
             found.append((relevance, card, reason))
         return tuple((card, reason) for _, card, reason in sorted(found, key=lambda entry: (-entry[0], entry[1].name)))
 
-    def reflections(self, parent: Known, shown: Collection[str]) -> tuple[Chosen, ...]:
+    def reflections(self, parent: CandidateRecord, shown: Collection[str]) -> tuple[Reference, ...]:
         """The candidates, other than those `shown`, whose reflections are most relevant to the parent."""
         name = parent.candidate.name
         near = self.among.nearest(name, NEAREST)
@@ -63,7 +63,7 @@ class Ranking:
         others = [each for each in near if each not in (name, *shown) and found.get(each)]
         best = sorted(others, key=lambda each: -found[each])
         return tuple(
-            Chosen(
+            Reference(
                 each,
                 f"its reflection is similar to the parent's mechanism and weak spots (similarity {found[each]:.2f}, "
                 f"among the {NEAREST} candidates with the closest mechanisms)",
@@ -79,7 +79,7 @@ class Ranking:
         return self._corpora[names]
 
 
-def weak_spots(parent: Known) -> str:
+def weak_spots(parent: CandidateRecord) -> str:
     """The weak spots of the parent's reflection: its tags, else its advice, else its whole text."""
     if parent.reflection is None:
         return ""

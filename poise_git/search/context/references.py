@@ -28,7 +28,7 @@ FAILURES = 8
 
 
 @dataclass(frozen=True)
-class Chosen:
+class Reference:
     """The name of a candidate, and the reason to show it."""
 
     name: str
@@ -45,7 +45,7 @@ class Rejected:
 
 
 @dataclass(frozen=True)
-class Field:
+class ReferencePool:
     """The pool of references: every candidate of one state of the archive."""
 
     genealogy: Genealogy
@@ -55,7 +55,7 @@ class Field:
     """Stages that each card touches, by the card's name."""
 
     @classmethod
-    def of(cls, genealogy: Genealogy, survey: Survey, protocol: str, cards: Iterable[Card]) -> Field:
+    def of(cls, genealogy: Genealogy, survey: Survey, protocol: str, cards: Iterable[Card]) -> ReferencePool:
         return cls(genealogy, survey, protocol, {card.name: frozenset(card.stages) for card in cards})
 
     def words(self, name: str) -> frozenset[str]:
@@ -79,11 +79,11 @@ class Field:
         stages."""
         return np.asarray(0.5 * (self._mechanisms.distances(name) + self._stages.distances(name))[self._rows])
 
-    def tiers(self, parent: str, seed: int) -> dict[Kind, tuple[Chosen, ...]]:
+    def tiers(self, parent: str, seed: int) -> dict[Kind, tuple[Reference, ...]]:
         """The references of each tier, without repetition and without the parent's ancestors and children."""
         taken = {parent, *(each.name for each in self.genealogy.ancestors(parent))}
         taken |= {child.name for child in self.genealogy.children(parent)}
-        found: dict[Kind, tuple[Chosen, ...]] = {}
+        found: dict[Kind, tuple[Reference, ...]] = {}
         for kind, choose in (
             (Kind.PARETO, self._leading),
             (Kind.COMPLEMENTARY, self._complementary),
@@ -119,7 +119,7 @@ class Field:
         proposal = entry.proposal
         return proposal.parent, own_mechanisms(proposal) | self._mechanisms.of.get(proposal.parent, frozenset())
 
-    def _leading(self, parent: str, taken: Collection[str], seed: int) -> tuple[Chosen, ...]:
+    def _leading(self, parent: str, taken: Collection[str], seed: int) -> tuple[Reference, ...]:
         """The best by utility of the first front that does not fit whole, then the least crowded, front by front."""
         best = next((place for place in self._by_front if self._name(place) not in taken), None)
         if best is None:
@@ -127,20 +127,20 @@ class Field:
         free = (place for place in self._by_pareto if place != best and self._name(place) not in taken)
         rest = islice(free, TIERS[Kind.PARETO] - 1)
         return tuple(
-            Chosen(self._name(place), f"{_front(self._fronts[1][place])}, {why}")
+            Reference(self._name(place), f"{_front(self._fronts[1][place])}, {why}")
             for place, why in (
                 (best, "with the highest utility on it"),
                 *((place, "with few others near it") for place in rest),
             )
         )
 
-    def _complementary(self, parent: str, taken: Collection[str], seed: int) -> tuple[Chosen, ...]:
+    def _complementary(self, parent: str, taken: Collection[str], seed: int) -> tuple[Reference, ...]:
         """The nodes of the better half by utility that differ most from the parent in mechanisms and stages."""
         contrasts = self._contrasts(parent)
         half = self._upper_half[np.argsort(-contrasts[self._upper_half], kind="stable")].tolist()
         unlike = islice((place for place in half if self._name(place) not in taken), TIERS[Kind.COMPLEMENTARY])
         return tuple(
-            Chosen(
+            Reference(
                 self._name(place),
                 f"in the better half by utility, with a different structure from the parent ({contrasts[place]:.2f})",
             )
@@ -148,12 +148,12 @@ class Field:
             if contrasts[place] > 0
         )
 
-    def _exploratory(self, parent: str, taken: Collection[str], seed: int) -> tuple[Chosen, ...]:
+    def _exploratory(self, parent: str, taken: Collection[str], seed: int) -> tuple[Reference, ...]:
         """A random draw outside the parent's lineage."""
         kin = {each.name for each in self.genealogy.descendants(parent)}
         names = [node.name for node in self.survey.nodes if node.name not in kin and node.name not in taken]
         lot = random.Random(f"{seed} {parent}").sample(names, min(len(names), TIERS[Kind.EXPLORATORY]))
-        return tuple(Chosen(name, "outside the parent's lineage, drawn at random") for name in lot)
+        return tuple(Reference(name, "outside the parent's lineage, drawn at random") for name in lot)
 
     def _name(self, place: int) -> str:
         return self.survey.nodes[place].name

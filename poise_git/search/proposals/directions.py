@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from poise_git.archive.entries import Direction, Estimate
-from poise_git.search.context.context import Context, Kind, Known
+from poise_git.search.context.context import CandidateRecord, Context, Kind
 from poise_git.search.context.relevance import relevance, words_of
 from poise_git.search.literature import Card
 
@@ -150,5 +150,5 @@ def _touches(context: Context, names_of: Callable[[Card], Iterable[str]], kind: 
     return touches
 
 
-def _values(known: Known) -> dict[str, Estimate]:
+def _values(known: CandidateRecord) -> dict[str, Estimate]:
     return dict(known.metrics.values) if known.metrics else {}

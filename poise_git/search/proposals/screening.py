@@ -119,7 +119,7 @@ class Screened:
 
 
 @dataclass(frozen=True)
-class Past:
+class ProposalHistory:
     """What proposals are compared with.
 
     `done`: the fingerprint of every change that is archived, or was rejected for what it is -> the name under which.
@@ -130,13 +130,13 @@ class Past:
     done: Mapping[str, str] = field(default_factory=dict)
     mechanisms: frozenset[Mechanism] = frozenset()
 
-    def with_archived(self, proposals: Iterable[Proposal]) -> Past:
+    def with_archived(self, proposals: Iterable[Proposal]) -> ProposalHistory:
         """Add proposals that are archived or will be."""
         known = tuple(proposals)
         done = {fingerprint(proposal): proposal.name for proposal in known}
-        return Past({**self.done, **done}, self.mechanisms | set(map(mechanism_of, known)))
+        return ProposalHistory({**self.done, **done}, self.mechanisms | set(map(mechanism_of, known)))
 
-    def with_screened(self, entries: Iterable[Screened]) -> Past:
+    def with_screened(self, entries: Iterable[Screened]) -> ProposalHistory:
         """Add proposals that have a verdict."""
         known = tuple(entries)
         done = {
@@ -144,7 +144,9 @@ class Past:
             for entry in known
             if entry.verdict is Verdict.REJECTED and entry.gate is not Gate.FORM
         }
-        return Past({**done, **self.done}, self.mechanisms | {mechanism_of(entry.proposal) for entry in known})
+        return ProposalHistory(
+            {**done, **self.done}, self.mechanisms | {mechanism_of(entry.proposal) for entry in known}
+        )
 
     def novelty(self, proposal: Proposal) -> float:
         """1 - the largest similarity to an earlier mechanism, in [0, 1].
@@ -160,7 +162,7 @@ class Past:
 def screen(
     proposals: Sequence[Proposal],
     opinions: Sequence[Opinion],
-    past: Past,
+    past: ProposalHistory,
     taken_names: frozenset[str],
     weights: ScreeningWeights,
     attempt: int = 0,

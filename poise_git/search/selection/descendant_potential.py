@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from poise_git.search.selection.interface import Knowledge, Node, Survey
-from poise_git.search.selection.model_skill import judge
+from poise_git.search.selection.interface import ModelSkill, Node, Survey
+from poise_git.search.selection.model_skill import rank_correlation
 
 Vector = NDArray[np.float64]
 
@@ -46,7 +46,7 @@ class Potential:
 
     mean: Vector
     variance: Vector
-    knowledge: Knowledge
+    knowledge: ModelSkill
     labels: Mapping[str, Label]
     features: Vector
     whitened: Vector
@@ -92,7 +92,7 @@ def descendant_gain(survey: Survey, *, gamma: float, beta: float, top: int) -> d
     return labels
 
 
-def foretell(survey: Survey, labels: Mapping[str, Label]) -> Potential:
+def predict_potential(survey: Survey, labels: Mapping[str, Label]) -> Potential:
     """A Gaussian process (Matérn 5/2, scikit-learn) on features of nodes, fitted to the labeled ones."""
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import Matern
@@ -203,7 +203,7 @@ def _text_features(nodes: Sequence[Node], read: NDArray[np.int64]) -> Vector:
     return found
 
 
-def _foresight(survey: Survey, fitted: Sequence[str], covariance: Vector, values: Vector) -> Knowledge:
+def _foresight(survey: Survey, fitted: Sequence[str], covariance: Vector, values: Vector) -> ModelSkill:
     """Predict each lineage from the others: y_B - (C⁻¹_BB)⁻¹ (C⁻¹ y)_B (Rasmussen and Williams 2006, 5.4.2)."""
     lineage = lineages(survey)
     names = [lineage[survey.place[name]] for name in fitted]
@@ -213,7 +213,7 @@ def _foresight(survey: Survey, fitted: Sequence[str], covariance: Vector, values
     for line in set(names):
         block = np.array([place for place, name in enumerate(names) if name == line])
         predicted[block] = values[block] - np.linalg.solve(precision[np.ix_(block, block)], weighted[block])
-    return judge(predicted, values, len(set(names)))
+    return rank_correlation(predicted, values, len(set(names)))
 
 
 def lineages(survey: Survey) -> list[int]:

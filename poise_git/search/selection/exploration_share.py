@@ -34,7 +34,7 @@ YOUNG = 6
 
 
 @dataclass(frozen=True)
-class Reserve:
+class ExplorationShare:
     """The share of exploration slots and its inputs; see the module."""
 
     share: float
@@ -50,8 +50,8 @@ class Reserve:
         )
 
 
-def learn_reserve(parents: Sequence[int], utilities: Vector, spread: float, error: float) -> Reserve:
-    """The reserve that an archive speaks for.
+def learn_exploration_share(parents: Sequence[int], utilities: Vector, spread: float, error: float) -> ExplorationShare:
+    """The exploration share that the archive suggests.
 
     Args:
         parents: the place of each node's parent, -1 for none; parents stand before children.
@@ -65,13 +65,15 @@ def learn_reserve(parents: Sequence[int], utilities: Vector, spread: float, erro
     risen = utilities[children] - lines > RISEN * spread
     detours, paid = int(fallen.sum()), int((fallen & risen).sum())
     if len(utilities) < YOUNG:
-        return Reserve(LEAST, 0.0, detours, paid)
+        return ExplorationShare(LEAST, 0.0, detours, paid)
     best = np.maximum.accumulate(utilities)
     newest = min(NEWEST, len(best) - 2)
     progress = float(best[-1] - best[-1 - newest]) / spread * NEWEST / newest
     reliability = spread**2 / (spread**2 + error**2)
     paying = min(1.0, (1.0 + paid) / (1.0 + PAYING * reliability * detours))
-    return Reserve(LEAST + (MOST - LEAST) * float(np.exp(-progress / STALLED)) * paying, progress, detours, paid)
+    return ExplorationShare(
+        LEAST + (MOST - LEAST) * float(np.exp(-progress / STALLED)) * paying, progress, detours, paid
+    )
 
 
 def best_of_line(parents: Sequence[int], utilities: Vector) -> Vector:

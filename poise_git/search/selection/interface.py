@@ -101,7 +101,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Knowledge:
+class ModelSkill:
     """How well the model of potential predicts held-out lineages.
 
     `correlation` is the rank correlation of predicted and realized potential, with each lineage held out in turn; None
@@ -123,7 +123,7 @@ class Selection:
 
     ranked: tuple[Ranked, ...]
     choices: tuple[Choice, ...]
-    knowledge: Knowledge
+    knowledge: ModelSkill
     remarks: tuple[str, ...] = ()
 
     @property

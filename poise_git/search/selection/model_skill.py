@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from poise_git.search.selection.interface import Knowledge
+from poise_git.search.selection.interface import ModelSkill
 
 Vector = NDArray[np.float64]
 
@@ -15,23 +15,23 @@ Vector = NDArray[np.float64]
 ENOUGH = 6
 
 
-def judge(predicted: Vector, realised: Vector, lineages: int) -> Knowledge:
+def rank_correlation(predicted: Vector, realised: Vector, lineages: int) -> ModelSkill:
     """Spearman's correlation of predicted and realized potential (n,) with Fisher's 95% interval, in words."""
     from scipy.stats import spearmanr
 
     labelled = len(realised)
     if labelled < ENOUGH or lineages < 2:
-        return Knowledge(
+        return ModelSkill(
             None, lineages, labelled,
             f"its skill is unknown: only {labelled} candidates with descendants, in {lineages} lineages",
         )  # fmt: skip
     if np.ptp(predicted) == 0 or np.ptp(realised) == 0:
-        return Knowledge(None, lineages, labelled, "its skill is unknown: all potentials are equal")
+        return ModelSkill(None, lineages, labelled, "its skill is unknown: all potentials are equal")
     correlation = float(spearmanr(predicted, realised).statistic)
     reach = 1.96 / math.sqrt(labelled - 3)
     low, high = (math.tanh(math.atanh(min(max(correlation, -0.999), 0.999)) + side * reach) for side in (-1, 1))
     words = f"rank correlation {correlation:+.2f} ({low:+.2f} to {high:+.2f}) over {labelled} candidates"
     verdict = "not better than chance, so do not rely on bayes" if low <= 0 else "predicts held-out lineages"
-    return Knowledge(
+    return ModelSkill(
         correlation, lineages, labelled, f"{verdict}; {words} in {lineages} lineages, each held out in turn"
     )

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from poise_git.archive.collection import uncollected
-from poise_git.search.selection.descendant_potential import Potential, descendant_gain, foretell
-from poise_git.search.selection.interface import Choice, Knowledge, Ranked, Selection, Survey, Terms
+from poise_git.archive.collection import gc_paused
+from poise_git.search.selection.descendant_potential import Potential, descendant_gain, predict_potential
+from poise_git.search.selection.interface import Choice, ModelSkill, Ranked, Selection, Survey, Terms
 from poise_git.search.selection.pareto import pareto_term
 from poise_git.search.selection.picking import pick_unrelated
 from poise_git.search.selection.terms import distances, diversity_term, performance_term, scaled
@@ -39,7 +39,7 @@ class PaperPolicy:
     def weights(self) -> AcquisitionWeights:
         return self.settings.weights or WEIGHTS
 
-    @uncollected()
+    @gc_paused()
     def select(self, survey: Survey, count: int, seed: int) -> Selection:
         nodes, settings = survey.nodes, self.settings
         utilities = np.array([node.utility for node in nodes])
@@ -55,7 +55,7 @@ class PaperPolicy:
         performance, diversity = performance_term(utilities, feasible), diversity_term(apart, children)
         beta = settings.beta or utility_scale(survey)
         labels = descendant_gain(survey, gamma=settings.gamma, beta=beta, top=settings.top_descendants)
-        potential = foretell(survey, labels) if len(labels) >= settings.bayes_after else None
+        potential = predict_potential(survey, labels) if len(labels) >= settings.bayes_after else None
 
         weights = self.weights
         kappa = KAPPA if settings.kappa is None else settings.kappa
@@ -106,11 +106,11 @@ class PaperPolicy:
             knowledge=self._knowledge(potential, len(labels)),
         )
 
-    def _knowledge(self, potential: Potential | None, labelled: int) -> Knowledge:
+    def _knowledge(self, potential: Potential | None, labelled: int) -> ModelSkill:
         if potential:
             return potential.knowledge
         statement = f"bayes counts once {self.settings.bayes_after} candidates have descendants; {labelled} have some"
-        return Knowledge(None, 0, labelled, statement)
+        return ModelSkill(None, 0, labelled, statement)
 
 
 def utility_scale(survey: Survey) -> float:

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from poise_git.archive.collection import uncollected
+from poise_git.archive.collection import gc_paused
 from poise_git.archive.entries import Candidate, Estimate, Metrics, Status
 from poise_git.archive.genealogy import Genealogy
 from poise_git.errors import ArchiveError
@@ -26,7 +26,7 @@ def evaluated(genealogy: Genealogy, protocol: str) -> dict[str, tuple[Candidate,
     }
 
 
-@uncollected()
+@gc_paused()
 def survey(genealogy: Genealogy, protocol: str, objective: Objective, remaining: int | None = None) -> Survey:
     """Every evaluated candidate as a node; `remaining` is how many evaluations are left, where that is known.
 
@@ -36,7 +36,7 @@ def survey(genealogy: Genealogy, protocol: str, objective: Objective, remaining:
         ArchiveError: a figure of a candidate is not finite, or it lacks a metric that the root has; or a trailer claims
             a parent that is not there, or that descends from its child.
     """
-    genealogy.refuse_false_claims()
+    genealogy.validate_parents()
     found = evaluated(genealogy, protocol)
     names = sorted(_vector(next(iter(found.values()))[1])) if found else []
     signs = [objective.orientation(metric) for metric in names]

@@ -18,10 +18,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from poise_git.archive.collection import uncollected
-from poise_git.search.selection.exploration_share import Reserve, best_of_line, learn_reserve
-from poise_git.search.selection.interface import Action, Choice, Knowledge, Ranked, Selection, Survey, Terms
-from poise_git.search.selection.model_skill import judge
+from poise_git.archive.collection import gc_paused
+from poise_git.search.selection.exploration_share import ExplorationShare, best_of_line, learn_exploration_share
+from poise_git.search.selection.interface import Action, Choice, ModelSkill, Ranked, Selection, Survey, Terms
+from poise_git.search.selection.model_skill import rank_correlation
 from poise_git.search.selection.pareto import pareto_term
 from poise_git.search.selection.picking import pick_best
 from poise_git.search.selection.terms import distances, diversity_term, performance_term, promise_term
@@ -55,7 +55,7 @@ class TreePolicy:
     def weights(self) -> AcquisitionWeights:
         return self.settings.weights or WEIGHTS
 
-    @uncollected()
+    @gc_paused()
     def select(self, survey: Survey, count: int, seed: int) -> Selection:
         nodes, settings = survey.nodes, self.settings
         utilities = np.array([node.utility for node in nodes])
@@ -89,15 +89,15 @@ class TreePolicy:
         lot = random.Random(seed)
         lines = best_of_line(survey.first_parents, believed.utility)
         fall = np.minimum(lines - believed.utility, DEEPEST_FALL * believed.scale)
-        reserve, reliability = self._reserve(survey, believed)
+        share, reliability = self._learn_share(survey, believed)
         promise = (FALL_SHARE * fall + (1.0 - FALL_SHARE) * lines) / (TEMPERATURE * believed.scale)
         promise -= FATIGUE / reliability * children
         again = contenders(survey, believed, count)
         choices = [Choice(nodes[place].name, reason, Action.REEVALUATE) for place, reason in again.items()]
-        reserved = min(_whole(reserve.share * count, lot), count - len(choices))
+        explored = min(_whole(share.share * count, lot), count - len(choices))
         taken = list(again)
         deviation = believed.child_deviation
-        while len(choices) < count - reserved:
+        while len(choices) < count - explored:
             place = pick_best(scores(deviation), taken)
             taken.append(place)
             choices.append(
@@ -133,17 +133,17 @@ class TreePolicy:
             for place, node in enumerate(nodes)
         ]
         return Selection(
-            tuple(ranked[place] for place in order), tuple(choices), _foresight(survey, believed), (reserve.statement,)
+            tuple(ranked[place] for place in order), tuple(choices), _foresight(survey, believed), (share.statement,)
         )
 
-    def _reserve(self, survey: Survey, believed: Posterior) -> tuple[Reserve, float]:
+    def _learn_share(self, survey: Survey, believed: Posterior) -> tuple[ExplorationShare, float]:
         """The exploration share of the settings, else the one learned from the archive; 0 if new lineages cannot yield
         any more.
 
         Also the reliability of a measured utility: spread² / (spread² + error²).
         """
         error = float(np.median([node.error for node in survey.nodes]))
-        learnt = learn_reserve(survey.first_parents, believed.utility, believed.scale, error)
+        learnt = learn_exploration_share(survey.first_parents, believed.utility, believed.scale, error)
         share = learnt.share if self.settings.exploration_share is None else self.settings.exploration_share
         ends = survey.remaining is not None and survey.remaining <= LAST_ROUNDS * self.settings.parents
         if ends or len(survey.nodes) == 1:
@@ -199,11 +199,11 @@ def draw(log_weights: Vector, taken: Sequence[int], lot: random.Random) -> int:
     return int(lot.choices(list(places), list(weights))[0])
 
 
-def _foresight(survey: Survey, believed: Posterior) -> Knowledge:
+def _foresight(survey: Survey, believed: Posterior) -> ModelSkill:
     """The best child of each node, against the prediction with the lineage of that node held out."""
     best: dict[int, float] = {}
     for place, parent in enumerate(survey.first_parents):
         if parent >= 0:
             best[parent] = max(best.get(parent, float("-inf")), survey.nodes[place].utility)
     places = np.array(sorted(best), dtype=np.int64)
-    return judge(believed.foretold[places], np.array([best[place] for place in sorted(best)]), len(places))
+    return rank_correlation(believed.predicted[places], np.array([best[place] for place in sorted(best)]), len(places))

@@ -71,7 +71,7 @@ class Posterior:
     """The posterior of the model, in units of U, (n,) each.
 
     utility, utility_deviation: u_d; child, child_deviation: the expected utility of d's next child, u_d + m + a_d;
-    foretold: the same, predicted without d's descendants;
+    predicted: the same, predicted without d's descendants;
     scale: the standard deviation of true utilities.
     """
 
@@ -79,7 +79,7 @@ class Posterior:
     utility_deviation: Vector
     child: Vector
     child_deviation: Vector
-    foretold: Vector
+    predicted: Vector
     scale: float
 
 
@@ -100,7 +100,7 @@ class TreeModel:
             utility_deviation=scale * np.sqrt(utility_variance),
             child=center + scale * child,
             child_deviation=scale * np.sqrt(child_variance),
-            foretold=center + scale * (fit.foretold @ weights),
+            predicted=center + scale * (fit.predicted @ weights),
             scale=scale,
         )
 
@@ -150,7 +150,7 @@ class _Fit:
     utility_variance: Vector
     child: Vector
     child_variance: Vector
-    foretold: Vector
+    predicted: Vector
     upward: _Upward
 
 
@@ -260,7 +260,7 @@ def _smooth(tree: Tree, value: Vector, precision: Vector) -> _Fit:
         utility_variance=covariance[:, :, _U, _U],
         child=mean @ _CHILD,
         child_variance=_child_variance(covariance),
-        foretold=np.linalg.solve(remaining, remaining_vector[..., None])[..., 0] @ _CHILD,
+        predicted=np.linalg.solve(remaining, remaining_vector[..., None])[..., 0] @ _CHILD,
         upward=upward,
     )
 

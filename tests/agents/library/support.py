@@ -13,7 +13,7 @@ from poise_git.pipeline.boundary.in_process import InProcess
 from poise_git.pipeline.checks.claims import knobs_of
 from poise_git.pipeline.checks.knobs import NoSuchRecipe, knob_variants
 from poise_git.pipeline.checks.trial import Trial
-from poise_git.search.context.context import Context, Item, Kind, Known
+from poise_git.search.context.context import CandidateRecord, Context, Item, Kind
 from poise_git.search.literature import Card, load_card
 
 
@@ -77,22 +77,22 @@ def known(
     gain: Estimate | None = None,
     status: Status = Status.EVALUATED,
     utility: float = 0.2,
-) -> Known:
+) -> CandidateRecord:
     metrics = Metrics(status, "0" * 12, utility=Estimate(utility, 0.01, 4), gain=gain)
     priors = proposal.priors if proposal else ()
     parents = (proposal.parent,) if proposal else ()
     candidate = Candidate(name, "0" * 40, parents, "m", "h", "f", priors, "library", None, {metrics.protocol: metrics})
-    return Known(candidate, proposal, reflection, metrics)
+    return CandidateRecord(candidate, proposal, reflection, metrics)
 
 
-def told(kind: Kind, of: Known) -> Item:
+def told(kind: Kind, of: CandidateRecord) -> Item:
     return Item(kind, of.candidate.name, "a test", "", of)
 
 
 def context(
     source: str | None = None,
     *,
-    parent: Known | None = None,
+    parent: CandidateRecord | None = None,
     directive: str = "",
     items: Sequence[Item] = (),
     taken: frozenset[str] = frozenset({ROOT}),

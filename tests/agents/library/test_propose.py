@@ -19,7 +19,7 @@ from poise_git.errors import CheckFailed
 from poise_git.pipeline.checks import same_algorithm
 from poise_git.pipeline.checks.claims import decide
 from poise_git.pipeline.checks.numeric import NUMERIC
-from poise_git.search.context.context import Context, Kind, Known
+from poise_git.search.context.context import CandidateRecord, Context, Kind
 from poise_git.search.literature import Card, Knob
 from poise_git.search.proposals.directions import OPEN
 from tests.agents.library.support import card, cards, coded_cards, context, known, load, root_text, told
@@ -360,7 +360,7 @@ def test_names(name: str, expected: str) -> None:
 
 
 def test_known_candidates_of_a_context_may_lack_everything() -> None:
-    bare = Known(known().candidate, None, None, None)
+    bare = CandidateRecord(known().candidate, None, None, None)
     of = replace(
         context(), parent=bare, items=tuple(told(kind, bare) for kind in (Kind.PARETO, Kind.SIBLING, Kind.LINEAGE))
     )

@@ -10,7 +10,7 @@ from poise_git.agents.library.mechanisms import install
 from poise_git.archive.entries import Claim, Direction, Proposal
 from poise_git.search.context.context import Context
 from poise_git.search.proposals.directions import OPEN, DirectionKind, assign_directions, stages_of
-from poise_git.search.proposals.screening import Opinion, Past, screen
+from poise_git.search.proposals.screening import Opinion, ProposalHistory, screen
 from poise_git.settings import ScreeningWeights
 from tests import sentences
 from tests.agents.library.support import card, coded_cards, context, known, root_text
@@ -136,7 +136,7 @@ def test_where_a_direction_has_nothing_left_the_proposal_says_so_and_goes_where_
 def test_what_was_rejected_is_not_proposed_again() -> None:
     of = context()
     proposals = AGENT.propose(of, (OPEN,) * 4, 3)
-    rejected = screen(proposals, AGENT.screen(of, proposals), Past(), frozenset(), ScreeningWeights())
+    rejected = screen(proposals, AGENT.screen(of, proposals), ProposalHistory(), frozenset(), ScreeningWeights())
     again = AGENT.propose(replace(of, rejected=rejected), (OPEN,) * 100, 3)
     assert not {each.priors for each in proposals} & {each.priors for each in again}
 

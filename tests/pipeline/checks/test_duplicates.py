@@ -9,7 +9,7 @@ from poise_git.agents.library.mechanisms import install
 from poise_git.archive import Archive
 from poise_git.archive.entries import ROOT, Metrics, Proposal, Status
 from poise_git.pipeline.checks import duplicates as twins
-from poise_git.pipeline.checks.duplicates import Twins
+from poise_git.pipeline.checks.duplicates import DuplicateFinder
 from tests.agents.library.support import card, root_text
 from tests.conftest import git
 from tests.pipeline.checks.disguise import extracted, renamed, reordered
@@ -25,7 +25,7 @@ def disguise(text: str) -> str:
 
 
 def find(archive: Archive, source: str, **written: str) -> str | None:
-    return Twins(archive).find(source, archive.genealogy(), written)
+    return DuplicateFinder(archive).find(source, archive.genealogy(), written)
 
 
 def test_a_renamed_copy_of_any_candidate_is_found_and_named(tiny_archive: Archive) -> None:
@@ -51,7 +51,7 @@ def test_a_text_is_evaluated_once(tiny_archive: Archive, monkeypatch: pytest.Mon
         return real(text)
 
     monkeypatch.setattr(twins, "normal_form", counted)
-    known = Twins(tiny_archive)
+    known = DuplicateFinder(tiny_archive)
     for _ in range(3):
         assert known.find("x = 1", tiny_archive.genealogy(), {}) is None
     assert asked == ["x = 1"] * 3
@@ -61,7 +61,7 @@ def test_a_file_that_was_cut_off_or_deleted_does_no_harm(tiny_archive: Archive) 
     add(tiny_archive, "dace-grpo", install(root_text(), card("length-gate")))
     copy = disguise(install(root_text(), card("length-gate")))
     assert find(tiny_archive, copy) == "dace-grpo"
-    file: Path = Twins(tiny_archive).file
+    file: Path = DuplicateFinder(tiny_archive).file
     whole = file.read_text()
     assert len(whole.splitlines()) == 2
     for broken in (whole[:-20], whole[:-20] + "\n\0 x y\n", "", "g" * 40 + "\n"):

@@ -14,9 +14,9 @@ def progress(stage: str = "train") -> Progress:
 
 def test_one_run_is_guilty_the_second_time() -> None:
     suspicion = Suspicion()
-    assert suspicion.accuse(["a"]) is None
+    assert suspicion.record(["a"]) is None
     assert suspicion.admitted(["a"]) == ["a"]
-    assert suspicion.accuse(["a"]) == "a"
+    assert suspicion.record(["a"]) == "a"
 
 
 def test_what_was_under_way_runs_alone_until_it_is_known_who_did_it() -> None:
@@ -24,19 +24,19 @@ def test_what_was_under_way_runs_alone_until_it_is_known_who_did_it() -> None:
     for key in ("a", "b"):
         suspicion.hear(key, progress())
     assert suspicion.admitted(["a", "b", "waiting"]) == ["a", "b", "waiting"]
-    assert suspicion.accuse(["a", "b", "waiting"]) is None
+    assert suspicion.record(["a", "b", "waiting"]) is None
     assert suspicion.admitted(["a", "b", "waiting"]) == ["a"]
     suspicion.clear(["a"])
     assert suspicion.admitted(["b", "waiting"]) == ["b"]
-    assert suspicion.accuse(["b"]) is None
-    assert suspicion.accuse(["b"]) == "b"
+    assert suspicion.record(["b"]) is None
+    assert suspicion.record(["b"]) == "b"
     suspicion.clear(["b"])
     assert suspicion.admitted(["waiting", "later"]) == ["waiting", "later"]
 
 
 def test_a_board_that_told_nothing_leaves_all_under_suspicion() -> None:
     suspicion = Suspicion()
-    assert suspicion.accuse(["a", "b"]) is None
+    assert suspicion.record(["a", "b"]) is None
     assert suspicion.admitted(["a", "b"]) == ["a"]
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from poise_git.archive.entries import Direction, Estimate, Proposal
-from poise_git.search.context.context import Context, Kind, Known
+from poise_git.search.context.context import CandidateRecord, Context, Kind
 from poise_git.search.proposals.directions import OPEN, DirectionKind, assign_directions, stages_of, weakest_first
 from tests import sentences
 from tests.agents.library.support import card, coded_cards, context, known, told
@@ -14,13 +14,13 @@ from tests.agents.library.support import card, coded_cards, context, known, told
 EVERY = {edit.stage for each in coded_cards() for edit in each.edits}
 
 
-def with_figures(of: Known, **figures: float) -> Known:
+def with_figures(of: CandidateRecord, **figures: float) -> CandidateRecord:
     assert of.metrics is not None
     values = {name: Estimate(value, 0.01, 4) for name, value in figures.items()}
     return replace(of, metrics=replace(of.metrics, values=values))
 
 
-def citing(name: str, *priors: str) -> Known:
+def citing(name: str, *priors: str) -> CandidateRecord:
     family = card(priors[0]).family
     proposal = Proposal(name, "grpo", "m", "h", family, "library", priors=priors)
     found = known(name, proposal=proposal)

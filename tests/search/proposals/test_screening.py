@@ -6,7 +6,16 @@ from dataclasses import replace
 import pytest
 
 from poise_git.archive.entries import Claim, Proposal
-from poise_git.search.proposals.screening import Gate, Opinion, Past, Screened, Verdict, best_first, screen, weighted
+from poise_git.search.proposals.screening import (
+    Gate,
+    Opinion,
+    ProposalHistory,
+    Screened,
+    Verdict,
+    best_first,
+    screen,
+    weighted,
+)
 from poise_git.settings import ScreeningWeights
 
 CLAIM = Claim("it helps", "effect", {"figure": "utility", "direction": "up"})
@@ -21,7 +30,7 @@ BASE = Proposal(
     priors=("leave-one-out",),
     plan={"operation": "add", "card": "leave-one-out"},
 )
-ARCHIVED = Past().with_archived([BASE])
+ARCHIVED = ProposalHistory().with_archived([BASE])
 GOOD = Opinion(1.0, 1.0, 0.5, True, "sound")
 
 
@@ -29,12 +38,12 @@ def screened(
     proposals: Sequence[Proposal],
     opinions: Sequence[Opinion] | None = None,
     *,
-    past: Past | None = None,
+    past: ProposalHistory | None = None,
     taken: frozenset[str] = frozenset(),
     weights: ScreeningWeights | None = None,
 ) -> dict[str, Screened]:
     opinions = opinions or [GOOD] * len(proposals)
-    found = screen(proposals, opinions, past or Past(), taken, weights or ScreeningWeights())
+    found = screen(proposals, opinions, past or ProposalHistory(), taken, weights or ScreeningWeights())
     return {entry.proposal.name: entry for entry in found}
 
 
@@ -51,7 +60,7 @@ def test_what_was_rejected_once_is_rejected_again_but_what_was_outdone_may_come_
     again = replace(BASE, name="again")
 
     def of(earlier: Screened) -> Screened:
-        return screened([again], past=Past().with_screened([earlier]))["again"]
+        return screened([again], past=ProposalHistory().with_screened([earlier]))["again"]
 
     entry = screened([BASE])["rloo-grpo"]
     for gate in (Gate.OPINION, Gate.WRITING, Gate.TWIN, Gate.REPEATED):
@@ -84,7 +93,7 @@ def test_novelty_is_told_from_everything_that_was_archived_rejected_or_outdone()
     far = replace(BASE, name="far", mechanism="entropy bonus", priors=("entropy",), family="exploration", parent="x")
     passed = screened([BASE])["rloo-grpo"]
     rejected = passed.rejected_at(Gate.WRITING, "no")
-    for past in (ARCHIVED, Past().with_screened([rejected]), Past().with_screened([passed])):
+    for past in (ARCHIVED, ProposalHistory().with_screened([rejected]), ProposalHistory().with_screened([passed])):
         scores = {name: entry.scores["novelty"] for name, entry in screened([near, far], past=past).items()}
         assert 0.0 < scores["near"] < scores["far"] == 1.0
 

@@ -6,7 +6,7 @@ import warnings
 import pytest
 
 from poise_git.search.selection import POLICIES
-from poise_git.search.selection.descendant_potential import descendant_gain, foretell
+from poise_git.search.selection.descendant_potential import descendant_gain, predict_potential
 from poise_git.search.selection.interface import Survey
 from poise_git.search.selection.paper import utility_scale
 from poise_git.settings import SearchSettings
@@ -50,7 +50,7 @@ def test_bayes_takes_part_once_enough_nodes_have_descendants() -> None:
 
 def test_what_is_taken_is_known_better_and_what_is_like_it_a_little() -> None:
     survey = grown(64)
-    potential = foretell(survey, descendant_gain(survey, gamma=0.85, beta=0.05, top=3))
+    potential = predict_potential(survey, descendant_gain(survey, gamma=0.85, beta=0.05, top=3))
     before, after = potential.deviation([]), potential.deviation([10])
     assert after[10] < before[10]
     assert (after <= before + 1e-9).all()
@@ -65,7 +65,7 @@ def test_left_out_lineages_are_foretold_as_if_they_had_never_been_fitted() -> No
 
     survey = grown(64, seed=3)
     labels = descendant_gain(survey, gamma=0.85, beta=0.05, top=3)
-    potential = foretell(survey, labels)
+    potential = predict_potential(survey, labels)
     rows = np.array([survey.place[name] for name in labels])
     values = np.array([label.value for label in labels.values()])
     values = (values - values.mean()) / values.std()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from poise_git.search.selection.exploration_share import LEAST, MOST, best_of_line, learn_reserve
+from poise_git.search.selection.exploration_share import LEAST, MOST, best_of_line, learn_exploration_share
 from tests import sentences
 
 
@@ -26,27 +26,27 @@ def stalled(n: int, *, paid: bool) -> tuple[list[int], np.ndarray]:
 
 
 def test_where_climbing_still_pays_the_reserve_is_least() -> None:
-    found = learn_reserve(*climbing(20), spread=1.0, error=0.1)
+    found = learn_exploration_share(*climbing(20), spread=1.0, error=0.1)
     assert found.share == pytest.approx(LEAST, abs=0.01)
     assert found.detours == 0
 
 
 def test_where_all_has_stalled_and_detours_pay_it_is_most() -> None:
-    found = learn_reserve(*stalled(25, paid=True), spread=1.0, error=0.1)
+    found = learn_exploration_share(*stalled(25, paid=True), spread=1.0, error=0.1)
     assert found.detours == found.paid == 12
     assert found.share == pytest.approx(MOST)
 
 
 def test_detours_that_never_pay_lower_it_the_less_the_worse_they_are_measured() -> None:
     parents, utilities = stalled(41, paid=False)
-    surely, hardly = (learn_reserve(parents, utilities, spread=1.0, error=error) for error in (0.1, 2.0))
+    surely, hardly = (learn_exploration_share(parents, utilities, spread=1.0, error=error) for error in (0.1, 2.0))
     assert (surely.detours, surely.paid) == (20, 0)
     assert LEAST < surely.share < hardly.share < MOST
     assert sentences.DETOURS_SUCCEEDED.format(succeeded=0, all=20) in surely.statement
 
 
 def test_an_archive_of_the_root_alone_has_one() -> None:
-    assert learn_reserve([-1], np.array([0.5]), spread=1.0, error=0.1).share == LEAST
+    assert learn_exploration_share([-1], np.array([0.5]), spread=1.0, error=0.1).share == LEAST
 
 
 def test_the_best_of_a_line_is_of_the_way_from_the_root() -> None:

@@ -72,7 +72,7 @@ def test_a_node_is_foretold_without_its_descendants() -> None:
     unseen[list(descendants)] = 1e12
     luck = tree_model.LUCK_VARIANCES[0]
     expected = dense(tree, luck, values, unseen)[0][place].sum()
-    found = tree_model._smooth(tree, values, 1.0 / noise).foretold[place, 0]
+    found = tree_model._smooth(tree, values, 1.0 / noise).predicted[place, 0]
     assert found == pytest.approx(expected, rel=1e-5)
 
 

@@ -98,9 +98,9 @@ class RayExecutor:
             except BOARD_LOST as error:
                 self._board = None
                 if is_out_of_memory(error):
-                    if guilty := self._suspicion.accuse(keys):
-                        failure = Failed.out_of_memory(self._suspicion.stage_of(guilty), in_one_line(error))
-                        ended = {guilty: failure}
+                    if culprit := self._suspicion.record(keys):
+                        failure = Failed.out_of_memory(self._suspicion.stage_of(culprit), in_one_line(error))
+                        ended = {culprit: failure}
                         break
                 else:
                     lost += 1

@@ -15,7 +15,7 @@ class Suspicion:
 
     Ray ends the youngest process of a machine that is short of memory, which is a run; but memory takes a while to come
     back, and until then it ends the board too. So the runs that were under way are begun again one at a time, and one
-    that loses the board on its own is guilty once it has done so as often as a run may run out of memory.
+    that loses the board on its own is the culprit once it has done so as often as a run may run out of memory.
     """
 
     def __init__(self) -> None:
@@ -35,8 +35,8 @@ class Suspicion:
         """The ones of `keys` that may run now: all of them, or the first suspect."""
         return [key for key in keys if key in self._losses][:1] or list(keys)
 
-    def accuse(self, keys: Collection[str]) -> str | None:
-        """The board was lost to out-of-memory while it had `keys`; return the guilty one, if known."""
+    def record(self, keys: Collection[str]) -> str | None:
+        """The board was lost to out-of-memory while it had `keys`; return the culprit, if known."""
         under_way = [key for key in keys if key in self._stages] or list(keys)
         for key in under_way:
             self._losses[key] = self._losses.get(key, 0) + (len(under_way) == 1)
