@@ -89,13 +89,23 @@ class Term(StrictModel):
     """One metric of the objective; `scale` is what counts as one unit of it, in the metric's own units."""
 
     weight: Amount = 1.0
-    direction: Literal["maximise", "minimise"] = "maximise"
+    direction: Literal["maximize", "minimize"] = "maximize"
     scale: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] = 1.0
 
     @model_validator(mode="before")
     @classmethod
     def _a_number_is_the_weight(cls, data: Any) -> Any:
         return {"weight": data} if isinstance(data, int | float) and not isinstance(data, bool) else data
+
+    @field_validator("direction", mode="before")
+    @classmethod
+    def _british_spelling(cls, direction: Any) -> Any:
+        """Earlier archives state it so."""
+        return (
+            {"maximise": "maximize", "minimise": "minimize"}.get(direction, direction)
+            if isinstance(direction, str)
+            else direction
+        )
 
     def to_data(self) -> float | dict[str, Any]:
         """The shortest data that are read as this term: the weight alone, where nothing else is stated."""

@@ -106,7 +106,7 @@ def test_asking_again_changes_nothing(searched: Archive) -> None:
 def test_another_objective_is_another_utility_of_the_same_runs(searched: Archive) -> None:
     """L7"""
     folder, protocol = searched.root, Experiment.load(searched).protocol.hash
-    shorter = "  metrics: {reuse: 1, mean_length: {direction: minimise, scale: 10}}"
+    shorter = "  metrics: {reuse: 1, mean_length: {direction: minimize, scale: 10}}"
     edit_settings(folder, "  metrics: {}", shorter)
     edit_settings(folder, "  constraints: []", "  constraints: [{metric: mean_length, at_most: 0}]")
     ended, _ = evolve(searched, Goal(candidates=CANDIDATES))

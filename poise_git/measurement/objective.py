@@ -92,7 +92,7 @@ class Objective:
     def orientation(self, metric: str) -> float:
         """1 if larger is better, -1 if smaller is."""
         term = self.terms.get(metric)
-        return -1.0 if term is not None and term.direction == "minimise" else 1.0
+        return -1.0 if term is not None and term.direction == "minimize" else 1.0
 
     def utility(self, values: Mapping[str, float]) -> float:
         """U from the figures of one run."""

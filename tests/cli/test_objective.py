@@ -17,7 +17,7 @@ from poise_git.search.selection.survey import survey
 from tests import sentences
 from tests.conftest import edit_settings, git
 
-SHORTER = "{overall: 1, mean_length: {weight: 0.3, direction: minimise, scale: 10}}"
+SHORTER = "{overall: 1, mean_length: {weight: 0.3, direction: minimize, scale: 10}}"
 BOUNDS = "[{metric: overall, at_least: root}, {metric: mean_length, at_most: 12}]"
 
 
@@ -84,7 +84,7 @@ def test_selection_and_best_follow_another_objective_without_training(four: Arch
     assert "violates mean_length at most 12, by 2.05" in run("-C", four.root, "show", "long")
     assert "mean_length 14.05" in run("-C", four.root, "show", "long")
     status = run("-C", four.root, "status")
-    assert "objective   maximise overall, minimise mean_length (weight 0.3, scale 10), keep overall at" in status
+    assert "objective   maximize overall, minimize mean_length (weight 0.3, scale 10), keep overall at" in status
     assert "violates" in git(four.root, "log", "-1", "--format=%s", "evidence/silent")
     assert "violates" not in git(four.root, "log", "-1", "--format=%s", "evidence/short")
 

@@ -41,7 +41,7 @@ def test_gain_is_paired_with_the_root_by_seed() -> None:
 
 def test_what_the_objective_counts_beside_the_suites_is_a_metric_with_its_own_error() -> None:
     runs, root = [run(0, 0.2, 0.4, 9.0), run(1, 0.6, 0.8, 5.0)], [run(0, 0.1, 0.3), run(1, 0.5, 0.7)]
-    shorter = objective(metrics={"overall": 1, "mean_length": {"weight": 1, "direction": "minimise", "scale": 10}})
+    shorter = objective(metrics={"overall": 1, "mean_length": {"weight": 1, "direction": "minimize", "scale": 10}})
     metrics = summarise("h", runs, root, shorter)
     assert metrics.values.keys() == {"a", "b"}
     assert metrics.further.keys() == {"mean_length"}
@@ -101,7 +101,7 @@ def test_measured_again_a_candidate_has_a_more_certain_gain_and_the_utility_that
 
 def test_measured_again_u_is_the_sum_of_the_values_that_are_shown_and_constraints_see_every_seed() -> None:
     by_length = objective(
-        metrics={"a": {"weight": 3}, "mean_length": {"direction": "minimise", "scale": 20}},
+        metrics={"a": {"weight": 3}, "mean_length": {"direction": "minimize", "scale": 20}},
         constraints=[{"metric": "mean_length", "at_most": "root", "slack": 0}],
     )
     runs, root = [run(0, 0.3, 0.3, 9.0), run(1, 0.6, 0.6, 7.0)], [run(0, 0.2, 0.2, 8.0), run(1, 0.4, 0.4, 9.0)]

@@ -15,14 +15,14 @@ from poise_git.measurement.objective import Objective
 from poise_git.settings import ObjectiveSettings
 
 SUITES = {"a": 0.25, "b": 0.75}
-LENGTH = {"weight": 0.3, "direction": "minimise", "scale": 10}
+LENGTH = {"weight": 0.3, "direction": "minimize", "scale": 10}
 SEEDS = (0, 1, 2)
 
 terms = st.one_of(
     st.floats(0.1, 10.0),
     st.fixed_dictionaries(
         {"weight": st.floats(0.1, 10.0)},
-        optional={"direction": st.sampled_from(["maximise", "minimise"]), "scale": st.floats(0.1, 100.0)},
+        optional={"direction": st.sampled_from(["maximize", "minimize"]), "scale": st.floats(0.1, 100.0)},
     ),
 )
 bounds = st.one_of(st.just("root"), st.floats(-10.0, 10.0))
@@ -98,14 +98,14 @@ def test_the_block_is_what_a_person_would_write() -> None:
         constraints=[{"metric": "overall", "at_least": "root"}, {"metric": "mean_length", "at_most": 12.5, "slack": 2}],
     )
     assert found.stated.to_data() == {
-        "metrics": {"overall": 1.0, "mean_length": {"weight": 0.3, "direction": "minimise", "scale": 10.0}},
+        "metrics": {"overall": 1.0, "mean_length": {"weight": 0.3, "direction": "minimize", "scale": 10.0}},
         "constraints": [
             {"metric": "overall", "at_least": "root"},
             {"metric": "mean_length", "at_most": 12.5, "slack": 2.0},
         ],
     }
     assert found.description == (
-        "maximise overall, minimise mean_length (weight 0.3, scale 10), "
+        "maximize overall, minimize mean_length (weight 0.3, scale 10), "
         "keep overall at least grpo's (slack 1 s.e.), keep mean_length at most 12.5 (slack 2 s.e.)"
     )
 
@@ -118,7 +118,7 @@ def test_the_fingerprint_tells_objectives_apart_by_what_they_decide() -> None:
     others = [
         objective(metrics={"a": 1}),
         objective(metrics={"overall": {"scale": 2}}),
-        objective(metrics={"overall": {"direction": "minimise"}}),
+        objective(metrics={"overall": {"direction": "minimize"}}),
         objective(constraints=[bound]),
         objective(constraints=[{**bound, "slack": 2}]),
         objective(constraints=[{"metric": "a", "at_most": "root"}]),
@@ -184,3 +184,8 @@ def test_a_violation_says_by_how_much() -> None:
 def test_what_makes_no_sense_is_refused(data: dict[str, Any], field: str) -> None:
     with pytest.raises(ValidationError, match=field):
         objective(**data)
+
+
+def test_earlier_archives_spell_the_direction_otherwise() -> None:
+    british, american = (objective(metrics={"mean_length": {"direction": word}}) for word in ("minimise", "minimize"))
+    assert british == american

@@ -34,9 +34,9 @@ def test_evolve_translates_a_directive_once_and_people_edit_it(fake_archive: Arc
     shown = run("evolve", root, "--directive", "accurate and concise", "--rounds", 1, "--proposals", 1).stdout
     found = objective_of(fake_archive)
     assert list(found["metrics"]) == ["overall", "mean_length"]
-    assert found["metrics"]["mean_length"]["direction"] == "minimise"
+    assert found["metrics"]["mean_length"]["direction"] == "minimize"
     assert found["constraints"] == [{"metric": "overall", "at_least": "root"}]
-    assert "objective: maximise overall, minimise mean_length" in shown
+    assert "objective: maximize overall, minimize mean_length" in shown
     assert shown.index("objective:") < shown.index("round 1")
 
     text = git(root, "show", "main:poise.yaml")

@@ -78,7 +78,7 @@ class TermAnswer(AnswerModel):
     """How one figure counts."""
 
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    direction: Literal["maximise", "minimise"]
+    direction: Literal["maximize", "minimize"]
     scale: Annotated[
         float,
         Field(

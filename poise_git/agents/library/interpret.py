@@ -116,7 +116,7 @@ class _Reading:
             self.limits[figure, sense] = Constraint.model_validate({"metric": figure, bound: "root"})
             self.reasons.append(f"{said}: {figure} {bound.replace('_', ' ')} the root's")
         else:
-            direction = "maximise" if sense > 0 else "minimise"
+            direction = "maximize" if sense > 0 else "minimize"
             weight = 1.0 if figure == OVERALL else BESIDE
             scale = _unit(self.figures[figure])
             self.terms[figure] = Term.model_validate({"weight": weight, "direction": direction, "scale": scale})
@@ -133,7 +133,7 @@ class _Reading:
         """Add accuracy, which always counts."""
         if OVERALL not in self.terms:
             self.terms = {OVERALL: Term(), **self.terms}
-            self.reasons.append("accuracy always counts: maximise overall")
+            self.reasons.append("accuracy always counts: maximize overall")
         if len(self.terms) > 1 and (OVERALL, -1) not in self.limits:
             self.limits[OVERALL, -1] = Constraint(metric=OVERALL, at_least="root")
             self.reasons.append("other goals must not cost accuracy: overall at least the root's")

@@ -42,7 +42,7 @@ class Useful:
         self.steps: dict[str, Callable[[Body], Scripted]] = {
             "interpret": lambda _: tool_use(
                 {
-                    "metrics": {"overall": {"weight": 1, "direction": "maximise", "scale": 1}},
+                    "metrics": {"overall": {"weight": 1, "direction": "maximize", "scale": 1}},
                     "constraints": [{"metric": "mean_length", "at_most": "root"}],
                     "explanation": "Accurate: overall. Concise: no longer than the root.",
                 }

@@ -68,7 +68,7 @@ def test_a_directive_becomes_an_objective_of_figures_that_exist(agent: Anthropic
 
 
 def test_an_objective_of_no_figure_is_sent_back_once_and_then_dropped(agent: AnthropicAgent, server: Loopback) -> None:
-    wrong = {"metrics": {"wit": {"weight": 1, "direction": "maximise", "scale": 1}}, "explanation": "wit counts"}
+    wrong = {"metrics": {"wit": {"weight": 1, "direction": "maximize", "scale": 1}}, "explanation": "wit counts"}
     server.script = one_after_another(tool_use(wrong), tool_use(wrong))
     reading = agent.interpret("witty", FIGURES)
     assert reading.objective is None

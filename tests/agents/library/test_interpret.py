@@ -13,7 +13,7 @@ FIGURES = {
     "composite": 0.2, "reuse": 0.1, "accuracy": 0.3, "overall": 0.19, "mean_length": 12.34, "pass@2": 0.3,
     "pass@16": 0.5, "entropy": 1.5, "kl": 0.01, "valid_rate": 0.8,
 }  # fmt: skip
-CONCISE = {"weight": 0.3, "direction": "minimise", "scale": 12.0}
+CONCISE = {"weight": 0.3, "direction": "minimize", "scale": 12.0}
 NO_LOSS = {"metric": "overall", "at_least": "root"}
 
 
@@ -60,13 +60,13 @@ def test_a_negation_ends_with_its_clause() -> None:
 @pytest.mark.parametrize(
     ("directive", "figure", "direction"),
     [
-        ("explore", "entropy", "maximise"),
-        ("stable training", "kl", "minimise"),
-        ("high pass@k", "pass@16", "maximise"),
-        ("pass@2", "pass@2", "maximise"),
-        ("well-formed answers", "valid_rate", "maximise"),
-        ("reuse", "reuse", "maximise"),
-        ("mean_length", "mean_length", "maximise"),
+        ("explore", "entropy", "maximize"),
+        ("stable training", "kl", "minimize"),
+        ("high pass@k", "pass@16", "maximize"),
+        ("pass@2", "pass@2", "maximize"),
+        ("well-formed answers", "valid_rate", "maximize"),
+        ("reuse", "reuse", "maximize"),
+        ("mean_length", "mean_length", "maximize"),
     ],
 )
 def test_goals_and_names_of_figures(directive: str, figure: str, direction: str) -> None:

@@ -156,7 +156,7 @@ def test_of_the_parent_everything(experiment: Experiment, archive: Archive) -> N
     assert "entropy late in training: 0.26" in found[Kind.METRICS]
     assert found[Kind.REFLECTION] == "It is what it is."
     assert found[Kind.DIRECTIVE] == "accurate and concise"
-    assert found[Kind.OBJECTIVE].startswith("maximise overall")
+    assert found[Kind.OBJECTIVE].startswith("maximize overall")
 
 
 def test_the_line_is_told_root_first_with_gains_over_parents(experiment: Experiment) -> None:
