@@ -17,7 +17,7 @@ from poise_git.pipeline.cache import locked
 from poise_git.pipeline.sandbox.forks import ForkServer
 from poise_git.template import create_archive
 from poise_git.user.choices import MISSING_LAYERS_VARIABLE
-from tests.fake_backend import NAME, FakeBackend, check_by_reading
+from tests.fake_backend import NAME, Fake, FakeBackend, check_by_reading
 from tests.layers import MARKER, lacking
 
 # A slow machine is no failure.
@@ -129,7 +129,7 @@ def fake_archive(
     archive_templates: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Archive]:
     """A fresh archive whose runs are made up, by `FakeBackend`; the checks are real."""
-    monkeypatch.setitem(BACKENDS, NAME, FakeBackend)
+    monkeypatch.setitem(BACKENDS, NAME, Fake())
     FakeBackend.trained.clear()
     yield copy_of(archive_templates["fake"], tmp_path / "search")
     FakeBackend.failing.clear()

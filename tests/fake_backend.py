@@ -14,17 +14,19 @@ import hashlib
 import random
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from poise_git.analysis.evidence import ClaimVerdict, Verdict
 from poise_git.archive.entries import Claim, Run
-from poise_git.errors import RunFailed
+from poise_git.errors import RunFailed, UsageError
 from poise_git.pipeline.backends import BACKENDS
+from poise_git.pipeline.backends.kind import BackendKind, RunRecord
 from poise_git.pipeline.boundary.hosting import STRICT, Containment
 from poise_git.pipeline.checks.runner import CheckReport, check_text
-from poise_git.pipeline.interface import Demand, Evaluated, Job, OnProgress, Progress, Resources, Trained
+from poise_git.pipeline.estimate import CostEstimate
+from poise_git.pipeline.interface import Backend, Demand, Evaluated, Job, OnProgress, Progress, Resources, Trained
 from poise_git.pipeline.protocol import Protocol
 from poise_git.pipeline.recipe import ALGORITHM
 from poise_git.pipeline.sandbox import Cancelled, Sandbox
@@ -107,6 +109,31 @@ class FakeBackend:
         )
 
 
+class FakeRecord(RunRecord):
+    """Any run may be of this backend."""
+
+    def __init__(self, protocol: Protocol) -> None: ...
+
+    def defects(self, run: Run) -> Iterator[str]:
+        yield from ()
+
+
+class Fake(BackendKind):
+    """The registration of `FakeBackend`."""
+
+    name = NAME
+    default_protocol = "tiny"
+
+    def open(self) -> Backend:
+        return FakeBackend()
+
+    def estimate_cost(self, protocol: Protocol, file: str) -> CostEstimate:
+        raise UsageError("a run costs nothing")
+
+    def record_of(self, protocol: Protocol) -> RunRecord:
+        return FakeRecord(protocol)
+
+
 def _draws(job: Job, stage: str) -> random.Random:
     """Of the algorithm, the protocol, the seed and the stage, and of nothing else."""
     return random.Random(f"{hashlib.sha256(job.recipe[ALGORITHM].encode()).hexdigest()} {job.key} {stage}")
@@ -129,7 +156,7 @@ def main() -> None:
     from poise_git.cli.main import main as command_line
     from poise_git.steps import verify
 
-    BACKENDS[NAME] = FakeBackend
+    BACKENDS[NAME] = Fake()
     verify.check_candidate = check_by_reading
     sys.argv[0] = "poise-git"
     command_line()

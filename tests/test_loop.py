@@ -40,7 +40,7 @@ from poise_git.search.proposals.screening import Opinion
 from poise_git.steps.session import Session
 from poise_git.steps.verify import verify_branch
 from tests.conftest import copy_of, edit_settings, git
-from tests.fake_backend import NAME, PROGRAM, FakeBackend, check_by_reading
+from tests.fake_backend import NAME, PROGRAM, Fake, FakeBackend, check_by_reading
 from tests.loop_invariants import require_every_candidate_accounted_for, require_one_commit_a_candidate, result
 
 CANDIDATES = 3
@@ -53,7 +53,7 @@ def searched_once(
     """A search that nothing disturbed; to be copied by tests that change it."""
     archive = copy_of(archive_templates["fake"], tmp_path_factory.mktemp("searched") / "search")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(BACKENDS, NAME, FakeBackend)
+        patch.setitem(BACKENDS, NAME, Fake())
         patch.setattr("poise_git.steps.verify.check_candidate", check_by_reading)
         ended, _ = evolve(archive, Goal(candidates=CANDIDATES))
     return archive, ended
