@@ -226,7 +226,7 @@ def test_proposal_says_why() -> None:
     of = context(install(root_text(), card("cispo")), parent=known("cispo-grpo", utility=0.25), directive="concise",
                  items=[told(Kind.EXPLORATORY, tried)])  # fmt: skip
     proposal = next(p for p in AGENT.propose(of, EVERYTHING, 0) if p.priors == ("length-gate",))
-    for words in ("arXiv:2603.23951", "cispo-grpo stands at U = 0.250 ± 0.010", "+2.0 in dace-grpo", "“concise”"):
+    for words in ("arXiv:2603.23951", "cispo-grpo has U = 0.250 ± 0.010", "+2.0 in dace-grpo", "“concise”"):
         assert words in proposal.hypothesis
     assert [claim.arguments["figure"] for claim in proposal.claims if claim.check == "effect"] == [
         "response_length",
