@@ -39,7 +39,7 @@ def test_what_is_no_archive_is_told_what_to_type(tmp_path: Path) -> None:
     with pytest.raises(NotAnArchive, match="poise-git init"):
         Archive.open(tmp_path)
     run_git(tmp_path, "init", "-q", "plain")
-    with pytest.raises(NotAnArchive, match=r"no archive.*poise-git init"):
+    with pytest.raises(NotAnArchive, match=r"not an archive.*poise-git init"):
         Archive.open(tmp_path / "plain")
 
 

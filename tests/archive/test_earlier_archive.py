@@ -38,7 +38,7 @@ def earlier(a_person: None, tmp_path_factory: pytest.TempPathFactory) -> Archive
     root = tmp_path_factory.mktemp("earlier") / "archive"
     run_git(BUNDLE.parent, "clone", "--quiet", str(BUNDLE), str(root))
     done = CliRunner().invoke(cli, ["-C", str(root), "doctor", "--repair"])
-    assert "archive is whole" in done.output, done.output
+    assert "archive is sound" in done.output, done.output
     return Archive.open(root)
 
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from poise_git.archive import Archive
@@ -122,31 +120,6 @@ def test_candidates_of_one_second_stand_in_the_order_of_their_names(archive: Arc
     assert order[0] == "grpo"
     assert order.index("aaa") > order.index("zeta")
     assert sorted(order[1:]) == ["aaa", "alpha", "mid", "zeta"]
-
-
-def test_git_lineage_shows_tree_and_scores(archive: Archive, git: Git) -> None:
-    archive.add_candidate(make_proposal("x"), "# x\n")
-    archive.add_candidate(make_proposal("x-y", "x"), "# y\n")
-    archive.add_evidence("grpo", make_metrics(gain=None), None)
-    archive.add_evidence("x", Metrics(Status.FAILED, PROTOCOL, stage="numeric", reason="loss is NaN"), None)
-
-    shown = re.sub(r"\b[0-9a-f]{7}\b", "COMMIT", re.sub(r'"at":[0-9.]+', '"at":0', git("lineage")))
-
-    assert [line.rstrip() for line in shown.rstrip().splitlines()] == [
-        "* COMMIT (poise/x-y) algorithm(x-y): the mechanism of x-y",
-        "* COMMIT (poise/x) algorithm(x): the mechanism of x",
-        "| Notes (poise/metrics):",
-        '|     {"status":"failed","stage":"numeric","reason":"loss is NaN","protocol":"f8a4c9d10e22",'
-        f'"algorithm":"{algorithm_of(archive, "x")}","at":0,"v":1}}',
-        "|",
-        "* COMMIT (HEAD -> main, poise/grpo) algorithm(grpo): GRPO: the root algorithm",
-        "| Notes (poise/metrics):",
-        '|     {"U":[0.752,0.009,4],"gain":null,"y":{"chain-2":[0.5,0.01,4]},"status":"evaluated",'
-        f'"protocol":"f8a4c9d10e22","seeds":[0,1,2,3],"cpu":27.5,"algorithm":"{algorithm_of(archive, "grpo")}",'
-        '"at":0,"v":1}',
-        "|",
-        "* COMMIT archive: template",
-    ]
 
 
 def test_candidates_of_one_second_stand_in_the_order_in_which_they_were_added(archive: Archive) -> None:

@@ -177,7 +177,7 @@ def test_a_crossover_is_checked_too(archive: Archive, git: Git) -> None:
         ("Knobs: scale.kappa = half", "not a knob"),
         ("Knobs: scale.kappa = 0.7", "its default in the code is 0.5"),
         ("Knobs: scale.lambda = 0.7", "no function of the code"),
-        ("Claims: It helps. [efect figure=utility direction=up]", "no check 'efect'; there are reduction, order"),
+        ("Claims: It helps. [efect figure=utility direction=up]", "unknown check 'efect'; known: reduction, order"),
         ("Claims: It helps. [effect figure=utility]", "effect needs direction="),
         ("Claims: It helps. [effect figure=utility direction=higher]", "direction is up or down"),
     ],

@@ -59,7 +59,7 @@ def test_imports_follow_what_is_used() -> None:
         ("def scale(): ...\n", Edit(stage="scale", set={"a": 1.0}), "no keyword argument a"),
         ("def scale(): ...\n", Edit(stage="scale", replace="def other(): ...\n"), "defines other"),
         ("def scale(): ...\n", Edit(stage="scale", add=BONUS), "nothing can be added to scale"),
-        (BONUS, Edit(stage="reward_signal", add=BONUS), "has a function reward_brevity already"),
+        (BONUS, Edit(stage="reward_signal", add=BONUS), "already has a function reward_brevity"),
         ("def reward_signal(r):\n    if r:\n        return 1\n    return 2\n", Edit(stage="reward_signal", add=BONUS),
          "does not end in its only return"),
     ],
