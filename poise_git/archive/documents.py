@@ -54,8 +54,8 @@ def dump_yaml(data: Mapping[str, Any]) -> str:
         # A plan has the terms of every candidate, which are numbers, and a few fields of prose.
         parts = groupby(data.items(), key=_is_simple)
         text = "".join(_dump(dict(part), _QuickDumper if simple else _Dumper) for simple, part in parts)
-        # Two parts would give the same name to anchors of their own.
-        return _dump(data, _Dumper) if "&id001" in text else text
+        # Two parts would use the same names for anchors, and a part may end with the end of a document.
+        return _dump(data, _Dumper) if "&id001" in text or "\n...\n" in text else text
     except yaml.YAMLError as error:
         raise ArchiveError(f"not plain data, so it cannot be stored as YAML: {_one_line(error)}") from error
 

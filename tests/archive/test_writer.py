@@ -155,7 +155,7 @@ def test_nobody_needs_an_identity(archive: Archive, git: Git, tmp_path: Path, mo
 
 def test_a_taken_name_is_refused_and_the_first_stays(archive: Archive) -> None:
     first = archive.add_candidate(make_proposal("x"), "# x\n")
-    with pytest.raises(NameTaken, match="x exists"):
+    with pytest.raises(NameTaken, match="x already exists"):
         archive.add_candidate(make_proposal("x"), "# another\n")
     assert archive.genealogy()["x"] == first
 

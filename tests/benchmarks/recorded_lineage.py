@@ -33,7 +33,7 @@ if __package__ in (None, ""):
 
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from poise_git.search.selection.interface import Choice, Knowledge, Ranked, Selection, Survey, Terms
+from poise_git.search.selection.interface import Choice, ModelSkill, Ranked, Selection, Survey, Terms
 from poise_git.settings import AcquisitionWeights
 
 Array = NDArray[np.float64]
@@ -123,7 +123,7 @@ class ByLot:
         lot = random.Random(seed)
         ranked = tuple(Ranked(node, Terms(0.0, 0.0, 0.0, None), {}, 0.0) for node in survey.nodes)
         choices = tuple(Choice(lot.choice(survey.nodes).name, "by lot") for _ in range(count))
-        return Selection(ranked, choices, Knowledge(None, 0, 0, "it has no model"))
+        return Selection(ranked, choices, ModelSkill(None, 0, 0, "it has no model"))
 
 
 def record(place: Path, candidates: int, workers: int) -> None:

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from poise_git.search.selection.interface import Choice, Knowledge, Ranked, Selection, Survey, Terms
+from poise_git.search.selection.interface import Choice, ModelSkill, Ranked, Selection, Survey, Terms
 from poise_git.search.selection.terms import performance_term, scaled
 from poise_git.settings import AcquisitionWeights
 
 Array = NDArray[np.float64]
-NOTHING = Knowledge(None, 0, 0, "it has no model")
+NOTHING = ModelSkill(None, 0, 0, "it has no model")
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,7 @@ def test_a_card_that_is_malformed(tiny_archive: Archive) -> None:
     assert_one_clear_line(
         poise_git("-C", root, "evolve"),
         2,
-        "literature/mine.yaml:1: name: cispo is the name of literature/cispo.yaml too",
+        "literature/mine.yaml:1: name: cispo is also the name of literature/cispo.yaml",
     )
     assert git(root, "for-each-ref") == before
 
@@ -202,7 +202,7 @@ def test_a_figure_that_is_no_number_in_an_old_entry(tiny_archive: Archive) -> No
     assert git(root, "for-each-ref") == before
 
 
-@pytest.mark.parametrize(("parent", "why"), [("nobody", "no candidate"), ("mine", "descends from it")])
+@pytest.mark.parametrize(("parent", "why"), [("nobody", "not a candidate"), ("mine", "descends from it")])
 def test_a_parent_that_cannot_be_one(tiny_archive: Archive, parent: str, why: str) -> None:
     root = tiny_archive.root
     message = f"algorithm(mine): an idea\n\nPoise-Candidate: mine\nPoise-Parent: {parent}\n"

@@ -266,6 +266,8 @@ def test_there_is_no_other_way() -> None:
     # The grader of answers reads logs by lines. A candidate's own process runs the text that was checked.
     assert {name for name in found if "backends/verl" not in name} == {
         "untrusted/source_text.py",
+        # Lines of settings files.
+        "untrusted/yaml_editor.py",
         "pipeline/boundary/loading.py",
     }
 

@@ -45,7 +45,7 @@ def test_what_prompts_need_is_there(source: str, text: str) -> None:
         ("{{ lipsum(n=100000) }}", sentences.PROMPT_CALLS),
         ("{{ text.format(1) }}", sentences.PROMPT_CALLS),
         ("{{ range(10) }}", sentences.PROMPT_CALLS),
-        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", sentences.PROMPT_NODE),
+        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", sentences.PROMPT_CALLS),
         ("{% include 'poise.yaml' %}", "Include"),
         ("{% set a %}x{% endset %}", "AssignBlock"),
         ("{% set a = [items, items] %}{{ a }}", sentences.PROMPT_CONSTANTS),

@@ -27,7 +27,7 @@ PROTOCOLS = {path: text for path, text in template_files().items() if path.start
          {("objective", "metrics"): {"overall": 1.0, "mean_length": {"weight": 0.3, "scale": 1e-6}}}),
         ("  constraints: []\n", "  constraints: [{metric: 'yes', at_least: root}]\n",
          {("objective", "constraints"): [{"metric": "yes", "at_least": "root"}]}),
-        ("  reserve: null\n", "  reserve: 0.5\n", {("search", "reserve"): 0.5}),
+        ("  exploration_share: null\n", "  exploration_share: 0.5\n", {("search", "exploration_share"): 0.5}),
         ("novelty: 0.2,", "novelty: 0.9,", {("search", "screening", "novelty"): 0.9}),
         ("  replay: null\n", "  replay: {folder: recordings, mode: record}\n",
          {("anthropic", "replay"): {"folder": "recordings", "mode": "record"}}),
@@ -78,7 +78,7 @@ def test_odd_texts_keep_their_form(text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "what"),
     [
-        ("a: 1\na: 2\n", 2, "the key a stands twice"),
+        ("a: 1\na: 2\n", 2, "the key a occurs twice"),
         ("- 1\n", 1, "expected `field: value` lines"),
         ("a: [1\n", 2, "not YAML"),
         ("x: &x [1]\na: 1\nb: {c: *x}\n", 0, "edit the file by hand"),

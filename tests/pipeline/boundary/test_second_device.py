@@ -44,7 +44,7 @@ def _buffer(x: Tensor) -> Tensor:
         (lambda x: x + x.cpu(), "moved to the CPU"),
         (lambda x: x.to("cpu") * x, "moved to the CPU"),
         (lambda x: x + CONSTANT, "not made from the arguments"),
-        (_buffer, "is returned"),
+        (_buffer, "comes out"),
     ],
 )
 def test_mixing_devices_is_refused(function: Callable[[Tensor], Any], culprit: str) -> None:

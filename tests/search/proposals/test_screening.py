@@ -125,7 +125,7 @@ def test_the_score_is_a_weighted_mean() -> None:
 
 def test_an_opinion_outside_its_range_is_refused() -> None:
     for wrong in (-0.1, 1.1, float("nan")):
-        with pytest.raises(ValueError, match="outside 0 to 1"):
+        with pytest.raises(ValueError, match="not between 0 and 1"):
             Opinion(0.5, wrong, 0.5, True, "")
 
 

@@ -124,7 +124,7 @@ def test_points_are_even_and_end_with_training(steps: int, points: int) -> None:
         ("estimator", "best-of-all", "estimator", "learning-curve-area"),
         ("suites", {"chain-2": 1.0}, "suites", "accuracy, composite"),
         ("suites", {"composite": 1.0}, "suites", "accuracy, composite"),
-        ("suites", {"composite": 1.0, "accuracy": 1.0, "sparse": 1.0}, "suites", "nothing else"),
+        ("suites", {"composite": 1.0, "accuracy": 1.0, "sparse": 1.0}, "suites", "no other name"),
         ("settings.trainings", {}, "settings.trainings", "unknown field"),
         ("settings.training.stepz", 3, "settings.training.stepz", "unknown field"),
         ("settings.training.steps", 0, "settings.training.steps", "greater than or equal to 1"),
