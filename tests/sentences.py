@@ -77,7 +77,6 @@ FURTHEST_BELOW = "furthest below the best in the context: {value}, {leader} has 
 DETOURS_SUCCEEDED = "{succeeded} of {all} detours succeeded"
 CARD_STAGES = "the edits determine the stages; leave this field out"
 PROMPT_CALLS = "the only call allowed in a prompt is mapping.get"
-PROMPT_NODE = "is not allowed in a prompt"
 PROMPT_CONSTANTS = "may hold only constants"
 DEVICES_UNEVEN = "cannot be divided evenly over {devices} devices"
 SEQUENCE_TOO_LONG = "is too small for one sequence of {tokens}"
