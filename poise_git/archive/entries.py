@@ -8,13 +8,13 @@ every type: it raises a ValueError where the data are not such an entry.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import cache
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
+from poise_git.archive.codec import Entry
 from poise_git.archive.facts import ReflectionFacts
 
 ROOT = "grpo"
@@ -24,35 +24,6 @@ SCHEMA_VERSION = 1
 # What was paid or used up: a negative one would be a budget for more.
 Spent = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Tokens = Annotated[int, Field(ge=0)]
-
-
-class Entry:
-    """What can be read back from plain data."""
-
-    __slots__ = ()
-
-    @classmethod
-    def from_data(cls, data: Any) -> Self:
-        """The entry that plain data are; unknown fields are passed over, as later versions may have more."""
-        kind: Any = cls
-        if isinstance(data, Mapping):
-            optional = _optional(kind)
-            data = {name: value for name, value in data.items() if value is not None or name not in optional}
-        found: Self = _reader(kind).validate_python(data)
-        return found
-
-
-@cache
-def _reader(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
-
-
-@cache
-def _optional(kind: Any) -> frozenset[str]:
-    """Fields that may be empty (`knobs:` and nothing behind it), as people leave them."""
-    return frozenset(
-        each.name for each in fields(kind) if each.default is not MISSING or each.default_factory is not MISSING
-    )
 
 
 class Status(StrEnum):
@@ -68,14 +39,12 @@ class Estimate(Entry):
     `interval` is half the width of its 95% interval; differences have one, where their noise is known.
     """
 
+    OMITTED: ClassVar[frozenset[str]] = frozenset({"interval"})
+
     value: float
     se: float | None
     n: int
     interval: float | None = None
-
-    def to_data(self) -> dict[str, Any]:
-        data = {"value": self.value, "se": self.se, "n": self.n}
-        return data if self.interval is None else data | {"interval": self.interval}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +58,6 @@ class Claim(Entry):
     check: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
-    def to_data(self) -> dict[str, Any]:
-        return {"statement": self.statement, "check": self.check, "arguments": dict(self.arguments)}
-
 
 @dataclass(frozen=True, slots=True)
 class Direction(Entry):
@@ -101,14 +67,12 @@ class Direction(Entry):
     agent's reason for going elsewhere all the same, "" where the proposal keeps to it.
     """
 
+    OMITTED: ClassVar[frozenset[str]] = frozenset({"departure"})
+
     kind: str
     name: str
     reason: str = ""
     departure: str = ""
-
-    def to_data(self) -> dict[str, Any]:
-        data = {"kind": str(self.kind), "name": self.name, "reason": self.reason}
-        return data | {"departure": self.departure} if self.departure else data
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +82,8 @@ class Proposal(Entry):
     `plan` is what the proposing agent's own implement operator needs; nobody else reads it.
     `second_parent` is set for a crossover only. `direction` is None where nobody sent it anywhere.
     """
+
+    OMITTED: ClassVar[frozenset[str]] = frozenset({"second_parent", "direction"})
 
     name: str
     parent: str
@@ -133,24 +99,8 @@ class Proposal(Entry):
     direction: Direction | None = None
 
     def to_data(self) -> dict[str, Any]:
-        data: dict[str, Any] = {
-            "version": SCHEMA_VERSION,
-            "name": self.name,
-            "parent": self.parent,
-            "mechanism": self.mechanism,
-            "hypothesis": self.hypothesis,
-            "family": self.family,
-            "agent": self.agent,
-            "knobs": dict(self.knobs),
-            "claims": [claim.to_data() for claim in self.claims],
-            "priors": list(self.priors),
-            "plan": dict(self.plan),
-        }
-        if self.second_parent is not None:
-            data["second_parent"] = self.second_parent
-        if self.direction is not None:
-            data["direction"] = self.direction.to_data()
-        return data
+        # Not super(): `slots` makes a new class, which a bare `super` does not know.
+        return {"version": SCHEMA_VERSION, **Entry.to_data(self)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +114,6 @@ class Isolation(Entry):
     missing: tuple[str, ...] = ()
     trusted: bool = False
 
-    def to_data(self) -> dict[str, Any]:
-        return {"missing": list(self.missing), "trusted": self.trusted}
-
 
 @dataclass(frozen=True, slots=True)
 class Run(Entry):
@@ -178,6 +125,8 @@ class Run(Entry):
     archives that were written before it was recorded.
     """
 
+    OMITTED: ClassVar[frozenset[str]] = frozenset({"isolation"})
+
     protocol: str
     seed: int
     values: Mapping[str, float]
@@ -188,16 +137,9 @@ class Run(Entry):
     isolation: Isolation | None = None
 
     def to_data(self) -> dict[str, Any]:
-        data = {} if self.isolation is None else {"isolation": self.isolation.to_data()}
-        return data | {
-            "protocol": self.protocol,
-            "seed": self.seed,
-            "values": dict(self.values),
-            "details": {suite: dict(figures) for suite, figures in self.details.items()},
-            "series": {name: list(values) for name, values in self.series.items()},
-            "curve": [dict(point) for point in self.curve],
-            "cpu_seconds": self.cpu_seconds,
-        }
+        data = Entry.to_data(self)
+        # Archives hold the isolation first.
+        return {name: data[name] for name in sorted(data, key=lambda name: name != "isolation")}
 
 
 class Outcome(StrEnum):
@@ -210,13 +152,17 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Reproduction:
+class Reproduction(Entry):
     """One archived run, trained again: the same recipe, protocol and seed.
 
     `figure` is the first that differs, "" where all are equal to the last bit; `before` and `again` are its values.
     `utility_apart` is how much U has changed, `allowed` how much noise explains (None: unknown). `torch` and
     `processor` are those of the machine that compared; of the archived run nobody wrote them down.
     """
+
+    OMITTED: ClassVar[frozenset[str]] = frozenset(
+        {"figure", "before", "again", "utility_apart", "allowed", "torch", "processor", "reason"}
+    )
 
     protocol: str
     seed: int
@@ -240,29 +186,6 @@ class Reproduction:
         known = self.utility_apart is not None and self.allowed is not None
         return self.outcome is Outcome.DIFFERS and known and not abs(self.utility_apart or 0.0) <= (self.allowed or 0.0)
 
-    def to_data(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if value not in ("", None)}
-
-    @classmethod
-    def from_data(cls, data: Mapping[str, Any]) -> Reproduction:
-        before, again, apart, allowed = (
-            None if data.get(name) is None else float(data[name])
-            for name in ("before", "again", "utility_apart", "allowed")
-        )
-        return cls(
-            protocol=str(data["protocol"]),
-            seed=int(data["seed"]),
-            outcome=Outcome(data["outcome"]),
-            figure=str(data.get("figure") or ""),
-            before=before,
-            again=again,
-            utility_apart=apart,
-            allowed=allowed,
-            torch=str(data.get("torch") or ""),
-            processor=str(data.get("processor") or ""),
-            reason=str(data.get("reason") or ""),
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Call(Entry):
@@ -273,6 +196,8 @@ class Call(Entry):
     cache (`cached_tokens`) nor written to it (`written_tokens`). `usd` is None where the model has no price, `seconds`
     the latency; `outcome` says what came of it ("ok", or a failure by name); `replayed`: answered from a recording.
     """
+
+    OMITTED: ClassVar[frozenset[str]] = frozenset({"replayed"})
 
     key: str
     operator: str
@@ -288,10 +213,6 @@ class Call(Entry):
     outcome: str
     replayed: bool = False
 
-    def to_data(self) -> dict[str, Any]:
-        data = asdict(self)
-        return data if self.replayed else {name: value for name, value in data.items() if name != "replayed"}
-
 
 @dataclass(frozen=True, slots=True)
 class Violation(Entry):
@@ -305,8 +226,9 @@ class Violation(Entry):
     def constraint(self) -> str:
         return f"{self.metric} {self.bound}"
 
-    def to_data(self) -> dict[str, Any]:
-        return {"metric": self.metric, "bound": self.bound, "excess": self.excess.to_data()}
+
+# The fields of a measured candidate, in the order of `metrics.yaml`.
+_FIGURES = ("utility", "gain", "violations", "values", "further", "details", "dynamics", "seeds", "cpu_seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +243,8 @@ class Metrics(Entry):
     `algorithm` is the git blob of the `recipe/algorithm.py` that all this is of (12 digits); the archive fills it in.
     For a failed candidate `stage` and `reason` say what happened, and the rest is empty.
     """
+
+    OMITTED: ClassVar[frozenset[str]] = frozenset({"objective", "algorithm"})
 
     status: Status
     protocol: str
@@ -345,33 +269,10 @@ class Metrics(Entry):
         return replace(self, calls=calls, usd=sum(call.usd or 0.0 for call in calls if not call.replayed))
 
     def to_data(self) -> dict[str, Any]:
-        data = self._figures()
-        if not self.calls:
-            return data
-        return data | {"usd": self.usd, "calls": [call.to_data() for call in self.calls]}
-
-    def _figures(self) -> dict[str, Any]:
-        data: dict[str, Any] = {"version": SCHEMA_VERSION, "status": str(self.status), "protocol": self.protocol}
-        if self.objective:
-            data["objective"] = self.objective
-        if self.algorithm:
-            data["algorithm"] = self.algorithm
-        if self.status is Status.FAILED:
-            return data | {"stage": self.stage, "reason": self.reason}
-        return data | {
-            "utility": self.utility and self.utility.to_data(),
-            "gain": self.gain and self.gain.to_data(),
-            "violations": [violation.to_data() for violation in self.violations],
-            "values": {name: estimate.to_data() for name, estimate in self.values.items()},
-            "further": {name: estimate.to_data() for name, estimate in self.further.items()},
-            "details": {
-                suite: {name: estimate.to_data() for name, estimate in figures.items()}
-                for suite, figures in self.details.items()
-            },
-            "dynamics": dict(self.dynamics),
-            "seeds": list(self.seeds),
-            "cpu_seconds": self.cpu_seconds,
-        }
+        found = ("stage", "reason") if self.status is Status.FAILED else _FIGURES
+        ledger = ("usd", "calls") if self.calls else ()
+        names = ("status", "protocol", "objective", "algorithm", *found, *ledger)
+        return {"version": SCHEMA_VERSION, **self.data_of(names)}
 
 
 @dataclass(frozen=True, slots=True)

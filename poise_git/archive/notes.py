@@ -10,11 +10,12 @@ it likes, and several may exist at once, whose lines then belong together.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from poise_git.archive.codec import names_of
 from poise_git.archive.entries import (
     SCHEMA_VERSION,
     Estimate,
@@ -109,37 +110,9 @@ KINDS: Mapping[str, tuple[type[Line], ...]] = {
 
 def metrics_line(metrics: Metrics, at: float) -> str:
     """Everything of `metrics` that selection needs, at six significant digits; details are in `metrics.yaml`."""
-    data: dict[str, Any]
-    if metrics.status is Status.FAILED:
-        data = {
-            "status": str(metrics.status),
-            "stage": metrics.stage,
-            "reason": shorten(one_line(metrics.reason), REASON_LENGTH),
-            "protocol": metrics.protocol,
-        }
-    else:
-        data = {
-            "U": _numbers(metrics.utility),
-            "gain": _numbers(metrics.gain),
-            "y": {name: _numbers(estimate) for name, estimate in metrics.values.items()},
-            "status": str(metrics.status),
-            "protocol": metrics.protocol,
-            "seeds": list(metrics.seeds),
-            "cpu": _round(metrics.cpu_seconds),
-        }
-        if metrics.further:
-            data["further"] = {name: _numbers(estimate) for name, estimate in metrics.further.items()}
-        if metrics.dynamics:
-            data["dynamics"] = {name: _round(value) for name, value in metrics.dynamics.items()}
-        if metrics.violations:
-            data["violations"] = [[each.metric, each.bound, _numbers(each.excess)] for each in metrics.violations]
-    if metrics.objective:
-        data["objective"] = metrics.objective
-    if metrics.algorithm:
-        data["algorithm"] = metrics.algorithm
-    if metrics.usd:
-        data["usd"] = _round(metrics.usd)
-    return _line(data, at)
+    data = metrics.data_of(_OF_FAILURE if metrics.status is Status.FAILED else _OF_RESULT)
+    said = {name: value for name, value in data.items() if value or name not in _OMITTED}
+    return _line({_FORMS[name].name: _FORMS[name].shorten(value) for name, value in said.items()}, at)
 
 
 @lru_cache(METRICS_REMEMBERED)
@@ -157,23 +130,70 @@ def as_noted(metrics: Metrics) -> Metrics:
 
 
 def _metrics(line: MetricsLine) -> Metrics:
-    return Metrics(
-        status=line.status,
-        protocol=line.protocol,
-        utility=_estimate(line.U),
-        gain=_estimate(line.gain),
-        values={name: Estimate(*numbers) for name, numbers in line.y.items()},
-        further={name: Estimate(*numbers) for name, numbers in line.further.items()},
-        seeds=line.seeds,
-        cpu_seconds=line.cpu,
-        dynamics=line.dynamics or {},
-        objective=line.objective,
-        violations=tuple(Violation(metric, bound, Estimate(*excess)) for metric, bound, excess in line.violations),
-        stage=line.stage,
-        reason=line.reason,
-        algorithm=line.algorithm,
-        usd=line.usd,
-    )
+    return Metrics(**{name: form.read(getattr(line, form.name)) for name, form in _FORMS.items()})
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
+
+
+def _numbers(estimate: Mapping[str, Any] | None) -> list[Any] | None:
+    """[value, standard error, n], and half the interval of what has one."""
+    if estimate is None:
+        return None
+    return [value if value is None or name == "n" else _round(value) for name, value in estimate.items()]
+
+
+def _estimate(numbers: Numbers | None) -> Estimate | None:
+    return Estimate(*numbers) if numbers else None
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How a line says a field of Metrics: its name there, how its plain data are shortened, and how they are read."""
+
+    name: str
+    shorten: Callable[[Any], Any] = _same
+    read: Callable[[Any], Any] = _same
+
+
+_ESTIMATES = (
+    lambda estimates: {name: _numbers(each) for name, each in estimates.items()},
+    lambda line: {name: Estimate(*numbers) for name, numbers in line.items()},
+)
+_FORMS: Mapping[str, _Form] = {
+    "utility": _Form("U", _numbers, _estimate),
+    "gain": _Form("gain", _numbers, _estimate),
+    "values": _Form("y", *_ESTIMATES),
+    "status": _Form("status"),
+    "stage": _Form("stage"),
+    "reason": _Form("reason", lambda reason: shorten(one_line(reason), REASON_LENGTH)),
+    "protocol": _Form("protocol"),
+    "seeds": _Form("seeds"),
+    "cpu_seconds": _Form("cpu", _round),
+    "further": _Form("further", *_ESTIMATES),
+    "dynamics": _Form(
+        "dynamics",
+        lambda dynamics: {name: _round(value) for name, value in dynamics.items()},
+        lambda figures: figures or {},
+    ),
+    "violations": _Form(
+        "violations",
+        lambda violations: [[each["metric"], each["bound"], _numbers(each["excess"])] for each in violations],
+        lambda line: tuple(Violation(metric, bound, Estimate(*excess)) for metric, bound, excess in line),
+    ),
+    "objective": _Form("objective"),
+    "algorithm": _Form("algorithm"),
+    "usd": _Form("usd", _round),
+}
+# The fields of a line in their order, and those that it leaves out where they are empty.
+_OF_FAILURE = ("status", "stage", "reason", "protocol", "objective", "algorithm", "usd")
+_OF_RESULT = tuple(name for name in _FORMS if name not in ("stage", "reason"))
+_OMITTED = frozenset({"further", "dynamics", "violations", "usd"})
 
 
 # Trajectories: one line per run, the whole of it.
@@ -196,16 +216,7 @@ def latest_runs(text: str, algorithm: str) -> tuple[Run, ...]:
 
 
 def _run(line: RunLine) -> Run:
-    return Run(
-        protocol=line.protocol,
-        seed=line.seed,
-        values=line.values,
-        details=line.details,
-        series=line.series,
-        curve=line.curve,
-        cpu_seconds=line.cpu_seconds,
-        isolation=line.isolation,
-    )
+    return Run(**{name: getattr(line, name) for name in names_of(Run)})
 
 
 @dataclass(frozen=True)
@@ -252,19 +263,3 @@ def reflection_line(reflection: Reflection, protocol: str, at: float) -> str:
 
 def _line(data: Mapping[str, Any], at: float) -> str:
     return json_text({**data, "at": at, "v": SCHEMA_VERSION}, separators=(",", ":"), default=str)
-
-
-def _round(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")
-
-
-def _numbers(estimate: Estimate | None) -> list[Any] | None:
-    """[value, standard error, n], and half the interval of what has one."""
-    if estimate is None:
-        return None
-    numbers = [_round(estimate.value), None if estimate.se is None else _round(estimate.se), estimate.n]
-    return numbers if estimate.interval is None else [*numbers, _round(estimate.interval)]
-
-
-def _estimate(numbers: Numbers | None) -> Estimate | None:
-    return Estimate(*numbers) if numbers else None
