@@ -142,6 +142,8 @@ def command(
         ) as session,
     ):
         ended = evolve(session, goal)
+    # With the objective that a directive may have become.
+    experiment = session.experiment
     if as_json:
         echo_json({"event": "SearchEnded"} | result_document(experiment, ended))
     else:
