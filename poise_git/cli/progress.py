@@ -39,7 +39,8 @@ def line_of(event: events.Event) -> str | None:
             return "\n".join(interpretation_lines(directive, reading))
         case events.RoundPlanned(number, parents, resumed):
             names = ", ".join(name for name, _ in parents)
-            return f"round {number}{' (resumed)' if resumed else ''}: parents {names}"
+            started = f"round {number}{' (resumed)' if resumed else ''}"
+            return f"{started}: parents {names}" if names else f"{started}: replications only"
         case events.CandidateAdded(name, parent, mechanism, passed, repairs):
             mended = f", {repairs} repair{'' if repairs == 1 else 's'}" if repairs else ""
             return f"  {name}, child of {parent}: {one_line(mechanism)} ({passed} checks passed{mended})"
