@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from poise_git import events
+from poise_git.archive import HUMAN
 from poise_git.archive.entries import Status
 from poise_git.errors import CheckFailed
 from poise_git.search.context.context import Context
@@ -18,6 +19,9 @@ def implement_and_verify(session: Session, slot: Slot) -> str | None:
     proposal = slot.chosen
     if proposal is None:
         return None
+    if proposal.agent == HUMAN and proposal.name not in session.genealogy:
+        # A person has committed it while the agent waited.
+        session.forget()
     if proposal.name in session.genealogy:
         pending = session.genealogy[proposal.name].status_under(session.protocol.hash) is Status.PENDING
         # A process that was killed may have archived it without a verdict of the checks.
