@@ -309,7 +309,7 @@ def test_a_push_of_evidence_of_other_code_is_refused(archive: Archive, git: Git,
     git("push", "-q", "origin", "poise/x", "evidence/x", "main")
     edit(archive, RECIPE, valid(archive, "# another\n"))
     git("commit", "-q", "--no-verify", "-a", "-m", "sneaked in")
-    with pytest.raises(AssertionError, match=r"evidence/x: it is about \w+, but poise/x is at"):
+    with pytest.raises(AssertionError, match=r"evidence/x: it belongs to \w+, but poise/x is at"):
         git("push", "-q", "-f", "origin", "poise/x")
     git("push", "-q", "origin", "main")
     git("reset", "-q", "--hard", "HEAD^")

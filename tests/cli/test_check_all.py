@@ -83,7 +83,7 @@ def test_what_came_in_around_the_hooks_is_found_with_what_to_type(tiny_archive: 
     assert "check imports fails: line" in lines["poise/reaches-out"]
     assert "fails" in lines["poise/not-a-number"]
     assert "its default in the code is 1e-06" in lines["poise/boasts"]
-    assert "it is about" in lines["evidence/measured"]
+    assert "it belongs to" in lines["evidence/measured"]
     assert "more than one commit on top of poise/grpo" in lines["poise/two-steps"]
     assert all("; " in line and "git " in line for line in lines.values()), "each says what to type"
 
