@@ -23,7 +23,7 @@ from poise_git.archive.refs import (
 from poise_git.archive.work_tree import replace_file
 
 # A note ends with a newline. %-e is empty, and so removes the newlines before it: one line per candidate.
-LINEAGE = "log --graph --branches='poise/*' --notes='poise/result' --format='%C(auto)%h %N%-e  %s'"
+LINEAGE = "log --graph --branches='poise/*' --notes='poise/result' --format='%C(auto)%h %N%-e%d %s'"
 # The mark of our own hooks: a newer version may replace them, but not a person's hook.
 HOOK_MARK = "# poise-git hook:"
 KEPT = ".local"

@@ -13,9 +13,13 @@ from poise_git.errors import ArchiveError, UnknownCandidate
 
 @dataclass(frozen=True)
 class Genealogy:
-    """All candidates in commit order: parents precede their children, and older ones precede younger ones."""
+    """All candidates in commit order: parents precede their children, and older ones precede younger ones.
+
+    `ahead` says that a session has put states of candidates into it that it wrote, and did not read.
+    """
 
     candidates: tuple[Candidate, ...]
+    ahead: bool = False
 
     def __iter__(self) -> Iterator[Candidate]:
         return iter(self.candidates)
@@ -53,8 +57,9 @@ class Genealogy:
     def with_candidate(self, candidate: Candidate) -> Genealogy:
         """With another state of a candidate in its place, or with a new one after all others."""
         if candidate.name not in self:
-            return Genealogy((*self.candidates, candidate))
-        return Genealogy(tuple(candidate if each.name == candidate.name else each for each in self.candidates))
+            return Genealogy((*self.candidates, candidate), ahead=True)
+        known = (candidate if each.name == candidate.name else each for each in self.candidates)
+        return Genealogy(tuple(known), ahead=True)
 
     @property
     def root(self) -> Candidate:

@@ -112,7 +112,7 @@ class Auditor:
         )
         if state != self._state or anew:
             self._verdicts = self._read(genealogy, state, anew=anew)
-            self._state = state
+            self._state = "" if genealogy.ahead else state
         return self._verdicts
 
     def counted(self, genealogy: Genealogy) -> Genealogy:
@@ -133,7 +133,8 @@ class Auditor:
                 if candidate.name in changed
                 else candidate
                 for candidate in genealogy
-            )
+            ),
+            ahead=genealogy.ahead,
         )
 
     def findings(self, genealogy: Genealogy) -> Iterator[Finding]:
@@ -201,7 +202,9 @@ class Auditor:
                     verdict = replace(verdict, counted=as_noted(verdict.counted))
                 found[candidate.name], names[candidate.name] = verdict, key
                 written[key] = _data(verdict, claimed)
-        self._keep({"state": state, "names": names, "entries": written})
+        # A verdict says whether the figures that notes state count. A genealogy that is ahead states others.
+        if not genealogy.ahead:
+            self._keep({"state": state, "names": names, "entries": written})
         return found
 
     def _judge(self, candidate: Candidate, root: _Runs, root_metrics: Metrics | None) -> Verdict | None:

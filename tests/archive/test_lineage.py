@@ -27,12 +27,12 @@ def test_the_graph_has_a_line_with_the_result(archive: Archive, git: Git) -> Non
     archive.add_evidence("x", make_metrics(0.2213, gain=GAIN), Reflection(ReflectionFacts(), "prose"))
     archive.add_evidence("y", Metrics(Status.FAILED, "p", stage="numeric", reason="loss is NaN"), None)
     assert lineage(git) == (
-        "* COMMIT   algorithm(z): the mechanism of z\n"
-        "| * COMMIT failed at numeric: loss is NaN  algorithm(y): the mechanism of y\n"
+        "* COMMIT  (poise/z) algorithm(z): the mechanism of z\n"
+        "| * COMMIT failed at numeric: loss is NaN (poise/y) algorithm(y): the mechanism of y\n"
         "|/  \n"
-        "* COMMIT U 0.2213 ± 0.0090  +0.0213 ± 0.0104 * vs grpo  algorithm(x): the mechanism of x\n"
-        "* COMMIT U 0.2000 ± 0.0090  algorithm(grpo): GRPO: the root algorithm\n"
-        "* COMMIT   archive: template\n"
+        "* COMMIT U 0.2213 ± 0.0090  +0.0213 ± 0.0104 * vs grpo (poise/x) algorithm(x): the mechanism of x\n"
+        "* COMMIT U 0.2000 ± 0.0090 (HEAD -> main, poise/grpo) algorithm(grpo): GRPO: the root algorithm\n"
+        "* COMMIT  archive: template\n"
     )
 
 
@@ -40,7 +40,7 @@ def test_a_gain_within_its_interval_has_no_star_and_the_newest_result_counts(arc
     archive.add_candidate(make_proposal("x"), "# x\n")
     archive.add_evidence("x", make_metrics(0.2213, gain=GAIN), None)
     archive.add_evidence("x", make_metrics(0.2013, gain=Estimate(0.0013, 0.0033, 4, 0.0104)), None)
-    assert "U 0.2013 ± 0.0090  +0.0013 ± 0.0104 vs grpo  algorithm(x)" in lineage(git)
+    assert "U 0.2013 ± 0.0090  +0.0013 ± 0.0104 vs grpo (poise/x) algorithm(x)" in lineage(git)
     assert "0.2213" not in lineage(git)
 
 

@@ -130,6 +130,17 @@ def test_a_forged_note_is_named_and_selects_nothing(root: Path) -> None:
     assert any(f"poise-git reproduce {name} --seed 0 --protocol short" in line for line in findings(root))
 
 
+def test_what_a_session_knows_before_it_is_read_is_no_verdict_on_a_note(root: Path) -> None:
+    before = json_of(root, "best")["name"]
+    name, honest = worst(root)
+    forge(root, name, replace(honest, utility=Estimate(0.98, 0.001, 2)), at=time.time() + 1e9)
+    experiment = Experiment.load(Archive.open(root))
+    genealogy = experiment.archive.genealogy()
+    measured = replace(genealogy[name], metrics={experiment.protocol.hash: honest})
+    experiment.counted(genealogy.with_candidate(measured))
+    assert json_of(root, "best")["name"] == before
+
+
 def test_a_note_that_nothing_backs_counts_for_nothing(root: Path) -> None:
     archive = Archive.open(root)
     before, protocol = json_of(root, "best")["name"], Experiment.load(archive).protocol.hash
@@ -194,7 +205,7 @@ def edit_run(root: Path, name: str, **changes: Any) -> None:
         # A line of another form is passed over, and named as a line.
         ({"curve": [{"overall": "x"}] * 3}, "no runs of seeds 0"),
         ({"values": {"composite": "0.9", "reuse": 0.9}}, "0"),
-        ({"details": {"composite": {"acc@1": 7.0}}}, "acc@1 7 is no share"),
+        ({"details": {"composite": {"acc@1": 7.0}}}, "acc@1 7 is not a share"),
         ({"seed": 77}, sentences.FOREIGN_SEED.format(seed=77)),
     ],
 )
