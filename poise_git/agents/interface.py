@@ -23,9 +23,9 @@ from poise_git.user.preferences import Preferences
 
 @dataclass(frozen=True)
 class AgentEnvironment:
-    """The environment of an agent. `budget_usd` limits the total cost of the archive's calls, of which `spent_usd` is
-    spent.
+    """The environment of an agent.
 
+    `budget_usd` limits the total cost of the archive's calls. `spent_usd` is the cost of the calls so far.
     `budget_hours` limits how long an agent may wait for a person. `observe` receives its events. `preferences` are the
     user's choices; by default none.
     """

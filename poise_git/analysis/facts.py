@@ -1,4 +1,4 @@
-"""From the evidence to the facts of a reflection, which are the same whoever reflects."""
+"""Build the facts of a reflection from the evidence, in the same way for every agent."""
 
 from __future__ import annotations
 

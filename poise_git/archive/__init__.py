@@ -68,7 +68,7 @@ class Archive:
     def open(cls, path: str | Path = ".") -> Archive:
         """Open the archive that contains `path`: its root or any folder in it, a bare clone, or a linked worktree.
 
-        Raises NotAnArchive if there is none.
+        Raises NotAnArchive if there is no archive.
         """
         repository = Repository.discover(Path(path))
         if repository.object_id(candidate_ref(ROOT)):
@@ -107,7 +107,7 @@ class Archive:
         """The candidate that `text` refers to: its name, one of its branches, or any revision at its commit or
         evidence.
 
-        Raises UnknownCandidate, with similar names, if there is none.
+        Raises UnknownCandidate, with similar names, if no candidate matches.
         """
         genealogy = self.genealogy()
         name = candidate_name(text)
@@ -143,7 +143,7 @@ class Archive:
         return self.repository.staged(path)
 
     def work_tree_text(self, branch: str, path: str) -> str | None:
-        """The file `path` in the work tree; None if there is none, or `branch` is not checked out."""
+        """The file `path` in the work tree; None if the file is missing or `branch` is not checked out."""
         if self.repository.work_tree is None or self.repository.head() != f"refs/heads/{branch}":
             return None
         file = self.repository.work_tree / path
@@ -232,7 +232,7 @@ class Archive:
         return self._evidence.reflection(candidate)
 
     def prose_of(self, candidate: Candidate) -> str:
-        """A reflection's prose without its facts, which are slow to parse; "" if there is none."""
+        """A reflection's prose without its facts, which are slow to parse; "" without a reflection."""
         return self._evidence.prose(candidate)
 
     def runs(self, name: str) -> tuple[Run, ...]:

@@ -95,7 +95,7 @@ class AnthropicAgent:
 
 
 def _folder(archive: Archive, settings: AnthropicSettings) -> Path:
-    """The folder for replies: that of the settings, or a cache until the search has archived the results."""
+    """The folder for replies: the one in the settings, or else a cache."""
     if settings.replay is not None:
         return archive.root / settings.replay.folder
     place = hashlib.sha256(os.fsencode(archive.root)).hexdigest()[:16]

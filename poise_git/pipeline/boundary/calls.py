@@ -104,8 +104,10 @@ def kind(value: object) -> str:
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:
-        # The candidate can define `__str__`, which can raise anything.
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        # The candidate can define `__str__`, which can raise anything, SystemExit too.
         return "an error that cannot be printed"
 
 
