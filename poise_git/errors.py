@@ -3,10 +3,10 @@
 PoiseError                     exit 1: failed
 ├── UsageError                 exit 2: the command line or a settings file is wrong
 │   └── SettingsError          a field of a settings file, with file, line and field
-├── BudgetReached              exit 3: stopped at the budget; everything paid for is kept
+├── BudgetReached              exit 3: stopped at the budget; all paid results are kept
 ├── ArchiveError
 │   ├── NotAnArchive           the directory holds no archive
-│   ├── ForeignArchive         it belongs to another user, whom git does not trust
+│   ├── ForeignArchive         the archive belongs to another user, whom git does not trust
 │   ├── ArchiveLocked          another process holds the lock
 │   ├── RefMoved               a ref changed between reading and writing it
 │   ├── NameTaken              a candidate of that name exists
@@ -89,7 +89,7 @@ class ServiceFailed(AgentError):
 
 
 class ReplyUnusable(AgentError):
-    """The reply to a call of `operator` is unusable; `reason` begins with the failure's name."""
+    """The reply to a call of `operator` is unusable; `reason` begins with the name of the failure."""
 
     def __init__(self, operator: str, reason: str) -> None:
         self.operator, self.reason = operator, reason

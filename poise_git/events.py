@@ -12,7 +12,7 @@ from poise_git.pipeline.interface import Progress
 
 @dataclass(frozen=True)
 class LayersMissing:
-    """The sandbox lacks layers on this machine. Shipped code runs without them, and other code if `allowed`."""
+    """This machine lacks layers of the sandbox. Shipped code runs without them, and other code runs if `allowed`."""
 
     layers: tuple[str, ...]
     allowed: bool
@@ -59,7 +59,7 @@ class ProposalRejected:
 
 @dataclass(frozen=True)
 class AllRejected:
-    """Every proposal for a parent was rejected; with `again` the agent tries once more, with the reasons."""
+    """Every proposal for a parent was rejected. With `again`, the agent gets the reasons and tries once more."""
 
     parent: str
     proposals: int
@@ -84,7 +84,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Rewritten:
-    """A candidate's code changed during training: the run is dropped and the candidate is pending again."""
+    """A candidate's code changed during training. The run is dropped, and the candidate is pending again."""
 
     name: str
     seed: int
@@ -121,7 +121,7 @@ class MeasuredAgain:
 
 @dataclass(frozen=True)
 class CodeRefused:
-    """A manual candidate is skipped because its code may not run on this machine."""
+    """A manual candidate was skipped because its code may not run on this machine."""
 
     name: str
     reason: str
@@ -136,7 +136,7 @@ class CandidateFailed:
 
 @dataclass(frozen=True)
 class Confirmed:
-    """The winner was compared with the root on fresh seeds; `gain` is None if no seed has both."""
+    """The winner was compared with the root on fresh seeds; `gain` is None unless all fresh seeds have both runs."""
 
     name: str
     gain: Estimate | None

@@ -63,15 +63,15 @@ class Experiment:
     def load(
         cls, archive: Archive, *, protocol: str | None = None, directive: str | None = None, committed: bool = False
     ) -> Experiment:
-        """Read settings, protocol and cards from the archive's `main` branch: what is committed is what counts.
+        """Read settings, protocol and cards from the archive's `main` branch; only committed files count.
 
         Raises:
             NotAnArchive: `main` holds no poise.yaml.
             SettingsError: a file is wrong (file, line, field).
-            UsageError: an unknown protocol, or poise.yaml has changes that are not committed.
+            UsageError: the protocol is unknown, or poise.yaml has uncommitted changes.
 
-        `committed`: an edit in the work tree is no error. A metric of the objective that is no suite is known once the
-        root has run: before that every name passes.
+        With `committed`, an uncommitted edit is ignored instead of refused. Before the root has run, the objective may
+        name any metric, because only the root's runs show which metrics exist besides the suites.
         """
         settings = load_poise_settings(archive, committed=committed)
         _refuse_unknown_names(archive, settings)
@@ -114,10 +114,10 @@ class Experiment:
         return () if self.runs(ROOT, self.protocol.seeds) else tuple(self._figures_asked)
 
     def validate_metrics(self) -> None:
-        """See that the root's runs, as far as there are any, have every figure that the objective looks at.
+        """Check that the root's runs, if there are any, have every figure that the objective uses.
 
         Raises:
-            SettingsError: one is missing; with the names of those that exist.
+            SettingsError: a figure is missing; the message names those that exist.
         """
         runs = self.runs(ROOT, self.protocol.seeds) if self._figures_asked else []
         table = self.objective.figures(runs)
@@ -139,7 +139,7 @@ class Experiment:
 
     @property
     def noise(self) -> Noise | None:
-        """The noise that the protocol states for differences in U; none under an objective that changes U."""
+        """The protocol's noise for differences in U; None if the objective changes U."""
         stated = self.protocol.paired_deviation
         return Noise(stated.value, stated.freedom) if stated and self.objective.is_overall else None
 
@@ -153,7 +153,7 @@ class Experiment:
         return self.auditor.verdicts(genealogy or self.archive.genealogy())
 
     def counted(self, genealogy: Genealogy | None = None) -> Genealogy:
-        """The genealogy with the figures that count in selection: no note overrides its runs."""
+        """The genealogy with the figures that count in selection, in which no note overrides its runs."""
         return self.auditor.counted(genealogy or self.archive.genealogy())
 
     def evaluated(self, genealogy: Genealogy | None = None) -> dict[str, tuple[Candidate, Metrics]]:
@@ -165,7 +165,7 @@ class Experiment:
         return best(self.counted(genealogy), self.protocol.hash)
 
     def survey(self, genealogy: Genealogy, remaining: int | None = None) -> Survey:
-        """Every candidate that may be a parent, by the figures that count; see `survey`."""
+        """Survey the candidates that may be parents, by the figures that count; see `survey`."""
         verdicts = self.verdicts(genealogy)
         found = survey(self.counted(genealogy), self.protocol.hash, self.objective, remaining)
         # More seeds extend earlier runs, so they need those runs in the archive.
@@ -185,7 +185,7 @@ class Experiment:
         return [found[seed] for seed in sorted(seeds) if seed in found]
 
     def job(self, name: str, seed: int, purpose: str = "") -> Job:
-        """A training run, in the scratch folder of an interrupted attempt at the same run.
+        """Make the job of a training run, in the scratch folder of an interrupted attempt at the same run.
 
         `purpose` separates its folder from that of the search's own run.
         """
@@ -220,11 +220,11 @@ class Experiment:
         return Renderer(self.archive.read_text(BRANCH, f"prompts/{CONTEXT_PROMPT}") or read_prompt(CONTEXT_PROMPT))
 
     def measure(self, name: str, runs: Sequence[Run]) -> Metrics:
-        """y and U(y) of a candidate, its gain paired with the root's runs of the same seeds.
+        """Compute y and U(y) of a candidate, and its gain, paired with the root's runs on the same seeds.
 
         Raises:
-            SettingsError: the objective looks at a figure that the root's runs do not have.
-            RunFailed: it looks at one that the candidate's runs do not have.
+            SettingsError: the objective uses a figure that the root's runs do not have.
+            RunFailed: it uses a figure that the candidate's runs do not have.
         """
         if name == ROOT:
             self.validate_metrics()
@@ -243,12 +243,12 @@ class Experiment:
         return summarise(self.protocol.hash, runs, root_runs, self.objective, self.noise, again)
 
     def confirmation(self, name: str) -> Estimate | None:
-        """The gain over the root on the fresh seeds; None unless both have run on all of them."""
+        """The gain over the root on the fresh seeds; None unless both have run on all of these seeds."""
         tables = self._fresh_figures(name)
         return None if tables is None else paired_difference(tables[0][UTILITY], tables[1][UTILITY], self.noise)
 
     def confirmed_violations(self, name: str) -> tuple[Violation, ...]:
-        """The constraints that it violates on the fresh seeds, as far as both have run there."""
+        """The constraints that it violates on the fresh seeds; empty unless both have run on all of these seeds."""
         tables = self._fresh_figures(name)
         return () if tables is None else self.objective.violations(*tables)
 
@@ -310,7 +310,7 @@ def protocol_files(archive: Archive) -> dict[str, str]:
 
 
 def _refuse_unknown_names(archive: Archive, settings: PoiseSettings) -> None:
-    """Raises SettingsError: a policy or executor that there is not."""
+    """Raises SettingsError for an unknown policy or executor."""
     for place, name, known in (
         (("search", "policy"), settings.search.policy, POLICIES),
         (("executor", "kind"), settings.executor.kind, EXECUTORS),
@@ -321,7 +321,7 @@ def _refuse_unknown_names(archive: Archive, settings: PoiseSettings) -> None:
 
 
 def load_poise_settings(archive: Archive, *, committed: bool = False) -> PoiseSettings:
-    """`poise.yaml` of the archive's `main` branch; see `Experiment.load` for the errors."""
+    """Load `poise.yaml` from the archive's `main` branch; see `Experiment.load` for the errors."""
     text = archive.read_text(BRANCH, SETTINGS_FILE)
     if text is None:
         raise NotAnArchive(

@@ -10,9 +10,9 @@ The archive M holds entries e = (z, rho, tau, y, r): proposal, implementation, t
     III  learns          r = A(z, tau, y)      reflect
                          M <- U(M, e)          archive
 
-Every step ends in a commit or a note before the next begins, and every step first looks whether it is done already.
-So to resume after a kill is the same walk as to run: plans come from the journal, candidates from their branches,
-finished runs from the notes, and only what is missing is done.
+Every step ends in a commit or a note before the next begins, and every step first checks whether it is already done.
+So a resumed search runs the same code as a new one: it reads plans from the journal, candidates from their branches and
+finished runs from the notes, and does only the missing work.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from poise_git.steps.session import Session
 from poise_git.steps.train import UNEVALUATED, train_and_evaluate
 from poise_git.steps.translate import translate_directive
 
-# A search whose last rounds evaluated nothing has run dry: stop and say so.
+# A search stops with an error after this many consecutive rounds that evaluated no candidate.
 BARREN_ROUNDS = 5
 
 
 @dataclass(frozen=True)
 class Goal:
-    """When to stop: so many evaluated candidates beside the root; rounds, or hours, of this call."""
+    """When to stop: after this many evaluated candidates beside the root, or rounds or hours of this call."""
 
     candidates: int | None = None
     rounds: int | None = None
@@ -54,7 +54,7 @@ class Goal:
         return enough_candidates or (self.rounds is not None and rounds >= self.rounds)
 
     def require_time(self, hours: float) -> None:
-        """Raises BudgetReached."""
+        """Raises BudgetReached if `hours` exceeds the limit."""
         if self.hours is not None and hours > self.hours:
             raise BudgetReached.of_hours(self.hours)
 
@@ -63,7 +63,7 @@ class Goal:
 class SearchResult:
     """How a search ended: the best candidate, and its gain over the root on fresh seeds (None: not measured).
 
-    `out_of_budget` says which budget was reached, "" where none was.
+    `out_of_budget` states the budget that was reached; it is "" if none was.
     """
 
     best: str
@@ -74,12 +74,12 @@ class SearchResult:
 
 
 def evolve(session: Session, goal: Goal) -> SearchResult:
-    """Run rounds until the goal is reached; goes on where an earlier call stopped, or was stopped.
+    """Run rounds until the goal is reached; continue where an earlier call ended or was interrupted.
 
-    Out of budget, it ends without confirming its winner, which costs runs of its own.
+    If a budget is reached, it ends without confirming its winner, because confirmation costs further runs.
 
     Raises:
-        PoiseError: the root cannot be trained, or the search has run dry.
+        PoiseError: the root cannot be trained, or the last rounds evaluated nothing.
     """
     rounds, out_of_budget = 0, ""
     with session.archive.lock("search"):
@@ -92,7 +92,7 @@ def evolve(session: Session, goal: Goal) -> SearchResult:
             out_of_budget = str(reached)
             session.forget()
         winner = session.best
-        # The winner's runs may not have come along with the branches: nothing is trained unasked.
+        # The winner's runs may be missing, because notes do not always come with the branches. Do not train it unasked.
         may_train = not out_of_budget and _is_traced(session, winner)
         gain = confirm(session, winner) if may_train else session.experiment.confirmation(winner)
         if not out_of_budget:
@@ -101,7 +101,7 @@ def evolve(session: Session, goal: Goal) -> SearchResult:
 
 
 def begin(session: Session) -> None:
-    """What comes before the first round: the root's figures, and the objective that all others are measured by.
+    """Prepare the first round: evaluate the root, and settle the objective that measures all candidates.
 
     Raises:
         PoiseError: the root cannot be trained.
@@ -112,29 +112,29 @@ def begin(session: Session) -> None:
         raise PoiseError("the root cannot be trained (`poise-git show grpo` says why); evolve tries it again")
     translate_directive(session)
     rescore(session)
-    # Training the root takes minutes, in which people may have committed.
+    # Training the root takes minutes. Read the archive again, because people may have committed meanwhile.
     session.forget()
 
 
 def plans(session: Session, goal: Goal) -> Iterator[Plan]:
-    """The plan of each round, until the goal is reached; the first may be one that an earlier call left unfinished.
+    """Yield the plan of each round until the goal is reached; the first may be an earlier call's unfinished plan.
 
     Raises:
         PoiseError: the last rounds evaluated nothing.
-        BudgetReached: the hours are over.
+        BudgetReached: the hours are used up.
     """
     began, rounds, barren = time.monotonic(), 0, 0
     while not goal.is_reached(session.evaluated, rounds):
         goal.require_time((time.monotonic() - began) / 3600)
         evaluated = session.evaluated
-        # Only what an earlier call left can be unfinished: this one carries out what it plans.
+        # Only an earlier call can have left an unfinished plan, because this call carries out every plan it makes.
         plan = unfinished_plan(session) if rounds == 0 else None
         if plan is None and adopt_manual_candidates(session):
             session.forget()
             continue
         plan = plan or plan_round(session, goal)
         yield plan
-        # One reading of the archive a round.
+        # Read the archive once per round.
         session.forget()
         rounds += 1
         barren = 0 if session.evaluated > evaluated or plan.again else barren + 1
@@ -143,7 +143,7 @@ def plans(session: Session, goal: Goal) -> Iterator[Plan]:
 
 
 def plan_round(session: Session, goal: Goal) -> Plan:
-    """Phase I: parents and proposals, journalled before anything is built on them."""
+    """Phase I: choose parents and proposals. The journal records them before anything depends on them."""
     experiment, archive, agent = session.experiment, session.archive, session.agent
     settings = experiment.settings.search
     number, paid = archive.count_rounds() + 1, len(agent.calls)
@@ -165,15 +165,15 @@ def plan_round(session: Session, goal: Goal) -> Plan:
 
 
 def carry_out(session: Session, plan: Plan) -> None:
-    """Phases II and III of a round. Replications come first: they may be what the goal still lacked."""
+    """Phases II and III of a round. Replications come first, because they may reach the goal on their own."""
     replicate(session, plan.again)
-    # Phase II: code that has passed its checks, then its runs.
+    # Phase II: implement and verify candidates, then train those that passed.
     verified = [name for slot in plan.slots if (name := implement_and_verify(session, slot))]
     completed = train_and_evaluate(session, verified)
-    # Phase III: what each has shown, as soon as its runs have ended.
+    # Phase III: reflect on each candidate as soon as its runs have ended.
     reflect_and_archive(session, completed)
 
 
 def _is_traced(session: Session, name: str) -> bool:
-    """Whether the runs that a candidate's figures are of are here."""
+    """Whether the archive holds the runs behind a candidate's figures."""
     return len(session.experiment.runs(name, session.protocol.seeds)) == len(session.protocol.seeds)

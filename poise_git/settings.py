@@ -25,9 +25,9 @@ from poise_git.errors import SettingRenamed, SettingsError
 from poise_git.untrusted.yaml_text import SETTINGS, BadYaml, parse
 
 Model = TypeVar("Model", bound=BaseModel)
-# Old path -> new name: the old name is read, with a warning, until version 2 of the file's format.
+# Old path -> new name. Old names are accepted, with a warning, until version 2 of the file's format.
 RENAMED = {("search", "reserve"): "exploration_share", ("search", "distil_every"): "distill_every"}
-# The protocol's own mean of suites, as the objective names it.
+# The objective's name for the protocol's own mean of suites.
 OVERALL = "overall"
 _WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 
@@ -37,14 +37,14 @@ Amount = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
 class StrictModel(BaseModel):
-    """Unknown fields are errors: an option that does nothing is worse than none."""
+    """Base of all settings models. Unknown fields are errors, because an ignored option would mislead the user."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
 
     @model_validator(mode="wrap")
     @classmethod
     def _as_written(cls, data: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
-        """A number is what it looks like: `true` is not 1, and `010` neither 8 nor 10."""
+        """Refuse values that only look like numbers: `true` is not 1, and `010` is neither 8 nor 10."""
         found = validate(data)
         for name in cls.model_fields.keys() & data.keys() if isinstance(data, dict) else ():
             wrong = _mistaken(data[name], getattr(found, name))
@@ -57,7 +57,7 @@ class StrictModel(BaseModel):
 
 
 def _mistaken(written: Any, found: Any) -> str | None:
-    """What was taken for a number that only looks like one; None if nothing was."""
+    """The value that only looks like a number but was read as one; None if there is none."""
     if isinstance(found, int | float) and not isinstance(found, bool):
         if isinstance(written, bool):
             return str(written).lower()
@@ -79,14 +79,14 @@ def _number_or_root(value: Any, validate: Callable[[Any], Any]) -> Any:
         raise ValueError("expected a finite number, or root") from error
 
 
-# What a figure is compared with: a number, or the root's figure on the same seeds.
+# A figure is compared with a number, or with the root's figure on the same seeds.
 Bound = Annotated[
     Annotated[float, Field(allow_inf_nan=False, strict=True)] | Literal["root"], WrapValidator(_number_or_root)
 ]
 
 
 class Term(StrictModel):
-    """One metric of the objective; `scale` is what counts as one unit of it, in the metric's own units."""
+    """One metric of the objective; `scale` is the amount that counts as one unit, in the metric's own units."""
 
     weight: Amount = 1.0
     direction: Literal["maximize", "minimize"] = "maximize"
@@ -100,7 +100,7 @@ class Term(StrictModel):
     @field_validator("direction", mode="before")
     @classmethod
     def _british_spelling(cls, direction: Any) -> Any:
-        """Earlier archives state it so."""
+        """Accept the British spelling of earlier archives."""
         return (
             {"maximise": "maximize", "minimise": "minimize"}.get(direction, direction)
             if isinstance(direction, str)
@@ -108,13 +108,13 @@ class Term(StrictModel):
         )
 
     def to_data(self) -> float | dict[str, Any]:
-        """The shortest data that are read as this term: the weight alone, where nothing else is stated."""
+        """The shortest data that parse to this term: the weight alone if nothing else is stated."""
         data = self.model_dump(exclude_defaults=True)
         return self.weight if data.keys() <= {"weight"} else {"weight": self.weight, **data}
 
 
 class Constraint(StrictModel):
-    """A bound of one metric; `slack` is how far beyond it an estimate may be, in standard errors."""
+    """A bound of one metric; an estimate may lie up to `slack` standard errors beyond it."""
 
     metric: str
     at_least: Bound | None = None
@@ -129,7 +129,7 @@ class Constraint(StrictModel):
 
 
 class ObjectiveSettings(StrictModel):
-    """What counts as better; no metrics: the protocol's mean of suites."""
+    """The objective of a search. Without metrics it is the protocol's mean of suites."""
 
     metrics: dict[str, Term] = {}
     constraints: tuple[Constraint, ...] = ()
@@ -142,11 +142,11 @@ class ObjectiveSettings(StrictModel):
 
     @property
     def terms(self) -> Mapping[str, Term]:
-        """The metrics that U is made of, with their terms."""
+        """The metrics in U, with their terms."""
         return self.metrics or {OVERALL: Term()}
 
     def to_data(self) -> dict[str, Any]:
-        """The shortest plain data that are read as this objective; they name what U is made of in any case."""
+        """The shortest plain data that parse to this objective; they always name the metrics in U."""
         return {
             "metrics": {metric: term.to_data() for metric, term in self.terms.items()},
             "constraints": [constraint.model_dump(exclude_defaults=True) for constraint in self.constraints],
@@ -154,7 +154,7 @@ class ObjectiveSettings(StrictModel):
 
 
 class AcquisitionWeights(StrictModel):
-    """Weights of the four acquisition terms; a term that is not named has none."""
+    """Weights of the four acquisition terms; a term that is not named has weight 0."""
 
     pareto: Share = 0.0
     perf: Share = 0.0
@@ -217,7 +217,7 @@ class SandboxSettings(StrictModel):
 
 
 class ExecutorSettings(StrictModel):
-    """Where training and evaluation run."""
+    """The place where training and evaluation run."""
 
     kind: str = "local"
     gpus: tuple[Annotated[int, Field(ge=0)], ...] | None = None
@@ -227,7 +227,7 @@ class ExecutorSettings(StrictModel):
 
 
 class Price(StrictModel):
-    """US dollars per million tokens of a model; reading from and writing to its prompt cache has prices of its own."""
+    """US dollars per million tokens of a model; reads and writes of its prompt cache have separate prices."""
 
     input: Amount
     output: Amount
@@ -236,7 +236,7 @@ class Price(StrictModel):
 
 
 class ReplaySettings(StrictModel):
-    """Replies kept in files of `folder`, a folder inside the archive."""
+    """Replies are kept in files of `folder`, a folder inside the archive."""
 
     folder: Annotated[str, Field(min_length=1)]
     mode: Literal["record", "replay"] = "replay"
@@ -244,7 +244,7 @@ class ReplaySettings(StrictModel):
     @field_validator("folder")
     @classmethod
     def _inside(cls, folder: str) -> str:
-        # An archive from a stranger does not say where on this machine to write.
+        # An archive from a stranger must not choose a place on this machine to write to.
         path = PurePosixPath(folder)
         if path.is_absolute() or ".." in path.parts or path.parts[:1] in ((".git",), ()):
             raise ValueError("must be a folder inside the archive, such as recordings")
@@ -252,7 +252,7 @@ class ReplaySettings(StrictModel):
 
 
 class AnthropicSettings(StrictModel):
-    """How the `anthropic` agent reaches its model."""
+    """The settings with which the `anthropic` agent calls its model."""
 
     model: Annotated[str, Field(min_length=1)] = "claude-sonnet-5-5"
     base_url: str | None = None
@@ -292,7 +292,7 @@ def load_settings(text: str, model: type[Model], file: str) -> Model:
     """Parse and validate `text`, the content of `file`.
 
     Raises:
-        SettingsError: not YAML, not a mapping, or a field is unknown or has a wrong value.
+        SettingsError: the text is not YAML or not a mapping, or a field is unknown or has a wrong value.
     """
     try:
         parsed = parse(text, SETTINGS)
@@ -312,7 +312,7 @@ def load_settings(text: str, model: type[Model], file: str) -> Model:
 
 
 def _renamed(data: dict[str, Any], tree: yaml.Node | None, file: str) -> dict[str, Any]:
-    """`data` with the new names of fields. Raises SettingsError: a field has both names."""
+    """Return `data` with the new names of fields. Raises SettingsError if a field occurs under both names."""
     for path, new in RENAMED.items():
         section, old = data.get(path[0]), path[-1]
         if not isinstance(section, dict) or old not in section:
@@ -326,13 +326,13 @@ def _renamed(data: dict[str, Any], tree: yaml.Node | None, file: str) -> dict[st
 
 
 def field_error(text: str, file: str, location: Sequence[str | int], what: str) -> SettingsError:
-    """The error of a field that only the rest of the archive shows to be wrong; `text` is the content of `file`."""
+    """Make the error of a field that is wrong only in view of other files; `text` is the content of `file`."""
     line = _line_of(parse(text, SETTINGS).tree, location)
     return SettingsError(file, line, ".".join(map(str, location)), what)
 
 
 def _line_of(tree: yaml.Node | None, location: Sequence[str | int]) -> int:
-    """The line (from 1) of the deepest part of `location` that stands in the file."""
+    """The line (from 1) of the deepest part of `location` that occurs in the file."""
     line, node = 1, tree
     for part in location:
         if isinstance(node, yaml.MappingNode):

@@ -12,8 +12,8 @@ from pathlib import Path
 def cache_folder(kind: str) -> Path:
     """`$XDG_CACHE_HOME/poise-git/<kind>`, or `~/.cache/poise-git/<kind>`; on a cluster it may be shared.
 
-    A relative $XDG_CACHE_HOME is ignored, as the XDG Base Directory Specification requires, because it would be another
-    folder for a child process.
+    A relative $XDG_CACHE_HOME is ignored, as the XDG Base Directory Specification requires, because a child process
+    would resolve it to another folder.
     """
     home = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (home if home.is_absolute() else Path.home() / ".cache") / "poise-git" / kind

@@ -29,12 +29,12 @@ class Cost:
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """Of one run (one candidate, one seed).
+    """The estimate of one run (one candidate, one seed).
 
     Attributes:
         quantities: steps, prompts, tokens, operations.
         costs: one for each kind of hardware.
-        notes: what the figures leave out, and where the formulas come from.
+        notes: the omissions of the figures, and the sources of the formulas.
     """
 
     quantities: tuple[Quantity, ...]

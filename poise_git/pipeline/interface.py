@@ -1,8 +1,8 @@
-"""The boundary between the loop and whatever trains: a backend runs one candidate, one seed, one protocol.
+"""The boundary between the loop and training: a backend runs one candidate with one seed under one protocol.
 
-A run has stages, so that each can have the machine that suits it:
+A run has stages, so that each can have a suitable machine:
 
-    prepare (once a machine) -> train -> evaluate, shard by shard -> assemble
+    prepare (once per machine) -> train -> evaluate, shard by shard -> assemble
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ class Demand:
 
 @dataclass(frozen=True)
 class Job:
-    """One training run to be done.
+    """One training run to carry out.
 
-    `scratch` is a folder of its own, in which an interrupted attempt at the same job may have left what it had, and
-    that is deleted once the job's outcome is archived; `gpus` are the indices of the devices that the
-    executor assigns to the task in hand; `containment` is what the user allows for the candidate's code.
+    `scratch` is the job's own folder. An interrupted attempt at the same job may have left files in it. It is deleted
+    once the job's outcome is archived. `gpus` are the indices of the devices that the executor assigns to the current
+    task. `containment` is what the user allows for the candidate's code.
     """
 
     candidate: str
@@ -100,25 +100,25 @@ class Evaluated:
 
 
 class Backend(Interface):
-    """Trains candidates and evaluates them, everything seeded.
+    """Train candidates and evaluate them, with all randomness seeded.
 
-    Contract: no stage executes the candidate's code in the calling process; the figures depend on the recipe, the
-    protocol and the seed alone; when `cancelled` is set, a stage stops its child processes and raises `Cancelled`;
-    stages may be called from several threads at once, and the stages of one job on different machines.
+    Contract: no stage executes the candidate's code in the calling process. The figures depend on the recipe, the
+    protocol and the seed alone. When `cancelled` is set, a stage stops its child processes and raises `Cancelled`.
+    Several threads may call stages at once, and the stages of one job may run on different machines.
     """
 
     def validate(self, protocol: Protocol, file: str) -> None:
         """Check `protocol.settings`, `suites` and `estimator`.
 
         Raises:
-            SettingsError: with the field.
+            SettingsError: a setting is wrong; the error names its field.
         """
         ...
 
     def prepare(self, protocol: Protocol, sandbox: Sandbox, on_progress: OnProgress, workers: int) -> None:
-        """Make what every run shares (base policies, data); cached on this machine, outside the archive.
+        """Make the data that all runs share (base policies, data sets), and cache them on this machine.
 
-        Does nothing where it is done already, and may be called by several processes at once.
+        The cache is outside the archive. Data that exist already are kept. Several processes may call this at once.
         """
         ...
 
@@ -148,7 +148,7 @@ class Backend(Interface):
         on_progress: OnProgress,
         cancelled: threading.Event,
     ) -> Evaluated:
-        """Evaluate what `trained.weights` holds, on the devices `job.gpus`.
+        """Evaluate the weights in `trained.weights` on the devices `job.gpus`.
 
         Raises:
             RunFailed: as for `train`.
@@ -157,13 +157,15 @@ class Backend(Interface):
         ...
 
     def assemble(self, job: Job, trained: Trained, evaluated: Sequence[Evaluated]) -> Run:
-        """The run that its stages make; `evaluated` has every shard once, in the order of `shards`. Reads no file:
-        the weights may never have been on this machine."""
+        """Assemble the run from its stages; `evaluated` has every shard once, in the order of `shards`.
+
+        It reads no file, because the weights may never have been on this machine.
+        """
         ...
 
 
 def tree_id(recipe: Recipe) -> str:
-    """The name that git gives to a tree of these files (none executable), on any machine."""
+    """Git's name for a tree of these files (none executable), the same on every machine."""
     folders: dict[str, dict[str, str]] = {}
     entries = []
     for path, text in recipe.items():

@@ -1,4 +1,4 @@
-"""A protocol holds everything equal that must be equal for a comparison. Its hash is in every metrics file."""
+"""A protocol fixes everything that must be equal in a comparison. Its hash is in every metrics file."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Protocol(StrictModel):
     Attributes:
         name: the file's name without its ending.
         description: free text; not part of the hash.
-        backend: who runs it (`pipeline.backends.BACKENDS`).
-        seeds: the seeds every candidate is trained with; comparisons are paired by seed.
-        confirmation_seeds: fresh seeds on which the winner meets the root again; never used to select.
+        backend: the name of the backend that runs it (`pipeline.backends.BACKENDS`).
+        seeds: the seeds with which every candidate is trained; comparisons are paired by seed.
+        confirmation_seeds: fresh seeds on which the winner is compared with the root; never used to select.
         suites: evaluation suites and their weights in Overall; the weights need not sum to 1.
-        estimator: which figure of a run stands for it; the backend knows the names.
-        paired_deviation: what a benchmark of this protocol has found: the standard deviation of one seed's difference
-            in U (under the protocol's own weights) between two algorithms; not part of the hash. Intervals of
-            differences in U are built on it and on the seeds' own.
+        estimator: the figure that represents a run; the backend knows the names.
+        paired_deviation: the standard deviation of one seed's difference in U (under the protocol's own weights)
+            between two algorithms, from a benchmark of this protocol; not part of the hash. Intervals of differences in
+            U combine it with the deviation of the seeds themselves.
         settings: everything else, validated by the backend.
     """
 
@@ -63,7 +63,7 @@ class Protocol(StrictModel):
 
     @property
     def hash(self) -> str:
-        """First 12 hex digits of the SHA-256 of everything that can change the figures of a run."""
+        """The first 12 hex digits of the SHA-256 of everything that can change the figures of a run."""
         data = self.model_dump(mode="json", exclude={"description", "confirmation_seeds", "paired_deviation"})
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:HASH_LENGTH]
 
@@ -87,6 +87,6 @@ def load_protocol(text: str, file: str) -> Protocol:
     """Parse a protocol file.
 
     Raises:
-        SettingsError: with the line and field.
+        SettingsError: the file is wrong; the error names line and field.
     """
     return load_settings(text, Protocol, file)

@@ -25,7 +25,7 @@ KNOWN_ROLLOUTS: Mapping[str, str] = {
 }
 # The place of our copy of a version among the files of the template.
 _COPIES: Mapping[str, str] = {"1": "recipe/rollouts.py"}
-# Files that start verl by hand. No run of ours loads them.
+# Files that start verl by hand. Our own runs do not load them.
 _BESIDE = frozenset(("__init__.py", "main_poise.py", "poise_registration.py", "poise_reward.py"))
 _LOADABLE = (*all_suffixes(), ".pyw", ".pyi", ".pth", ".so", ".pyd", ".zip", ".egg")
 
@@ -39,10 +39,10 @@ class Algorithm:
 
 
 def algorithm_of(recipe: Mapping[str, str]) -> Algorithm:
-    """What of a recipe (path below `recipe/` -> text) runs.
+    """The part of a recipe (path below `recipe/` -> text) that runs.
 
     Raises:
-        CheckFailed: `files`: a file is missing, not known, or one too many.
+        CheckFailed: `files`: a file is missing, unknown or superfluous.
     """
     if problem := files_problem(recipe):
         raise CheckFailed("files", problem)

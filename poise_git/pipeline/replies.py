@@ -44,7 +44,7 @@ class StepReply(StrictModel):
 
 
 def parse(reply: Any, model: type[Reply], stage: str) -> Reply | Failure:
-    """The reply of a stage, or the failure that it tells of.
+    """Parse the reply of a stage, or the failure that it reports.
 
     Raises:
         RunFailed: it is neither.

@@ -1,4 +1,4 @@
-"""Candidates that people have committed by plain git join the search."""
+"""Add candidates that people have committed with plain git to the search."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from poise_git.steps.verify import verify_branch
 
 
 def adopt_manual_candidates(session: Session) -> bool:
-    """Verify, train and reflect on each that has no figures yet; whether there was any."""
+    """Verify, train and reflect on each that has no figures yet. Return whether there was any."""
     earlier, found, verified = list[Candidate](), False, list[str]()
     for candidate in session.genealogy:
         if candidate.parents and not candidate.metrics and candidate.name not in session.refused:
@@ -24,7 +24,7 @@ def adopt_manual_candidates(session: Session) -> bool:
 
 
 def _adopt(session: Session, candidate: Candidate, earlier: list[Candidate], verified: list[str]) -> bool:
-    """Whether the candidate has an outcome now; one that is to be trained is added to `verified`."""
+    """Return False if the candidate's code may not run here. Add a candidate that is to be trained to `verified`."""
     source = session.archive.recipe(candidate.name).get(ALGORITHM, "")
     twin = session.proposing.twins.find(source, earlier, {})
     if twin:
@@ -34,7 +34,7 @@ def _adopt(session: Session, candidate: Candidate, earlier: list[Candidate], ver
         if verify_branch(session, candidate.name):
             verified.append(candidate.name)
     except IsolationMissing as missing:
-        # Somebody's code stops no search of others'.
+        # One person's code must not stop the whole search.
         session.refused.add(candidate.name)
         session.observe(events.CodeRefused(candidate.name, str(missing)))
         return False

@@ -1,4 +1,4 @@
-"""The last check before training: an independent reading of the code against its proposal, by the agent."""
+"""The last check before training: the agent reviews the code against its proposal."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ READING = "reading"
 
 
 def with_reading(report: CheckReport, reading: Reading, began: float) -> CheckReport:
-    """The report with the reading as one more check; `began` is when it began, by `time.perf_counter`.
+    """Return the report with the code review as one more check; `began` is its start by `time.perf_counter`.
 
-    A claim that nothing else has decided keeps what the reader says against it.
+    A claim that no check has decided records the reviewer's objection to it.
     """
     claims = tuple(_doubted(entry) if entry.claim.statement in reading.unproven else entry for entry in report.claims)
     if not reading.implements:

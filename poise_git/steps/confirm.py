@@ -1,4 +1,4 @@
-"""A winner is compared with the root on seeds that selection has never seen, before it is called one."""
+"""Compare a winner with the root on seeds that selection has never used, before it is reported as the winner."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from poise_git.steps.train import run_missing
 
 
 def confirm(session: Session, name: str) -> Estimate | None:
-    """The candidate's gain over the root on the protocol's fresh seeds; None where it cannot be had."""
+    """Return the candidate's gain over the root on the protocol's fresh seeds; None if there is no such figure."""
     seeds = session.protocol.confirmation_seeds
     if name == ROOT or not seeds:
         return None

@@ -1,4 +1,4 @@
-"""How candidates' code is contained: by what the user allows, by what this machine lacks, and by who wrote it."""
+"""Choose the containment of candidates' code from the user's choice, the missing layers, and the code's author."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from poise_git.user.preferences import MissingLayers, Preferences
 class Containing:
     """The containment of each candidate.
 
-    Where a layer of the sandbox is missing, code that we ship runs all the same; other code does where the user allows
-    it for this machine. An archive has no say.
+    If a layer of the sandbox is missing, shipped code runs all the same, and other code runs only if the user allows it
+    for this machine. An archive's settings cannot allow it.
 
     Attributes:
         missing: the layers that this machine lacks.
-        allowed: what the user has chosen for other code.
-        trusted: the user's word, by `--trust`, that every candidate may run in the trainer's own process.
+        allowed: the user's choice for other code.
+        trusted: `--trust` is set, so every candidate may run in the trainer's own process.
     """
 
     provenance: Provenance
@@ -35,7 +35,7 @@ class Containing:
 
     @classmethod
     def on_this_machine(cls, archive: Archive, chosen: Preferences, *, trusted: bool = False) -> Self:
-        """By a try of every layer. Raises PoiseError: there is no child process to try them in."""
+        """Try every layer on this machine. Raises PoiseError if no child process can be started to try them."""
         return cls(Provenance(archive), missing_layers(), chosen.missing_layers, trusted)
 
     @property
@@ -43,11 +43,11 @@ class Containing:
         return tuple(dict.fromkeys(layer.name for layer in self.missing))
 
     def of(self, candidate: Candidate, genealogy: Genealogy) -> Containment:
-        """Of a candidate of the archive."""
+        """The containment of a candidate of the archive."""
         return self._containment(lambda: self.provenance.is_shipped(candidate, genealogy))
 
     def of_checks(self, text: str, parents: Sequence[str], genealogy: Genealogy) -> Containment:
-        """Of checks, which run this text and that of its parents; without parents, that of the root."""
+        """The containment of checks, which run this text and its parents' texts, or the root's if it has no parents."""
         return self._containment(lambda: self._are_shipped(text, parents or (ROOT,), genealogy))
 
     def _are_shipped(self, text: str, parents: Sequence[str], genealogy: Genealogy) -> bool:
@@ -61,7 +61,7 @@ class Containing:
     def _containment(self, is_shipped: Callable[[], bool]) -> Containment:
         if self.trusted:
             return Containment(trusted=True, may_lack_layers=True)
-        # The walk along the lineage takes a second, and matters on few machines.
+        # The walk along the lineage takes a second, so it happens only if a layer is missing.
         if self.allowed == "allow" or (self.missing and is_shipped()):
             return Containment(may_lack_layers=True)
         return STRICT

@@ -1,4 +1,4 @@
-"""From the reflections of a search to its principles, which every later context shows."""
+"""Distill the reflections of a search into principles, which every later context shows."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from poise_git.archive.entries import ROOT, Candidate
 from poise_git.search.selection.survey import evaluated
 from poise_git.steps.session import Session
 
-# Principles are about several candidates.
+# The smallest number of candidates that principles can be about.
 FEWEST = 2
 
 
 def distil_principles(session: Session, number: int) -> None:
-    """Journal the principles that the evidence before round `number` supports, once a round."""
+    """Journal, once per round, the principles that the evidence before round `number` supports."""
     archive, agent = session.archive, session.agent
     earlier: dict[str, Any] = archive.principles()
     known = (candidate for candidate, _ in evaluated(session.counted, session.protocol.hash).values())
@@ -29,7 +29,7 @@ def distil_principles(session: Session, number: int) -> None:
 
 
 def _lesson(session: Session, candidate: Candidate) -> Lesson | None:
-    """What a candidate's reflection teaches, read once; None where it has none."""
+    """The lesson of a candidate's reflection, read once; None if it has no reflection."""
     if candidate.evidence is None:
         return None
     if candidate.evidence not in session.lessons:

@@ -1,4 +1,4 @@
-"""A proposal becomes the text of an algorithm, and a verified candidate on a branch of its own."""
+"""Turn a proposal into the text of an algorithm, and into a verified candidate on its own branch."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from poise_git.steps.verify import verify, verify_branch
 
 
 def implement_and_verify(session: Session, slot: Slot) -> str | None:
-    """The name of the slot's candidate if it is ready to train, or None."""
+    """Implement and verify the slot's candidate. Return its name if it is ready to train, or None."""
     proposal = slot.chosen
     if proposal is None:
         return None
     if proposal.agent == HUMAN and proposal.name not in session.genealogy:
-        # A person has committed it while the agent waited.
+        # A person may have committed the candidate while the agent waited.
         session.forget()
     if proposal.name in session.genealogy:
         pending = session.genealogy[proposal.name].status_under(session.protocol.hash) is Status.PENDING
-        # A process that was killed may have archived it without a verdict of the checks.
+        # A killed process may have archived the candidate before the checks reached a verdict.
         return proposal.name if pending and verify_branch(session, proposal.name) else None
     draft = session.proposing.drafts.pop(proposal.name, None)
 
     @cache
     def context() -> Context:
-        # Only the plan of an earlier process has no draft.
+        # Only an earlier process's plan has no draft.
         return draft.context if draft else session.context(slot.parent, slot.seed)
 
     try:

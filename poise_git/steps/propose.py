@@ -1,6 +1,6 @@
-"""From a parent to the proposal that is implemented: directions -> propose N -> screen -> write; if need be, again.
+"""Find the proposal to implement for a parent: directions -> propose N -> screen -> write, and again if necessary.
 
-Nothing here writes to the archive: the plan that comes of it is journalled by the loop.
+Nothing here writes to the archive. The loop journals the resulting plan.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from poise_git.search.proposals.directions import assign_directions
 from poise_git.search.proposals.screening import Gate, ProposalHistory, Screened, Verdict, best_first, screen
 from poise_git.search.selection.interface import Choice, Selection, Survey
 
-# Seeds of a parent's attempts lie so far apart that no two parents of a round share one.
+# The seeds of a parent's attempts differ by this much, so that no two parents of a round share a seed.
 RESAMPLE_SEEDS = 31
 
 
@@ -37,18 +37,18 @@ class Draft:
 def propose_and_screen(
     proposing: Proposing, genealogy: Genealogy, survey: Survey, selection: Selection, seed: int
 ) -> tuple[Slot, ...]:
-    """One slot for each selected parent: N screened proposals, at most one of them chosen."""
+    """Return one slot for each selected parent: N screened proposals, of which at most one is chosen."""
     proposing.begin(genealogy, survey, seed)
     return proposing.fill(selection, seed)
 
 
 @dataclass
 class Proposing:
-    """Who proposes for whom, over a whole search: what it knows grows with the archive and is read once.
+    """The state of proposing over a whole search. It grows with the archive, and each part is read once.
 
-    Of the round that has begun, `taken` are the names in use, and `refused` is what was rejected, by parent. `past` is
-    everything before; the journal's first `rounds` rounds are in it. `drafts` holds what was written of the chosen, by
-    name, until somebody takes it.
+    In the current round, `taken` holds the names in use, and `refused` the rejected proposals by parent. `past` holds
+    the earlier proposals, with the journal's first `rounds` rounds. `drafts` holds the texts of chosen proposals by
+    name, until `implement` takes them.
     """
 
     experiment: Experiment
@@ -68,7 +68,7 @@ class Proposing:
         return DuplicateFinder(self.experiment.archive)
 
     def begin(self, genealogy: Genealogy, surveyed: Survey, seed: int) -> None:
-        """A new round: read what the archive and the journal have learned since the last one."""
+        """Begin a round: read the new entries of the archive and the journal since the last round."""
         self.genealogy, self.taken, self.refused = genealogy, frozenset(genealogy.by_name), {}
         self.contexts = self.experiment.contexts(genealogy, surveyed, seed)
         planned = slots_after(self.experiment.archive, self.rounds)
@@ -80,10 +80,10 @@ class Proposing:
         self.rounds += len(planned)
 
     def fill(self, selection: Selection, seed: int) -> tuple[Slot, ...]:
-        """A slot for each chosen parent.
+        """Make a slot for each chosen parent.
 
-        Where all proposals for a parent were rejected, the next in the ranking that is not taken gets a slot too; but
-        no round asks more than twice as many parents as it was to have.
+        If all proposals for a parent were rejected, the next parent in the ranking gets a slot too, up to twice as many
+        parents as were selected.
         """
         chosen = {choice.name for choice in selection.parents}
         spare = (ranked.node.name for ranked in selection.ranked if ranked.node.name not in chosen)
@@ -96,7 +96,7 @@ class Proposing:
         return tuple(slots)
 
     def slot(self, choice: Choice, seed: int) -> Slot:
-        """N proposals for one parent, with verdicts; asked again, with the reasons, while all of them are rejected."""
+        """Screen N proposals for one parent. While all are rejected, ask again and state the reasons, up to a limit."""
         resamples = self.experiment.settings.search.resamples
         tried: tuple[Screened, ...] = ()
         for attempt in range(resamples + 1):
@@ -108,7 +108,7 @@ class Proposing:
         return Slot(choice.name, choice.reason, seed, tried)
 
     def attempt(self, parent: str, seed: int, attempt: int = 0) -> tuple[Screened, ...]:
-        """N proposals for a parent with verdicts, the best first; at most one is chosen."""
+        """Return N proposals for a parent with verdicts, the best first; at most one is chosen."""
         settings, seed = self.experiment.settings.search, seed + attempt * RESAMPLE_SEEDS
         refused = self.refused.get(parent, ())
         context = self.contexts.of(parent, self.taken, refused)
@@ -126,7 +126,7 @@ class Proposing:
         return screened
 
     def _write(self, screened: Sequence[Screened], context: Context) -> tuple[Screened, ...]:
-        """The last gates: down to the first proposal that can be written and is a copy of nobody, which is chosen."""
+        """Apply the last gates: choose the first proposal that can be written and is not a duplicate."""
         verdicts = list(screened)
         for place, entry in enumerate(screened):
             if entry.verdict is Verdict.REJECTED:

@@ -1,4 +1,4 @@
-"""Phase III: what a candidate's runs say, archived in one commit with the metrics that it is about."""
+"""Phase III: reflect on a candidate's runs, and archive the reflection and the metrics in one commit."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from poise_git.steps.verify import check
 
 
 def reflect_and_archive(session: Session, completed: Iterable[str]) -> None:
-    """Reflect on each candidate as its runs end.
+    """Reflect on each candidate as soon as its runs end.
 
-    Runs under way are paid for too: they end before an agent that cannot go on ends the search.
+    If the agent fails, the runs in progress still finish before the search ends, because they are already paid for.
 
     Raises:
-        AgentError, BudgetReached: of the agent, once all have ended.
+        AgentError, BudgetReached: the agent's error, raised after all runs have ended.
     """
     stopped: AgentError | BudgetReached | None = None
     for name in completed:
@@ -34,7 +34,7 @@ def reflect_and_archive(session: Session, completed: Iterable[str]) -> None:
 
 
 def reflect_or_fail(session: Session, name: str) -> None:
-    """Reflect; a candidate whose runs lack what the objective looks at becomes a failed entry."""
+    """Reflect on a candidate; archive it as failed if its runs lack a figure of the objective."""
     try:
         reflect(session, name)
     except RunFailed as failure:
@@ -42,15 +42,15 @@ def reflect_or_fail(session: Session, name: str) -> None:
 
 
 def reflect(session: Session, name: str) -> Metrics:
-    """Metrics and diagnosis of a candidate whose runs are complete.
+    """Measure and diagnose a candidate whose runs are complete.
 
     Raises:
-        RunFailed: the objective looks at a figure that its runs do not have.
+        RunFailed: the objective uses a figure that its runs do not have.
     """
     experiment, archive = session.experiment, session.archive
     metrics = experiment.measure(name, experiment.runs(name, session.protocol.seeds))
     reflection = _reflection(session, name)
-    # Only now: the reflection was the last call for this candidate.
+    # Count the calls only now, because the reflection was the last call for this candidate.
     metrics = metrics.with_calls(calls_for(archive, name, session.agent.calls))
     session.add_evidence(name, metrics, reflection)
     session.observe(events.CandidateEvaluated(name, metrics, session.evaluated))
@@ -69,7 +69,7 @@ def _reflection(session: Session, name: str) -> Reflection:
 
 
 def replicate(session: Session, names: Sequence[str]) -> None:
-    """Run further seeds of candidates that may be the best, and of the root: noise must not decide between them."""
+    """Run more seeds of the root and of candidates that may be the best, so that noise does not decide between them."""
     if not names:
         return
     session.observe(events.MeasuredAgain(tuple(names)))
@@ -83,9 +83,9 @@ def replicate(session: Session, names: Sequence[str]) -> None:
 
 
 def rescore(session: Session) -> None:
-    """Where the objective has changed since a candidate was measured, measure it again from its archived runs.
+    """Measure candidates again from their archived runs if the objective has changed since the last measurement.
 
-    Runs that did not come along with the branches are trained: no other objective can be computed without them.
+    Missing runs are trained again, because another objective can be computed only from runs.
     """
     names = session.experiment.stale_candidates(session.genealogy)
     if not names:

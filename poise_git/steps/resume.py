@@ -1,4 +1,4 @@
-"""What an earlier call has left to do."""
+"""Find the unfinished work of an earlier call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from poise_git.steps.session import Session
 
 
 def unfinished_plan(session: Session) -> Plan | None:
-    """The newest plan under this protocol, if something of it is still to do."""
+    """Return the newest plan under this protocol if part of it is unfinished, else None."""
     plan = next((plan for plan in _newest_first(session.archive) if plan.protocol == session.protocol.hash), None)
     genealogy = session.genealogy
     if plan is None:
@@ -26,7 +26,7 @@ def unfinished_plan(session: Session) -> Plan | None:
 
 
 def _newest_first(archive: Archive) -> Iterator[Plan]:
-    """Every plan of the journal. The newest alone is read unless more are asked for: a plan holds every candidate."""
+    """Yield the journal's plans, newest first. Older plans are read only on demand, because every plan is large."""
     before = max(archive.count_rounds() - 1, 0)
     newest = archive.rounds(before)
     yield from (Plan.from_data(data) for data in reversed(newest))
@@ -35,7 +35,7 @@ def _newest_first(archive: Archive) -> Iterator[Plan]:
 
 
 def _is_done(session: Session, slot: Slot, genealogy: Genealogy) -> bool:
-    """Its proposal has an outcome, or it has none."""
+    """Whether the slot's proposal has an outcome, or no proposal was chosen."""
     if slot.chosen is None:
         return True
     node = genealogy.by_name.get(slot.chosen.name)
@@ -43,6 +43,6 @@ def _is_done(session: Session, slot: Slot, genealogy: Genealogy) -> bool:
 
 
 def _is_replicated(session: Session, name: str, genealogy: Genealogy) -> bool:
-    """Whether nothing is to be run, or to be counted, of the further seeds of an evaluated candidate."""
+    """Whether no further seed of an evaluated candidate remains to be run or counted."""
     metrics = genealogy[name].metrics_under(session.protocol.hash)
     return not (metrics and metrics.gain and metrics.gain.n <= len(session.protocol.seeds))

@@ -1,4 +1,4 @@
-"""Phase I begins: which candidates become parents."""
+"""Select parents, the beginning of phase I."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from poise_git.steps.session import Session
 
 
 def round_seed(seed: int, number: int) -> int:
-    """The seed of one round; its slots use the ones that follow."""
+    """The seed of one round; its slots use the seeds that follow."""
     return seed * 1_000_003 + number * 101
 
 
 def select_parents(session: Session, seed: int, remaining: int | None) -> tuple[Survey, Selection]:
-    """What the policy was shown, and what it chose; `remaining` evaluations are left, where the search knows."""
+    """Return the policy's survey and its selection; `remaining` evaluations are left, None if unknown."""
     settings = session.experiment.settings.search
     survey = session.experiment.survey(session.genealogy, remaining)
     count = min(settings.parents, remaining or settings.parents)

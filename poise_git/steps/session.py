@@ -1,4 +1,4 @@
-"""What the steps of a search share: the experiment, and those who carry it out."""
+"""The state that the steps of a search share: the experiment, the agent, the executor and the sandbox."""
 
 from __future__ import annotations
 
@@ -30,13 +30,12 @@ from poise_git.steps.propose import Proposing
 class Session:
     """One process's work on an experiment.
 
-    The archive is read once, when something first asks for it, and again after `forget`. In between the session keeps
-    up with what it writes itself.
+    The archive is read once, at first use, and again after `forget`. In between, the session tracks its own writes.
 
     Attributes:
-        verdicts: on claims about code, of the candidates that this process has verified.
-        refused: candidates by hand whose code may not run on this machine.
-        lessons: what reflections teach, by the evidence commit that they are of.
+        verdicts: verdicts on claims about code, by candidate, for candidates that this process has verified.
+        refused: manual candidates whose code may not run on this machine.
+        lessons: the lessons of reflections, by evidence commit.
     """
 
     experiment: Experiment
@@ -68,13 +67,13 @@ class Session:
 
     @property
     def counted(self) -> Genealogy:
-        """The genealogy with the figures that count. Those that this session has measured itself do."""
+        """The genealogy with the figures that count. Figures that this session has measured itself always count."""
         if self._counted is None:
             self._counted = self.experiment.counted(self.genealogy)
         return self._counted
 
     def forget(self) -> None:
-        """Read the archive again when something next asks for it: others write too."""
+        """Read the archive again at the next use, because other processes write to it too."""
         self._genealogy = self._counted = None
 
     def is_evaluated(self, name: str) -> bool:
@@ -82,7 +81,7 @@ class Session:
 
     @property
     def evaluated(self) -> int:
-        """Evaluated candidates beside the root."""
+        """The number of evaluated candidates beside the root."""
         return len(evaluated(self.counted, self.protocol.hash).keys() - {ROOT})
 
     @property
@@ -95,11 +94,11 @@ class Session:
         return Proposing(self.experiment, self.agent, self.observe)
 
     def prepare(self) -> None:
-        """What all runs share, made once on every machine that runs them."""
+        """Prepare the data that all runs share, once on every machine that runs them."""
         self.executor.prepare(self.protocol, lambda progress: self.observe(events.Preparing(progress)))
 
     def context(self, parent: str, seed: int) -> Context:
-        """What an agent is told that works on a child of `parent`."""
+        """The context for an agent that works on a child of `parent`."""
         genealogy = self.genealogy
         surveyed = self.experiment.survey(genealogy)
         return self.experiment.contexts(genealogy, surveyed, seed).of(parent, genealogy.by_name)
@@ -119,14 +118,14 @@ class Session:
         self._know(replace(candidate, evidence=evidence, metrics=figures))
 
     def _know(self, candidate: Candidate) -> None:
-        """Keep up with a write of this session's own; what has not been read yet will have it."""
+        """Update the cached archive after a write of this session; an archive not yet read will include it."""
         if self._genealogy is not None:
             self._genealogy = self._genealogy.with_candidate(candidate)
         if self._counted is not None:
             self._counted = self._counted.with_candidate(candidate)
 
     def fail(self, name: str, stage: str, reason: str) -> None:
-        """A failed candidate keeps its branches, with the stage and the reason: negative evidence is evidence."""
+        """Archive a failure. The candidate keeps its branches, because a failure with its reason is evidence too."""
         objective = self.experiment.objective.fingerprint
         failed = Metrics(Status.FAILED, self.protocol.hash, objective=objective, stage=stage, reason=reason)
         metrics = failed.with_calls(calls_for(self.archive, name, self.agent.calls))

@@ -1,4 +1,4 @@
-"""Training and evaluating what the archive does not hold yet."""
+"""Train and evaluate the runs that the archive does not hold yet."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ UNEVALUATED = frozenset({Status.PENDING, Status.FAILED})
 
 
 def train_and_evaluate(session: Session, names: Iterable[str], statuses: frozenset[Status] = UNTRIED) -> Iterator[str]:
-    """Run what is missing of the named candidates that have one of the statuses.
+    """Carry out the missing runs of the named candidates that have one of the statuses.
 
-    Yields each as soon as it is complete; one that fails is archived with its reason, and the others go on.
+    Yields each candidate as soon as it is complete. A failed one is archived with its reason, and the others continue.
     """
     pending = [name for name in names if session.genealogy[name].status_under(session.protocol.hash) in statuses]
     if set(pending) - {ROOT}:
@@ -33,9 +33,9 @@ def train_and_evaluate(session: Session, names: Iterable[str], statuses: frozens
 
 
 def complete_root(session: Session) -> None:
-    """See that the root's runs are here: gains are paired with them by seed.
+    """Carry out the root's missing runs, because gains are paired with them by seed.
 
-    Where notes did not come along with the branches its figures are known and its runs are not.
+    If the branches were cloned without notes, the archive holds the root's figures but not its runs.
 
     Raises:
         PoiseError: the root cannot be trained.
@@ -46,9 +46,9 @@ def complete_root(session: Session) -> None:
 
 
 def run_missing(session: Session, names: Iterable[str], seeds: Sequence[int]) -> Iterator[tuple[str, RunFailed | None]]:
-    """Run what the notes do not hold yet, and archive each run as it ends.
+    """Carry out the runs that the notes do not hold yet, and archive each as it ends.
 
-    Yields each candidate once, complete or with its failure; one whose code is changed by hand meanwhile, never.
+    Yields each candidate once, complete or with its failure. A candidate whose code changed meanwhile is not yielded.
     """
 
     def progress(job: Job, made: Progress) -> None:
@@ -74,7 +74,7 @@ def run_missing(session: Session, names: Iterable[str], seeds: Sequence[int]) ->
             missing[name].discard(outcome.run.seed)
             value = experiment.objective.figures([outcome.run])[UTILITY].get(outcome.run.seed)
             session.observe(events.RunEnded(name, outcome.run.seed, value, outcome.run.cpu_seconds))
-        # Only now that its outcome is archived: what is interrupted before goes on from here.
+        # Remove the scratch folder only after the outcome is archived, so that an interrupted run can resume from it.
         remove_tree(outcome.job.scratch)
         if outcome.failure or not missing[name]:
             yield name, outcome.failure

@@ -1,7 +1,7 @@
-"""Steering: a directive in words becomes an objective, which is shown, journalled and committed before it is used.
+"""Steering: translate a directive into an objective, and show, journal and commit it before it is used.
 
-What stands in poise.yaml is what counts. A directive is translated once, and only where nobody has stated an objective;
-after that it is for people to edit.
+The objective in poise.yaml counts. A directive is translated once, and only if poise.yaml states no objective. After
+that, people edit the objective.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def translate_directive(session: Session) -> None:
 
 
 def root_figures(experiment: Experiment) -> dict[str, float]:
-    """The figures that an objective may look at, each with the root's mean over its seeds.
+    """The figures that an objective may use, each with the root's mean over its seeds.
 
     Raises:
-        UsageError: the root has not run, so nobody knows them.
+        UsageError: the root has not run, so its figures are unknown.
     """
     runs = experiment.runs(ROOT, experiment.protocol.seeds)
     if not runs:
@@ -47,7 +47,7 @@ def root_figures(experiment: Experiment) -> dict[str, float]:
 
 
 def is_untranslated(experiment: Experiment) -> bool:
-    """Whether there is a directive that has been translated for this archive neither by an agent nor by a person."""
+    """Whether there is a directive that neither an agent nor a person has translated for this archive."""
     if not experiment.directive.strip() or experiment.settings.objective != ObjectiveSettings():
         return False
     known = experiment.archive.directives()
@@ -55,12 +55,12 @@ def is_untranslated(experiment: Experiment) -> bool:
 
 
 def interpret(experiment: Experiment, agent: Agent) -> Interpretation:
-    """What the agent makes of the directive; nothing is written."""
+    """Have the agent translate the directive, without writing anything."""
     return agent.interpret(experiment.directive, root_figures(experiment))
 
 
 def adopt(experiment: Experiment, reading: Interpretation, agent: Agent) -> Experiment:
-    """Journal what was made of the directive and commit it to poise.yaml, both at once; the experiment with it."""
+    """Journal the translation and commit it to poise.yaml, both at once. Return the experiment with it."""
     calls = {"calls": [call.to_data() for call in agent.calls]} if agent.calls else {}
     experiment.archive.write_directive(
         {"directive": experiment.directive, "agent": agent.name, **reading.to_data(), **calls},
@@ -75,10 +75,10 @@ def adopt(experiment: Experiment, reading: Interpretation, agent: Agent) -> Expe
 
 
 def settings_with(text: str, directive: str, objective: ObjectiveSettings | None) -> str:
-    """poise.yaml with another directive and objective; all else in it stays, comments too.
+    """Return poise.yaml with another directive and objective; everything else stays, comments included.
 
     Raises:
-        SettingsError: the file has a form that cannot be edited, or is no settings file afterwards.
+        SettingsError: the file has a form that cannot be edited, or the edit would make it invalid.
     """
     fields: dict[tuple[str, ...], Any] = {("directive",): directive}
     if objective is not None:

@@ -1,4 +1,4 @@
-"""A candidate before it is trained: checks, a bounded number of repairs, and its branch in the archive."""
+"""Verify a candidate before training: checks, a bounded number of repairs, and its branch in the archive."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from poise_git.steps.session import Session
 
 
 def check(session: Session, proposal: Proposal, recipe: Mapping[str, str]) -> CheckReport:
-    """All checks before training, of a child of the proposal's parent: in the sandbox, then by a reader."""
+    """Run all checks on a child of the proposal's parent: first in the sandbox, then by code review."""
     parent = session.archive.recipe(proposal.parent or ROOT)
     names = tuple(name for name in (proposal.parent, proposal.second_parent) if name)
     containment = session.containing.of_checks(recipe.get(ALGORITHM, ""), names, session.genealogy)
@@ -29,10 +29,10 @@ def check(session: Session, proposal: Proposal, recipe: Mapping[str, str]) -> Ch
 
 
 def verify(session: Session, proposal: Proposal, source: str, context: Callable[[], Context]) -> bool:
-    """Check and repair, and archive the candidate whether it passed or not.
+    """Check and repair a candidate, and archive it whether it passed or not.
 
     Args:
-        context: what the agent is told that repairs; asked for only then.
+        context: makes the context of a repair; called only if a repair is needed.
     """
     parent = session.archive.recipe(proposal.parent)
     repairs, report = 0, check(session, proposal, {**parent, ALGORITHM: source})
@@ -47,7 +47,7 @@ def verify(session: Session, proposal: Proposal, source: str, context: Callable[
 
 
 def verify_branch(session: Session, name: str) -> bool:
-    """Check a candidate that is a branch already, such as one committed by hand; archive a failure."""
+    """Check a candidate that already has a branch, such as a manual one; archive a failure."""
     candidate = session.genealogy[name]
     proposal = session.experiment.proposal(candidate)
     if candidate.evidence is None:

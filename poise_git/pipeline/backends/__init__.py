@@ -1,4 +1,4 @@
-"""Backends by name. Adding one is a new package, with its kind, and an entry here."""
+"""Backends by name. To add one, write a package with its kind, and an entry here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DEFAULT_BACKEND = Testbed.name
 
 
 def backend_named(name: str) -> BackendKind:
-    """Raises UsageError for an unknown name."""
+    """Return the backend of this name. Raises UsageError for an unknown name."""
     if name not in BACKENDS:
         raise UsageError(f"no backend {name!r}: choose one of {', '.join(sorted(BACKENDS))} in the protocol file")
     return BACKENDS[name]

@@ -1,4 +1,4 @@
-"""What is known of a backend before it is loaded."""
+"""The description of a backend that is available before the backend is loaded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from poise_git.pipeline.protocol import Protocol
 
 
 class RunRecord(ABC):
-    """What the runs of one protocol look like, as its text says."""
+    """The form of the runs of one protocol, as its text determines it."""
 
     @abstractmethod
     def __init__(self, protocol: Protocol) -> None:
@@ -23,20 +23,20 @@ class RunRecord(ABC):
 
     @abstractmethod
     def defects(self, run: Run) -> Iterator[str]:
-        """Why `run` cannot be of this protocol.
+        """The reasons why `run` cannot belong to this protocol.
 
-        Raises: whatever a run of another form leads to (KeyError, TypeError, ValueError, IndexError).
+        Raises: KeyError, TypeError, ValueError or IndexError for a run of another form.
         """
 
 
 class BackendKind(ABC):
-    """One object for each backend, in the `__init__` of its package.
+    """The kind of a backend: one object per backend, in the `__init__` of its package.
 
-    `open` alone may import what is optional or slow.
+    Only `open` may import optional or slow packages.
 
     Attributes:
-        name: as protocol files have it.
-        default_protocol: of the template, for an archive of this backend.
+        name: as in protocol files.
+        default_protocol: the template's protocol for an archive with this backend.
     """
 
     name: ClassVar[str]
@@ -44,18 +44,18 @@ class BackendKind(ABC):
 
     @abstractmethod
     def open(self) -> Backend:
-        """The backend itself."""
+        """Load and return the backend."""
 
     @abstractmethod
     def estimate_cost(self, protocol: Protocol, file: str) -> CostEstimate:
-        """What one run of `protocol`, which was read from `file`, costs. Raises SettingsError for a wrong protocol."""
+        """Estimate one run of `protocol`, which was read from `file`. Raises SettingsError for a wrong protocol."""
 
     @abstractmethod
     def record_of(self, protocol: Protocol) -> RunRecord:
-        """What runs of `protocol` look like. Raises SettingsError for a wrong protocol."""
+        """The form of runs of `protocol`. Raises SettingsError for a wrong protocol."""
 
     def obstacles(self, protocol: Protocol, file: str, machine: Equipment, base: Path) -> tuple[str, ...]:
-        """Why `protocol` cannot run on `machine`, one line each; its paths are relative to `base`.
+        """The reasons why `protocol` cannot run on `machine`, one line each; its paths are relative to `base`.
 
         Raises:
             SettingsError: the protocol is wrong.
@@ -65,5 +65,5 @@ class BackendKind(ABC):
         return ()
 
     def files_named(self, protocol: Protocol, file: str) -> tuple[str, ...]:
-        """The paths that `protocol` names, as it names them. Raises SettingsError for a wrong protocol."""
+        """The paths in `protocol`, as written there. Raises SettingsError for a wrong protocol."""
         return ()

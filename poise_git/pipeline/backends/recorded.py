@@ -1,6 +1,6 @@
-"""What a run under a protocol can look like: seeds, lengths, estimator and ranges, from the protocol's text alone.
+"""Check the form of a recorded run (seeds, lengths, estimator, ranges) against the protocol's text alone.
 
-Nothing here trains or loads a backend: whoever reads a stranger's archive asks these questions of every run.
+Nothing here trains or loads a backend, because these checks apply to every run of an archive from a stranger.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from poise_git.errors import PoiseError
 from poise_git.pipeline.backends import BACKENDS
 from poise_git.pipeline.protocol import Protocol
 
-# A figure is computed twice by the same code: only the last digits may differ.
+# The same code computes a figure twice, so only the last digits may differ.
 TOLERANCE = 1e-9
-# So many defects of one run are named.
+# The number of defects of one run that are named.
 NAMED = 3
 
 
 class Recorded:
-    """What runs of one protocol look like; its settings are read once for all of them."""
+    """The form of the runs of one protocol; its settings are read once for all of them."""
 
     def __init__(self, protocol: Protocol) -> None:
         self.protocol = protocol
@@ -33,7 +33,7 @@ class Recorded:
             self._problem = f"protocols/{protocol.name}.yaml cannot be read: {error}"
 
     def defects(self, run: Run) -> list[str]:
-        """Why `run` cannot be of this protocol, or of any; empty if it can."""
+        """The reasons why `run` cannot belong to this protocol, or to any; empty if there are none."""
         if self._problem:
             return [self._problem]
         found: list[str] = []
@@ -46,7 +46,7 @@ class Recorded:
 
 
 def is_rate(name: str) -> bool:
-    """Whether a figure of this name is a share; the candidate reports the fraction of clipped tokens itself."""
+    """Whether a figure of this name must be a share. The fraction of clipped tokens is not checked as one."""
     figure = name.rpartition("/")[2]
     return figure.endswith("_rate") or figure.startswith(("acc@", "pass@")) or figure == "sampled"
 
@@ -71,7 +71,7 @@ def _rates(run: Run) -> Iterator[str]:
             if not isinstance(value, int | float):
                 yield f"series {name} has {_shown(value)} at step {step}, which is not a number"
                 break
-            # A series may lack values; a share that is there is one.
+            # A series may lack values, but a value that is present must be a share.
             if is_rate(name) and not math.isnan(value) and not _is_share(value):
                 yield f"series {name} has {_shown(value)} at step {step}, which is not a share between 0 and 1"
                 break

@@ -19,7 +19,7 @@ from poise_git.pipeline.boundary.frames import Frame, bytes_of, plain
 from poise_git.pipeline.boundary.interface import BatchSizes, Gradient, groups
 from poise_git.pipeline.boundary.process import Answering
 
-# The share of calls that a second process answers as well; it has seen only such calls.
+# The share of calls that a second process answers as well. That process gets only these calls.
 WITNESSED = 1 / 32
 # Earlier calls that are kept for the second process.
 _KEPT = 4
@@ -39,9 +39,9 @@ class _Answered:
 class GuardedAlgorithm:
     """See `poise_git.pipeline.boundary.interface.Algorithm`.
 
-    A second process also answers some calls: the second, the eighth and so on of each entry point, and from the second
-    on a share drawn by numbers that no candidate can predict, at that time or later. Its answer must be the same to the
-    bit, because an algorithm must depend neither on earlier calls nor on the time of day.
+    A second process also answers some calls, at the same time or later: the second, the eighth and so on of each entry
+    point, and from the second call on a random share that a candidate cannot predict. Its answer must be the same to
+    the bit, because an algorithm must depend neither on earlier calls nor on the time of day.
     """
 
     def __init__(self, process: Answering, witness: Answering | None, seed: int) -> None:
@@ -107,7 +107,7 @@ class GuardedAlgorithm:
         content = {**content, "seed": _seed_of(self._seed, what, tensors)}
         frame = self._process.ask(what, content, tensors)
         self._calls[what] += 1
-        # Before its first comparison, the second process has answered no such call.
+        # The first call is not compared, so the second process begins without an earlier call of this entry point.
         if self._witness is not None and self._calls[what] > 1:
             early = _is_odd_power_of_two(self._calls[what])
             if early or self._lots.random() < WITNESSED:
@@ -133,9 +133,9 @@ class GuardedAlgorithm:
 
 
 def _seed_of(seed: int, what: str, tensors: Sequence[Tensor]) -> int:
-    """The seed for the candidate's random numbers in one call: a function of the run's seed and its plain tensors.
+    """The seed for the candidate's random numbers in one call, from the run's seed and the call's tensors.
 
-    Seeds drawn in a row would tell the candidate how many calls came before.
+    Consecutive seeds would tell the candidate the number of earlier calls.
     """
     digest = hashlib.blake2b(f"{seed} {what}".encode(), digest_size=_SEED_BYTES)
     for tensor in tensors:
@@ -148,7 +148,7 @@ def _alike(one: Tensor, other: Tensor) -> bool:
 
 
 def _is_odd_power_of_two(number: int) -> bool:
-    """2, 8, 32 and so on."""
+    """Whether the number is 2, 8, 32 and so on."""
     return number.bit_count() == 1 and number.bit_length() % 2 == 0
 
 
@@ -162,7 +162,7 @@ def _loss_in_words(frame: Frame) -> str:
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
-    """Equal to the bit; not-a-number equals itself here."""
+    """Whether two tensors are equal to the bit; not-a-number equals itself here."""
     return _alike(one, other) and np.array_equal(bytes_of(plain(one)), bytes_of(plain(other)))
 
 
@@ -171,7 +171,7 @@ def _plain(sizes: BatchSizes | None) -> dict[str, float] | None:
 
 
 def _require_finite(name: str, values: Tensor) -> None:
-    # The sum is finite only if every element is, and costs a tenth of a second look.
+    # The sum is finite only if every element is, and it costs a tenth of a test of every element.
     if math.isfinite(values.sum().item()):
         return
     if bool(values.isnan().any()):

@@ -31,7 +31,7 @@ def load_candidate(recipe: Mapping[str, str]) -> ModuleType:
 
 
 def answer(module: ModuleType, frame: Frame) -> tuple[dict[str, Any], Sequence[Tensor]]:
-    """Call an entry point as often as asked, and describe its last result."""
+    """Call an entry point the requested number of times, and describe its last result."""
     for _ in range(frame.content.get("times", 1) - 1):
         _call(module, frame)
     return _call(module, frame)

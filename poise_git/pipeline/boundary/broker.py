@@ -1,4 +1,4 @@
-"""The door of a trusted child for other processes: frameworks start workers that inherit nothing.
+"""The door of a trusted child for other processes, because a framework's workers inherit no descriptors.
 
 A worker connects to a socket in the child's folder and then talks to a candidate's process of its own.
 """
@@ -16,7 +16,7 @@ from poise_git.pipeline.boundary.door import CANDIDATE, Door
 from poise_git.pipeline.boundary.failures import CandidateFailed
 
 NAME = "door"
-# Of a Unix socket's address; unix(7).
+# The longest address of a Unix socket in bytes; see unix(7).
 _LONGEST_ADDRESS = 107
 
 
@@ -34,7 +34,7 @@ def broker(door: Door, folder: Path) -> Iterator[Path]:
         try:
             yield path
         finally:
-            # Wakes the thread; closing would not.
+            # A shutdown wakes the thread; closing the socket would not.
             listener.shutdown(socket.SHUT_RDWR)
             thread.join()
             path.unlink(missing_ok=True)
@@ -53,7 +53,7 @@ def connect(path: Path) -> socket.socket:
 
 
 def _serve(listener: socket.socket, door: Door) -> None:
-    # Ends when the listener closes.
+    # The loop ends when the listener closes.
     with suppress(OSError):
         while True:
             connection, _ = listener.accept()

@@ -32,7 +32,7 @@ def seeded(seed: int) -> None:
 
 
 def configuration(sizes: Mapping[str, float] | None) -> Any:
-    """verl's actor section, as far as a candidate may know it."""
+    """The part of verl's actor section that a candidate may use."""
     return None if sizes is None else SimpleNamespace(global_batch_info=dict(sizes))
 
 
@@ -51,7 +51,7 @@ def call_loss(
     mask: Tensor,
     rollout_is_weights: Tensor | None = None,
 ) -> Loss:
-    """policy_loss, differentiated by a leaf of its own, so that the gradient alone can reach the policy.
+    """Call policy_loss and differentiate it by a separate leaf, so that only the gradient can reach the policy.
 
     Raises:
         CandidateFailed.
@@ -93,7 +93,7 @@ def guard(what: str, call: Callable[[], Any]) -> Any:
 
 
 def kind(value: object) -> str:
-    """A value in words."""
+    """Describe a value in words."""
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)} and type {value.dtype}"
     return (

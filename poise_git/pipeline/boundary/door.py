@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from poise_git.pipeline.boundary.failures import CandidateFailed
 
-# The names of the recipes of a host.
+# The names of a host's recipes.
 CANDIDATE, PARENT = "candidate", "parent"
 # The argument that gives the recipe to a trusted child itself, if it runs without the boundary.
 TRUSTED_RECIPE = "trusted_recipe"

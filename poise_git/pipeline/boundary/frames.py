@@ -3,7 +3,7 @@
     4 bytes: length of the header │ header: [content, [[dtype, shape], ...]] │ the tensors' bytes, one after the other,
     each filled up to a multiple of 8
 
-Nothing of a frame is trusted: a reader says how much it takes at most and until when.
+A frame is not trusted: a reader sets the largest size and the deadline.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DTYPES = {
     for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.int32, torch.bool)
 }
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
-# Bools have only two valid bytes of 256, so answers are numbers.
+# Answers are numbers, because only two of the 256 values of a byte are valid bools.
 ANSWERED = frozenset(("float64", "float32", "bfloat16", "float16", "int64", "int32"))
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 _LENGTH = struct.Struct(">I")
@@ -37,7 +37,7 @@ _FILL = memoryview(bytes(_UNIT))
 _HEADER_LIMIT = 1 << 16
 _MOST_DIMENSIONS = 8
 _MOST_TENSORS = 8
-# Also for tensors without elements, so that torch can compute their strides.
+# This also limits the shapes of tensors without elements, so that torch can compute their strides.
 _MOST_ELEMENTS = 1 << 40
 
 
@@ -84,7 +84,7 @@ class _Kind:
         return torch.frombuffer(data, dtype=self.dtype, count=self.count, offset=offset).view(self.shape)
 
 
-# A run sends few kinds of tensors, two thousand times.
+# A run sends the same few kinds of tensors about two thousand times.
 @lru_cache(maxsize=256)
 def _kind(name: str, shape: tuple[int, ...], dtypes: frozenset[str] | None) -> _Kind:
     if dtypes is not None and name not in dtypes:
@@ -139,7 +139,7 @@ def receive(
 ) -> Frame:
     """Read one frame with at most `limit` bytes of tensors, of the named dtypes, until `deadline` (time.monotonic).
 
-    Without limits for what the trusted side sends.
+    For data from the trusted side there are no limits.
 
     Raises:
         FrameRefused, Closed, TooLate.
@@ -152,7 +152,7 @@ def receive(
     total = sum(kind.filled for kind in kinds)
     if limit is not None and total > limit:
         raise FrameRefused(f"{sum(kind.size for kind in kinds)} bytes of tensors; the limit is {limit}")
-    # All at once: sending small tensors one by one would cost more than the call itself.
+    # Read all tensors at once, because reading small ones one by one would cost more than the call itself.
     data = np.empty(total, dtype=np.uint8)
     _read_into(connection, data.data, deadline)
     offset, tensors = 0, []
@@ -163,7 +163,7 @@ def receive(
 
 
 def plain(tensor: Tensor) -> Tensor:
-    """As it can be sent: its numbers alone, in order, on the CPU.
+    """The tensor in a form that can be sent: its numbers alone, in order, on the CPU.
 
     Raises:
         ValueError: its type cannot be sent.

@@ -25,8 +25,8 @@ class Containment:
     """What the user allows for a candidate's code.
 
     Attributes:
-        trusted: it runs in the trainer's own process, without the boundary.
-        may_lack_layers: it runs although the machine lacks a layer of the sandbox.
+        trusted: the code runs in the trainer's own process, without the boundary.
+        may_lack_layers: the code runs even if the machine lacks a layer of the sandbox.
     """
 
     trusted: bool = False
@@ -73,10 +73,10 @@ def contain(
 
 @dataclass
 class Host:
-    """A host that runs: `door` is the descriptor to hand to the trusted side.
+    """A running host; `door` is the descriptor to hand to the trusted side.
 
-    `layers` are those of the sandbox around it and of each candidate's own confinement. `cpu_seconds`, of all its
-    processes together, and `failure` are known once it has ended.
+    `layers` are those of the sandbox around it and of each candidate's own confinement. `cpu_seconds`, the sum over its
+    processes, and `failure` are known once it has ended.
     """
 
     door: int
@@ -103,16 +103,16 @@ def host(
     may_lack_layers: bool,
     limits: Limits | None = None,
 ) -> Iterator[Host]:
-    """A host of these recipes (name -> file name -> text); it ends with the block, whatever its processes do.
+    """Start a host of these recipes (name -> file name -> text); it always ends with the block.
 
-    `limits` are the sandbox's own where they are None.
-    Of a recipe the algorithm runs, beside our copy of its rollouts.py.
+    If `limits` is None, the sandbox's own limits hold. Only a recipe's algorithm runs, beside our copy of its
+    rollouts.py.
 
     Raises:
         IsolationMissing: this machine lacks a layer, and `may_lack_layers` is false or the sandbox's settings require
             every layer; no candidate has run.
         ChildFailed: the host could not begin.
-        CheckFailed: `files`: a recipe is not one that can run.
+        CheckFailed: `files`: a recipe cannot run.
     """
     required = sandbox.requires_isolation or not may_lack_layers
     texts = {name: runnable(recipe) for name, recipe in recipes.items()}
@@ -151,7 +151,7 @@ def host(
         with suppress(OSError):
             ours.shutdown(socket.SHUT_RDWR)
         thread.join(_PATIENCE)
-        # A stopped host does not notice that.
+        # A stopped host does not notice the shutdown.
         cancelled.set()
         thread.join()
         ours.close()

@@ -18,7 +18,7 @@ _FILES = (ROLLOUTS, ALGORITHM)
 def load(recipe: Mapping[str, str], package: str = PACKAGE) -> ModuleType:
     """`recipe`'s algorithm.py as the module `package`.algorithm, beside its rollouts.py.
 
-    Raises: whatever the candidate's code raises.
+    Raises: any exception of the candidate's code.
     """
     # Drop the modules of an earlier load, with their state.
     for name in (package, *(_name(package, file) for file in _FILES)):
@@ -40,7 +40,7 @@ def _execute(name: str, file: str, text: str) -> ModuleType:
     module.__package__ = name.rpartition(".")[0]
     module.__file__ = file
     sys.modules[name] = module
-    # Tracebacks then quote the line.
+    # With this entry, tracebacks quote the line.
     linecache.cache[file] = (len(text), None, [f"{line}\n" for line in text.split("\n")], file)
     exec(compile(text, file, "exec", dont_inherit=True), vars(module))
     return module

@@ -25,7 +25,7 @@ class Patience:
         self.left = self.most
 
     def bring(self, size: int) -> None:
-        """A call of `size` bytes begins."""
+        """Add the seconds for a call of `size` bytes that begins."""
         self.left = min(self.left, self.most) + _SECONDS_A_CALL + _SECONDS_A_MEGABYTE * size / _MEGABYTE
 
     def spend(self, seconds: float) -> None:

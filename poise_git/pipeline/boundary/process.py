@@ -48,7 +48,7 @@ class Question:
 
 
 class Answering(Interface):
-    """Answers questions about one recipe; raises CandidateFailed."""
+    """An object that answers questions about one recipe. Raises CandidateFailed."""
 
     def ask(self, what: str, content: Mapping[str, Any], tensors: Sequence[Tensor]) -> Frame:
         """The answer to one question; `what` names the entry point."""
@@ -62,7 +62,7 @@ class Answering(Interface):
 
 
 class CandidateProcess:
-    """A process of its own that holds one recipe; see `Answering`."""
+    """A separate process that holds one recipe; see `Answering`."""
 
     def __init__(
         self, connection: socket.socket, door: Door | None = None, number: int = 0, seconds: float = RUN_SECONDS
@@ -96,7 +96,7 @@ class CandidateProcess:
             waiting.append(question)
         while waiting:
             take()
-        # Only now, so that no answer is left in the socket.
+        # Decode the answers only now, so that none is left in the socket if one of them is a failure.
         return [_answer(frame) for frame in frames]
 
     def close(self) -> None:

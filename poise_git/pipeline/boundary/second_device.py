@@ -1,14 +1,14 @@
 """Run code as if its tensors lay on an accelerator, on a machine that has none.
 
-A tensor of the "accelerator" is an ordinary CPU tensor that carries a mark. A torch function mode sees every
-call of torch and acts as CUDA does: `device` of a marked tensor is `cuda:0`; what is made with that device, or
-from marked tensors, is marked; a call that mixes marked tensors with others is refused. Data are real, so
-`item()`, `int()`, `tolist()` and branches on them work, and autograd is torch's own.
+A tensor of the "accelerator" is an ordinary CPU tensor with a mark. A torch function mode intercepts every call of
+torch and acts as CUDA does. The `device` of a marked tensor is `cuda:0`. A tensor made with that device or from marked
+tensors is marked. A call that mixes marked tensors with others is refused. The data are real, so `item()`, `int()`,
+`tolist()` and branches on them work, and autograd is torch's own.
 
-torch's FakeTensorMode cannot serve: it has no data, so `int(group.max())` fails, and with real data propagated
-beside it, it needs the device itself (torch 2.13).
+torch's FakeTensorMode is not suitable: it has no data, so `int(group.max())` fails, and with propagation of real data
+it needs the device itself (torch 2.13).
 
-Not followed: `torch.vmap` and hooks, whose tensors are made outside of Python.
+`torch.vmap` and hooks are not followed, because their tensors are made outside of Python.
 
 This module imports torch only: it runs in the candidate's process.
 """
@@ -29,13 +29,13 @@ _ORIGIN = "_poise_made_by"
 
 # Attributes that CUDA answers without touching the data.
 _PROPERTIES: Mapping[str, Any] = {"device": DEVICE, "is_cuda": True, "is_cpu": False}
-# Functions that read tensors as lists of Python numbers, whatever their device.
+# Functions that read tensors of any device as lists of Python numbers.
 _FROM_DATA = frozenset({"tensor", "as_tensor", "asarray", "new_tensor"})
 # Functions that copy from one device to another.
 _ACROSS = frozenset({"copy_", "type_as", "to"})
 # Functions that return their argument itself if it is already on the right device.
 _TRANSFERS = frozenset({"to", "cpu", "type_as", "as_tensor", "asarray"})
-# Looks all of torch's functions up once, which takes longer than a check: where this module is imported, not in every
+# The first call looks up all of torch's functions, which takes longer than a check. Do it at import, not in every
 # process that is forked later.
 resolve_name(torch.add)
 # Functions that refuse even a single number of another device.
@@ -49,10 +49,10 @@ class DeviceMismatch(RuntimeError):
 
 
 def on_second_device(function: Callable[..., Any], *tensors: Any) -> Any:
-    """Call `function` with `tensors` moved to the second device; give back its result on the CPU.
+    """Call `function` with `tensors` moved to the second device; return its result on the CPU.
 
     Args:
-        function: may differentiate: `torch.autograd.grad` and `backward` work inside.
+        function: it may call `torch.autograd.grad` and `backward`.
         tensors: CPU tensors, which are not changed; requires_grad is kept. Other values are passed as they are.
 
     Returns:
@@ -130,10 +130,10 @@ def _result_marked(name: str, args: tuple[Any, ...], given: tuple[Tensor, ...], 
     if name == "cpu":
         return False
     if name in ("to", "type_as"):
-        # The last tensor: itself where it only changes its type, else the one to follow.
+        # The last tensor is the one to follow, or the tensor itself if only its type changes.
         return _marked(given[-1])
     if name in ("tensor", "as_tensor", "asarray"):
-        # A tensor keeps its device; a list of tensors is read as numbers.
+        # A tensor keeps its device. A list of tensors is read as numbers.
         return bool(args) and isinstance(args[0], Tensor) and _marked(args[0])
     if name in ("new_tensor", "copy_", "__getitem__"):
         return _marked(args[0])

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-# NumPy imports it at first use: import it once here, not in every process.
+# NumPy imports this module at first use. Import it once here, not in every process.
 import numpy.random
 import torch
 
@@ -49,8 +49,8 @@ def serve(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
     Returns when the door's other side closes; no process is left.
     """
     torch.set_num_threads(1)
-    # Torch looks at the processor when it is first asked to compute; a candidate's process, which may not read /proc,
-    # would find none of its instructions, compute more slowly, and round otherwise than the trainer.
+    # Torch detects the processor at its first computation. A candidate's process may not read /proc, so it would detect
+    # no special instructions, compute more slowly, and round differently from the trainer.
     torch.backends.cpu.get_cpu_capability()
     _leave_memory_for_another()
     door = socket.socket(fileno=FIRST_HANDED)
@@ -101,7 +101,7 @@ class _Host:
             self._end(number)
 
     def _open(self, recipe: str, connection: int) -> int:
-        """The number of a fresh process; where the run has as many as it may, nobody is at the connection's end."""
+        """Fork a process and return its number. If the run is at its limit of processes, the connection just closes."""
         self._opened += 1
         with suppress(OSError):
             process = os.fork()
@@ -143,7 +143,7 @@ def _be_candidate(recipe: Mapping[str, str], descriptor: int) -> NoReturn:
         _take_descriptors(descriptor)
         connection = socket.socket(fileno=_CONNECTION)
         _draw_random_states()
-        # Without a process namespace nothing else would end it, and from here on it cannot undo this.
+        # Without a process namespace only this signal ends the process. The process cannot undo it after `confine`.
         kernel.process_control(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         confine()
         _converse(recipe, connection)
@@ -155,9 +155,9 @@ def _be_candidate(recipe: Mapping[str, str], descriptor: int) -> NoReturn:
 
 
 def _take_descriptors(connection: int) -> None:
-    """Keep the connection alone, and standard streams that lead nowhere.
+    """Keep only the connection, and standard streams that lead nowhere.
 
-    A pipe that two processes of a candidate have both would be memory: its fill and its flags outlast a call.
+    A pipe shared by two processes of a candidate would act as memory, because its content and its flags outlast a call.
     """
     os.dup2(connection, _CONNECTION)
     os.closerange(_CONNECTION + 1, os.sysconf("SC_OPEN_MAX"))
@@ -189,5 +189,5 @@ def _converse(recipe: Mapping[str, str], connection: socket.socket) -> None:
         try:
             frames.send(connection, content, tensors)
         except (ValueError, TypeError, RuntimeError) as error:
-            # Raised before anything was written.
+            # Such an error is raised before anything is written.
             frames.send(connection, {"failed": one_line(f"its answer cannot be sent: {error}")})

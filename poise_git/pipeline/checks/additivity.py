@@ -14,8 +14,8 @@ from poise_git.pipeline.checks.trial import AGGREGATION, Case, Outcome, Trial
 
 # The modes of aggregate_loss in recipe/rollouts.py.
 MODES = ("token-mean", "token-sum", "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm")
-# Of the largest gradient of the batch, and of the sum of the parts' losses without their signs. The largest
-# difference over the shipped cards and a third of their pairs is 1.4e-6: float32 sums in another order.
+# Relative to the largest gradient of the batch, and to the sum of the parts' absolute losses. The largest difference
+# over the shipped cards and a third of their pairs is 1.4e-6, from float32 sums in another order.
 _TOLERANCE = 1e-5
 _ADVICE = (
     "A trainer may split a batch at any row, so policy_loss must use each response alone; move anything that needs "
@@ -26,13 +26,13 @@ _ADVICE = (
 def micro_batches(trial: Trial) -> str | None:
     """Compare the sums over row-wise parts with the whole, for every mode of aggregation.
 
-    Single responses are parts in the protocols' mode alone; the others differ from it in the sums alone.
-    Each part gets the sizes of the whole batch in `config.global_batch_info`, as verl gives them, and is cut to its
+    Parts of a single response are tested only in the protocols' mode, because the other modes differ from it only in
+    the sums. Each part gets the sizes of the whole batch in `config.global_batch_info`, as in verl, and is cut to its
     own longest response. One of the splits is over two devices, whose gradients verl averages.
     """
     usual = _batch()
-    # In the protocols' mode once more with responses on the policy, far off it and between, for what acts from some
-    # distance on.
+    # Test the protocols' mode once more with responses at all distances from the policy, because some mechanisms act
+    # only beyond a certain distance.
     for batch, mode in (*((usual, mode) for mode in MODES), (_ever_farther(usual), AGGREGATION)):
         advantages = _advantages(trial, batch)
         weights = 0.5 + torch.rand(batch.mask.shape, generator=torch.Generator().manual_seed(2))
@@ -69,20 +69,19 @@ def _batch() -> Batch:
 
 
 def _ever_farther(batch: Batch) -> Batch:
-    """The log-ratios of the first response are small, and those of each next one about twice as large."""
+    """Make the log-ratios of the first response small, and those of each next response about twice as large."""
     log_ratio = batch.log_prob - batch.old_log_prob
     factors = 2.0 ** torch.arange(-4, len(log_ratio) - 4).unsqueeze(-1)
     return replace(batch, log_prob=batch.old_log_prob + log_ratio * factors)
 
 
 def _advantages(trial: Trial, batch: Batch) -> Tensor:
-    """The candidate's own advantages, varied from token to token, so that no statistic of the batch agrees by
-    chance."""
+    """The candidate's advantages, varied by token, so that no statistic of a part agrees with the batch by chance."""
     generator = torch.Generator().manual_seed(1)
     factors = 0.5 + torch.rand(batch.mask.shape, generator=generator)
     own = trial.advantages(batch)
     signs = torch.where(torch.arange(len(own)) % 2 == 0, 0.3, -0.3).unsqueeze(-1)
-    # A candidate may give a group of one, or all its responses, no advantage; then test the loss on these.
+    # The signs test the loss even if a candidate gives no advantage to a group of one, or to all its responses.
     return (own + signs) * factors * batch.mask
 
 

@@ -1,7 +1,7 @@
-"""What an algorithm may use: pure functions of tensors, a few builtins, the names of `.rollouts`.
+"""The names that an algorithm may use: pure functions of tensors, a few builtins, the names of `.rollouts`.
 
-The lists serve a good message, not safety, which is the sandbox's. They are generous for functions that map tensors to
-tensors, and hold nothing that reaches files, processes, devices, global settings or the interpreter.
+The lists make a clear message possible; the sandbox provides the safety. They include most functions that map tensors
+to tensors, and none that reaches files, processes, devices, global settings or the interpreter.
 """
 
 from __future__ import annotations

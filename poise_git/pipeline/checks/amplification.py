@@ -1,4 +1,4 @@
-"""Whether advantages and gradients stay of a size that training can use, where rounding could be made large.
+"""Check that advantages and gradients keep a usable size where a candidate could amplify rounding errors.
 
 Measured over the root, the 55 shipped cards and the 1,251 pairs that may stand together, knobs at their defaults:
 
@@ -8,7 +8,7 @@ Measured over the root, the 55 shipped cards and the 1,251 pairs that may stand 
 | advantage, one response of 2 to 64 different                        | 7.87 | 16.5    | 100   |
 | gradient of a token, over the root's unclipped one, log-ratios to 1 | 1.0  | 5.4     | 100   |
 
-A scale that lets float32's residue through reaches 2,690 to 16,500. The bounds leave factors of 6 and 18.
+A scale that amplifies float32's residue reaches 2,690 to 16,500. The bounds leave factors of 6 and 18.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SIZES = (2, 3, 5, 6, 7, 8, 13, 16, 31, 64)
 # Rewards of valid but wrong responses whose float32 sums leave a residue.
 _LEVELS = (0.1, 1.0 / 3.0, 0.4, 0.7)
 _LOG_RATIOS = (0.0, 0.1, 0.5, 1.0)
-# Log-probabilities when sampled: of a certain token, and of a nearly impossible one.
+# Log-probabilities at sampling: of a nearly certain token, and of a nearly impossible one.
 _OLD = (-1e-4, -15.0)
 _ADVICE = (
     "give every denominator that can vanish a floor or an epsilon; in float32 sums a difference of 0 can become 1e-8"
@@ -70,7 +70,7 @@ def _little_contrast() -> Iterator[Batch]:
             f"groups whose rewards are all 0, all {level:.3g} or all 1",
             [torch.full((n,), reward) for n in _SIZES for reward in (0.0, level, 1.0)],
         )
-        # All of one length: mechanisms for length divide by its spread.
+        # All responses have the same length, because mechanisms for length divide by its spread.
         yield _of_one_length([torch.full((n,), level) for n in _SIZES], f"every reward {level:.3g}")
         pairs = ((level, 1.0), (1.0, level), (level, 0.0), (0.0, level))
         yield _equal_but_for_one(f"rewards 0, {level:.3g} or 1", pairs)
@@ -99,7 +99,7 @@ def _plain() -> Batch:
 
 
 def _advantages(count: int) -> Tensor:
-    """(N, 1), of both signs and without an exact float32."""
+    """Advantages (N, 1) of both signs that have no exact float32 value."""
     return torch.where(torch.arange(count) % 2 == 0, 0.7, -0.3).unsqueeze(-1)
 
 

@@ -20,7 +20,7 @@ class Batch:
     """N responses of at most T tokens, as verl hands them over.
 
     Attributes:
-        name: what is special about it, in words.
+        name: its special property, in words.
         rewards: (N, T), the reward on each response's last token.
         mask: (N, T) int64.
         index: N prompt identifiers.

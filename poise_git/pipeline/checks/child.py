@@ -18,7 +18,7 @@ from poise_git.pipeline.checks.trial import Trial
 
 
 def run(arguments: Mapping[str, Any], send: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
-    """Entry point: `claims` are (check, arguments) pairs; `problems` says by name why a recipe is not there.
+    """Entry point: `claims` are (check, arguments) pairs; `problems` gives, by name, the reason for a missing recipe.
 
     Sends {"started": check} and {"passed": check, "seconds": s} as it goes.
     Returns {"failure": [check, reason] or None, "claims": [(held, because), ...]}; no claims after a failure.

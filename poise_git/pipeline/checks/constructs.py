@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from poise_git.pipeline.checks.allowed import BUILTINS, MEMBERS, MODULES
 
-# The document that lists what is allowed.
+# The document with the list of allowed names.
 _LISTED = "docs/human.md lists what is allowed"
-# These take the name of an attribute as text.
+# Functions that take the name of an attribute as text.
 _BY_NAME = frozenset(("getattr", "hasattr"))
 _NO_GRADIENT = "torch.no_grad"
-# Not a module to import, but a step to one.
+# Packages that may not be imported themselves, but lead to a module that may.
 _STEPS: Mapping[str, frozenset[str]] = {"collections": frozenset(("abc",))}
 _ALLOWED = (
     *(ast.Module, ast.FunctionDef, ast.arguments, ast.arg, ast.Return, ast.Assign, ast.AugAssign, ast.AnnAssign),
@@ -60,7 +60,7 @@ class Binding:
 
 @dataclass(frozen=True)
 class Names:
-    """The meaning of the names in a text, scopes aside: `bound` are all that it binds, `imported` name -> dotted
+    """The meaning of the names in a text, without scopes: `bound` are all that it binds, `imported` name -> dotted
     path."""
 
     bindings: tuple[Binding, ...]
@@ -74,7 +74,7 @@ class Names:
         return cls(bindings, frozenset(binding.name for binding in bindings), imported)
 
     def path(self, node: ast.AST) -> str | None:
-        """`torch.nn.functional` for that chain of attributes, whatever name torch has; None for other values."""
+        """The dotted path of a chain of attributes, such as `torch.nn.functional`; None for other values."""
         parts: list[str] = []
         while isinstance(node, ast.Attribute):
             parts.append(node.attr)
@@ -160,7 +160,7 @@ def imports_problem(tree: ast.Module) -> str | None:
 
 
 def constant_problem(node: ast.expr) -> str | None:
-    """Why a value could change, or runs code; None for a number, a text, a tuple of them, or their arithmetic."""
+    """The reason why a value is not constant; None for a number, a text, a tuple of them, or their arithmetic."""
     for part in ast.walk(node):
         if isinstance(part, ast.List | ast.Dict | ast.Set):
             kind = type(part).__name__.lower()

@@ -33,7 +33,7 @@ class Knob:
         return f"{self.function}({self.argument}={self.value})"
 
     def set_in(self, text: str) -> str:
-        """`text` with this default. Raises NoSuchRecipe."""
+        """Return `text` with this default. Raises NoSuchRecipe."""
         found = [node for node in source_text.parse(text).body if isinstance(node, ast.FunctionDef)]
         function = next((node for node in found if node.name == self.function), None)
         if function is None:

@@ -10,8 +10,8 @@ from poise_git.pipeline.checks import batches
 from poise_git.pipeline.checks.batches import Batch
 from poise_git.pipeline.checks.trial import Case, Outcome, Trial
 
-# Different batches before the call that is compared, and how often each entry point gets each of them. A counter that
-# acts later than after their product goes unseen here.
+# The number of different batches before the compared call, and how often each entry point gets each of them. This check
+# does not detect a counter that acts only after more calls than their product.
 _BATCHES, _TIMES = 12, 4
 _ADVICE = "an algorithm keeps nothing between calls; pass values to the loss through the advantages"
 
@@ -19,8 +19,8 @@ _ADVICE = "an algorithm keeps nothing between calls; pass values to the loss thr
 def memory(trial: Trial) -> str | None:
     """Compare calls after many others with the same calls in a fresh process, bit by bit.
 
-    In the fresh process `policy_loss` is called without an earlier `compute_advantages`, as in verl's workers; in the
-    worn one after it, so that what either tells the other shows. One restart.
+    The fresh process calls `policy_loss` without an earlier `compute_advantages`, as verl's workers do. The used
+    process calls it after `compute_advantages`, so that state shared by the two shows. One restart.
     """
     trial = trial.forgetting()
     case = _case(batches.mixed(seed=7, groups=2))
@@ -48,12 +48,12 @@ def _differs(fresh: Trial, case: Case, advantages: Tensor, worn: Outcome) -> str
 
 
 def _case(batch: Batch) -> Case:
-    """With any advantages, which need not be computed first."""
+    """A case with arbitrary advantages, so that they need not be computed first."""
     return Case(batch, (batch.score - batch.score.mean()).unsqueeze(-1) * batch.mask, sizes=batch.sizes)
 
 
 def _tiny(number: int) -> Batch:
-    """A group of two; its rewards and lengths change with every call, and its prompt with every second one."""
+    """A group of two. Its rewards and lengths change with every call, and its prompt with every second call."""
     levels = list(batches.LEVELS.values())
     score = torch.tensor([levels[number % 3], levels[(number // 3 + 1) % 3]])
     batch = batches.make_batch("a group of two", [score], seed=number)

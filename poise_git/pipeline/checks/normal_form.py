@@ -1,13 +1,13 @@
-"""The normal form of an algorithm: what its two entry points return, as expressions of their arguments.
+"""The normal form of an algorithm: the results of its two entry points, as expressions of their arguments.
 
-Two texts that compute the same by the same steps have the same form, whatever their names, layout, comments, hints,
-helper functions, intermediate variables, order of independent statements, of keyword arguments and of the operands of
-+, *, &, |, ^, == and <. A constant, an operator, a called function or the default of a knob that is used makes another.
+Two texts that compute the same by the same steps have the same form. Names, layout, comments, hints, helper functions,
+intermediate variables, and the order of independent statements, of keyword arguments and of the operands of +, *, &, |,
+^, == and < do not affect it. A different constant, operator, called function or default of a used knob changes it.
 
-It is told by symbolic evaluation: every value is the digest of the operation it comes from and of that operation's
-operands, so names never enter, and a helper's body stands where it is called. What a statement does beside binding a
-name (a change in place, a call whose value is dropped, a return from a branch) is an effect, and effects keep their
-order. Nothing is executed. A text that is not followed (recursion, classes, `try`) has its syntax tree as its form.
+Symbolic evaluation computes it: every value is the digest of its operation and of that operation's operands, so names
+do not occur in it, and a helper's body replaces its call. An effect is anything that a statement does besides binding a
+name (a change in place, a call whose value is dropped, a return from a branch), and effects keep their order. Nothing
+is executed. If evaluation cannot follow a text (recursion, classes, `try`), the form is its syntax tree.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from poise_git.pipeline.checks.symbols import (
 )
 from poise_git.untrusted.source_text import SourceRefused, parse
 
-# Increases whenever the form of some text may change.
+# Increase this number whenever the form of some text may change.
 VERSION = 3
 ENTRY_POINTS = ("compute_advantages", "policy_loss")
-# Stop following a text that was made long on purpose.
+# Stop the evaluation of a text that is long on purpose.
 DEPTH_LIMIT, STEP_LIMIT = 40, 100_000
-# How many expressions may be inside one another, called functions' included: fewer than Python's stack bears, so that
-# the form does not depend on who asks for it.
+# The deepest nesting of expressions, called functions included. It is less than Python's stack allows, so that the form
+# does not depend on the caller.
 NESTING_LIMIT = 80
 
 
@@ -117,7 +117,7 @@ class _Evaluation:
             case ast.AnnAssign(target=target, value=ast.expr() as expression):
                 self.bind(target, self.value(expression, frame), frame)
             case ast.AugAssign(target=target, op=op, value=expression):
-                # Not `x = x + e`: other names of x see the change.
+                # `x += e` is not `x = x + e`, because other names of x see the change.
                 before = self.expression(target, frame)
                 changed = digest("in place", type(op).__name__, before, self.expression(expression, frame))
                 frame.act(changed, base_of(target))
@@ -153,14 +153,14 @@ class _Evaluation:
                 frame.act(stored, base_of(target))
 
     def compound(self, node: ast.If | ast.For | ast.While | ast.With, frame: Frame) -> None:
-        """Blocks under a condition, in a loop or a `with`; afterwards a name is worth what each block leaves in it."""
+        """Blocks under a condition, in a loop or a `with`. A name's later value combines its values after each."""
         kind, is_loop = type(node).__name__, isinstance(node, ast.For | ast.While)
         blocks = [node.body] if isinstance(node, ast.With) else [node.body, node.orelse]
         names = bound_by(node)
         with self.binding() as level:
             entered = dict(frame.scope)
             for place, name in enumerate(names if is_loop else ()):
-                # The values from an earlier turn of the loop.
+                # At the start of a turn, a name holds its value from an earlier turn of the loop.
                 entered[name] = digest("turn", level, str(place), self.closed(frame.scope.get(name, "")))
             head = self.head(node, frame, entered)
             frames = [Frame(dict(entered)) for _ in blocks]
@@ -199,7 +199,7 @@ class _Evaluation:
     # Expressions.
 
     def value(self, node: ast.expr, frame: Frame) -> Value:
-        """Like `expression`, but a function stays one, so that a call of it is followed, and so does a tuple."""
+        """Like `expression`, but keep functions, so that calls of them are followed, and keep tuples."""
         match node:
             case ast.Name(id=name) if name in frame.scope:
                 return frame.scope[name]
@@ -259,7 +259,7 @@ class _Evaluation:
         return digest("constant", "NoneType", "None") if node is None else self.value(node, frame)
 
     def generic(self, node: ast.AST, frame: Frame) -> str:
-        """Any node: its kind and its parts."""
+        """The digest of any other node: its kind and its parts."""
         parts = [type(node).__name__]
         for field, part in ast.iter_fields(node):
             if not isinstance(part, ast.expr_context):
@@ -274,7 +274,7 @@ class _Evaluation:
 
     @staticmethod
     def dotted(path: str) -> str:
-        """A module, or what is imported from one: attributes of the first name, as if it were written out."""
+        """A module, or an import from one: attributes of the first name, as if the path were written out."""
         dots = len(path) - len(path.lstrip("."))
         first, *rest = path[dots:].split(".")
         found = digest("module", path[:dots] + first)
@@ -356,12 +356,12 @@ class _Evaluation:
         self.depth -= 1
         self.nesting -= 1
         if not decorators and not frame.effects:
-            # A call of it is the expression itself.
+            # A call of this function is the same as its expression.
             return result, False
         return digest("run", *decorators, "effects", *frame.effects, "result", self.closed(result)), frame.acted
 
     def abstract(self, function: Function) -> str:
-        """A function as a value: what it returns for arguments that are known only by their places."""
+        """A function as a value: its result for arguments that are known only by their positions."""
         parameters, outer = function.node.args, Frame(function.scope)
         places = [*parameters.posonlyargs, *parameters.args, *parameters.kwonlyargs]
         defaults = [value for value in (*parameters.defaults, *parameters.kw_defaults) if value is not None]
@@ -397,7 +397,7 @@ class _Evaluation:
 
     @contextmanager
     def binding(self) -> Iterator[str]:
-        """The level at which names are bound: what keeps those of an inner loop or function from those of an outer."""
+        """Enter a level at which names are bound, to separate names of an inner loop or function from outer ones."""
         self.level += 1
         yield str(self.level)
         self.level -= 1

@@ -120,9 +120,9 @@ def _inputs_unchanged(trial: Trial) -> str | None:
 
 
 def _deterministic(trial: Trial) -> str | None:
-    """Check equality under other random numbers too, because drawn numbers are not a function of the rollouts."""
+    """Check equality under other random numbers too, because random numbers are not a function of the rollouts."""
     batch = batches.mixed()
-    # The first answer came before any loss.
+    # The first answer was given before any call of the loss.
     first, *others = (trial.advantages(batch, seed=seed) for seed in range(3))
     if not all(torch.equal(first, other) for other in others):
         return "compute_advantages gives other numbers when called again with the same batch"
@@ -211,10 +211,10 @@ def _advantage_batches() -> tuple[Batch, ...]:
 
 
 def _differs(trial: Trial, batch: Batch, changed: Batch, change: str, back: Any) -> str | None:
-    """Advantages and loss of `changed`, brought `back` to the form of `batch`, against those of `batch`."""
+    """Compare advantages and loss of `changed`, brought `back` to the form of `batch`, with those of `batch`."""
     if (reason := _apart("advantages", back(trial.advantages(changed)), trial.advantages(batch))) is not None:
         return f"{change} must change nothing, but {reason}"
-    # The same configuration for both: its sizes are those of the batch, which padding does not change.
+    # Both get the same configuration, with the sizes of the batch, because padding does not change these.
     found, expected = trial.outcome(changed, sizes=batch.sizes), trial.outcome(batch, sizes=batch.sizes)
     reason = _outcomes_apart(Outcome(found.loss, back(found.gradient)), expected)
     return None if reason is None else f"{change} must change nothing, but {reason}"

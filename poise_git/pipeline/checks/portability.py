@@ -62,7 +62,7 @@ def _precision(trial: Trial, batch: Batch, advantages: Tensor) -> str | None:
     pairs |= {"the loss": (narrow.loss, wide.loss), "the gradient": (narrow.gradient, wide.gradient)}
     for name, (found, expected) in pairs.items():
         off = (found.double() - expected.double()).abs().max()
-        # A loss is a sum of terms of order 0.1 to 1 of both signs, so it may come near 0 while they do not.
+        # A loss sums terms of order 0.1 to 1 of both signs, so the loss may be near 0 although its terms are not.
         if not off <= _TOLERANCE * expected.abs().max().clamp(min=0.1 if name == "the loss" else 1e-6):
             return f"{name} in float32 and in float64 differ by {off:.2g}: float32 loses digits, or a type is fixed"
     return None

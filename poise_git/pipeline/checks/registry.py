@@ -11,7 +11,7 @@ from poise_git.errors import CheckFailed
 Subject = TypeVar("Subject")
 # The check that passes when a candidate's process has loaded the recipe.
 IMPORT = "import"
-# A check returns what is wrong, in words for the author of the code, or None.
+# A check returns the problem in words for the author of the code, or None.
 CheckFunction = Callable[[Subject], str | None]
 
 

@@ -25,7 +25,7 @@ _VERDICTS = {True: Verdict.HELD, False: Verdict.REFUTED, None: Verdict.UNDECIDED
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What the checks found.
+    """The results of the checks.
 
     Attributes:
         passed: names of the checks passed, in order, each with the seconds it took.

@@ -1,7 +1,7 @@
 """Check a candidate's text; nothing here executes it.
 
-This is a convenience, not a security layer: it reports early and clearly what an algorithm may use. The sandbox
-contains anything that passes. The lists are in `allowed`.
+This is a convenience, not a security layer: it reports forbidden names early and clearly. The sandbox contains anything
+that passes. The lists are in `allowed`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Sources:
 
 def _files(sources: Sources) -> str | None:
     if sources.recipe.keys() == {ALGORITHM} and not sources.parent:
-        # A text alone, as in a hook, without its neighbors.
+        # A hook checks the text alone, without the other files.
         return None
     if problem := files_problem(sources.recipe):
         return problem

@@ -66,7 +66,7 @@ class Frame:
         self.change(names, digest(str(len(self.effects)), effect))
 
     def change(self, names: Iterable[str], effect: str) -> None:
-        """Give names that an effect may have changed new values."""
+        """Give new values to the names that an effect may have changed."""
         for name in names:
             if isinstance(value := self.scope.get(name), str | Items):
                 self.scope[name] = digest("after", effect, value.whole if isinstance(value, Items) else value)
@@ -94,7 +94,7 @@ def number(node: ast.AST) -> float | None:
 
 
 def chain(node: ast.expr, op: type[ast.operator]) -> Iterator[ast.expr]:
-    """The operands of a + b + c, whatever the brackets; a part that is a number stays whole."""
+    """The operands of a + b + c, with any brackets; a part that is a number stays whole."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, op) and number(node) is None:
         yield from chain(node.left, op)
         yield from chain(node.right, op)
@@ -118,7 +118,7 @@ def base_of(target: ast.expr) -> list[str]:
 
 
 def bound_by(statement: ast.stmt) -> list[str]:
-    """The names that a statement binds, each once, in order; those of inner functions and comprehensions are theirs."""
+    """The names that a statement binds, each once, in order, without those of inner functions and comprehensions."""
     found: dict[str, None] = {}
 
     def visit(node: ast.AST) -> None:

@@ -25,13 +25,14 @@ Open = Callable[[str], Answering]
 
 @dataclass(frozen=True)
 class Returned:
-    """What an entry point returned.
+    """The result of an entry point.
 
     Attributes:
-        described: words for what is no tuple of at most two elements; else for each element a mapping, of which
-            "tensor" is its place among `tensors`, and "value" is words for what is no tensor.
-        metrics: of a loss: words for what is no mapping, else pairs of a name and a float, or words for what is none.
-        changed: the arguments that the call changed in place, where that was asked.
+        described: for a tuple of at most two elements, one mapping per element: "tensor" is its place among `tensors`,
+            or "value" describes it in words. Words for any other result.
+        metrics: the metrics of a loss: for a mapping, pairs of a name and a float, or words in place of a wrong pair.
+            Words for any other value.
+        changed: the arguments that the call changed in place, if the question asked for them.
     """
 
     described: Any
@@ -75,7 +76,7 @@ class Trial:
     """One recipe in one process. Every method raises CandidateFailed.
 
     `elsewhere`: the process calls it with tensors that claim another device; results come back on the CPU.
-    `answers`: those to questions that were asked before; the same question is asked again only where this is None.
+    `answers`: the answers to earlier questions, which are not asked again; None: ask every question.
     """
 
     open: Open
@@ -196,7 +197,7 @@ class Trial:
 
 
 def opener(processes: Callable[[str], Answering], opened: list[Answering]) -> Open:
-    """`processes`, which records in `opened` what must be closed."""
+    """Open processes, and record in `opened` those that must be closed."""
 
     def open_process(recipe: str) -> Answering:
         process = processes(recipe)
@@ -226,7 +227,7 @@ def _outcome(frame: Frame, case: Case) -> Outcome:
 
 
 def _key(question: Question) -> Any:
-    """Equal for questions that are the same to the bit."""
+    """A key that is equal for questions that are the same to the bit."""
     tensors = tuple(
         (tensor.dtype, tensor.shape, tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         for tensor in question.tensors

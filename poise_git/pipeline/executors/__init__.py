@@ -22,7 +22,7 @@ from poise_git.settings import PoiseSettings
 
 @dataclass(frozen=True)
 class Surrounding:
-    """What an executor is opened with: runs of `protocol` by `backend`, for the archive at `archive`."""
+    """The surroundings of an executor: it runs `protocol` with `backend`, for the archive at `archive`."""
 
     settings: PoiseSettings
     backend: Backend
@@ -60,10 +60,10 @@ EXECUTORS: Mapping[str, Opener] = {"local": _local, "ray": _ray}
 def open_executor(
     settings: PoiseSettings, backend: Backend, protocol: Protocol, sandbox: Sandbox, archive: Path
 ) -> AbstractContextManager[Executor]:
-    """The executor that `settings.executor` names, for runs of `protocol`; what it started ends with the block.
+    """Open the executor that `settings.executor` names, for runs of `protocol`; its processes end with the block.
 
     Raises:
-        UsageError: an unknown name, nowhere to run a single job of the protocol, or no cluster.
+        UsageError: the name is unknown, no machine can run a job of the protocol, or there is no cluster.
     """
     kind = settings.executor.kind
     if kind not in EXECUTORS:

@@ -29,7 +29,7 @@ class Executor(Interface):
     def run(self, jobs: Sequence[Job], on_progress: Callable[[Job, Progress], None]) -> Iterator[Outcome]:
         """Run all jobs, several at once, and yield each as it ends, in any order.
 
-        Contract: the first failure of a candidate is yielded and its other jobs are dropped; closing the iterator
-        stops what still runs; `on_progress` is called from other threads.
+        Contract: a candidate's first failure is yielded, and its other jobs are dropped. Closing the iterator stops the
+        jobs that still run. `on_progress` is called from other threads.
         """
         ...

@@ -20,10 +20,10 @@ from poise_git.pipeline.sandbox import Sandbox
 
 
 class LocalExecutor:
-    """As many jobs at once as the machine has cores and devices for, at most `cap`.
+    """Run as many jobs at once as fit the machine's cores and devices, at most `cap`.
 
     Raises:
-        UsageError: the machine cannot run a single one.
+        UsageError: the machine cannot run a single job.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The resources of this machine, and how many jobs of a kind it can run at a time."""
+"""The resources of this machine, and the number of jobs of a kind that it can run at once."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Machine:
         return cls(available_cores(), visible_gpus() if gpus is None else tuple(gpus))
 
     def slots(self, claim: Resources, cap: int | None = None) -> int:
-        """How many jobs of this claim run at once, at most `cap`.
+        """The number of jobs with this claim that can run at once, at most `cap`.
 
         Raises:
-            UsageError: not a single one.
+            UsageError: the machine cannot run a single job.
         """
         if claim.gpus > len(self.gpus):
             raise UsageError(
@@ -55,11 +55,11 @@ def available_cores() -> int:
 def visible_gpus(devices: Path = Path("/dev")) -> tuple[int, ...]:
     """Indices of NVIDIA's devices: those that CUDA_VISIBLE_DEVICES names by number, or all that have a node.
 
-    Devices that it names by UUID are numbered in that order.
+    Devices that the variable names by UUID are numbered in its order.
     """
     visible = os.environ.get(_VISIBLE)
     if visible is None:
-        # CUDA numbers visible devices from 0, whatever the nodes of a container are called.
+        # CUDA numbers visible devices from 0, independently of the names of a container's nodes.
         return tuple(range(sum(1 for node in devices.glob("nvidia*") if _DEVICE.fullmatch(node.name))))
     names = [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1", "NoDevFiles")]
     return tuple(int(name) if name.isdecimal() else place for place, name in enumerate(names))

@@ -20,7 +20,7 @@ def claim_of(demand: Demand) -> Resources:
 
 
 def shards_at_once(demand: Demand) -> int:
-    """How many shards fit into the job's resources."""
+    """The number of shards that fit into the job's resources."""
     claim, shard = claim_of(demand), demand.evaluation
     by_gpus = claim.gpus // shard.gpus if shard.gpus else None
     by_cpus = int(claim.cpus / shard.cpus) if shard.cpus else None
@@ -28,8 +28,10 @@ def shards_at_once(demand: Demand) -> int:
 
 
 def carry_out(backend: Backend, job: Job, sandbox: Sandbox, on_progress: OnProgress, cancelled: threading.Event) -> Run:
-    """Train, evaluate every shard, assemble. `job.gpus` are the devices of the whole job, `cancelled` is its own:
-    the first shard that fails sets it, to stop the others.
+    """Train, evaluate every shard, assemble.
+
+    `job.gpus` are the devices of the whole job. `cancelled` belongs to this job: the first shard that fails sets it, to
+    stop the others.
 
     Raises:
         RunFailed: the candidate's fault.

@@ -12,15 +12,15 @@ from poise_git.settings import SandboxSettings
 
 @dataclass(frozen=True)
 class Limits:
-    """What a run may use. None: no limit.
+    """Limits of a run. None: no limit.
 
     Attributes:
-        memory_mb: of all processes together, and the address space that each adds to what it begins with.
+        memory_mb: of all processes together, and the address space that each may add to its initial one.
         cpu_seconds: of each process.
-        file_mb: of each file, and of what is printed.
+        file_mb: of each file, and of the printed output.
         disk_mb: of all files that the run may write, together.
         files: their number, with folders.
-        processes: of all, threads included where the kernel counts them.
+        processes: the number of processes, including threads where the kernel counts them.
         open_files: of each process.
     """
 
@@ -51,12 +51,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Allowance:
-    """What frameworks such as Ray need beyond a plain computation.
+    """The needs of frameworks such as Ray beyond a plain computation.
 
     Attributes:
-        readable: files and folders that are shown besides Python, its packages and this package.
-        writable: folders besides the scratch folder; as root, their content becomes the user nobody's.
-        devices: device nodes, to read, write and control.
+        readable: visible files and folders besides Python, its packages and this package.
+        writable: folders besides the scratch folder. As root, their content passes to the user nobody.
+        devices: device nodes that it may read, write and control.
         services: for processes that talk to each other: a network of its own with nothing but the loopback
             interface, and a /tmp and a /dev/shm of its own.
     """

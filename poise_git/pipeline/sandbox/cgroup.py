@@ -75,7 +75,7 @@ def make_group(limits: Limits) -> Group:
 def _settings(limits: Limits) -> dict[str, str]:
     settings: dict[str, str] = {}
     if limits.memory_mb is not None:
-        # All of them die together, and nothing is swapped to the disk.
+        # At the memory limit, all processes of the group die together, and none of their memory is swapped to the disk.
         settings |= {"memory.max": f"{limits.memory_mb}M", "memory.oom.group": "1"}
     if limits.processes is not None:
         settings["pids.max"] = str(limits.processes)
@@ -83,7 +83,7 @@ def _settings(limits: Limits) -> dict[str, str]:
 
 
 def _parents() -> Iterator[Path]:
-    """This process's own group and its parent, as far as they are mounted here."""
+    """This process's own group and its parent, if they are mounted here."""
     own = next(
         (line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")), None
     )
@@ -100,7 +100,7 @@ def _parents() -> Iterator[Path]:
 
 
 def _remove_left(parent: Path) -> None:
-    """Empty groups of runs whose supervisors were killed; the kernel keeps those with processes."""
+    """Remove the empty groups of runs whose supervisors were killed. The kernel keeps groups with processes."""
     for left in parent.glob(f"{_PREFIX}*"):
         with suppress(OSError):
             left.rmdir()

@@ -27,7 +27,7 @@ _REASON_LENGTH = 400
 def run(
     wall: Wall, entry: str, arguments: Mapping[str, Any], messages: int, output: int, handed: Sequence[int]
 ) -> NoReturn:
-    """Call `entry` behind the wall; what it sends and returns goes to `messages`, what it prints to `output`.
+    """Call `entry` behind the wall. Its messages and its value go to `messages`, and its output goes to `output`.
 
     The descriptors `handed` become FIRST_HANDED and the numbers that follow.
     """
@@ -78,7 +78,7 @@ def _settle(scratch: str) -> None:
     os.environ |= {"HOME": scratch, "TMPDIR": scratch, "USER": "nobody"}
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     kernel.process_control(kernel.PR_SET_DUMPABLE, 1)
-    # Keep the tail of the output however the process ends.
+    # Write each line at once, so that the tail of the output survives any end of the process.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)

@@ -1,7 +1,7 @@
-"""What a candidate's process gives up beyond the sandbox that its host is in: it computes, and nothing else.
+"""The confinement of a candidate's process beyond the sandbox of its host, so that it can only compute.
 
-It writes no file, starts no process, opens no socket and signals nobody. The same process reads Python's own files,
-because torch imports some of its parts when they are first used.
+It cannot write files, start processes, open sockets, or signal other processes. It can read Python's own files, because
+torch imports some of its parts at their first use.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from poise_git.pipeline.sandbox.layers import Layer
 
 
 def confinement() -> tuple[Layer, ...]:
-    """The layers as they work for a process of its own on this machine."""
+    """Try the layers in a separate process on this machine."""
     reading, writing = os.pipe()
     process = os.fork()
     if process == 0:
@@ -34,7 +34,7 @@ def confinement() -> tuple[Layer, ...]:
 
 
 def confine() -> dict[str, str]:
-    """Give all of it up for good; return by layer why it is not up, empty if it is."""
+    """Put up every layer for good. Return by layer the reason why it is not up, or an empty text if it is."""
     failures = {}
     for name, step in _STEPS:
         try:

@@ -17,7 +17,7 @@ def signal_text(number: int) -> str:
 
 
 class ChildFailed(PoiseError):
-    """The child process did not return a value: `reason` in one line, and the tail of what it printed."""
+    """The child process did not return a value; with the `reason` in one line, and the tail of its output."""
 
     def __init__(self, reason: str, output: str = "") -> None:
         self.reason, self.output = reason, output
@@ -29,11 +29,11 @@ class NeverBegan(PoiseError):
 
 
 class IsolationMissing(PoiseError):
-    """This machine lacks a layer of the wall, and code may not run without it; none has run.
+    """This machine lacks a layer of the wall that the code needs; no code has run.
 
     Attributes:
-        what: the layers that are missing, and whose code is refused.
-        advice: what to type.
+        what: the missing layers, and the author of the refused code.
+        advice: the next command.
     """
 
     def __init__(self, what: str, advice: str) -> None:
@@ -45,7 +45,7 @@ class IsolationMissing(PoiseError):
 
     @classmethod
     def of(cls, missing: Sequence[Layer], *, archive_requires: bool) -> IsolationMissing:
-        """`archive_requires`: its settings refuse all code, which the user's choice for other code does not change."""
+        """Make the error. With `archive_requires`, the archive's settings refuse all code, shipped code included."""
         names = ", ".join(dict.fromkeys(layer.name for layer in missing))
         lacks = f"the sandbox lacks {names} on this machine"
         if archive_requires:

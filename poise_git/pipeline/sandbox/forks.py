@@ -19,10 +19,10 @@ from poise_git.errors import PoiseError
 
 # The only environment that a child inherits.
 _ALLOWED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
-# One thread per run: runs are parallel, and a server with threads could not fork.
+# One thread per run, because runs are parallel and a server with threads could not fork.
 _SINGLE_THREADED = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")}
 _SERVER = "poise_git.pipeline.sandbox.server"
-# With the parent's own module path, whatever made it.
+# The server gets the parent's own module path.
 _BOOT = f"""import sys, runpy, json
 sys.path[:] = json.loads(sys.argv.pop(1))
 runpy.run_module({_SERVER!r}, run_name="__main__")"""
@@ -39,10 +39,10 @@ class ForkServer:
         self._errors: IO[bytes] | None = None
 
     def submit(self, descriptors: Sequence[int], modules: Sequence[str]) -> None:
-        """Have a keeper forked that owns copies of `descriptors`, by a server that has imported `modules`.
+        """Let a server that has imported `modules` fork a keeper that owns copies of `descriptors`.
 
         Raises:
-            PoiseError: there is no starting the server.
+            PoiseError: the server cannot be started.
         """
         with self._lock:
             if not (self._alive() and self._send(descriptors, modules)):

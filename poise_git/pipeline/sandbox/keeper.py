@@ -1,10 +1,10 @@
-"""The process that keeps one run: trusted, first of its process namespace, it ends everything below it.
+"""The keeper of one run: a trusted process, the first of its process namespace, that ends everything below it.
 
     fork server ── forks ── entrance (enters the namespaces) ── keeper ── child (runs the code)
 
-The keeper reports how the child ended, and stops it when the line to the parent closes: because the parent wants
-it, or because the parent is dead; and when the fork server dies. When the keeper itself dies, the kernel kills its
-whole namespace.
+The keeper reports how the child ended. It stops the child when the fork server dies or the line to the parent closes,
+because the parent is dead or wants the child to stop. When the keeper itself dies, the kernel kills its whole
+namespace.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def keep(line: socket.socket, messages: int, output: int, handed: Sequence[int],
         wall = Wall(Limits(**request["limits"]), scratch, allowance, request["require_isolation"])
         quota = Quota(wall.limits, (scratch, *allowance.writable), view.SHARED_FOLDERS if allowance.services else ())
         wall.enter_namespaces()
-        # A change of credentials may have cleared it.
+        # A change of credentials may have cleared this setting.
         _die_with_parent(server)
         entrance = os.getpid()
         if keeper := os.fork():
@@ -82,7 +82,7 @@ def keep(line: socket.socket, messages: int, output: int, handed: Sequence[int],
         status = _watch(pid, stops, quota if wall.up("quota") else None)
         line.sendall(json.dumps(status).encode() + b"\n")
     except BaseException:
-        # On the fork server's standard error, where the parent finds it.
+        # Print to the fork server's standard error, where the parent finds it.
         traceback.print_exc()
     finally:
         os._exit(0)
@@ -129,7 +129,7 @@ def _end_descendants() -> None:
 
 def _children() -> Iterable[int]:
     if os.getpid() == 1:
-        # In a process namespace, -1 means everybody except the supervisor.
+        # In a process namespace, -1 means every process except the supervisor.
         return (-1,)
     return map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
 

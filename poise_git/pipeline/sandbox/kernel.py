@@ -119,7 +119,7 @@ def drop_capabilities() -> None:
 
 
 def empty_bounding_set() -> None:
-    """Bar this process and all that it starts from capabilities, whatever program or user they become.
+    """Keep this process and all its descendants from any capability, under every later program and user.
 
     Needs CAP_SETPCAP, unless the set is empty already.
     """
@@ -137,7 +137,7 @@ def lock_secure_bits() -> None:
 
 
 def _capability_bound(capability: int) -> bool | None:
-    """Whether it is in the bounding set; None beyond the kernel's last capability."""
+    """Whether the capability is in the bounding set; None beyond the kernel's last capability."""
     try:
         return bool(process_control(_PR_CAPBSET_READ, capability))
     except OSError:

@@ -1,4 +1,4 @@
-"""Landlock (Linux 5.13): a process gives up, for itself and its children, all files but those named.
+"""Landlock (Linux 5.13): a process gives up, for itself and its children, all files except the named ones.
 
 https://docs.kernel.org/userspace-api/landlock.html
 """
@@ -42,9 +42,9 @@ def version() -> int:
 def restrict(readable: Iterable[Path], writable: Iterable[Path], *, loopback: bool) -> int:
     """Allow reading and executing beneath `readable`, everything beneath `writable`, and nothing else.
 
-    Also forbids, as far as the kernel can, TCP (ABI 4, not with `loopback`: a network namespace bounds that), and
-    abstract sockets and signals out of here (ABI 6).
-    Needs no_new_privs. Paths that do not exist are passed over.
+    Also forbids TCP (ABI 4; not with `loopback`, where a network namespace limits it), and abstract sockets and signals
+    to processes outside (ABI 6), as far as the kernel can.
+    Needs no_new_privs. Paths that do not exist are skipped.
 
     Returns: the ABI.
     Raises: OSError.

@@ -40,8 +40,8 @@ class Layer:
 class Wall:
     """The wall around one run, put up by three calls in three places.
 
-    `enter_namespaces`, then in a fork of it (the first process of the process namespace) `become_nobody`, then in
-    a fork of that, which is to run the code, `shut`.
+    Call `enter_namespaces` first. Then fork the first process of the process namespace, which calls `become_nobody`.
+    Then fork the process that will run the code, which calls `shut`.
     """
 
     limits: Limits
@@ -58,9 +58,9 @@ class Wall:
         return tuple(layer for layer in self.layers if not layer.up)
 
     def enter_namespaces(self) -> None:
-        """Private network, processes (for children only), mounts and inter-process communication.
+        """Enter a private network, process (for children only), mount and inter-process communication namespace.
 
-        Root takes them as it is; anybody else needs a user namespace to own them.
+        Root can do so directly. Any other user needs a user namespace that owns them.
         """
         if os.geteuid() != 0:
             self.add("user namespace", _enter_user_namespace)
@@ -70,7 +70,7 @@ class Wall:
             self.add("loopback network", kernel.bring_up_loopback)
 
     def become_nobody(self) -> None:
-        """The private root folder; then away from root, and into a user namespace that is owned by nobody."""
+        """Enter the private root folder, then give up root, then enter a user namespace that the user nobody owns."""
         if self.up("mount namespace"):
             self.add("private root folder", partial(view.enter_private_root, self.scratch, self.allowance))
         else:
@@ -82,9 +82,9 @@ class Wall:
             self.layers.append(Layer("unprivileged user", True, f"uid {os.getuid()}"))
 
     def shut(self) -> None:
-        """Limits, no capabilities and no way to get any, only the named files, only the usual system calls.
+        """Apply limits; give up all capabilities for good, all files except the named ones, and unusual system calls.
 
-        This holds for the rest of this process.
+        This holds until the process ends.
         """
         self.add("resource limits", self._limit)
         self.add("no new privileges", _forbid_new_privileges)
@@ -116,7 +116,7 @@ class Wall:
                 shut_out = next((path for path in shown if not _reachable(path)), None)
             if shut_out is not None:
                 raise OSError(f"{shut_out} cannot be reached by users other than root")
-            # A user namespace, if available, starts with a full set again, and empties it again.
+            # A user namespace, if available, starts with a full set, and empties it later.
             with suppress(OSError):
                 kernel.empty_bounding_set()
             os.setgroups([])
@@ -172,7 +172,7 @@ class Wall:
 
 
 def _enter_user_namespace() -> None:
-    """A user namespace in which the present user is itself and nobody else is anybody."""
+    """Enter a user namespace that maps only the present user, to itself."""
     user, group = os.getuid(), os.getgid()
     # A process that changed its user is not dumpable, and its /proc entries belong to root.
     kernel.process_control(kernel.PR_SET_DUMPABLE, 1)
@@ -189,7 +189,7 @@ def _forbid_namespaces(own: bool) -> None:
     """Set the number of namespaces to 0 in this process's user namespace, and so in all that would be below it.
 
     Args:
-        own: the user namespace is this run's own. Another one's number is not ours to change.
+        own: the user namespace belongs to this run. The number of any other is not changed.
     """
     for file in _SETTINGS_OF_NAMESPACES.glob("max_*_namespaces"):
         if file.read_text().strip() != "0":
@@ -202,7 +202,7 @@ def _forbid_namespaces(own: bool) -> None:
 
 def _empty_bounding_set() -> None:
     kernel.empty_bounding_set()
-    # Without the right to lock them, there is no user 0 and no file capability to bring any back either.
+    # A process without the right to lock the bits also cannot regain capabilities by user 0 or by file capabilities.
     with suppress(PermissionError):
         kernel.lock_secure_bits()
 

@@ -1,8 +1,9 @@
-"""Which system calls the processes of a run may make.
+"""The system calls that the processes of a run may make.
 
-Every child, also one that runs trusted code, is under a deny list: frameworks such as Ray and vLLM make calls that
-nobody can list. The process that runs a candidate is under an allow list on top: it computes, and talks to nobody
-but over descriptors that it holds. What is refused fails with EPERM, so that a library with another way takes it.
+A deny list applies to every child, also to one that runs trusted code, because the calls of frameworks such as Ray and
+vLLM cannot be listed completely. The process that runs a candidate is also under an allow list: it computes, and
+communicates only over descriptors that it holds. A refused call fails with EPERM, so that a library can use its
+alternative.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _NEW_NAMESPACES = (
 )
 
 _DENIED = {
-    # Whole subsystems of the kernel that a computation does not need.
+    # Subsystems of the kernel that a computation does not need.
     **rules(NEVER, "io_uring_setup io_uring_enter io_uring_register"),
     **rules(NEVER, "keyctl add_key request_key bpf perf_event_open userfaultfd fanotify_init fanotify_mark"),
     # Mounts, roots and namespaces.
@@ -35,16 +36,16 @@ _DENIED = {
     ),
     **rules(NEVER, "mount_setattr statmount listmount listns unshare setns"),
     "clone": Rule(((Condition(0, 0, mask=_NEW_NAMESPACES),),)),
-    # Its flags are in memory, which a filter cannot read: libc falls back to clone.
+    # The flags of clone3 are in memory, which a filter cannot read. libc falls back to clone.
     "clone3": UNKNOWN,
-    # Other processes, and files by other ways than their paths.
+    # Access to other processes, and to files without their paths.
     **rules(NEVER, "ptrace process_vm_readv process_vm_writev process_madvise process_mrelease kcmp pidfd_getfd"),
     **rules(NEVER, "name_to_handle_at open_by_handle_at"),
-    # Memory that is charged to no process: unnamed files, and System V's, which outlives its processes.
+    # Memory that no process is charged for: unnamed files, and System V memory, which outlives its processes.
     **rules(NEVER, "memfd_create memfd_secret"),
     **rules(NEVER, "shmget shmat shmctl shmdt msgget msgsnd msgrcv msgctl semget semop semctl semtimedop"),
     **rules(NEVER, "mq_open mq_unlink mq_timedsend mq_timedreceive mq_notify mq_getsetattr"),
-    # The machine.
+    # Control of the machine.
     **rules(NEVER, "kexec_load kexec_file_load init_module finit_module delete_module create_module"),
     **rules(NEVER, "swapon swapoff acct quotactl quotactl_fd reboot syslog nfsservctl vhangup lookup_dcookie _sysctl"),
     **rules(NEVER, "settimeofday clock_settime adjtimex clock_adjtime sethostname setdomainname"),
@@ -58,14 +59,14 @@ def _sockets(*alternatives: tuple[Condition, ...]) -> dict[str, Rule]:
 
 
 _UNIX, _IPV4, _IPV6 = ((Condition(0, family),) for family in (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6))
-# Gloo and ZeroMQ end where they cannot list the network's interfaces, which takes NETLINK_ROUTE. Without
-# capabilities it changes nothing, and it knows the interfaces of this network namespace only.
+# Gloo and ZeroMQ stop if they cannot list the network's interfaces, which needs NETLINK_ROUTE. Without capabilities it
+# can change nothing, and it shows only the interfaces of this network namespace.
 _INTERFACES = (Condition(0, socket.AF_NETLINK), Condition(2, socket.NETLINK_ROUTE))
 
 _MAP_SHARED, _MAP_ANONYMOUS, _MAP_HUGETLB = 0x1, 0x20, 0x40000
-# Private memory, and files. Not shared memory without a name: its pages stay when no process maps them any more, and
-# are charged to none. Private memory may be executable: oneDNN compiles its kernels, and who has ctypes gains nothing
-# by machine code.
+# Private memory and files may be mapped. Unnamed shared memory may not, because its pages stay after the last process
+# unmaps them, and no process is charged for them. Private memory may be executable, because oneDNN compiles its
+# kernels, and machine code adds nothing to the powers of ctypes.
 _NO_SHARED_MEMORY = {
     "mmap": Rule(
         (
@@ -98,7 +99,7 @@ _DESCRIPTOR_CONTROLS = (
 )
 
 
-# What describes the socket itself; not SO_PEERPIDFD, a handle on the process at the other end.
+# Options that describe the socket itself; not SO_PEERPIDFD, a handle on the process at the other end.
 _SOCKET_OPTIONS = (
     *(socket.SO_TYPE, socket.SO_ERROR, socket.SO_DOMAIN, socket.SO_PROTOCOL),
     *(socket.SO_SNDBUF, socket.SO_RCVBUF),
@@ -113,13 +114,13 @@ def _one_of(argument: int, values: tuple[int, ...]) -> Rule:
 # empties the page cache.
 _ADVICE = (4, 8, 14, 15, 16, 17)
 _MEMORY = {**rules(ALWAYS, "mprotect munmap mremap brk"), "madvise": _one_of(2, _ADVICE)}
-# What is in the page cache is the same for all processes, and outlives them: who could empty it, or ask whether a page
-# is in it, would have a memory of bits. So no fadvise64, mincore or cachestat, no preadv2 with RWF_NOWAIT, and no
+# All processes share the page cache, and it outlives them. A process that could empty it, or ask whether it holds a
+# page, could store bits in it. So fadvise64, mincore, cachestat and preadv2 with RWF_NOWAIT are refused, and so is
 # getrusage, which counts the pages that had to be fetched.
 _FILES_TO_READ = {
     "open": Rule(((Condition(1, 0, mask=_FOR_WRITING),),)),
     "openat": Rule(((Condition(2, 0, mask=_FOR_WRITING),),)),
-    # Its flags are in memory, which a filter cannot read.
+    # The flags of openat2 are in memory, which a filter cannot read.
     "openat2": UNKNOWN,
     **rules(ALWAYS, "stat lstat fstat newfstatat statx access faccessat faccessat2 readlink readlinkat statfs fstatfs"),
     **rules(ALWAYS, "getdents getdents64 getcwd lseek pread64 preadv"),
@@ -136,7 +137,7 @@ _DESCRIPTORS = {
 }
 _ITSELF = {
     **rules(ALWAYS, "exit exit_group restart_syscall set_robust_list rseq set_tid_address sched_yield"),
-    # In a page of a file that other processes map, it would reach them.
+    # A futex that is not private, in a page that other processes map, would reach those processes.
     "futex": Rule(((Condition(1, _FUTEX_PRIVATE, mask=_FUTEX_PRIVATE),),)),
     **rules(ALWAYS, "clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday time times getrandom"),
     **rules(ALWAYS, "rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigsuspend rt_sigtimedwait sigaltstack"),
@@ -148,10 +149,10 @@ _ITSELF = {
 
 
 def candidate_policy(pid: int) -> Policy:
-    """What the process `pid`, as it knows itself, may call when it runs a candidate's code in a single thread.
+    """The calls that process `pid` (its own number) may make when it runs a candidate's code in a single thread.
 
-    It starts no process and no thread, opens files only to read, makes none, has no sockets but those it holds, and
-    signals nobody but itself.
+    It cannot start processes or threads, create files, open files except for reading, open sockets, or signal other
+    processes.
     """
     limits = tuple((Condition(0, who), Condition(2, 0, mask=(1 << 64) - 1, wide=True)) for who in (0, pid))
     return Policy(

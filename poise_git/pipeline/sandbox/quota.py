@@ -1,7 +1,7 @@
 """The limits of a run's processes together: memory, disk, files and processes.
 
 The kernel enforces limits per process, and those of a control group if this user may create one. The supervisor watches
-the rest: every half a second it adds up what the run's processes and folders hold.
+the rest: every half second it adds up the memory of the run's processes and the content of its folders.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _MEBIBYTE = 1 << 20
 _KIBIBYTE = 1 << 10
 _BLOCK = 512
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-# Seconds between two looks. One that takes long, as no honest run makes it, is followed by a pause of so many times
-# its processor time.
+# Shortest and longest seconds between two looks. An honest run never makes a look take long. After a long look, the
+# pause is this many times its processor time.
 _SHORTEST, _LONGEST, _PAUSE = 0.5, 2.0, 100.0
 # Limits that no honest run reaches, because each folder costs a descriptor to count.
 _DEEPEST = 64
@@ -34,13 +34,13 @@ class LimitReached(Exception):
 
 
 class Quota:
-    """The limits of one run. Made before the run's namespaces are entered, and asked by its keeper."""
+    """The limits of one run. Create it before the run enters its namespaces; its keeper then queries it."""
 
     def __init__(self, limits: Limits, folders: Iterable[Path], shared: Iterable[Path]) -> None:
         """
         Args:
-            folders: on the disk, where the run may write.
-            shared: file systems in memory, where it may write.
+            folders: folders on the disk in which the run may write.
+            shared: file systems in memory in which it may write.
         """
         self._limits, self._folders, self._shared = limits, tuple(folders), tuple(shared)
         self._processes: int | None = None
@@ -51,13 +51,13 @@ class Quota:
             self._group = make_group(limits)
 
     def watch(self) -> str:
-        """Begin to look after the run, in its keeper. Returns: by what means.
+        """Begin to watch the run, in its keeper. Return a description of the means.
 
         Raises:
-            OSError: there is no seeing its processes.
+            OSError: its processes cannot be listed.
         """
         if os.getpid() == 1 and os.path.exists("/proc/1/statm"):
-            # All that there is in this namespace, whoever started it.
+            # All processes of this namespace belong to the run.
             self._processes = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         if self._processes is None:
             raise OSError("no /proc")
@@ -75,7 +75,7 @@ class Quota:
             self._group.remove()
 
     def pauses(self) -> Iterator[float]:
-        """Look each time the next pause is asked for; seconds to wait before the next.
+        """Look whenever the caller asks for the next pause; yield the seconds to wait before the next look.
 
         Raises:
             LimitReached: a limit is reached.
@@ -90,7 +90,7 @@ class Quota:
             yield min(_LONGEST, max(_SHORTEST, _PAUSE * (time.process_time() - began)))
 
     def look(self) -> None:
-        """Raises LimitReached."""
+        """Check all limits once. Raises LimitReached."""
         processes = tuple(self._all_processes())
         limit = self._limits.processes
         if limit is not None and len(processes) > limit:
@@ -113,7 +113,7 @@ class Quota:
         # Every process counts its shared pages, so a small sum is conclusive.
         if others + sum(map(self._resident, processes)) <= limit:
             return
-        # Who holds too much may hold up those that count it: so not one process more than it takes.
+        # A process that holds too much memory is slow to measure, so stop as soon as the sum exceeds the limit.
         if any(held > limit for held in accumulate(map(self._proportional, processes), initial=others)):
             raise self._out_of_memory()
 
@@ -125,7 +125,7 @@ class Quota:
             return
         size, files = sum(nameless), len(nameless) + sum(files for _, files in self._use_of_shared())
         self._require_within(size, files)
-        # Stops as soon as the limit is exceeded, so that every look ends.
+        # Stop as soon as the limit is exceeded, so that every look ends.
         for used in (used for folder in self._folders for used in _files(folder)):
             size, files = size + used, files + 1
             self._require_within(size, files)
@@ -137,7 +137,7 @@ class Quota:
             raise LimitReached(f"limit of {self._limits.files} files reached")
 
     def _use_of_shared(self) -> Iterator[tuple[int, int]]:
-        """Bytes and files of every file system in memory."""
+        """The bytes and files of every file system in memory."""
         for folder in self._shared:
             with suppress(OSError):
                 found = os.statvfs(folder)
@@ -161,14 +161,14 @@ class Quota:
                         yield child
 
     def _resident(self, process: int) -> int:
-        """Bytes; 0 if the process is gone."""
+        """The resident bytes of a process; 0 if it is gone."""
         try:
             return int(self._read(f"{process}/statm").split()[1]) * _PAGE
         except (OSError, IndexError):
             return 0
 
     def _proportional(self, process: int) -> int:
-        """Bytes, where a page that n processes share counts 1/n in each."""
+        """The bytes of a process, where a page that n processes share counts 1/n in each."""
         try:
             lines = self._read(f"{process}/smaps_rollup").splitlines()
             return sum(int(line.split()[1]) for line in lines if line.startswith((b"Pss:", b"SwapPss:"))) * _KIBIBYTE
@@ -176,7 +176,7 @@ class Quota:
             return self._resident(process)
 
     def _nameless(self, processes: Iterable[int]) -> Iterator[tuple[tuple[int, int], tuple[int, bool]]]:
-        """Files that are open but have no name: which, their bytes, and whether those are memory."""
+        """The open files without a name: identity, bytes, and whether the bytes are in memory."""
         for process in processes:
             with suppress(OSError):
                 for descriptor in self._listed(f"{process}/fd"):
@@ -204,10 +204,10 @@ def _files(top: Path) -> Iterator[int]:
     """The bytes on the disk of every file and folder below `top`, which processes may be changing.
 
     Raises:
-        LimitReached: it holds what cannot be counted.
+        LimitReached: the folder holds something that cannot be counted.
     """
     seen: set[tuple[int, int]] = set()
-    # Of each folder from `top` down to the one that is read, the folders in it that are not read yet.
+    # Each folder from `top` down to the current one, with the names of its folders that are not read yet.
     open_folders: list[tuple[int, list[str]]] = []
     try:
         with suppress(FileNotFoundError):
@@ -221,7 +221,7 @@ def _files(top: Path) -> Iterator[int]:
                 continue
             if len(open_folders) > _DEEPEST:
                 raise LimitReached(f"limit of {_DEEPEST} nested folders reached")
-            # It has disappeared or changed since it was listed.
+            # The folder may have disappeared or changed since it was listed.
             with suppress(FileNotFoundError, NotADirectoryError):
                 open_folders.append((os.open(unread.pop(), _FOLDER, dir_fd=folder), []))
                 yield from _files_in(*open_folders[-1], seen)
@@ -233,7 +233,7 @@ def _files(top: Path) -> Iterator[int]:
 
 
 def _files_in(folder: int, folders: list[str], seen: set[tuple[int, int]]) -> Iterator[int]:
-    """The bytes of everything right in `folder`; adds the names of its folders to `folders`."""
+    """The bytes of everything directly in `folder`; adds the names of its folders to `folders`."""
     with os.scandir(folder) as entries:
         for entry in entries:
             try:
@@ -243,7 +243,7 @@ def _files_in(folder: int, folders: list[str], seen: set[tuple[int, int]]) -> It
             identity = (found.st_dev, found.st_ino)
             if stat.S_ISDIR(found.st_mode):
                 folders.append(entry.name)
-            # A file with many names is as large as with one, and each name counts as a file.
+            # A file with several names counts its bytes once, but each name counts as a file.
             yield 0 if identity in seen else found.st_blocks * _BLOCK
             if found.st_nlink > 1:
                 seen.add(identity)

@@ -1,7 +1,7 @@
-"""Create, remove and read folders that a child wrote, assuming that it is malicious.
+"""Create, remove and read folders that a child wrote, on the assumption that the child is malicious.
 
-Nothing here follows a link, changes the mode of a link's target, recurses as deep as folders are nested, or waits for a
-fifo. `shutil.rmtree` and `tempfile.TemporaryDirectory` do some of that in some releases of Python.
+Nothing here follows a link, changes the mode of a link's target, recurses to the depth of the folders, or waits for a
+fifo. `shutil.rmtree` and `tempfile.TemporaryDirectory` do some of this in some releases of Python.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class FileRefused(PoiseError):
 
 @contextmanager
 def fresh_folder(parent: Path | None = None, prefix: str = "poise-") -> Iterator[Path]:
-    """A new, empty folder in `parent` (the system's for temporary files if None), removed at the end.
+    """Make a new, empty folder in `parent` (None: the system's folder for temporary files); remove it at the end.
 
     Raises:
-        RemovalFailed: something of it is still there. Another error that is on its way goes first.
+        RemovalFailed: part of it is still there. An error of the block takes precedence.
     """
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     try:
@@ -55,12 +55,12 @@ def fresh_folder(parent: Path | None = None, prefix: str = "poise-") -> Iterator
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a file or a folder with all that is in it; no error if there is none.
+    """Remove a file, or a folder with its content; a missing one is not an error.
 
-    However deep folders are nested, one is open at a time.
+    Only one folder is open at a time, at any depth of nesting.
 
     Raises:
-        RemovalFailed: something stays.
+        RemovalFailed: part of it is still there.
     """
     try:
         parent = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -79,14 +79,14 @@ def remove_tree(path: Path) -> None:
 def take_file(folder: Path, name: str, target: Path, limit_mb: int | None = None) -> None:
     """Copy the plain file `name`, which a child left in `folder`, to the new file `target`.
 
-    The copy is a file of ours: no other name leads to it, and its mode is that of new files.
+    The copy is our own file: it has no other name, and it has the mode of a new file.
 
     Args:
-        name: of a file right in `folder`.
-        limit_mb: megabytes that are taken at most. None: no limit.
+        name: the name of a file directly in `folder`.
+        limit_mb: the largest size in megabytes. None: no limit.
 
     Raises:
-        FileRefused: there is none, or it is a link, a folder, a fifo, a device or too large, or has another name.
+        FileRefused: it is missing, too large, a link, a folder, a fifo or a device, or it has a second name.
         FileExistsError: `target` exists.
     """
     data = _open_plain(folder, name, limit_mb)
@@ -106,7 +106,7 @@ def take_file(folder: Path, name: str, target: Path, limit_mb: int | None = None
 def move_file(folder: Path, name: str, target: Path) -> None:
     """Move the plain file `name`, which a child left in `folder`, to `target` on the same file system.
 
-    For what is too large to copy. No process of the child's may be alive.
+    Use it for files that are too large to copy, after all processes of the child have ended.
 
     Raises:
         FileRefused: as `take_file` does.
@@ -124,7 +124,7 @@ def move_file(folder: Path, name: str, target: Path) -> None:
 
 
 def read_file(folder: Path, name: str, limit_mb: int = 64) -> bytes:
-    """The content of the plain file `name` that a child left in `folder`. Raises FileRefused as `take_file` does."""
+    """Read the plain file `name` that a child left in `folder`. Raises FileRefused as `take_file` does."""
     data = _open_plain(folder, name, limit_mb)
     with open(data, "rb") as file:
         content = file.read(limit_mb * _MEBIBYTE + 1)
@@ -145,7 +145,7 @@ def _open_plain(folder: Path, name: str, limit_mb: int | None) -> int:
     except FileNotFoundError:
         raise FileRefused(f"left no file {name}") from None
     except OSError as error:
-        # ELOOP: a link; ENXIO: a socket.
+        # ELOOP means a link, ENXIO a socket.
         link = error.errno == errno.ELOOP
         reason = "is a link, not a plain file" if link else f"cannot be opened: {os.strerror(error.errno or 0)}"
         raise FileRefused(f"{name} {reason}") from None
@@ -164,7 +164,7 @@ def _open_plain(folder: Path, name: str, limit_mb: int | None) -> int:
 
 
 def _copy(source: int, target: int, name: str, limit_mb: int | None) -> None:
-    """Limit the copied bytes, because a live process could continue to write."""
+    """Copy a limited number of bytes, because a live process could continue to write."""
     left = None if limit_mb is None else limit_mb * _MEBIBYTE
     while data := os.read(source, _CHUNK):
         if left is not None:
@@ -200,7 +200,7 @@ def _remove(name: str, parent: int) -> None:
 
 def _empty(folder: int) -> None:
     """Remove the content of a folder, and close its descriptor."""
-    # Of the folders above the open one: which they are, and the names of the folders in them that are still there.
+    # Each folder above the open one: its identity, and the names of the folders in it that are still to be removed.
     above: list[tuple[tuple[int, int], list[str]]] = []
     try:
         folders = _remove_files(folder)
@@ -242,12 +242,13 @@ def _identity(folder: int) -> tuple[int, int]:
 
 
 def _open_folder(name: str, parent: int) -> int:
-    """Give its owner all rights."""
+    """Open a folder and give its owner all rights."""
     folder = os.open(name, _ITSELF, dir_fd=parent)
     try:
         mode = stat.S_IMODE(os.fstat(folder).st_mode)
         if mode & stat.S_IRWXU != stat.S_IRWXU:
-            # By its descriptor, for a name could lead elsewhere by now. What it lacks shows when it is used.
+            # Change the mode by descriptor, because the name could lead elsewhere by now. A failure shows when the
+            # folder is used.
             with suppress(OSError):
                 os.chmod(f"/proc/self/fd/{folder}", mode | stat.S_IRWXU)
         return os.open(".", _FOLDER, dir_fd=folder)

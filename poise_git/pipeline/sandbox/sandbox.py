@@ -1,4 +1,4 @@
-"""The parent's side: run an entry point in a sandboxed child process, and survive whatever it does."""
+"""The parent's side: run an entry point in a sandboxed child process, and survive everything it does."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from poise_git.pipeline.sandbox.layers import Layer
 from poise_git.pipeline.sandbox.removal import fresh_folder
 from poise_git.settings import SandboxSettings
 
-# Modules of entry points that the fork server imports, each with what else it imports, before it first forks for one:
-# what costs time, and what runs are made of. None of it is a candidate's.
+# Modules of entry points. Before the first fork for one, the fork server imports it and the modules listed with it,
+# because their imports take time. No candidate's code is among them.
 # The first torch optimizer of a process imports torch._dynamo, which takes longer than a short training run.
 PRELOADED: Mapping[str, Sequence[str]] = {
     "poise_git.pipeline.boundary.server": (),
@@ -43,8 +43,8 @@ _PATIENCE = 10.0
 
 @dataclass(frozen=True)
 class Completed:
-    """A run that ended well: what the entry point returned, the processor time of it and all it started, the
-    tail of what it printed, and the wall that was around it."""
+    """A successful run: the value of the entry point, the processor time of all its processes, the tail of the output,
+    and the layers of the wall around it."""
 
     value: Any
     cpu_seconds: float
@@ -105,15 +105,15 @@ class Sandbox:
     ) -> Completed:
         """Call `entry` ("package.module:function") as `function(arguments, send)` in a child process.
 
-        The child works in the folder `scratch`, the only one it can write (as root, its content becomes the user
-        nobody's); it can read Python, its packages, this package and `readable`. Each mapping it gives to `send`
-        arrives in `on_message`, on the calling thread. Arguments, messages and the value are plain JSON data.
-        At most one descriptor is `handed` to the child, which finds it as number FIRST_HANDED; the caller keeps its
-        own. With `require_isolation`, or where the settings say so, nothing runs where a layer is missing.
+        The child works in the folder `scratch`, the only folder that it can write. As root, its content passes to the
+        user nobody. The child can read Python, its packages, this package and `readable`. Each mapping that it passes
+        to `send` arrives in `on_message`, on the calling thread. Arguments, messages and the value are plain JSON data.
+        At most one descriptor is `handed` to the child, as number FIRST_HANDED; the caller keeps its own copy. With
+        `require_isolation`, in the call or in the settings, nothing runs if a layer is missing.
 
         Raises:
             ChildFailed: an exception, a death or a limit, with the reason in one line.
-            IsolationMissing: this machine lacks a layer of the wall that is required.
+            IsolationMissing: this machine lacks a required layer of the wall.
             Cancelled: `cancelled` was set; the child is gone.
         """
         bounds = limits or self.limits
@@ -128,7 +128,7 @@ class Sandbox:
         try:
             return self._run_once(request, bounds, handed, on_message, cancelled)
         except NeverBegan:
-            # The fork server died, which only the next call could notice; nothing runs twice.
+            # The fork server had died unnoticed. No code of the run has begun, so nothing runs twice.
             return self._run_once(request, bounds, handed, on_message, cancelled)
 
     def _run_once(
@@ -248,7 +248,7 @@ class _Run:
     def _take_messages(self, data: bytes) -> None:
         for kind, content in self._messages.feed(data):
             if kind == "layers":
-                # Sent before any code runs that could lie.
+                # This message arrives before any untrusted code runs, so a second one is forged.
                 if self._layers:
                     raise ChildFailed("sent something that is not a message on the message pipe")
                 self._begin(tuple(Layer(**layer) for layer in content))
@@ -304,7 +304,7 @@ class _Run:
 
 
 def probe(arguments: Mapping[str, Any], send: Callable[[Mapping[str, Any]], None]) -> list[dict[str, Any]]:
-    """An entry point that tries what a candidate's process gives up; the other layers come with every run."""
+    """An entry point that tries the confinement of a candidate's process; every run tries the other layers."""
     return [layer.to_data() for layer in confinement()]
 
 

@@ -1,7 +1,7 @@
 """System call filters (seccomp, Linux 3.17): a policy as data becomes a classic BPF program in the kernel.
 
-A filter is for good: it holds for every thread of the process and for all that it starts. Filters add up, and the
-strictest verdict of all that are installed counts.
+A filter is permanent. It holds for every thread of the process and for all its descendants. Filters add up, and the
+strictest verdict of all installed filters counts.
 https://docs.kernel.org/userspace-api/seccomp_filter.html
 """
 
@@ -26,7 +26,7 @@ _AND = 0x54
 _JUMP_EQUAL, _JUMP_ABOVE, _JUMP_ANY_BIT = 0x15, 0x25, 0x45
 _LONGEST_JUMP = 255
 
-# Of `struct seccomp_data`: the call's number, the architecture, the instruction, six arguments of 64 bits.
+# Offsets in `struct seccomp_data`: the call's number, the architecture, the instruction, six arguments of 64 bits.
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
 _ALLOW, _FAIL, _KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
 _AUDIT_ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -39,7 +39,7 @@ _FLAG_TSYNC = 1
 
 @dataclass(frozen=True)
 class Condition:
-    """Of one argument, 0 to 5: its bits `mask` equal `value`. Both have 32 bits unless `wide`, then 64."""
+    """A condition on one argument, 0 to 5: its bits `mask` equal `value`. Both have 32 bits, or 64 if `wide`."""
 
     argument: int
     value: int
@@ -49,9 +49,9 @@ class Condition:
 
 @dataclass(frozen=True)
 class Rule:
-    """Of one system call: it may proceed if all conditions of one of `alternatives` hold, or else fails with `error`.
+    """The rule of one system call: it proceeds if all conditions of an alternative hold, else fails with `error`.
 
-    `((),)` lets every call proceed, `()` none.
+    `((),)` lets every call proceed, and `()` lets none proceed.
     """
 
     alternatives: tuple[tuple[Condition, ...], ...] = ()
@@ -60,18 +60,18 @@ class Rule:
 
 ALWAYS = Rule(((),))
 NEVER = Rule()
-# As on a kernel that is too old for the call, so that libraries use their alternative.
+# Fail as on a kernel that is too old for the call, so that libraries use their alternative.
 UNKNOWN = Rule(error=errno.ENOSYS)
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What a filter does with every system call.
+    """The verdict of a filter on every system call.
 
     Attributes:
-        rules: by the call's name; names that a machine's architecture lacks are passed over.
-        others: what holds for calls that `rules` does not name.
-        newest: fail calls with higher numbers than this release knows with ENOSYS.
+        rules: by the call's name; names that a machine's architecture lacks are skipped.
+        others: the rule for calls that `rules` does not name.
+        newest: calls with numbers beyond those that this release knows fail with ENOSYS.
     """
 
     name: str
@@ -88,7 +88,7 @@ def install(policy: Policy) -> None:
     Needs no_new_privs.
 
     Raises:
-        OSError: the kernel or the architecture has no filters, or a thread cannot be put under it.
+        OSError: the kernel or the architecture has no filters, or a thread cannot be put under the policy.
     """
     program = assemble(policy, platform.machine())
     instructions = ctypes.create_string_buffer(b"".join(program))
@@ -100,10 +100,10 @@ def install(policy: Policy) -> None:
 
 
 def assemble(policy: Policy, machine: str) -> list[bytes]:
-    """The BPF program for an architecture as `platform.machine` names it.
+    """Assemble the BPF program for an architecture with the name that `platform.machine` gives it.
 
     Raises:
-        OSError: the architecture is not known.
+        OSError: the architecture is unknown.
     """
     if machine not in _AUDIT_ARCHITECTURE:
         raise OSError(errno.ENOSYS, f"system call filter: not known for {machine}")
@@ -124,12 +124,12 @@ def assemble(policy: Policy, machine: str) -> list[bytes]:
 
 
 def _block(rule: Rule) -> list[bytes]:
-    """Instructions that end in a verdict whichever way they go."""
+    """Instructions in which every path ends in a verdict."""
     block: list[bytes] = []
     for conditions in rule.alternatives:
         tests = [test for condition in conditions for test in _tests(condition)]
         for number, (load, narrow, value) in enumerate(tests, start=1):
-            # If it does not hold, jump to the next alternative, past the other tests and the verdict.
+            # If the test fails, jump to the next alternative, past the other tests and the verdict.
             rest = 3 * (len(tests) - number) + 1
             block += [load, narrow, _instruction(_JUMP_EQUAL, value, 0, rest)]
         block.append(_instruction(_RETURN, _ALLOW))

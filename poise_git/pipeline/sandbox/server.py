@@ -1,7 +1,7 @@
-"""The fork server: one clean process that imports what runs need, and forks a keeper for each.
+"""The fork server: one clean process that imports the modules that runs need, and forks a keeper for each run.
 
-It has no keys in its environment, no thread beside the main one, and never loads a candidate's code.
-Started as `python -m poise_git.pipeline.sandbox.server SOCKET`; it ends when the socket's other side closes.
+Its environment holds no keys, it has only its main thread, and it never loads a candidate's code. It starts as
+`python -m poise_git.pipeline.sandbox.server SOCKET` and ends when the socket's other side closes.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _LONGEST = 1 << 12
 
 
 def serve(requests: socket.socket) -> None:
-    """Fork a keeper for each set of descriptors that arrives, until nobody is left to send any.
+    """Fork a keeper for each set of descriptors that arrives, until the other side closes.
 
-    With them come the names of modules, as JSON, which the server imports once, for this run and all later ones.
+    The names of modules come with them, as JSON. The server imports these once, for this run and all later ones.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     server = os.getpid()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# A name, its number on x86_64, and on aarch64; a dash where an architecture lacks the call. Calls newer than 2019
-# have one number everywhere.
+# A name, its number on x86_64, and its number on aarch64, or a dash if an architecture lacks the call. Calls newer than
+# 2019 have the same number everywhere.
 _TABLE = """
 read 0 63, write 1 64, open 2 -, close 3 57, stat 4 -, fstat 5 80, lstat 6 -, poll 7 -, lseek 8 62,
 mmap 9 222, mprotect 10 226, munmap 11 215, brk 12 214, rt_sigaction 13 134, rt_sigprocmask 14 135,
@@ -56,7 +56,7 @@ NEWEST = 470
 
 
 def number_of(name: str, machine: str) -> int | None:
-    """The number of the system call `name`, or None where the architecture `machine` has none.
+    """The number of the system call `name`, or None if the architecture `machine` lacks the call.
 
     Raises:
         KeyError: there is no such call, or it is not in the table.

@@ -15,22 +15,22 @@ from poise_git.pipeline.sandbox import kernel
 from poise_git.pipeline.sandbox.allowance import Allowance
 
 _SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin")
-# What the dynamic linker, the clock and the standard library need, which ends where it sees a file and may not read it;
-# nothing about users, hosts or keys.
+# Files that the dynamic linker, the clock and the standard library need. The standard library fails if it sees a file
+# that it may not read. None of them is about users, hosts or keys.
 _SETTINGS = ("/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives", "/etc/mime.types", "/sys/devices/system")
 _DEVICES = ("/dev/zero", "/dev/random", "/dev/urandom")
 SINK = Path("/dev/null")
 PROCESSES = Path("/proc")
 # The user "nobody", which root becomes.
 NOBODY = 65534
-# The machine's parts. A run with services may read them where there is no private root folder to hide them: Ray and
-# Gloo end where they see one and may not read it.
+# The description of the machine's parts. Without a private root folder to hide it, a run with services may read it,
+# because Ray and Gloo stop if they see such a file but may not read it.
 MACHINE = Path("/sys")
-# Of its own for every run with services: what says who is here, and where processes meet.
+# Every run with services has its own files with the names of host and user, and its own folders for communication.
 NAME_FILES = (Path("/etc/hosts"), Path("/etc/passwd"))
 _TEMPORARY, _SHARED_MEMORY = Path("/tmp"), Path("/dev/shm")
 SHARED_FOLDERS = (_TEMPORARY, _SHARED_MEMORY)
-# Hidden beneath the new root while it is built; any folder would work.
+# The new root is built on this folder and hides it meanwhile; any folder would work.
 _STAGE = "/tmp"
 
 
@@ -48,15 +48,15 @@ def library_paths() -> tuple[Path, ...]:
 
 
 def _under_both_names(paths: Iterable[Path]) -> tuple[Path, ...]:
-    """Those that exist, absolute and resolved, because both names may be in use."""
+    """The existing paths, both absolute and resolved, because both names may be in use."""
     both = [name for path in paths for name in (path.absolute(), path.resolve())]
     return tuple(path for path in dict.fromkeys(both) if path.exists())
 
 
 def enter_private_root(scratch: Path, allowance: Allowance) -> None:
-    """Replace the root folder by one that holds `scratch` and what the run is allowed, and nothing else.
+    """Replace the root folder with one that holds only `scratch` and the paths that the run is allowed.
 
-    Needs a mount namespace of one's own and the right to mount in it.
+    Needs a mount namespace of its own and the right to mount in it.
 
     Raises: OSError.
     """
@@ -83,7 +83,7 @@ def enter_private_root(scratch: Path, allowance: Allowance) -> None:
 
 
 def _make_meeting_places() -> None:
-    """/tmp, /dev/shm, and the names of the one host and the one user that there are."""
+    """Make /tmp, /dev/shm, and the files that name the only host and the only user."""
     for path, text in zip(NAME_FILES, ("127.0.0.1 localhost\n", _password_line()), strict=True):
         file = Path(f"{_STAGE}{path}")
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ def _show(path: Path, source: int) -> None:
 
 
 def _show_processes() -> None:
-    """The namespace's own /proc; where a container masks parts of its /proc the kernel refuses, and there is none."""
+    """Mount the namespace's own /proc, if the kernel allows it: it refuses if a container masks parts of its /proc."""
     target = f"{_STAGE}{PROCESSES}"
     os.mkdir(target)
     with contextlib.suppress(OSError):
@@ -119,12 +119,12 @@ def _show_processes() -> None:
 
 
 def _is_top_link(path: Path) -> bool:
-    """/bin -> usr/bin, as most distributions have it."""
+    """Whether the path is a link such as /bin -> usr/bin, as in most distributions."""
     return path.parent == Path("/") and path.is_symlink()
 
 
 def _outermost(paths: Iterable[Path]) -> tuple[Path, ...]:
-    """`paths` without those inside another one."""
+    """`paths` without those that are inside another one."""
     kept: list[Path] = []
     for path in sorted(paths, key=lambda path: len(path.parts)):
         if not any(path.is_relative_to(other) for other in kept):

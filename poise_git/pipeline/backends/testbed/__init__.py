@@ -1,4 +1,4 @@
-"""The backend `testbed`: trains a small transformer in this package's own code."""
+"""The backend `testbed`, which trains a small transformer in this package's own code."""
 
 from __future__ import annotations
 

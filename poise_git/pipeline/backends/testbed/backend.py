@@ -25,10 +25,10 @@ from poise_git.pipeline.replies import Failure, Reply, StepReply, parse
 from poise_git.pipeline.sandbox import Allowance, ChildFailed, Sandbox
 from poise_git.pipeline.sandbox.removal import FileRefused, fresh_folder, remove_tree, take_file
 
-# A folder of its own for every attempt: no file of one is where another writes.
+# Every attempt has a folder of its own, so that no attempt writes into the files of another.
 ATTEMPT = "attempt-"
 WEIGHTS_FOLDER = "weights"
-# Its evaluation takes a second or two: it is not divided.
+# The evaluation takes a second or two, so it is not divided.
 WHOLE = "all"
 
 
@@ -89,7 +89,7 @@ class TestbedBackend:
         on_progress: OnProgress,
         cancelled: threading.Event,
     ) -> Trained:
-        """One attempt, in the fresh folder `folder`; what it made goes to `weights`."""
+        """Make one attempt in the fresh folder `folder`, and move its results to `weights`."""
         steps = sum(regime.training.steps for regime in settings.regimes.values())
         child = _Child("train", steps, job, sandbox, on_progress, cancelled)
         arguments = {"bases": {name: str(base) for name, base in bases.items()}}
@@ -164,7 +164,7 @@ class _Child:
         readable: Sequence[Path],
         expected: type[Reply],
     ) -> tuple[Reply, float, Isolation]:
-        """`run` of an entry point that opens the candidate; the seconds are of both, then how they were kept apart."""
+        """Call `run` for an entry point that opens the candidate; return reply, seconds of both, and isolation."""
         try:
             with contain(self.sandbox, self.job.recipe, self.job.containment) as candidate:
                 reply, cpu_seconds = self.run(
@@ -173,7 +173,7 @@ class _Child:
         except (ChildFailed, CheckFailed) as error:
             raise RunFailed(self.stage, error.reason) from error
         except RunFailed as failure:
-            # What ended the candidate's processes says more than that they were gone.
+            # The reason why the candidate's processes ended is more useful than the fact that they are gone.
             raise RunFailed(self.stage, candidate.failure or failure.reason) from failure
         return reply, cpu_seconds + candidate.cpu_seconds, candidate.isolation
 
@@ -186,7 +186,7 @@ class _Child:
         expected: type[Reply],
         handed: Sequence[int] = (),
     ) -> tuple[Reply, float]:
-        """What the entry point replied, and the seconds it took; raises RunFailed."""
+        """Return the entry point's reply and the seconds that it took. Raises RunFailed."""
         settings = parse_settings(self.job.protocol, self.job.protocol.name)
         cuda = settings.device == "cuda"
         common = {
@@ -203,7 +203,7 @@ class _Child:
                     readable=(*readable, Path("/sys")) if cuda else tuple(readable),
                     devices=gpu_devices() if cuda else (),
                 ),
-                # CUDA reserves more address space than a run may use memory.
+                # CUDA reserves more address space than the memory that a run may use.
                 limits=replace(self.sandbox.limits, memory_mb=None) if cuda else None,
                 handed=handed,
                 on_message=self._report,

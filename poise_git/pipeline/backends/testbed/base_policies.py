@@ -1,4 +1,4 @@
-"""Base policies, trained once per machine and cached outside git under the hash of all that makes them."""
+"""Base policies, trained once per machine and cached outside git under the hash of their settings and their code."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from poise_git.pipeline.cache import cache_folder, locked
 from poise_git.pipeline.sandbox import ChildFailed, Sandbox
 from poise_git.pipeline.sandbox.removal import FileRefused, fresh_folder, remove_tree, take_file
 
-# A base policy is what this code makes of the settings.
+# The modules that, with the settings, determine a base policy.
 MADE_BY: tuple[ModuleType, ...] = (arithmetic, evaluation, policy, reasoning_gym, sampling, trees, warm_start, worlds)
-# Read when the code is loaded, so that an edit while a process runs is not taken for what the process does.
+# The sources are read when the code is loaded, so that a later edit does not change the hash of what this process runs.
 SOURCES = tuple(inspect.getsource(module) for module in MADE_BY)
 
 OnSteps = Callable[[int, float], None]
 
 
 def cached_file(settings: RegimeSettings, world: int) -> Path:
-    """Where the base policy of `world` is, or is to be."""
+    """The path of the base policy of `world`, whether or not the file exists."""
     return cache_folder("base-policies") / f"{_content_hash(settings, world)}.pt"
 
 
@@ -50,13 +50,13 @@ def ensure_base_policy(
     on_steps: OnSteps,
     cancelled: threading.Event | None = None,
 ) -> Path:
-    """The file of the base policy of `world`; trains it if no process of this machine has.
+    """Return the file of the base policy of `world`; train it if this machine does not have it yet.
 
     Args:
-        on_steps: gets the steps done and the loss in nats a token.
+        on_steps: gets the steps done and the loss in nats per token.
 
     Raises:
-        RunFailed: training it failed.
+        RunFailed: its training failed.
         Cancelled: `cancelled` was set.
     """
     file = cached_file(settings, world)
@@ -71,7 +71,7 @@ def ensure_base_policy(
                 {"settings": settings.model_dump(mode="json"), "world": world},
                 scratch,
                 on_message=lambda message: on_steps(int(message["done"]), float(message["loss"])),
-                # Limits of time are for code that nobody knows, and a large policy takes long.
+                # This code is trusted, and a large policy takes long, so there is no limit of time.
                 limits=replace(sandbox.limits, cpu_seconds=None, wall_seconds=None),
                 cancelled=cancelled,
             )
@@ -86,14 +86,14 @@ def ensure_base_policy(
 
 
 def base_policies(settings: TestbedSettings) -> dict[Path, tuple[RegimeSettings, int]]:
-    """Every base policy that the regimes begin with, once: its file, and a regime and world it is of."""
+    """Every base policy that the regimes begin with, once: its file, with a regime and a world that use it."""
     return {cached_file(own, world): (own, world) for own in settings.regimes.values() for world in own.task.worlds}
 
 
 def ensure_base_policies(
     settings: TestbedSettings, sandbox: Sandbox, on_steps: Callable[[Path, int, float], None], workers: int
 ) -> None:
-    """All of them, `workers` at a time; `on_steps` gets the file before steps and loss."""
+    """Make all of them, `workers` at a time; `on_steps` gets the file before steps and loss."""
     ended = threading.Event()
 
     def ensure(file: Path, regime: RegimeSettings, world: int) -> Path:
@@ -112,7 +112,7 @@ def ensure_base_policies(
 def _content_hash(settings: RegimeSettings, world: int) -> str:
     made_of = {
         "world": world,
-        # The mix of training prompts and the number of worlds do not touch a base policy.
+        # The mix of training prompts and the number of worlds do not affect a base policy.
         "task": settings.task.model_dump(mode="json", exclude={"worlds", "training_mix"}),
         "policy": settings.policy.model_dump(mode="json"),
         "warm_start": settings.warm_start.model_dump(mode="json"),

@@ -6,7 +6,7 @@ import torch
 
 
 def compute_on(name: str) -> None:
-    """Have torch make tensors on the device of this name, where it is not told another."""
-    # Torch leads each of its calls through Python as soon as a default device is set, even the CPU.
+    """Make the device of this name torch's default for new tensors."""
+    # With any default device, even the CPU, torch routes each of its calls through Python.
     if name != "cpu":
         torch.set_default_device(name)

@@ -1,4 +1,4 @@
-"""What a run of a testbed protocol costs, by arithmetic on its settings."""
+"""Estimate the cost of a run of a testbed protocol by arithmetic on its settings."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from poise_git.pipeline.backends.testbed.tasks import build_task
 from poise_git.pipeline.estimate import Cost, CostEstimate, Quantity
 from poise_git.pipeline.protocol import Protocol
 
-# Measured with the shipped policy on one core: seconds of a start, to sample a response, to learn from it once.
+# Seconds to start, to sample a response and to learn from it once, measured with the shipped policy on one core.
 START_SECONDS, SAMPLE_SECONDS, LEARN_SECONDS = (0.5, 2.0), (0.08e-3, 0.16e-3), (0.13e-3, 0.25e-3)
 MEASURED_PARAMETERS = 2 * (4 * 64 * 64 + 2 * 64 * 256)
 
 
 def estimate_cost(protocol: Protocol, file: str) -> CostEstimate:
-    """One run of `protocol`, which was read from `file`.
+    """Estimate one run of `protocol`, which was read from `file`.
 
     Raises:
         SettingsError: the protocol is wrong.
@@ -52,7 +52,7 @@ def estimate_cost(protocol: Protocol, file: str) -> CostEstimate:
 
 @dataclass(frozen=True)
 class _Regime:
-    """What one regime asks for; `relative_work` is that of a response, 1 for the policy that was measured."""
+    """The work of one regime; `relative_work` is that of a response, 1 for the policy that was measured."""
 
     steps: int
     prompts: int
@@ -67,9 +67,9 @@ class _Regime:
         prompts = training.steps * training.prompts
         suites = len(evaluation.suites) or len(build_task(settings, settings.task.worlds[0]).suites)
         points = len(settings.evaluation_steps())
-        # A greedy response to each problem, beside the sampled ones.
+        # Each problem gets a greedy response beside the sampled ones.
         answers = suites * evaluation.problems * (points * (1 + evaluation.samples) + evaluation.final_samples)
-        # Weights of the layers: attention and feed-forward, without biases.
+        # Weights of the layers (attention and feed-forward), without biases.
         parameters = policy.layers * (4 * policy.width * policy.width + 2 * policy.width * policy.feedforward)
         work = parameters / MEASURED_PARAMETERS
         return cls(training.steps, prompts, prompts * training.group_size, training.epochs, answers, work)

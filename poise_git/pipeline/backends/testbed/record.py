@@ -1,4 +1,4 @@
-"""What a run on the testbed looks like."""
+"""The form of a run on the testbed."""
 
 from __future__ import annotations
 

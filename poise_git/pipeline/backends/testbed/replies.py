@@ -1,4 +1,4 @@
-"""What the testbed's child processes reply."""
+"""The replies of the testbed's child processes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class TrainingReply(StrictModel):
     series: dict[str, tuple[Finite, ...]]
 
     def require_whole(self, steps: dict[str, int]) -> None:
-        """`steps` says how many values each series has. Raises RunFailed."""
+        """Require `steps` values of each series. Raises RunFailed."""
         if {name: len(values) for name, values in self.series.items()} != steps:
             raise RunFailed("train", "the trainer's reply is not a whole trajectory")
 
 
 class PointReply(StrictModel):
-    """The figures of one saved policy; further ones are rates too, but for the length in tokens."""
+    """The figures of one saved policy. Further ones are rates too, except the length in tokens."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     __pydantic_extra__: dict[str, Finite]
@@ -34,7 +34,7 @@ class EvaluationReply(StrictModel):
     points: dict[str, tuple[PointReply, ...]]
 
     def require_whole(self, points: dict[str, int]) -> None:
-        """`points` says how many policies of each regime were saved. Raises RunFailed."""
+        """Require the figures of `points` saved policies of each regime. Raises RunFailed."""
         if {regime: len(figures) for regime, figures in self.points.items()} != points:
             raise RunFailed("evaluate", "the evaluator's reply does not match the saved policies")
 

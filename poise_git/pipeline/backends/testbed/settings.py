@@ -18,14 +18,14 @@ RegimeName = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 Worlds = Annotated[tuple[Seed, ...], Field(min_length=1)]
 
 ESTIMATORS = ("learning-curve-area", "final")
-# Tables that mean something as a whole only: a regime's own replaces the shared one.
+# Tables that have a meaning only as a whole, so a regime's own table replaces the shared one.
 WHOLE_TABLES = ("training_mix", "config")
-# (length, hard steps) of each kind of arithmetic prompt.
+# The (length, hard steps) of each kind of arithmetic prompt.
 CHAINS = {"chain-1": (1, 1), "chain-2": (2, 1), "chain-3": (3, 2), "chain-4": (4, 3)}
 
 
 class KnowledgeSettings(StrictModel):
-    """How often demonstrations are right about an entry of each table, on average."""
+    """The average share of right demonstrations about an entry of each table."""
 
     sums: OpenShare = 0.8
     products: OpenShare = 0.32
@@ -33,10 +33,10 @@ class KnowledgeSettings(StrictModel):
 
 
 class ArithmeticChainSettings(StrictModel):
-    """Chains of + and * modulo 97 with a scratchpad, and a tag that must be known for an answer to be valid.
+    """Chains of + and * modulo 97 with a scratchpad and a tag; only an answer with the right tag is valid.
 
-    `training_mix` are the shares of each chain among training prompts. Demonstrations hold `idle_tokens` tokens, on
-    average, that do nothing; a response may have `response_cap` tokens, and is cut off there.
+    `training_mix` holds the share of each chain among training prompts. Demonstrations hold, on average, `idle_tokens`
+    tokens that do nothing. A response is cut off after `response_cap` tokens.
     """
 
     name: Literal["arithmetic-chain"]
@@ -60,8 +60,8 @@ class ArithmeticChainSettings(StrictModel):
 class ReasoningGymSettings(StrictModel):
     """A data set of the `reasoning-gym` package, checked by its own verifier.
 
-    `demonstration_accuracy` is the share of demonstrations whose answer is right, `demonstration_validity` of those
-    in the required form: together they set how imperfect the base policy is.
+    `demonstration_accuracy` is the share of demonstrations with a right answer, and `demonstration_validity` the share
+    in the required form. Together they set how imperfect the base policy is.
     """
 
     name: Literal["reasoning-gym"]
@@ -89,10 +89,10 @@ class PolicySettings(StrictModel):
 
 
 class WarmStartSettings(StrictModel):
-    """Supervised steps until the figure of the regime's runs is `strength` on demonstrated prompts, or `steps` at most.
+    """Supervised steps until the regime's figure reaches `strength` on demonstrated prompts; `steps` at most.
 
-    The base policy is the exponential moving average of the weights: measured as it is left, unlike one whose learning
-    rate has yet to fall. Stopping by strength makes the worlds alike.
+    The base policy is the exponential moving average of the weights, so its strength can be measured before the
+    learning rate has fallen. Stopping at a given strength makes the worlds alike.
     """
 
     demonstrations: PositiveInt
@@ -131,9 +131,9 @@ class TrainingSettings(StrictModel):
 
 
 class EvaluationSettings(StrictModel):
-    """The learning curve: `points` of them, evenly spaced over training, after the one before it.
+    """The learning curve: one point before training, and `points` more, evenly spaced over it.
 
-    Each is measured on `problems` held-out prompts of each of the task's `suites` (empty: of all).
+    Each point is measured on `problems` held-out prompts of each of the task's `suites` (empty: of all suites).
     """
 
     points: PositiveInt
@@ -151,7 +151,7 @@ class EvaluationSettings(StrictModel):
 
 
 class RegimeSettings(StrictModel):
-    """One way to train and to be evaluated: a candidate meets each regime of a protocol anew, from its base policy."""
+    """A regime of training and evaluation. A candidate starts anew in each regime, from the regime's base policy."""
 
     task: TaskSettings
     policy: PolicySettings = PolicySettings()
@@ -167,7 +167,7 @@ class RegimeSettings(StrictModel):
         return self
 
     def evaluation_steps(self) -> tuple[int, ...]:
-        """How many training steps lie before each point of the learning curve; the first is 0, the last all."""
+        """The number of training steps before each point of the learning curve, from 0 to all steps."""
         points = self.evaluation.points
         return tuple(round(i * self.training.steps / points) for i in range(points + 1))
 
@@ -181,8 +181,8 @@ SECTIONS = tuple(RegimeSettings.model_fields)
 class TestbedSettings(StrictModel):
     """`settings:` of a protocol whose backend is the testbed.
 
-    In a file, the sections of a regime stand beside `regimes` and hold for all; a regime states what it has of its own.
-    `device` is where runs train and are evaluated; base policies are made on the CPU.
+    In a file, the sections beside `regimes` hold for all regimes; a regime states only its own values. Runs train and
+    are evaluated on `device`; base policies are made on the CPU.
     """
 
     __test__ = False
@@ -208,9 +208,9 @@ class TestbedSettings(StrictModel):
 
 
 def _merge(shared: Any, own: Any) -> Any:
-    """`own` where it says something, else `shared`, section by section; a mix or other free table is one value.
+    """Merge section by section: `own` where it has a value, else `shared`; a mix or other free table is one value.
 
-    So is a task of another name: it has none of the shared one's fields.
+    A task of another name is also one value, because it has none of the shared task's fields.
     """
     if not isinstance(shared, dict) or not isinstance(own, dict):
         return own
@@ -225,14 +225,14 @@ def parse_settings(protocol: Protocol, file: str) -> TestbedSettings:
     """The validated `settings` of `protocol`, which was read from `file`.
 
     Raises:
-        SettingsError: with the field.
+        SettingsError: a setting is wrong; the error names its field.
     """
     if protocol.estimator not in ESTIMATORS:
         raise SettingsError(file, 0, "estimator", f"unknown: {protocol.estimator}; known: {', '.join(ESTIMATORS)}")
     try:
         settings = TestbedSettings.model_validate(protocol.settings)
     except ValidationError as error:
-        # What is wrong in a section that holds for all is wrong in regimes that state a part of it, too.
+        # An error in a shared section also shows up in every regime that states a part of the section.
         field, first = min(
             ((field_in_file(protocol, each["loc"]), each) for each in error.errors()),
             key=lambda found: found[0].startswith("settings.regimes."),
@@ -248,7 +248,7 @@ def parse_settings(protocol: Protocol, file: str) -> TestbedSettings:
 
 
 def field_in_file(protocol: Protocol, location: Sequence[int | str]) -> str:
-    """Where the file has what the models call `location`: in a regime, or in a section that holds for all."""
+    """The place in the file of the models' `location`: in a regime, or in a section that holds for all."""
     # A tagged union puts its tag into the location; the file has no such field.
     path = [
         part

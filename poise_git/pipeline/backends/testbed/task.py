@@ -1,4 +1,4 @@
-"""What the testbed asks of a task: prompts, imperfect demonstrations, and a verifier."""
+"""The interface of a task of the testbed: prompts, imperfect demonstrations, and a verifier."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ BoolArray = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Problems:
-    """N prompts with what the verifier needs to know.
+    """N prompts with the data that the verifier needs.
 
     Attributes:
         prompts: (N, P) int64 tokens.
-        solutions: (N, ...) one entry a prompt; only the task that made them reads them.
+        solutions: (N, ...) one entry per prompt; only the task that made them reads them.
     """
 
     prompts: Tensor
@@ -46,10 +46,10 @@ class Problems:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Sizes and special tokens that the policy needs to know.
+    """Sizes and special tokens that the policy needs.
 
-    `end` ends a response, `pad` fills what is after it. Prompts have `prompt_length` tokens, padded; responses at
-    most `response_length`, the end token among them.
+    `end` ends a response, and `pad` fills the rest. Prompts have `prompt_length` tokens, padding included; responses
+    have at most `response_length`, the end token included.
     """
 
     size: int
@@ -60,7 +60,7 @@ class Vocabulary:
 
 
 class Split(StrEnum):
-    """Three sides of a task that share no prompt: to learn from, to choose candidates by, to confirm the choice."""
+    """Three sides of a task without a common prompt: for training, for selection, for confirmation."""
 
     TRAINING = "training"
     SELECTION = "selection"
@@ -81,7 +81,7 @@ class Task(Interface):
     def training_problems(self, n: int, generator: np.random.Generator) -> Problems: ...
 
     def suite_problems(self, suite: str, split: Split, n: int, generator: np.random.Generator) -> Problems:
-        """Problems of a suite, of one side: those to learn from are among the demonstrated ones."""
+        """Problems of a suite on one side of the split; those for training are among the demonstrated ones."""
         ...
 
     def demonstrations(self, n: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:

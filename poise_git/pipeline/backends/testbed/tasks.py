@@ -7,10 +7,10 @@ from poise_git.pipeline.backends.testbed.task import Task
 
 
 def build_task(settings: RegimeSettings, world: int) -> Task:
-    """The settings' task in the world drawn with seed `world`.
+    """Build the settings' task in the world drawn with seed `world`.
 
     Raises:
-        UsageError: what the task needs is not installed, or it has no such data set or training prompts.
+        UsageError: a package for the task is not installed, or the task has no such data set or no training prompts.
     """
     if isinstance(settings.task, ArithmeticChainSettings):
         from poise_git.pipeline.backends.testbed.arithmetic import ArithmeticChain

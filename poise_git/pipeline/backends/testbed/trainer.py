@@ -1,9 +1,9 @@
-"""Reinforcement learning with verifiable rewards, through a candidate's algorithm. Runs in a sandboxed child.
+"""Reinforcement learning with verifiable rewards and a candidate's algorithm. Runs in a sandboxed child.
 
-Every step: sample a group of responses to each prompt, verify, let the candidate compute advantages, then one
-AdamW step a mini-batch along the gradient of the candidate's loss. The candidate is another process, which sees
-rewards, masks, log-probabilities and advantages alone. The policy is saved at every evaluation point, and a third
-process evaluates it.
+Every step samples a group of responses to each prompt, verifies them, lets the candidate compute advantages, and takes
+one AdamW step per mini-batch along the gradient of the candidate's loss. The candidate is another process, which sees
+only rewards, masks, log-probabilities and advantages. The trainer saves the policy at every evaluation point, and a
+third process evaluates it.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ Send = Callable[[Mapping[str, Any]], None]
 
 
 def weights_file(regime: str, step: int) -> str:
-    """Where the policy after `step` training steps in `regime` is saved, in the scratch folder."""
+    """The file in the scratch folder for the policy after `step` training steps in `regime`."""
     return f"{regime}-{step:05d}.pt"
 
 
 def load_policy(settings: RegimeSettings, task: Task, file: Path) -> Policy:
-    """The policy whose weights are in `file`; ValueError if they are not finite weights of this policy."""
+    """Load the policy with the weights in `file`. Raises ValueError unless they are finite weights of this policy."""
     with torch.device("cpu"):
         policy = Policy(settings.policy, task.vocabulary, torch.Generator())
         policy.load_weights(torch.load(file, weights_only=True, map_location="cpu"))
@@ -57,15 +57,15 @@ def load_policy(settings: RegimeSettings, task: Task, file: Path) -> Policy:
 
 
 def train(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
-    """Child process: train a candidate, in one regime after the other.
+    """Child process: train a candidate in one regime after the other.
 
     Args:
         arguments: `settings` (of the testbed), `device` (torch's name), `seed`, `bases` (regime -> the file of its
-            base policy), and what `open_algorithm` needs.
-        send: gets {"done": steps} and that step's series after every step.
+            base policy), and the arguments of `open_algorithm`.
+        send: gets {"done": steps} and the step's series after every step.
 
     Returns:
-        {"series": "regime/name" -> one value a step}, or {"failure": one line}.
+        {"series": "regime/name" -> one value per step}, or {"failure": one line}.
     """
     torch.set_num_threads(1)
     settings = TestbedSettings.model_validate(arguments["settings"])
@@ -74,7 +74,7 @@ def train(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
     series: dict[str, list[float]] = {}
     done, place = 0, ""
     try:
-        # Once for all regimes: to open a candidate takes as long as two hundred calls.
+        # Open the candidate once for all regimes, because opening takes as long as two hundred calls.
         with open_algorithm(arguments, seed) as algorithm:
             for regime, own in settings.regimes.items():
                 task = build_task(own, own.world(seed))
@@ -97,7 +97,7 @@ def train(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
 
 @dataclass
 class Trainer:
-    """The state of one training run; every random number comes from `seed`."""
+    """The state of one training run. Every random number comes from `seed`."""
 
     settings: RegimeSettings
     task: Task
@@ -116,7 +116,7 @@ class Trainer:
         )
 
     def step(self, number: int, algorithm: Algorithm) -> dict[str, float]:
-        """Training step `number`, from 1. Returns its series; raises CandidateFailed."""
+        """Carry out training step `number`, from 1, and return its series. Raises CandidateFailed."""
         training = self.settings.training
         start = time.process_time()
         problems = self._problems[slice((number - 1) * training.prompts, number * training.prompts)]
@@ -159,7 +159,7 @@ class Trainer:
     def _minibatch(
         self, problems: Problems, responses: Responses, advantages: Tensor, part: Tensor, algorithm: Algorithm
     ) -> dict[str, float]:
-        """One optimizer step on the groups of the prompts `part`, which are consecutive."""
+        """Take one optimizer step on the groups of the consecutive prompts `part`."""
         training = self.settings.training
         first, last = int(part[0]), int(part[-1]) + 1
         rows = slice(first * training.group_size, last * training.group_size)
@@ -187,6 +187,6 @@ class Trainer:
 
 
 def learning_rate(step: int, training: TrainingSettings) -> float:
-    """Linear warm-up, times a linear fall to the final share; `step` counts from 1."""
+    """Linear warm-up times a linear decay to the final share; `step` counts from 1."""
     fall = 1.0 - (1.0 - training.final_learning_rate) * (step - 1) / training.steps
     return training.learning_rate * min(1.0, step / training.warmup_steps) * fall

@@ -1,8 +1,8 @@
-"""Where the answer of a response stands, and whether the response is valid at all. Says nothing of correctness.
+"""Find the answer of a response and decide whether the response is valid. This module does not judge correctness.
 
 boxed   valid: finished, and exactly one `\\boxed{}` (or `\\fbox{}`), balanced and not empty
-plain   valid: exactly one integer among whatever else, finished or not; for models too small to learn the box,
-        which would never happen upon one, nor upon the end of a response, by chance
+plain   valid: exactly one integer in any other text, finished or not; for models too small to learn the box,
+        which would by chance produce neither a box nor the end of a response
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Boxes:
 
 
 def boxed_contents(text: str) -> Boxes:
-    """What stands between the braces of each box. Escaped braces, as in a set, neither open nor close one."""
+    """The content of each box. Escaped braces, as in a set, neither open nor close a box."""
     contents, unbalanced = [], 0
     ends = _closing_braces(text)
     for box in _BOX.finditer(text):
@@ -57,7 +57,7 @@ def is_valid(response: str, *, finished: bool, answer_format: AnswerFormat = "bo
 
 
 def _closing_braces(text: str) -> dict[int, int]:
-    """Position of each opening brace -> that of the brace which closes it; one pass, whatever the nesting."""
+    """Map the position of each opening brace to that of its closing brace, in one pass at any depth of nesting."""
     ends: dict[int, int] = {}
     opened: list[int] = []
     for match in _BRACE.finditer(text):

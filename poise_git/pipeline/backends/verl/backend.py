@@ -1,7 +1,7 @@
 """verl as a backend: train in one sandbox, evaluate in others.
 
-A job's scratch folder keeps verl's checkpoints, so that training goes on where it was stopped, and then the trained
-weights, so that an evaluation that was stopped does not train again.
+A job's scratch folder keeps verl's checkpoints, so that interrupted training resumes from the last one. It then keeps
+the trained weights, so that an interrupted evaluation does not repeat the training.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from poise_git.pipeline.sandbox.removal import fresh_folder, remove_tree
 
 _OPEN_FILES = 65536
 _PROCESSES = 16384
-# Training ends itself at its limits, with a reason; this is for a child that does not.
+# Training ends itself at its limits and states a reason. After this grace period the sandbox ends the child.
 _GRACE_SECONDS = 300
-# In the scratch folder: all that processes with the candidate in them can write.
+# A folder in the scratch folder. Processes that hold the candidate can write only there.
 _CHILD = "child"
-# Of `SuiteScores`, what is compared between candidates.
+# The fields of `SuiteScores` that are compared between candidates.
 _DETAILS = ("valid_rate", "cut_off_rate", "timed_out", "mean_words")
 
 
@@ -120,7 +120,7 @@ class VerlBackend:
             values=values,
             details={suite: _details(suites[suite]) for suite in weights},
             series=trained.series,
-            # With every problem's right answers, so that runs can be compared problem by problem.
+            # The counts of right answers allow a comparison of runs problem by problem.
             curve=({"step": _settings(job.protocol).steps, "overall": overall, **values, **_correct(suites)},),
             cpu_seconds=trained.cpu_seconds + sum(shard.cpu_seconds for shard in evaluated),
             isolation=trained.isolation,
@@ -151,7 +151,7 @@ class VerlBackend:
                 )
             reply.require_whole(settings.steps)
         except RunFailed as failure:
-            # What failed is not gone on with: the next try starts afresh.
+            # A failed training is not resumed: the next attempt starts afresh.
             remove_tree(scratch)
             raise RunFailed(failure.stage, candidate.failure or failure.reason) from failure
         except (ChildFailed, CheckFailed) as error:
@@ -184,7 +184,7 @@ class _Child:
 
     @property
     def limits(self) -> Limits:
-        """Of the candidate's processes: those of the settings, for as long as the stage may last."""
+        """The limits of the candidate's processes: those of the settings, with the time limit of the stage."""
         return replace(self._sandbox.limits, wall_seconds=self._wall_seconds, cpu_seconds=self._wall_seconds)
 
     def run(
@@ -196,12 +196,12 @@ class _Child:
         expected: type[Reply],
         handed: Sequence[int] = (),
     ) -> tuple[Reply, float]:
-        """What the child replied, and its CPU seconds.
+        """Return the child's reply and its CPU seconds.
 
         Raises:
             RunFailed: the candidate's fault.
-            PoiseError: it never got as far as its first step, by no fault that is known of the candidate.
-            Cancelled: as asked.
+            PoiseError: it failed before its first step, and the reason does not point to the candidate.
+            Cancelled: the caller asked the job to stop.
         """
         cuda = self._settings.hardware.device == "cuda"
         try:
@@ -252,7 +252,7 @@ def _details(figures: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _correct(suites: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """How many of a problem's responses were right, for all problems of all suites."""
+    """The number of right responses to each problem of each suite."""
     return {
         f"correct/{suite}/{problem}": float(count)
         for suite, figures in suites.items()
@@ -261,14 +261,14 @@ def _correct(suites: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
 
 
 def _device_name(index: int) -> str:
-    """As CUDA_VISIBLE_DEVICES calls it: where devices are named by UUID, an index is a place in that list."""
+    """The device's name in CUDA_VISIBLE_DEVICES. If that list holds UUIDs, an index is a position in it."""
     names = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
     by_place = len(names) > index and not names[index].isdecimal()
     return names[index] if by_place else str(index)
 
 
 def _start_afresh_unless_made_of(scratch: Path, prepared: Prepared) -> None:
-    """Data or a model that changed since a run was interrupted: what there is of it is of no use."""
+    """Empty the scratch folder unless the interrupted run in it used the same model and training data."""
     file = scratch / "made-of.json"
     made_of = json.dumps({"model": str(prepared.model), "training_data": str(prepared.training_data)})
     if file.exists() and file.read_text(encoding="utf-8") == made_of:

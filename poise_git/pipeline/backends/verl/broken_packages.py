@@ -1,6 +1,6 @@
-"""Packages that come along with vLLM, are of no use to a text model, and may not fit the torch that is installed.
+"""Packages that vLLM brings along, that a text model does not use, and that may not fit the installed torch.
 
-Whoever then imports them fails, as transformers does; hidden, they count as not installed.
+A library that imports such a package fails, as transformers does. A hidden package counts as not installed.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ _OPTIONAL = ("torchvision", "torchaudio", "torchcodec")
 
 
 def broken_packages() -> tuple[str, ...]:
-    """Those that are installed but cannot be imported. Imports torch and them: for child processes."""
+    """The packages that are installed but cannot be imported. Imports them and torch, so call it in child processes."""
     broken = []
     for name in _OPTIONAL:
         if name in sys.modules and sys.modules[name] is None:
-            # Hidden in this process already.
+            # This process has already hidden it.
             broken.append(name)
             continue
         try:
             importlib.import_module(name)
         except ModuleNotFoundError:
             continue
-        except Exception:  # a library that cannot be loaded raises what it likes
+        except Exception:  # a broken library can raise any exception
             broken.append(name)
     return tuple(broken)
 
 
 def hide_broken_packages() -> None:
-    """In this process, from now on."""
+    """Hide these packages in this process."""
     sys.modules.update(dict.fromkeys(broken_packages()))  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
-"""From a protocol's settings to the configuration of `python -m verl.trainer.main_ppo`, as Hydra overrides.
+"""Translate a protocol's settings into Hydra overrides for `python -m verl.trainer.main_ppo`.
 
-Keys are those of verl 0.9.1 (`verl/trainer/config`). A key that those files do not know is marked with `+`; every
-value that could change a figure is set here, also where verl's default is the same today.
+Keys are those of verl 0.9.1 (`verl/trainer/config`). The mark `+` adds a key that those files do not have. Every value
+that could change a figure is set here, even if verl's default is the same today.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from pathlib import Path
 
 from poise_git.pipeline.backends.verl.settings import VerlSettings
 
-# Under these names the candidate's two entry points stand in verl's registries.
+# The names of the candidate's two entry points in verl's registries.
 ESTIMATOR_NAME = "poise"
 POLICY_LOSS_NAME = "poise"
-# Loaded by verl's own keys inside its processes.
+# verl loads these inside its own processes, by its configuration keys.
 REWARD_MODULE = "pkg://poise_git.pipeline.backends.verl.reward"
 REWARD_MANAGER = "PoiseRewardManager"
 REPLAY_BUFFER_MODULE = "pkg://poise_git.pipeline.backends.verl.worker.sampler"
@@ -23,10 +23,10 @@ REPLAY_BUFFER = "PromptReplayBuffer"
 CPU_WORKER_EXTENSION = "poise_git.pipeline.backends.verl.worker.cpu_rollout.CpuWorkerExtension"
 
 HF_FOLDER = "huggingface"
-# Ray must think a CPU machine has more cores than it has: most of verl's actors only wait.
+# Ray is told that a CPU machine has more cores than it has, because most of verl's actors only wait.
 _LOGICAL_CPUS = 16
 _RESPONSES_PER_AGENT_WORKER = 256
-# The FSDP engine's names of precisions.
+# The FSDP engine's names for precisions.
 _SHORT = {"bfloat16": "bf16", "float32": "fp32"}
 
 Value = bool | int | float | str | None | list[str]
@@ -40,8 +40,8 @@ class Places:
         model: folder of the base policy in Hugging Face format.
         training_data: parquet file that verl reads.
         checkpoints: folder of `global_step_<n>/actor`, for resuming; the last holds `huggingface/` for vLLM.
-        hydra: folder for Hydra's own log.
-        ray: Ray's folder for sockets and logs, or None for its default (sockets allow at most 107 bytes of path).
+        hydra: folder of Hydra's own log.
+        ray: Ray's folder for sockets and logs, or None for its default (a socket's path has at most 107 bytes).
     """
 
     model: Path
@@ -66,7 +66,7 @@ def overrides(settings: VerlSettings, places: Places, seed: int) -> list[str]:
 
 
 def checkpoint_folder(checkpoints: Path, step: int) -> Path:
-    """What training left after `step` steps, in Hugging Face format: verl writes it with every checkpoint."""
+    """The folder of the model after `step` steps, in Hugging Face format; verl writes it with every checkpoint."""
     return checkpoints / f"global_step_{step}" / "actor" / HF_FOLDER
 
 
@@ -85,7 +85,7 @@ def _run(settings: VerlSettings, places: Places) -> dict[str, Value]:
         "trainer.project_name": "poise-git",
         "trainer.experiment_name": "candidate",
         "trainer.logger": ["console", "file"],
-        # The trainer stops at whichever of the two comes first, and epochs may be short of rows that were filtered.
+        # The trainer stops at the first of the two limits, and filtered rows can shorten an epoch.
         "trainer.total_training_steps": steps,
         "trainer.total_epochs": steps,
         # Held-out evaluation happens in another process, after training.
@@ -93,7 +93,7 @@ def _run(settings: VerlSettings, places: Places) -> dict[str, Value]:
         "trainer.test_freq": -1,
         "trainer.default_local_dir": str(places.checkpoints),
         "trainer.save_freq": settings.training.checkpoint_every or steps,
-        # Removed only after the next one is whole.
+        # verl removes a checkpoint only after the next one is complete.
         "trainer.max_actor_ckpt_to_keep": 1,
         "trainer.resume_mode": "auto",
         "trainer.balance_batch": True,
@@ -108,7 +108,7 @@ def _run(settings: VerlSettings, places: Places) -> dict[str, Value]:
 def _data(settings: VerlSettings, places: Places, seed: int) -> dict[str, Value]:
     return {
         "data.train_files": str(places.training_data),
-        # verl insists on one; it is never asked.
+        # verl requires a validation file but never uses it here.
         "data.val_files": str(places.training_data),
         "data.val_max_samples": 1,
         "data.train_batch_size": settings.training.prompts,
@@ -118,7 +118,7 @@ def _data(settings: VerlSettings, places: Places, seed: int) -> dict[str, Value]
         "data.truncation": "error",
         "data.shuffle": True,
         "data.seed": seed,
-        # In the trainer's own process: the order of rows, and what a resumed run goes on with, are exact.
+        # Without workers, a resumed run continues with exactly the same order of rows.
         "data.dataloader_num_workers": 0,
     }
 
@@ -147,7 +147,7 @@ def _actor(settings: VerlSettings, seed: int) -> dict[str, Value]:
             f"{actor}.ppo_max_token_len_per_gpu": hardware.micro_batch_tokens,
         }
         if unpadded
-        # With padding, a micro-batch by tokens could hold one long sequence and many short ones, all padded to it.
+        # A micro-batch that is filled by tokens could mix long and short sequences, and pad all to the longest.
         else {
             f"{actor}.use_dynamic_bsz": False,
             f"{actor}.ppo_micro_batch_size_per_gpu": settings.micro_batch_sequences,
@@ -162,7 +162,7 @@ def _actor(settings: VerlSettings, seed: int) -> dict[str, Value]:
         f"{actor}.data_loader_seed": seed,
         f"{actor}.fsdp_config.seed": seed,
         f"{actor}.loss_agg_mode": training.loss_aggregation,
-        # Dr.GRPO's constant (arXiv:2503.20783), whatever the padding of a micro-batch.
+        # Dr.GRPO's constant (arXiv:2503.20783), which does not depend on the padding of a micro-batch.
         f"{actor}.loss_scale_factor": training.max_response_tokens,
         f"{actor}.calculate_entropy": True,
         f"{actor}.grad_clip": training.gradient_clip,
@@ -193,7 +193,7 @@ def _rollout(settings: VerlSettings, seed: int) -> dict[str, Value]:
         f"{rollout}.top_p": training.top_p,
         f"{rollout}.top_k": -1,
         f"{rollout}.seed": seed,
-        # It would give every response of a group the same seed, and so the same text.
+        # Full determinism would give every response of a group the same seed, and so the same text.
         f"{rollout}.full_determinism": False,
         f"{rollout}.calculate_log_probs": True,
         f"{rollout}.dtype": hardware.precision,
@@ -217,7 +217,7 @@ def _reward(settings: VerlSettings) -> dict[str, Value]:
 
 
 def _cpu() -> dict[str, Value]:
-    """What a machine without a GPU needs besides: logical resources, no compilation, plain weights."""
+    """Further overrides for a machine without a GPU: logical resources, no compilation, plain weights."""
     actor, rollout = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
     return {
         "+ray_kwargs.ray_init.num_gpus": 1,
@@ -235,7 +235,7 @@ def _cpu() -> dict[str, Value]:
 
 
 def _render(value: Value) -> str:
-    """A value in Hydra's override grammar."""
+    """Write a value in Hydra's override grammar."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -243,6 +243,6 @@ def _render(value: Value) -> str:
     if isinstance(value, list):
         return f"[{','.join(map(_render, value))}]"
     if isinstance(value, str):
-        # In Hydra's quoted strings a backslash stands for itself, but before a quote.
+        # In Hydra's quoted strings a backslash stands for itself except before a quote.
         return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value) + "'"
     return repr(value)

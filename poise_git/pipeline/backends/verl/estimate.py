@@ -1,4 +1,4 @@
-"""What a run of a verl protocol costs, by arithmetic on its settings; nothing is loaded and nothing runs."""
+"""Estimate the cost of a run of a verl protocol from its settings, without loading or running anything."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from poise_git.pipeline.protocol import Protocol
 
 # Floating-point operations a token and parameter (arXiv:2001.08361, section 2.1): forward 2, backward 4.
 FORWARD, FORWARD_AND_BACKWARD = 2.0, 6.0
-# Responses and prompts seldom fill their limits: shares of them at the least.
+# Responses and prompts seldom fill their limits. These are the smallest shares that are assumed.
 SHORTEST_RESPONSE, SHORTEST_PROMPT = 0.2, 0.1
-# Shares of the peak that one reaches, low and high: training, and sampling with hundreds of sequences at once.
+# The low and high share of the peak that is reached in training, and in sampling hundreds of sequences at once.
 TRAINING_USE, SAMPLING_USE = (0.2, 0.45), (0.04, 0.12)
 # Byte-level vocabulary with three special tokens.
 _TINY_VOCABULARY = 259
@@ -21,7 +21,7 @@ _TINY_VOCABULARY = 259
 
 @dataclass(frozen=True)
 class Hardware:
-    """`peak` operations a second of one device; seconds (low, high) of a `start`, and of a `step` besides its work."""
+    """`peak` operations per second of one device; seconds (low, high) of a `start` and of a `step` besides its work."""
 
     name: str
     peak: float
@@ -29,7 +29,7 @@ class Hardware:
     step: tuple[float, float]
 
 
-# Dense bfloat16 peaks from NVIDIA's data sheets. The CPU's are measured: verl's start took 80 to 100 s, a step 2.6 s.
+# Dense bfloat16 peaks are from NVIDIA's data sheets. The CPU's are measured: a start took 80 to 100 s, a step 2.6 s.
 A100 = Hardware("A100", 312e12, (120.0, 300.0), (5.0, 20.0))
 H100 = Hardware("H100 or H200", 989e12, (120.0, 300.0), (5.0, 20.0))
 CPU = Hardware("CPU core", 30e9, (80.0, 150.0), (2.0, 5.0))
@@ -48,7 +48,7 @@ class Range:
 
 
 def estimate_cost(protocol: Protocol, file: str) -> CostEstimate:
-    """One run of `protocol`, which was read from `file`.
+    """Estimate one run of `protocol`, which was read from `file`.
 
     Raises:
         SettingsError: the protocol is wrong.
@@ -73,7 +73,7 @@ def estimate_cost(protocol: Protocol, file: str) -> CostEstimate:
     if parameters is None:
         note = "no operations or hours: the size of the model is not known from its name (for example Qwen2.5-0.5B)"
         return CostEstimate(tuple(counted), (), (note, _LENGTHS))
-    # The log-probabilities of what was sampled are computed once more before training on it.
+    # The trainer recomputes the log-probabilities of the samples before it trains on them.
     learning = trained.times(parameters * (FORWARD + FORWARD_AND_BACKWARD))
     generating, evaluating = sampled.times(parameters * FORWARD), evaluated.times(parameters * FORWARD)
     counted += [
@@ -99,7 +99,7 @@ _LENGTHS = (
 
 
 def model_parameters(model: ModelSettings) -> float | None:
-    """From a tiny model's settings, or as a model's name says it (Qwen2.5-Math-1.5B); None if it does not."""
+    """The number from a tiny model's settings or from a model's name (Qwen2.5-Math-1.5B); None if unknown."""
     if model.generator is not None:
         return _tiny_parameters(model.generator)
     name = model.hub.repository if model.hub is not None else str(model.path)
@@ -115,7 +115,7 @@ def _tiny_parameters(model: TinyModelSettings) -> float:
 
 
 def _evaluation(settings: VerlSettings) -> tuple[Range, int]:
-    """Tokens and number of all responses of the evaluation."""
+    """The tokens and the number of all responses of the evaluation."""
     evaluation, tokens, answers = settings.evaluation, Range(0.0, 0.0), 0
     for suite in evaluation.suites.values():
         responses = suite.problems * suite.samples
@@ -131,7 +131,7 @@ def _costs(
     hardware, shards = settings.hardware, len(settings.evaluation.suites_by_shard())
     devices, evaluators = (hardware.gpus, hardware.evaluation_gpus) if hardware.gpus else (hardware.cpus, hardware.cpus)
     unit = "GPU hours" if hardware.device == "cuda" else "core hours"
-    # Whatever is not arithmetic keeps all devices of the run.
+    # Starts and overheads also occupy all devices of the run.
     waiting = Range(*kind.start).plus(Range(*kind.step).times(settings.steps)).times(devices)
     training = _seconds(generating, kind, SAMPLING_USE).plus(_seconds(learning, kind, TRAINING_USE)).plus(waiting)
     starts = Range(*kind.start).times(shards * evaluators)
@@ -150,5 +150,5 @@ def _cost(hardware: str, seconds: Range, unit: str, assumption: str) -> Cost:
 
 
 def _seconds(operations: Range, kind: Hardware, use: tuple[float, float]) -> Range:
-    """Device seconds: few operations at the high share of the peak, many at the low one."""
+    """Device seconds: the low count of operations at the high share of the peak, the high count at the low share."""
     return Range(operations.low / (kind.peak * use[1]), operations.high / (kind.peak * use[0]))

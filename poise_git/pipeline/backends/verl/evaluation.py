@@ -1,4 +1,4 @@
-"""Held-out evaluation of one shard, from inside the sandbox: vLLM generates, graders grade. No candidate is loaded."""
+"""Held-out evaluation of one shard inside the sandbox: vLLM generates, graders grade. No candidate is loaded."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Send = Callable[[Mapping[str, Any]], None]
 
 
 def evaluate(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
-    """Child process: one shard, in the working directory.
+    """Child process: evaluate one shard in the working directory.
 
     Args:
         arguments: `settings`, `seed`, `weights` (folder in Hugging Face format), `gpus` (names), `cpus` (cores), and
@@ -49,7 +49,7 @@ def evaluate(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
         int(arguments["seed"]),
     )
     request.write(here)
-    # Here, and not in the trainer's engine, sampling has the machine for itself.
+    # Unlike in the trainer's engine, sampling has the whole machine here.
     variables = environment(device, here, arguments["gpus"], threads=cpus)
     with (here / LOG).open("ab") as log:
         command = python("poise_git.pipeline.backends.verl.generation", str(here))
@@ -89,7 +89,7 @@ def _suite_request(settings: VerlSettings, suite: str, problems: list[Problem]) 
 
 def _engine(settings: VerlSettings, weights: str) -> dict[str, Any]:
     hardware = settings.hardware
-    # Alone on the device, unlike in training.
+    # Unlike in training, the engine has the whole device.
     memory = {"gpu_memory_utilization": _MEMORY_SHARE} if hardware.device == "cuda" else {}
     return memory | {
         "model": weights,

@@ -1,4 +1,4 @@
-"""The ways a training run ends other than well, by name, and how each is recognised."""
+"""The ways in which a training run can fail, by name, and how each is recognized."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from poise_git.pipeline.backends.verl.settings import EarlyStop, EarlyStopSettin
 
 
 class Ending(StrEnum):
-    """Stands at the head of a failed run's reason."""
+    """The first words of a failed run's reason."""
 
     CANDIDATE = "candidate error"
     NOT_A_NUMBER = "not a number"
@@ -37,7 +37,7 @@ class TrainingEnded(Exception):
 
 @dataclass(frozen=True)
 class Rule:
-    """When a series beyond a threshold ends a run."""
+    """A rule that ends a run when a series is beyond a threshold."""
 
     series: str
     below: bool
@@ -56,13 +56,13 @@ RULES: Mapping[str, Rule] = {
 
 @dataclass
 class EarlyStops:
-    """Counts, for every rule that is on, the steps in a row that were beyond its threshold."""
+    """Count the consecutive steps beyond the threshold of every active rule."""
 
     settings: EarlyStopSettings
     _in_a_row: dict[str, int] = field(default_factory=dict, init=False)
 
     def look(self, step: int, values: Mapping[str, float]) -> None:
-        """Raises TrainingEnded."""
+        """Count one more step. Raises TrainingEnded if a rule ends the run."""
         for name, stop in self._active():
             rule = RULES[name]
             value = values[rule.series]
@@ -83,7 +83,7 @@ class EarlyStops:
                 yield name, stop
 
 
-# Of lines that tell of memory: CUDA's allocator, PyTorch's CPU allocator, Ray's monitor, the kernel's killer.
+# Lines about exhausted memory, from CUDA's allocator, PyTorch's CPU allocator, Ray's monitor or the kernel.
 _MEMORY = re.compile(
     r"out of memory|OutOfMemory|can't allocate memory|Cannot allocate memory|MemoryError", re.IGNORECASE
 )
@@ -92,7 +92,7 @@ _ERROR = re.compile(r"(?:^|[\s)])((?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Excepti
 
 
 def crash(exit_code: int, log_tail: str) -> TrainingEnded:
-    """What the trainer's end and the tail of its log tell."""
+    """The reason for the trainer's end, from its exit and the tail of its log."""
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in log_tail.splitlines()]
     memory = next((line for line in reversed(lines) if _MEMORY.search(line)), None)
     if memory is not None:
@@ -103,7 +103,7 @@ def crash(exit_code: int, log_tail: str) -> TrainingEnded:
 
 
 def require_numbers(step: int, values: Mapping[str, Any]) -> None:
-    """Raises TrainingEnded for a value that is not finite."""
+    """Require finite values. Raises TrainingEnded for any other."""
     for name, value in values.items():
         if value != value or value in (float("inf"), float("-inf")):
             raise TrainingEnded(Ending.NOT_A_NUMBER, f"{name} at step {step}")

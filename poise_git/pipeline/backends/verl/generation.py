@@ -1,8 +1,8 @@
-"""Responses to held-out problems by vLLM's offline engine. A program of its own, started by `evaluation`:
+"""Generate responses to held-out problems with vLLM's offline engine. `evaluation` starts this program:
 
     python -m poise_git.pipeline.backends.verl.generation FOLDER
 
-reads FOLDER/request.json and appends to FOLDER/responses.jsonl, one line a problem, as suites are done.
+It reads FOLDER/request.json and appends to FOLDER/responses.jsonl, one line per problem.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 REQUEST, RESPONSES = "request.json", "responses.jsonl"
-# Problems handed to the engine at once; progress is reported after each lot.
+# Problems that the engine gets at once. Progress is reported after each lot.
 _LOT = 64
 
 
 @dataclass(frozen=True)
 class SuiteRequest:
-    """A suite's prompts, and how to sample. `temperature` 0 is greedy."""
+    """A suite's prompts and sampling parameters. `temperature` 0 is greedy."""
 
     suite: str
     prompts: tuple[str, ...]
@@ -34,7 +34,7 @@ class SuiteRequest:
 
 @dataclass(frozen=True)
 class Request:
-    """One shard. `engine` holds keyword arguments of `vllm.LLM`; seeds of problems follow from `seed`."""
+    """One shard. `engine` holds keyword arguments of `vllm.LLM`. The seeds of problems follow from `seed`."""
 
     suites: tuple[SuiteRequest, ...]
     engine: Mapping[str, Any]
@@ -52,7 +52,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Responses:
-    """To the problem `number` of a suite; `finished`: the model stopped by itself."""
+    """The responses to problem `number` of a suite; `finished`: the model stopped by itself."""
 
     suite: str
     number: int
@@ -61,7 +61,7 @@ class Responses:
 
 
 def read_responses(folder: Path) -> Iterator[Responses]:
-    """What is written so far; a line that is still being written is left out."""
+    """Read the responses written so far, without an incomplete last line."""
     file = folder / RESPONSES
     if not file.exists():
         return
@@ -72,7 +72,7 @@ def read_responses(folder: Path) -> Iterator[Responses]:
 
 
 def count_answered(folder: Path) -> int:
-    """How many problems are answered so far, without reading the answers, which may be many megabytes."""
+    """Count the answered problems without parsing the answers, which may be many megabytes."""
     file = folder / RESPONSES
     return file.read_bytes().count(b"\n") if file.exists() else 0
 
@@ -93,7 +93,7 @@ def generate(folder: Path) -> None:
                         temperature=suite.temperature,
                         top_p=suite.top_p,
                         max_tokens=suite.max_tokens,
-                        # A problem's samples do not depend on which others are asked beside it.
+                        # A problem's samples do not depend on the other problems of the request.
                         seed=_seed(request.seed, suite.suite, first + place),
                     )
                     for place in range(len(prompts))

@@ -1,7 +1,7 @@
-"""Grading in processes of its own, each with a hard limit of time and memory: an answer can hang or kill only those.
+"""Grade in separate processes with hard limits of time and memory, so that an answer can hang or kill only those.
 
-sympy hangs on some answers (`9^{9^{9^{9}}}`) and math-verify's own time limits work in main threads only, so a worker
-is killed from outside. What the text alone decides (`quick_grade`) is decided here and needs no worker.
+sympy hangs on some answers (`9^{9^{9^{9}}}`), and math-verify's own time limits work in main threads only, so the pool
+kills a worker from outside. `quick_grade` decides what the text alone can decide, without a worker.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _WORKER = "poise_git.pipeline.backends.verl.grading_worker"
 
 @dataclass(frozen=True)
 class Question:
-    """A response to be graded against golds, any of which is right. `finished`: the model stopped by itself."""
+    """A response to be graded; each of `golds` is a right answer. `finished`: the model stopped by itself."""
 
     kind: AnswerKind
     golds: tuple[str, ...]
@@ -50,13 +50,13 @@ class Verdict:
 
 @dataclass(frozen=True)
 class GraderLimits:
-    """Of one worker process.
+    """The limits of one worker process.
 
     Attributes:
         seconds: wall time for one answer.
         start_seconds: wall time to start and import math-verify.
         memory_mb: address space.
-        answers: how many answers until a fresh process, which has no caches that grew.
+        answers: number of answers after which a fresh process takes over, because caches grow.
     """
 
     seconds: float = 10.0
@@ -68,7 +68,7 @@ class GraderLimits:
 class Grader:
     """A pool of grading processes, started when first needed; a context manager.
 
-    May be called from several threads at once, and from asyncio by `asyncio.wrap_future(grader.submit(question))`.
+    Several threads may call it at once. From asyncio, use `asyncio.wrap_future(grader.submit(question))`.
     """
 
     def __init__(self, workers: int = 2, limits: GraderLimits | None = None) -> None:
@@ -92,12 +92,12 @@ class Grader:
 
     @property
     def process_ids(self) -> tuple[int, ...]:
-        """Of the workers that live now."""
+        """The process ids of the live workers."""
         with self._lock:
             return tuple(worker.process.pid for worker in self._all)
 
     def submit(self, question: Question) -> Future[Verdict]:
-        """The verdict, later. Its exceptions: RunFailed when no worker can be started."""
+        """Return a future of the verdict. It raises RunFailed if no worker can be started."""
         answer = extract_answer(question.response, finished=question.finished, answer_format=question.answer_format)
         quick = False if answer is None else quick_grade(question.kind, question.golds, answer)
         if answer is None or quick is not None:
@@ -107,11 +107,11 @@ class Grader:
         return self._threads.submit(self._grade, question.kind, question.golds, answer)
 
     def grade_all(self, questions: Sequence[Question]) -> list[Verdict]:
-        """One verdict for each question, in order."""
+        """Return one verdict for each question, in order."""
         return [future.result() for future in [self.submit(question) for question in questions]]
 
     def close(self) -> None:
-        """Kill all workers; what is still waiting is cancelled."""
+        """Kill all workers and cancel the waiting questions."""
         with self._lock:
             self._closed = True
             workers = tuple(self._all)
@@ -122,7 +122,7 @@ class Grader:
             worker.stop()
 
     def _grade(self, kind: AnswerKind, golds: Sequence[str], answer: str) -> Verdict:
-        """A worker that dies by no fault of this answer deserves a second try; one that hangs does not."""
+        """Grade one question. If the worker dies, try once more; if it hangs, the answer counts as wrong."""
         request = json.dumps([kind, list(golds), answer])
         for _ in range(2):
             worker = self._take()
@@ -167,15 +167,15 @@ class Grader:
 
 
 class _Died(Exception):
-    """The worker ended; the message is its last line of output."""
+    """The worker ended. The message is its last line of output."""
 
 
 class _TookTooLong(Exception):
-    """The worker gave no answer in time."""
+    """The worker did not answer in time."""
 
 
 class _Worker:
-    """One process. It is started by name, not by multiprocessing, which would import the caller's main module."""
+    """One process. It is started by name, because multiprocessing would import the caller's main module."""
 
     def __init__(self, limits: GraderLimits) -> None:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}

@@ -1,16 +1,16 @@
-"""Whether an answer is right: a pure function of its arguments. `grade` may take forever and belongs in a `Grader`.
+"""Decide whether an answer is right, as a pure function. `grade` may never return, so a `Grader` should call it.
 
 Kinds of golds:
 
-    integer   the value of an integer, however written: 025, 25, 25.0 and x = 25 are one answer; 20 + 5 is none
-    math      equality by rules of notation here, then by math-verify (https://github.com/huggingface/Math-Verify)
-    olympiad  as `math`; several answers are one gold, a list of all of them
-    minerva   as `math`, but a number may be off by 1% (MINERVA_TOLERANCE); nowhere else is anything approximate
+    integer   the value of an integer in any notation: 025, 25, 25.0 and x = 25 are the same answer; 20 + 5 is not one
+    math      equality by our rules of notation, then by math-verify (https://github.com/huggingface/Math-Verify)
+    olympiad  as `math`; several answers make one gold, the list of all of them
+    minerva   as `math`, but a number may be off by 1% (MINERVA_TOLERANCE); all other kinds are exact
 
-Choices where graders differ, each on the strict side:
-a percent sign or a unit may be left out but not changed, and is no factor: 50% is 50, not 0.5;
-a base is part of a number: 11_8 is not 11; tuples and intervals are ordered and keep their brackets, sets and lists
-are not; a plain number must be computed: 6 + 1 is not 7; 0.333 is not 1/3; several golds mean any of them.
+Graders differ on these points. This one takes the strict side:
+a percent sign or a unit may be left out but not changed, and it is not a factor: 50% is 50, not 0.5;
+a base is part of a number: 11_8 is not 11; tuples and intervals are ordered and keep their brackets, but sets and
+lists are unordered; a plain number must be computed: 6 + 1 is not 7; 0.333 is not 1/3; any one of several golds counts.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from poise_git.pipeline.backends.verl.notation import (
 from poise_git.pipeline.backends.verl.sources import AnswerKind
 
 MINERVA_TOLERANCE = 0.01
-# Longer than any gold by far; nothing of that length is an answer.
+# Far longer than any gold, so a longer text cannot be a right answer.
 LONGEST_ANSWER = 2000
 _LONGEST_COLLECTION = 64
 _UNIT = re.compile(r"(?<=.)\\text\s?\{[^{}]*\}(?:\s?\^\s?\{?[-+]?\d\}?)?$")
 
 
 def quick_grade(kind: AnswerKind, golds: Sequence[str], answer: str) -> bool | None:
-    """The verdict where the text alone gives it, in time linear in it; None where `grade` must be asked."""
+    """Decide from the text alone, in time linear in its length; None if `grade` must decide."""
     if len(answer) > LONGEST_ANSWER:
         return False
     normal = normal_form(answer)
@@ -53,8 +53,8 @@ def quick_grade(kind: AnswerKind, golds: Sequence[str], answer: str) -> bool | N
 def grade(kind: AnswerKind, golds: Sequence[str], answer: str) -> bool:
     """Whether `answer`, the content of the box, equals one of `golds`.
 
-    Needs math-verify, switches its own time limits off (they work in main threads only), and can hang or take all
-    memory: call it in a process that may be killed.
+    Needs math-verify, and switches off its time limits, which work in main threads only. It can hang or take all
+    memory, so call it in a process that may be killed.
     """
     verdict = quick_grade(kind, golds, answer)
     if verdict is not None:
@@ -126,9 +126,9 @@ def _equal_collections(gold: Collection, answer: Collection, tolerance: float) -
 
 
 def _sides(gold: str, answer: str) -> tuple[list[str], list[str]] | None:
-    """What to compare when only one of the two is an equation; None when there is nothing to take apart.
+    """The sides to compare when only one of the two is an equation; None if there is nothing to take apart.
 
-    Of a gold that says `0.56 = 56%` any side will do; an answer `6 = 5` must be right on both.
+    An answer may equal any side of a gold such as `0.56 = 56%`. Both sides of an answer such as `6 = 5` must be right.
     """
     if ("=" in gold) == ("=" in answer):
         short = without_name(gold), without_name(answer)
@@ -146,7 +146,7 @@ def _sides(gold: str, answer: str) -> tuple[list[str], list[str]] | None:
 
 
 def _equal_expressions(gold: str, answer: str, tolerance: float) -> bool:
-    """math-verify's opinion, in both directions between sets and relations, which it compares in one only."""
+    """Ask math-verify; compare sets with relations in both directions, because its default is only one."""
     from math_verify import verify
 
     parsed_gold, parsed = _parse(gold), _parse(answer)
@@ -158,13 +158,13 @@ def _equal_expressions(gold: str, answer: str, tolerance: float) -> bool:
 
 
 def _parse(normal: str) -> list[Any]:
-    """[expression, its text] of math-verify, or nothing. The box makes it read all of it, and nothing else."""
+    """[expression, its text] of math-verify, or an empty list. The box makes math-verify read exactly this text."""
     from math_verify import LatexExtractionConfig, parse
 
     without_units = _UNIT.sub("", normal.replace("%", "").replace("\\text{degree}", "")) or normal
     # math-verify reads 2(5) as the mixed number 2 + 5.
     products_written_out = re.sub(r"(?<=\d)\s*\(", r"\\cdot (", without_units)
-    # Its own idea of units takes the t off `1/n t`.
+    # math-verify's own rule for units would remove the t of `1/n t`.
     notation = replace(LatexExtractionConfig().normalization_config, units=False)
     parsed: list[Any] = parse(
         f"\\boxed{{{products_written_out}}}",
@@ -176,7 +176,7 @@ def _parse(normal: str) -> list[Any]:
 
 
 def _close(gold: Any, value: Any, tolerance: float) -> bool:
-    """Whether two expressions are real numbers, and close."""
+    """Whether two expressions are real numbers that are close to each other."""
     try:
         expected, given = float(gold.evalf()), float(value.evalf())
     except (AttributeError, TypeError, ValueError, OverflowError):

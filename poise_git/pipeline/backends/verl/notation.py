@@ -1,6 +1,6 @@
-"""The notation of an answer: one spelling for what is written in several ways, numbers with units, and collections.
+"""The notation of an answer: one spelling for equivalent notations, numbers with units, and collections.
 
-Pure text, linear in its length, so that it may run outside the processes that are limited in time.
+It works on text alone, in time linear in its length, so it may run outside the processes with a time limit.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _REWRITES = tuple(
     )
 )
 _TEXT = re.compile(r"\\text\s?\{([^{}]*)\}")
-# What stands in front is a currency sign, which `_REWRITES` takes away, or nothing.
+# The number stands at the beginning, because `_REWRITES` has removed a currency sign.
 _NUMBER = re.compile(
     r"(?P<sign>[-+]?)\s?(?P<whole>\d{1,3}(?:,\s?\d{3})+|\d*)(?P<decimals>\.\d+)?"
     r"(?:\s?(?:\\times|\\cdot|\*)\s?10\s?\^\s?(?:\{\s?(?P<exponent>[-+]?\s?\d{1,6})\s?\}|(?P<digit>\d)(?!\d)))?"
@@ -48,13 +48,13 @@ _ARITHMETIC = Context(prec=60, Emax=9_999_999, Emin=-9_999_999, traps=[])
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number that is written out, and its unit as written, or "". A percent sign is a unit, never a factor."""
+    """A number that is written out, with its unit as written or "". A percent sign is a unit, never a factor."""
 
     value: Decimal
     unit: str
 
     def equals(self, other: Quantity, relative_tolerance: float) -> bool:
-        """Whether the values agree; units must, where both have one. The tolerance is relative to this value."""
+        """Whether the values agree, and the units if both have one. The tolerance is relative to this value."""
         if self.unit and other.unit and self.unit != other.unit:
             return False
         if not relative_tolerance or not self.value:
@@ -66,7 +66,7 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Collection:
-    """Several answers: in order in parentheses or brackets, in any order in braces or without any."""
+    """Several answers: ordered in parentheses or brackets, unordered in braces or without brackets."""
 
     kind: Literal["ordered", "set", "list"]
     brackets: str
@@ -89,7 +89,7 @@ def text_form(normal: str) -> str:
 
 
 def quantity(normal: str) -> Quantity | None:
-    """The number that a normal form consists of, with its unit if any; None for everything else."""
+    """The number of a normal form that is only a number, with its unit if any; None for any other."""
     match = _POWER_OF_TEN.fullmatch(normal)
     if match:
         digits = f"{match['sign']}1"
@@ -103,7 +103,7 @@ def quantity(normal: str) -> Quantity | None:
 
 
 def collection(normal: str) -> Collection | None:
-    """The parts of a normal form that is a tuple, an interval, a set or a list; None for everything else."""
+    """The parts of a normal form that is a tuple, an interval, a set or a list; None for any other."""
     if "\\begin" in normal or "\\cup" in normal or "\\cap" in normal:
         return None
     pairs = _brackets(normal)
@@ -124,19 +124,19 @@ def collection(normal: str) -> Collection | None:
 
 
 def without_name(normal: str) -> str:
-    """What is assigned to a name or a sum of names (`x = 7`, `m + n = 7`, `f(x) = 2x`); else the whole."""
+    """The value assigned to a name or a sum of names (`x = 7`, `m + n = 7`, `f(x) = 2x`); else the whole text."""
     match = _ASSIGNMENT.match(normal)
     rest = normal[match.end() :] if match else ""
     return rest if rest and "=" not in rest else normal
 
 
 def bases(normal: str) -> tuple[str, ...]:
-    """The bases that numbers are marked with, as in `11_8`; base ten is what no mark means."""
+    """The bases that mark numbers, as in `11_8`, except base ten, which is the same as no mark."""
     return tuple(base for pair in _SUBSCRIPT.findall(normal) for base in pair if base and base != "10")
 
 
 def is_unevaluated(normal: str) -> bool:
-    """Whether there is still something to add, subtract, multiply or divide, as in `6 + 1`."""
+    """Whether an addition, subtraction, multiplication or division remains to be done, as in `6 + 1`."""
     return bool(_UNEVALUATED.search(normal))
 
 
@@ -146,7 +146,7 @@ def _unit(written: str) -> str:
 
 
 def _brackets(text: str) -> dict[int, int] | None:
-    """Position of each opening bracket -> of its closing one; half-open intervals pair ( with ]. None: unbalanced."""
+    """Map each opening bracket's position to its closing one's; ( may pair with ]. None if they are unbalanced."""
     ends: dict[int, int] = {}
     opened: list[int] = []
     for position, character in enumerate(text):
@@ -160,7 +160,7 @@ def _brackets(text: str) -> dict[int, int] | None:
 
 
 def _split(text: str) -> tuple[str, ...]:
-    """The parts between commas that stand in no bracket; `a \\pm b` is two parts. Thousands are one number."""
+    """The parts between commas outside brackets; `a \\pm b` is two parts. Thousands are one number."""
     parts, depth, start = [], 0, 0
     for position, character in enumerate(text):
         if character in "([{":

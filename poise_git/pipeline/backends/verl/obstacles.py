@@ -1,4 +1,4 @@
-"""Why a verl protocol cannot run on a machine, as far as can be told without starting anything."""
+"""The reasons why a verl protocol cannot run on a machine, as far as they show without starting anything."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from poise_git.pipeline.protocol import Protocol
 TRAINING_BYTES = 16
 # Half-precision weights of the sampler on each device.
 SAMPLING_BYTES = 2
-# Of a checkpoint: weights, moments, the weights once more for vLLM, in float32; and the one before, until it is whole.
+# Two checkpoints, each with weights, moments and a copy of the weights for vLLM, in float32, because the old one stays
+# until the new one is complete.
 CHECKPOINT_BYTES = 2 * 16
-# Ray, verl's workers and vLLM without a model, as measured on a machine without a GPU; the packages; a run's logs.
+# Memory: Ray, verl's workers and vLLM without a model, measured on a machine without a GPU. Disk: packages and logs.
 LEAST_MEMORY_GB, LEAST_DISK_GB = 8.0, 2.0
 _GIBIBYTE = 1 << 30
 
 
 def obstacles(protocol: Protocol, file: str, machine: Equipment, base: Path) -> tuple[str, ...]:
-    """One line each; paths of the protocol are relative to `base`. Raises SettingsError for a wrong protocol."""
+    """One line per obstacle; the protocol's paths are relative to `base`. Raises SettingsError for a wrong protocol."""
     settings = parse_settings(protocol, file)
     return (*_software(settings), *_devices(settings, machine), *_room(settings, machine), *_files(settings, base))
 
 
 def files_named(settings: VerlSettings) -> tuple[str, ...]:
-    """The paths that a protocol names, as it names them."""
+    """The paths in a protocol, as written there."""
     sources = [settings.data.source, *(suite.source for suite in settings.evaluation.suites.values())]
     named = [source.path for source in sources if source.path] + ([settings.model.path] if settings.model.path else [])
     return tuple(dict.fromkeys(named))

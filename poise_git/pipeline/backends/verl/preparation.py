@@ -1,7 +1,7 @@
-"""What all runs of a protocol share on this machine: the base policy, the training data, the suites' problems.
+"""Prepare the data that all runs of a protocol share: the base policy, the training data, the suites' problems.
 
-Made or fetched once and cached outside the archive. Downloads happen here, in the trusted process; whatever runs a
-model's code or reads a pickle does not.
+They are made or fetched once per machine and cached outside the archive. Downloads happen here, in the trusted process.
+Nothing here runs a model's code or reads a pickle.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from poise_git.pipeline.sandbox.removal import (
     take_file,
 )
 
-# What a model's folder may hold: no pickles, no code.
+# The files that are fetched for a model: no pickles, no code.
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja", "*.model")
 _MODEL = "model"
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Places on this machine; both names say what is in them. `training_data` has its report on overlaps beside it."""
+    """Paths on this machine; both names depend on the content. The report on overlaps is beside `training_data`."""
 
     model: Path
     training_data: Path
@@ -48,17 +48,17 @@ class Prepared:
 
 
 def prepare(settings: VerlSettings, sandbox: Sandbox) -> Prepared:
-    """Make or fetch what is not there yet; safe in several processes at once.
+    """Make or fetch missing data; several processes may call it at once.
 
     Raises:
-        UsageError: a model or a data set cannot be had, with how to get it.
+        UsageError: a model or a data set is unavailable; the message says how to get it.
         RunFailed: the model cannot be made.
     """
     return Prepared(_base_policy(settings, sandbox), _training_data(settings))
 
 
 def suite_problems(settings: VerlSettings, suite: str) -> tuple[Problem, ...]:
-    """Raises UsageError: they cannot be had, or are not as many as the protocol says."""
+    """Load a suite's problems. Raises UsageError: they are unavailable, or their number differs from the protocol's."""
     described = settings.evaluation.suites[suite]
     problems = load_problems(described.source, Path.cwd())
     require_count(problems, described.problems, suite)
@@ -89,13 +89,13 @@ def _download(hub: HubModelSettings) -> Path:
         with locked(folder.with_name(f"{name}.lock")):
             if not folder.exists():
                 fetched = snapshot_download(hub.repository, revision=hub.revision, allow_patterns=list(MODEL_FILES))
-                # The hub's cache holds links to files elsewhere, which a sandbox does not show.
+                # The hub's cache holds links to files that a sandbox does not show, so copy the files.
                 unfinished = folder.with_name(f"{name}.part")
                 remove_tree(unfinished)
                 shutil.copytree(fetched, unfinished)
                 unfinished.replace(folder)
         return folder
-    except Exception as error:  # the client raises what its transport raises
+    except Exception as error:  # the client passes on any exception of its transport
         pinned = f" --revision {hub.revision}" if hub.revision else ""
         raise UsageError(
             f"{hub.repository}: cannot be downloaded ({type(error).__name__}); on a machine with a network: "
@@ -122,14 +122,14 @@ def _generated(settings: TinyModelSettings, sandbox: Sandbox) -> Path:
 
 
 def make_model(arguments: Mapping[str, Any], send: object) -> None:
-    """Child process: the generated model, in the working directory."""
+    """Child process: write the generated model into the working directory."""
     make_tiny_model(TinyModelSettings.model_validate(arguments["settings"]), Path(_MODEL))
 
 
 def _training_data(settings: VerlSettings) -> Path:
     problems = load_problems(settings.data.source, Path.cwd())
     suites = {suite: suite_problems(settings, suite) for suite in settings.evaluation.suites}
-    # By what the files hold, not by what they are called.
+    # Files count by their content, not by their names.
     texts = {name: [problem.question for problem in held_out] for name, held_out in suites.items()}
     name = _content_hash(
         [settings.data.model_dump(mode="json"), [asdict(problem) for problem in problems], sorted(texts.items())]
@@ -147,13 +147,13 @@ def _content_hash(data: object) -> str:
 
 
 def assemble_weights(base_policy: Path, child: Path, exported: Path, weights: Path) -> None:
-    """The folder that evaluation reads: the base policy's configuration and tokenizer, the trained tensors.
+    """Make the folder that evaluation reads: the base policy's configuration and tokenizer, and the trained tensors.
 
-    `child` was written by processes that ran a candidate. Of its folder `exported` only plain safetensors files are
-    taken, and none through a link, which could lead to anybody's files.
+    Processes that ran a candidate wrote `child`. Only plain safetensors files are taken from its folder `exported`,
+    and none through a link, because a link could lead to other files of this machine.
 
     Raises:
-        RunFailed: there are none.
+        RunFailed: there are no such files.
     """
     if exported.resolve() != child.resolve() / exported.relative_to(child):
         raise RunFailed("train", "the trainer's checkpoint is behind a link")

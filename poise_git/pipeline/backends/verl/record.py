@@ -1,4 +1,4 @@
-"""What a run with verl looks like."""
+"""The form of a run with verl."""
 
 from __future__ import annotations
 

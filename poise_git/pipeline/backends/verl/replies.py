@@ -1,4 +1,4 @@
-"""What verl's child processes reply."""
+"""The replies of verl's child processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MACHINES = (Ending.CRASH.name, Ending.STALL.name, Ending.OUT_OF_MEMORY.name)
 
 
 def is_the_machines(failure: Failure) -> bool:
-    """As far as the ending tells: nothing that the candidate computed ended the run."""
+    """Whether the ending may be the machine's fault: no value that the candidate computed ended the run."""
     return failure.ending in _MACHINES
 
 
@@ -26,7 +26,7 @@ class TrainingReply(StrictModel):
     series: dict[str, tuple[Finite, ...]]
 
     def require_whole(self, steps: int) -> None:
-        """Raises RunFailed."""
+        """Require all series, with `steps` values each. Raises RunFailed."""
         if set(self.series) != set(SERIES) or any(len(values) != steps for values in self.series.values()):
             raise RunFailed("train", "the trainer's reply is not a whole trajectory")
 

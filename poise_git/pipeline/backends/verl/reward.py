@@ -1,4 +1,4 @@
-"""verl's reward manager: three levels, by the same grader as the evaluation. Only verl's own processes load this.
+"""verl's reward manager: three levels of reward, from the same grader as in evaluation. Only verl's processes load it.
 
 reward.reward_manager.source=importlib
 reward.reward_manager.name=PoiseRewardManager
@@ -20,13 +20,13 @@ _GRADING_PROCESSES = 2
 
 
 class PoiseRewardManager(RewardManagerBase):  # type: ignore[misc, unused-ignore]
-    """Rewards one response: 0 invalid, `valid_wrong` valid but wrong, 1 correct.
+    """Reward one response: 0 if invalid, `valid_wrong` if valid but wrong, 1 if correct.
 
-    Of a row it reads `extra_info` as `training_data` writes it: kind, golds, answer_format.
+    It reads a row's `extra_info`, as `training_data` writes it: kind, golds, answer_format.
     """
 
     def __init__(self, config: Any, tokenizer: Any, compute_score: Any = None, **kwargs: Any) -> None:
-        """Raises ValueError without `reward.reward_kwargs.valid_wrong` between 0 and 1 in `config`."""
+        """Raises ValueError unless `config` has `reward.reward_kwargs.valid_wrong` between 0 and 1."""
         super().__init__(config, tokenizer, compute_score)
         valid_wrong = (config.reward.get("reward_kwargs") or {}).get("valid_wrong")
         if valid_wrong is None or not 0.0 < float(valid_wrong) < 1.0:
@@ -36,7 +36,7 @@ class PoiseRewardManager(RewardManagerBase):  # type: ignore[misc, unused-ignore
         self._grader = Grader(_GRADING_PROCESSES)
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
-        """The reward of the last sequence of `data`, and what it was for.
+        """Return the reward of the last sequence of `data`, and the reasons for it.
 
         Returns:
             {"reward_score": float, "reward_extra_info": {valid, correct, finished, timed_out: 0.0 or 1.0, words}}.
@@ -57,7 +57,7 @@ class PoiseRewardManager(RewardManagerBase):  # type: ignore[misc, unused-ignore
         }
 
     def close(self) -> None:
-        """Ends the grading processes, which otherwise end with this one."""
+        """End the grading processes, which otherwise end with this one."""
         self._grader.close()
 
     def _question(self, item: Any) -> Question:
@@ -74,5 +74,5 @@ class PoiseRewardManager(RewardManagerBase):  # type: ignore[misc, unused-ignore
         )
 
     def _is_finished(self, tokens: list[int]) -> bool:
-        """Sampling ends before the limit at a stop token only, which need not be the tokenizer's one."""
+        """Whether the model stopped by itself: before the limit only a stop token ends sampling, not always EOS."""
         return len(tokens) < self._longest or tokens[-1] == self.tokenizer.eos_token_id

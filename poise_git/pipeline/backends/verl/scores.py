@@ -1,4 +1,4 @@
-"""From graded samples to the figures of a suite. Per-problem counts are kept, so that runs can be paired by problem."""
+"""Compute a suite's figures from graded samples. Counts per problem are kept, so that runs can be paired by problem."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from poise_git.pipeline.pass_at_k import pass_at_k
 
 @dataclass(frozen=True)
 class GradedSample:
-    """One response to one problem. `words` are separated by white space; `finished`: the model stopped by itself."""
+    """One response to one problem. White space separates `words`; `finished`: the model stopped by itself."""
 
     problem: str
     valid: bool
@@ -28,11 +28,11 @@ class SuiteScores:
 
     Attributes:
         value: mean over problems of pass@k, unbiased (arXiv:2107.03374, eq. 1); k = 1 is accuracy.
-        standard_error: of `value` over problems, as if they were drawn from many; 0 with one problem.
+        standard_error: of `value`, with the problems as a random sample of many; 0 with one problem.
         valid_rate, cut_off_rate: shares of samples.
         mean_words: mean length of a response in words.
         timed_out: samples whose grading hit a limit; they count as wrong.
-        samples: responses a problem.
+        samples: responses per problem.
         correct: problem -> correct responses, in the order of the problems.
     """
 
@@ -50,7 +50,7 @@ def score_suite(samples: Sequence[GradedSample], k: int) -> SuiteScores:
     """Figures of the samples of one suite.
 
     Raises:
-        ValueError: no samples, unequally many for the problems, or fewer than k.
+        ValueError: there are no samples, the problems have unequal numbers of them, or fewer than k.
     """
     counts: dict[str, int] = {}
     correct: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""The trajectory of a training run, from the files that verl and the candidate's registration write as they go."""
+"""The trajectory of a training run, from the files that verl and the candidate's registration write during the run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# Trajectory's name -> verl's.
+# Name of a series in the trajectory -> name in verl.
 VERL_METRICS = {
     "reward": "critic/score/mean",
     "entropy": "actor/entropy",
@@ -19,10 +19,10 @@ VERL_METRICS = {
     "kl": "actor/ppo_kl",
     "clip_fraction": "actor/pg_clipfrac",
 }
-# What the rewards of a step say, recorded beside verl's own metrics.
+# Shares computed from the rewards of a step, recorded beside verl's own metrics.
 ROLLOUT_METRICS = ("correct_rate", "valid_rate", "all_fail_rate")
 SERIES = (*VERL_METRICS, *ROLLOUT_METRICS)
-# verl's names of what a run costs; reported as it goes, and no part of the trajectory.
+# verl's names of a run's costs. Progress reports show them; the trajectory does not hold them.
 COSTS = {"seconds": "timing_s/step", "tokens_per_second": "perf/throughput"}
 
 Values = Mapping[str, float]
@@ -30,7 +30,7 @@ Values = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Attempt:
-    """The files of one start of the trainer; a resumed run has several."""
+    """The files of one start of the trainer. A resumed run has several starts."""
 
     metrics: Path
     rollouts: Path
@@ -41,23 +41,23 @@ class Attempt:
 
     @classmethod
     def all_in(cls, folder: Path) -> tuple[Attempt, ...]:
-        """In the order of their starts."""
+        """All attempts, in the order of their starts."""
         numbers = sorted(int(path.stem.rpartition("-")[2]) for path in folder.glob("metrics-*.jsonl"))
         return tuple(cls.numbered(folder, number) for number in numbers)
 
 
 @dataclass
 class Follower:
-    """Reads an attempt's files while they grow."""
+    """Read an attempt's files while they grow."""
 
     attempt: Attempt
     _seen: int = field(default=0, init=False)
 
     def new_steps(self) -> Iterator[tuple[int, Values]]:
-        """The steps that ended since the last call: number and values, costs among them.
+        """The steps that ended since the last call: number and values, costs included.
 
         Raises:
-            ValueError: a line is not what verl writes.
+            ValueError: verl did not write such a line.
         """
         metrics = list(_whole_lines(self.attempt.metrics))
         rollouts = list(_whole_lines(self.attempt.rollouts))
@@ -71,7 +71,7 @@ class Follower:
 
 
 def trajectory(attempts: Iterable[Attempt], steps: int) -> dict[str, list[float]]:
-    """Every series from step 1 to `steps`; what a later attempt did anew replaces what an earlier one did.
+    """Every series from step 1 to `steps`; a step that a later attempt repeats replaces the earlier one.
 
     Raises:
         ValueError: a step is missing.
@@ -86,7 +86,7 @@ def trajectory(attempts: Iterable[Attempt], steps: int) -> dict[str, list[float]
 
 
 def _values(data: Mapping[str, Any], rollout: Mapping[str, Any]) -> dict[str, float]:
-    """Not a number where verl reports none, but for the clip fraction, which is the candidate's to report."""
+    """The values of one step: not-a-number where verl reports none, but 0 for a missing clip fraction."""
     absent = {"clip_fraction": 0.0}
     values = {name: _number(data.get(key, absent.get(name))) for name, key in VERL_METRICS.items()}
     values |= {name: _number(rollout.get(name)) for name in ROLLOUT_METRICS}
@@ -98,7 +98,7 @@ def _number(value: object) -> float:
 
 
 def _whole_lines(path: Path) -> Iterator[Mapping[str, Any]]:
-    """The JSON objects of a file whose last line may still be being written."""
+    """The JSON objects of a file, without an incomplete last line."""
     try:
         text = path.read_bytes()
     except FileNotFoundError:

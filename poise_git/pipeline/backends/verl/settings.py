@@ -1,8 +1,8 @@
 """The verl backend's part of a protocol file (`settings:`), as strict models.
 
-Everything here is in the protocol's hash, `hardware` too: numbers of devices, precision and micro-batches change
-floating-point sums, and so figures, if little. What cannot change a figure (where caches lie, how many runs at once)
-is not a setting of a protocol.
+The protocol's hash covers everything here, `hardware` too: the number of devices, the precision and micro-batches
+change floating-point sums, and so change figures slightly. A choice that cannot change a figure, such as the place of
+caches or the number of parallel runs, is not a setting of a protocol.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ ESTIMATOR = "final"
 
 
 class HubModelSettings(StrictModel):
-    """A model of the Hugging Face hub, pinned to a commit; null takes whatever is newest or cached."""
+    """A model of the Hugging Face hub, pinned to a commit; null takes the newest or the cached version."""
 
     repository: str
     revision: Revision | None = None
 
 
 class DemonstrationSettings(StrictModel):
-    """Sums that a generated model is taught before reinforcement learning begins, so that it has something to improve.
+    """Sums that a generated model learns before reinforcement learning, so that training has something to improve.
 
-    Of the demonstrations a share `valid` is in the answer's form (boxed), and of those a share `correct` is right: a
+    A share `valid` of the demonstrations has the answer's form (boxed), and a share `correct` of those is right. A
     policy that imitates them is valid and correct about as often.
     """
 
@@ -47,7 +47,7 @@ class DemonstrationSettings(StrictModel):
 
 
 class TinyModelSettings(StrictModel):
-    """A Qwen2 with a byte-level tokenizer, made on the spot: random weights, or taught by `demonstrations`."""
+    """A generated Qwen2 with a byte-level tokenizer: random weights, or trained on `demonstrations`."""
 
     name: Literal["tiny-qwen2"]
     layers: PositiveInt = 2
@@ -79,7 +79,7 @@ class ModelSettings(StrictModel):
 
 
 class DataSettings(StrictModel):
-    """Training problems: `rows` of `source`, drawn with `seed` (null: all of them), each asked with `prompt`."""
+    """Training problems: `rows` of `source`, drawn with `seed` (null: all of them), each put into `prompt`."""
 
     source: SuiteSource
     rows: PositiveInt | None = None
@@ -102,11 +102,11 @@ class RewardSettings(StrictModel):
 
 
 class TrainingSettings(StrictModel):
-    """One training run. `prompts` a step, `group_size` responses each; exactly one of `steps` and `epochs`.
+    """One training run: `prompts` per step with `group_size` responses each; exactly one of `steps` and `epochs`.
 
-    `minibatch_prompts` times `group_size` responses go into one optimizer step. Checkpoints are written every
-    `checkpoint_every` steps and at the end; null is at the end only. There is no penalty towards a reference policy:
-    a candidate's own `regularizer` is where one belongs.
+    `minibatch_prompts` times `group_size` responses go into one optimizer step. verl writes checkpoints every
+    `checkpoint_every` steps and at the end; null means only at the end. The trainer adds no penalty toward a
+    reference policy, because such a penalty belongs in a candidate's own `regularizer`.
     """
 
     steps: PositiveInt | None = None
@@ -135,16 +135,16 @@ class TrainingSettings(StrictModel):
 
 
 class EarlyStop(StrictModel):
-    """Stop the run, as failed, once a series is beyond `threshold` for `patience` steps in a row."""
+    """Fail the run once a series is beyond `threshold` for `patience` consecutive steps."""
 
     threshold: Annotated[float, Field(allow_inf_nan=False)]
     patience: PositiveInt = 1
 
 
 class EarlyStopSettings(StrictModel):
-    """Which collapses end a run before its last step; null is off.
+    """The collapses that end a run before its last step; null switches one off.
 
-    Thresholds: nats a token (entropy, KL to the sampling policy), share of responses (at the length limit, valid),
+    Thresholds: nats per token (entropy, KL to the sampling policy), share of responses (at the length limit, valid),
     norm before clipping (gradient).
     """
 
@@ -156,7 +156,7 @@ class EarlyStopSettings(StrictModel):
 
 
 class LimitSettings(StrictModel):
-    """`stall_minutes` without a new step, or `hours` of a whole training, end it as failed."""
+    """Training fails after `stall_minutes` without a new step, or after `hours` in total."""
 
     stall_minutes: Positive
     hours: Positive
@@ -164,20 +164,20 @@ class LimitSettings(StrictModel):
 
 
 class HardwareSettings(StrictModel):
-    """What one run needs, and how it is laid out on it.
+    """The hardware of one run, and the layout of the run on it.
 
     Attributes:
         gpus: devices of one training run, on one machine; 0 with device cpu.
         evaluation_gpus: devices of one evaluation shard; 0 with device cpu.
         cpus: cores of one run.
-        precision: of the forward and backward pass and of sampling; optimizer state is float32.
+        precision: of the forward and backward passes and of sampling; optimizer state is float32.
         gpu_memory_utilization: share of a device that vLLM takes while sampling.
         tensor_parallel: devices that share one copy of the model while sampling.
-        attention: sdpa comes with torch; flash_attention_2 needs the package flash-attn and trains without padding.
+        attention: sdpa is part of torch; flash_attention_2 needs the package flash-attn and trains without padding.
         micro_batch_tokens: prompt and response tokens on one device in one pass of training, padding included.
-        sampling_sequences: sequences that one vLLM engine works on at once.
-        sampling_tokens: tokens that one vLLM engine takes in one step.
-        offload: optimizer state and parameters rest in the machine's memory while sampling.
+        sampling_sequences: sequences that one vLLM engine processes at once.
+        sampling_tokens: tokens that one vLLM engine processes in one step.
+        offload: optimizer state and parameters stay in the machine's memory during sampling.
     """
 
     device: Literal["cuda", "cpu"]
@@ -207,15 +207,15 @@ class HardwareSettings(StrictModel):
 
     @property
     def workers(self) -> int:
-        """Processes that hold a share of the model in training: one a device, one on a machine without."""
+        """Processes that hold a share of the model in training: one per device, or one on a machine without a GPU."""
         return max(self.gpus, 1)
 
 
 class EvaluationSettings(StrictModel):
     """Held-out evaluation of the last checkpoint with vLLM.
 
-    A suite samples its own number of responses at its own limits where it says so, else at these. `shards` groups
-    suites into parts that can run on their own, on machines of their own; suites not named there form one more.
+    A suite may set its own number of responses and its own limits; otherwise these hold. `shards` groups suites into
+    parts that can run separately, on different machines; all suites not named there form one more part.
     """
 
     max_tokens: PositiveInt = 4096
@@ -243,7 +243,7 @@ class EvaluationSettings(StrictModel):
         return self
 
     def suites_by_shard(self) -> dict[str, tuple[str, ...]]:
-        """Every suite once: shard -> suites."""
+        """Map each shard to its suites; every suite occurs once."""
         named = {suite for suites in self.shards.values() for suite in suites}
         rest = tuple(suite for suite in self.suites if suite not in named)
         return dict(self.shards) | ({"rest" if self.shards else "all": rest} if rest else {})
@@ -287,7 +287,7 @@ class VerlSettings(StrictModel):
 
     @property
     def micro_batch_sequences(self) -> int:
-        """Sequences on one device in one pass of training: as many as `micro_batch_tokens` hold, in equal parts."""
+        """Sequences on one device in one pass of training: equal parts that fit into `micro_batch_tokens`."""
         share = self.training.minibatch_prompts * self.training.group_size // self.hardware.workers
         room = self.hardware.micro_batch_tokens // self.max_sequence_tokens
         return max(size for size in range(1, min(room, share) + 1) if share % size == 0)
@@ -307,7 +307,7 @@ def parse_settings(protocol: Protocol, file: str) -> VerlSettings:
     """The validated `settings` of `protocol`, which was read from `file`.
 
     Raises:
-        SettingsError: with the field.
+        SettingsError: a setting is wrong; the error names its field.
     """
     if protocol.estimator != ESTIMATOR:
         raise SettingsError(file, 0, "estimator", f"unknown: {protocol.estimator}; known: {ESTIMATOR}")

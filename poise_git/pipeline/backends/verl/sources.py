@@ -1,4 +1,4 @@
-"""Where problems come from, as strict models: a generator, a local file, or a file of the Hugging Face hub."""
+"""Sources of problems, as strict models: a generator, a local file, or a file of the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pydantic import Field, model_validator
 
 from poise_git.settings import PositiveInt, StrictModel
 
-# boxed: exactly one balanced \boxed{} and not cut off; plain: exactly one integer, for models too small for a form.
+# boxed: exactly one balanced \boxed{}, not cut off. plain: exactly one integer, for models too small for a form.
 AnswerFormat = Literal["boxed", "plain"]
-# How an answer is compared: as an integer (AIME, AMC), as mathematics, as Minerva's physics, as one or more answers.
+# Compare an answer as an integer (AIME, AMC), as mathematics, as Minerva's physics, or as one or more answers.
 AnswerKind = Literal["integer", "math", "minerva", "olympiad"]
 
 
@@ -33,7 +33,7 @@ class SumsGenerator(StrictModel):
 
 
 class FieldNames(StrictModel):
-    """Which columns hold what; `answers` may hold several accepted answers."""
+    """The names of the columns; `answers` may hold several accepted answers."""
 
     question: str = "problem"
     answer: str = "answer"
@@ -41,7 +41,7 @@ class FieldNames(StrictModel):
 
 
 class SuiteSource(StrictModel):
-    """Exactly one of `generator`, `path` (JSONL or parquet) and `hub`; how its columns are called and compared."""
+    """Exactly one of `generator`, `path` (JSONL or parquet) and `hub`; with the names and the kind of its columns."""
 
     generator: SumsGenerator | None = None
     path: str | None = None
@@ -58,14 +58,14 @@ class SuiteSource(StrictModel):
 
 
 class SuiteSettings(StrictModel):
-    """A suite: its problems, how many responses to each, and what figure they make.
+    """A suite: its problems, the number of responses to each, and the figure computed from them.
 
     Attributes:
-        metric: `acc@1` is the share of right responses; `pass@k` the unbiased estimate (arXiv:2107.03374, eq. 1).
-        samples: responses a problem; at least the k of pass@k.
-        problems: how many there must be; a check on the file, and what an estimate counts with.
-        temperature: null is the evaluation's own; 0 is greedy.
-        max_tokens: null is the evaluation's own.
+        metric: `acc@1` is the share of right responses; `pass@k` is the unbiased estimate (arXiv:2107.03374, eq. 1).
+        samples: responses per problem; at least the k of pass@k.
+        problems: the required number of problems; it checks the file, and estimates use it.
+        temperature: null means the evaluation's own; 0 is greedy.
+        max_tokens: null means the evaluation's own.
     """
 
     source: SuiteSource

@@ -1,4 +1,4 @@
-"""Problems with golds, from where a protocol says: generated, a local file, or a pinned file of the hub."""
+"""Load problems with golds from a protocol's source: a generator, a local file, or a pinned file of the hub."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Problem:
 
 
 def load_problems(source: SuiteSource, base: Path) -> tuple[Problem, ...]:
-    """All problems of `source`, in their order; a relative path is relative to `base`.
+    """Load all problems of `source` in order; a relative path is relative to `base`.
 
     Raises:
-        UsageError: the file cannot be had or read, with how to get it; a row lacks a column.
+        UsageError: the file is unavailable or unreadable, and the message says how to get it; or a row lacks a column.
     """
     if source.generator:
         return _sums(source.generator, source.kind)
@@ -49,7 +49,7 @@ def load_problems(source: SuiteSource, base: Path) -> tuple[Problem, ...]:
 
 
 def require_count(problems: tuple[Problem, ...], expected: int, suite: str) -> None:
-    """Raises UsageError when a suite is not as large as its protocol says: figures would not be comparable."""
+    """Raises UsageError if a suite's size differs from its protocol's, because figures would not be comparable."""
     if len(problems) != expected:
         raise UsageError(
             f"suite {suite}: {len(problems)} problems, but the protocol states {expected}; check its source"
@@ -57,7 +57,7 @@ def require_count(problems: tuple[Problem, ...], expected: int, suite: str) -> N
 
 
 def _sums(generator: SumsGenerator, kind: AnswerKind) -> tuple[Problem, ...]:
-    """Sums drawn with replacement, so that there may be more than different ones."""
+    """Draw sums with replacement, so that the number of problems may exceed the number of distinct sums."""
     rng = random.Random(generator.seed)
     pairs = [
         (rng.randint(generator.lowest, generator.highest), rng.randint(generator.lowest, generator.highest))
@@ -67,7 +67,7 @@ def _sums(generator: SumsGenerator, kind: AnswerKind) -> tuple[Problem, ...]:
 
 
 def _download(hub: HubFile) -> Path:
-    """The pinned file in the hub's cache; not fetched again when it is there, so that offline machines work."""
+    """The pinned file in the hub's cache. A cached file is not fetched again, so that offline machines work."""
     try:
         from huggingface_hub import hf_hub_download
     except ImportError as error:
@@ -76,7 +76,7 @@ def _download(hub: HubFile) -> Path:
         ) from error
     try:
         return Path(hf_hub_download(hub.repository, hub.file, repo_type="dataset", revision=hub.revision))
-    except Exception as error:  # the client raises what its transport raises
+    except Exception as error:  # the client passes on any exception of its transport
         command = f"hf download {hub.repository} {hub.file} --repo-type dataset --revision {hub.revision}"
         raise UsageError(
             f"{hub.repository}/{hub.file}: cannot be downloaded ({type(error).__name__}); "
@@ -145,7 +145,7 @@ def _problem(row: Mapping[str, Any], number: int, source: SuiteSource, place: st
 
 
 def _answers(row: Mapping[str, Any], fields: FieldNames) -> list[str]:
-    """The answer first, then the alternates, each once."""
+    """The answer first, then each alternate once."""
     answer = row.get(fields.answer)
     first = [] if answer is None else [_gold(str(answer))]
     others = _listed(row.get(fields.answers)) if fields.answers else []
@@ -159,7 +159,7 @@ def _listed(value: Any) -> list[str]:
 
 
 def _gold(answer: str) -> str:
-    """The answer at the end of a worked solution (the last box of MATH, what follows #### in GSM8K), or all of it."""
+    """The answer at the end of a worked solution (MATH: the last box; GSM8K: the text after ####), or all of it."""
     if "####" in answer:
         return answer.rpartition("####")[2].strip().replace(",", "")
     boxes = boxed_contents(answer).contents
@@ -167,10 +167,10 @@ def _gold(answer: str) -> str:
 
 
 def _true_alternates(answers: list[str], question: str) -> list[str]:
-    """The alternates that are of the answer's sort (a number or none) and do not stand boxed in the question.
+    """The alternates that are numbers exactly if the answer is one, and that are not boxed in the question.
 
-    Questions of Minerva quote earlier sub-problems with their solutions, and published lists of alternates hold the
-    answers of those: they would make it right to copy what was asked before.
+    Questions of Minerva quote earlier sub-problems with their solutions, and published lists of alternates contain the
+    answers to those. With such an alternate, a copy of an earlier solution would count as right.
     """
     quoted = [normal_form(box) for box in boxed_contents(question).contents]
     is_number = quantity(normal_form(answers[0])) is not None
@@ -183,7 +183,7 @@ def _true_alternates(answers: list[str], question: str) -> list[str]:
 
 
 def _alike(one: str, other: str) -> bool:
-    """Whether two normal forms are the same number, or have the same letters and digits in the same order."""
+    """Whether two normal forms are the same number or have the same letters and digits in the same order."""
     first, second = quantity(one), quantity(other)
     if first and second:
         return first.equals(second, 0.0)

@@ -1,4 +1,4 @@
-"""A tiny Qwen2 with a byte-level tokenizer, in Hugging Face format: a real model of no size. For child processes."""
+"""Make a tiny but real Qwen2 with a byte-level tokenizer, in Hugging Face format. For child processes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _CHAT = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-# What the loss passes over: prompts and padding.
+# The label of prompt tokens and padding, which the loss ignores.
 _IGNORED = -100
 
 
 def make_tiny_model(settings: TinyModelSettings, folder: Path) -> None:
-    """Write model and tokenizer into `folder`; the weights depend on the settings alone."""
+    """Write the model and the tokenizer into `folder`; the weights depend on the settings alone."""
     hide_broken_packages()
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -55,7 +55,7 @@ def _tokenizer() -> Any:
     from transformers import PreTrainedTokenizerFast
 
     special = (PADDING, START, END)
-    # Byte-level pieces without merges: verl insists on that form for the model type qwen2.
+    # Byte-level pieces without merges, because verl requires this form for the model type qwen2.
     vocabulary = {
         piece: number for number, piece in enumerate((*special, *sorted(pre_tokenizers.ByteLevel.alphabet())))
     }
@@ -70,7 +70,7 @@ def _tokenizer() -> Any:
 
 
 def _teach(model: Any, tokenizer: Any, settings: DemonstrationSettings, rng: random.Random) -> None:
-    """Imitation of demonstrations, with AdamW and a learning rate that falls to 0."""
+    """Train on demonstrations, with AdamW and a learning rate that falls to 0."""
     import torch
 
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.0)
@@ -86,7 +86,7 @@ def _teach(model: Any, tokenizer: Any, settings: DemonstrationSettings, rng: ran
 
 
 def demonstration(settings: DemonstrationSettings, rng: random.Random) -> tuple[str, str]:
-    """A question as `SumsGenerator` asks it, and a response that may be wrong, or not in the answer's form."""
+    """A question in the form of `SumsGenerator`, and a response that may be wrong or lack the answer's form."""
     one, other = rng.randint(settings.lowest, settings.highest), rng.randint(settings.lowest, settings.highest)
     right = rng.random() < settings.correct
     answer = one + other if right else rng.randint(2 * settings.lowest, 2 * settings.highest)
@@ -95,7 +95,7 @@ def demonstration(settings: DemonstrationSettings, rng: random.Random) -> tuple[
 
 
 def _batch(tokenizer: Any, demonstrations: list[tuple[str, str]]) -> tuple[Tensor, Tensor]:
-    """Token ids and labels, (N, T) both, padded at the end."""
+    """Token ids and labels, both (N, T), padded at the end."""
     import torch
 
     rows, labels = [], []

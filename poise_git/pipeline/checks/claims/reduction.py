@@ -26,7 +26,7 @@ class Reduction(ClaimKind):
 
     function: Annotated[str, Field(description="the name of a stage function")]
     argument: Annotated[str, Field(description="the name of one of its keywords that has a default")]
-    # In this order 0 stays an int, and "0.5" is the number.
+    # This order of types keeps 0 an int, and reads "0.5" as a number.
     value: Annotated[
         StrictBool | StrictInt | FiniteFloat | str | None,
         Field(union_mode="left_to_right", description="a finite number or a text, neutral for the mechanism"),

@@ -30,7 +30,7 @@ from poise_git.pipeline.executors.stages import claim_of
 from poise_git.pipeline.interface import Evaluated, Progress, Resources
 from poise_git.pipeline.sandbox.removal import remove_tree
 
-# How Ray treats the tasks when machines and processes die.
+# The errors with which Ray reports tasks whose machine or process died.
 LOSSES = (
     exceptions.WorkerCrashedError,
     exceptions.NodeDiedError,
@@ -57,7 +57,7 @@ class _Work:
 class Board:
     """An asynchronous Ray actor; its methods run one at a time.
 
-    `attempts` bounds how often a run is begun that loses its machine, `at_once` how many runs there are (None: as
+    `attempts` limits the starts of a run that loses its machine. `at_once` limits the number of parallel runs (None: as
     many as the cluster holds).
     """
 
@@ -74,13 +74,13 @@ class Board:
         wanted = {order.key for order in orders}
         await self.cancel([key for key, work in self._work.items() if key not in wanted and work.ended is None])
         for order in orders:
-            # A run that no candidate failed deserves another try.
+            # A run that a broken cluster ended may start again, because the candidate did not fail.
             if order.key not in self._work or isinstance(self._work[order.key].ended, Broken):
                 work = self._work[order.key] = _Work(order)
                 work.carrier = asyncio.create_task(self._carry_out(work))
 
     async def news(self, keys: Collection[str], patience: float) -> News:
-        """The finished ones of `keys`, and the newest progress; wait up to `patience` seconds for some."""
+        """Return the finished ones of `keys` and the newest progress; wait up to `patience` seconds for some."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._changed.wait(), patience)
         self._changed.clear()
@@ -96,7 +96,7 @@ class Board:
             self._changed.set()
 
     async def cancel(self, keys: Collection[str]) -> None:
-        """Stop these and forget them; returns when their processes are gone."""
+        """Stop these and forget them; return when their processes are gone."""
         await asyncio.gather(*(self._cancel(self._work[key]) for key in keys if key in self._work))
         await self.forget(keys)
 
@@ -108,7 +108,7 @@ class Board:
                 await asyncio.to_thread(remove_tree, Path(work.order.shared))
 
     async def begun(self) -> dict[str, int]:
-        """How many tasks of each stage have started since the board was created."""
+        """The number of tasks of each stage that have started since the board was created."""
         return dict(self._begun)
 
     async def _cancel(self, work: _Work) -> None:
@@ -187,7 +187,7 @@ class Board:
     def _submit(
         self, work: _Work, task: Any, needs: Resources, placement: dict[str, Any], returns: int, *arguments: Any
     ) -> Any:
-        """The task's reference, or references. Ray never retries it, because it cannot tell why a task ended."""
+        """Submit a task; return its reference or references. Ray never retries it, as it cannot tell why it ended."""
         self._begun[work.stage] += 1
         remote = ray.remote(task).options(
             name=f"{work.stage} {work.order.candidate} {work.order.seed}",

@@ -15,19 +15,19 @@ from poise_git.pipeline.executors.ray.orders import in_one_line
 from poise_git.pipeline.interface import Resources
 
 NAMESPACE = "poise-git"
-# Seconds.
+# Seconds to wait for a cluster's address to answer.
 _PATIENCE = 10.0
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Without this, Ray's newer policy ends the newest task first, and a board that is asked for news counts as that.
+    # Without this, Ray's newer policy ends the newest task first, and it counts a board's call for news as one.
     "RAY_worker_killing_policy_by_group": "true",
 }
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """The resources of the machines of a cluster, one entry each, and whether the cluster ends with us."""
+    """The resources of a cluster's machines, one entry each, and whether the cluster ends with this process."""
 
     machines: tuple[Resources, ...]
     own: bool
@@ -49,7 +49,7 @@ class Cluster:
 
 @contextmanager
 def join_cluster(address: str | None, gpus: Sequence[int] | None = None) -> Iterator[Cluster]:
-    """Connect to the cluster at `address` (HOST:PORT, auto), or start one; left, or ended, with the block.
+    """Connect to the cluster at `address` (HOST:PORT, auto), or start one; leave it, or end it, with the block.
 
     Raises:
         UsageError: Ray is not installed, or there is no cluster at the address.
@@ -69,7 +69,7 @@ def join_cluster(address: str | None, gpus: Sequence[int] | None = None) -> Iter
         ray.init("local", num_cpus=machine.cores, num_gpus=len(machine.gpus), include_dashboard=False, **quiet)
     else:
         try:
-            # Ray itself tries a dead address for minutes.
+            # Test the address first, because Ray itself tries a dead address for minutes.
             host, _, port = address.rpartition(":")
             if port.isdecimal():
                 socket.create_connection((host, int(port)), _PATIENCE).close()

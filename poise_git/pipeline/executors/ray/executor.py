@@ -1,4 +1,4 @@
-"""The driver's side: give orders to the board, and pass its news on."""
+"""The driver's side: send orders to the board, and pass its news on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from poise_git.settings import PoiseSettings
 
 # Seconds that the board waits for news before it reports none.
 _PATIENCE = 1.0
-# Seconds before a lost board is made anew: whatever ended it, a machine short of memory for one, needs a while to pass.
+# Seconds before a lost board is replaced, so that its cause, such as a shortage of memory, has time to pass.
 _PAUSE = 5.0
 BOARD_LOST = (RayActorError, OutOfMemoryError)
 
@@ -39,7 +39,7 @@ def board_name(archive: Path) -> str:
 
 
 class RayExecutor:
-    """Runs jobs through a board that may have been left by a driver that was killed.
+    """Run jobs through a board, which a killed driver may have left behind.
 
     Raises:
         UsageError: no machine of the cluster could hold a run.
@@ -49,8 +49,8 @@ class RayExecutor:
         cluster.require(claim_of(demand))
         self._backend, self._demand, self._settings = backend, demand, settings
         self._name = board
-        # Found when there is something to run: whoever opens an executor may still find the archive locked by a
-        # driver whose board this is.
+        # The board is looked up at the first run, because until then the archive may be locked by the driver that owns
+        # the board.
         self._board: Any = None
         self._suspicion = Suspicion()
 
@@ -64,7 +64,7 @@ class RayExecutor:
             ray.kill(self._board)
 
     def prepare(self, protocol: Protocol, on_progress: OnProgress) -> None:
-        """Does nothing: every worker prepares its machine once, before it trains."""
+        """Do nothing, because every worker prepares its machine once before it trains."""
 
     def run(self, jobs: Sequence[Job], on_progress: Callable[[Job, Progress], None]) -> Iterator[Outcome]:
         wanted: dict[str, list[Job]] = {}
@@ -74,7 +74,7 @@ class RayExecutor:
         try:
             while wanted:
                 for key, ended in self._hear(wanted, on_progress).items():
-                    # A failure just yielded may have dropped it.
+                    # The failure just yielded may have dropped this job.
                     for job in wanted.pop(key, ()):
                         if job.candidate in failed:
                             continue
@@ -83,13 +83,13 @@ class RayExecutor:
                             failed.add(job.candidate)
                             self._drop(wanted, failed)
                         yield outcome
-                    # When the caller asks for more, it has archived the earlier results.
+                    # When the caller asks for the next outcome, it has archived the earlier ones.
                     self._tell("forget", [key])
         finally:
             self._tell("cancel", list(wanted))
 
     def _hear(self, wanted: dict[str, list[Job]], on_progress: Callable[[Job, Progress], None]) -> Mapping[str, Ended]:
-        """The outcomes since the last call; pass progress on, and replace a lost board."""
+        """Return the outcomes since the last call; pass progress on, and replace a lost board."""
         lost = 0
         while True:
             keys = self._suspicion.admitted(wanted)
@@ -156,7 +156,7 @@ class RayExecutor:
         )
 
     def _tell(self, what: str, keys: Sequence[str]) -> None:
-        """Call the board; if it is gone, its tasks are gone too, so nothing is lost."""
+        """Call the board. If it is gone, its tasks are gone too, so the call is not needed."""
         if keys and self._board is not None:
             with suppress(*BOARD_LOST):
                 ray.get(getattr(self._board, what).remote(list(keys)))

@@ -18,15 +18,15 @@ from poise_git.pipeline.protocol import Protocol
 from poise_git.settings import SandboxSettings
 
 _LINE = 300
-# Ray ends the youngest processes of a machine that is short of memory, which may be another's fault the first time.
+# Ray ends the youngest processes of a machine that is short of memory. The first time, another one may be the cause.
 OUT_OF_MEMORY_LIMIT = 2
 
 
 @dataclass(frozen=True)
 class Order:
-    """A job by content, and how to carry it out: complete without the repository.
+    """A job by its content, with everything needed to carry it out without the repository.
 
-    `shared` is a folder of the job's own that every machine sees, or None.
+    `shared` is the job's own folder that every machine sees, or None.
     """
 
     key: str
@@ -59,10 +59,10 @@ class Order:
         )
 
     def job(self, scratch: Path, gpus: tuple[int, ...]) -> Job:
-        """The job, in this scratch folder.
+        """Make the job in this scratch folder.
 
         Raises:
-            PoiseError: another version wrote the order, or the content is not what the key names.
+            PoiseError: another version wrote the order, or the content does not match the key.
         """
         if self.version != __version__:
             raise PoiseError(

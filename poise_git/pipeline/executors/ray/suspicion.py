@@ -11,11 +11,11 @@ from poise_git.pipeline.interface import Progress
 
 
 class Suspicion:
-    """Runs by their keys. A board that is gone cannot say which of them it was that the machine had no memory for.
+    """The runs, by key, that may have exhausted a machine's memory. A lost board cannot tell which of them did.
 
-    Ray ends the youngest process of a machine that is short of memory, which is a run; but memory takes a while to come
-    back, and until then it ends the board too. So the runs that were under way are begun again one at a time, and one
-    that loses the board on its own is the culprit once it has done so as often as a run may run out of memory.
+    Ray ends the youngest process of a machine that is short of memory, which is a run. Memory takes a while to become
+    free, and until then Ray may end the board too. So the interrupted runs start again one at a time. A run is the
+    culprit if it alone loses the board as often as a run may run out of memory.
     """
 
     def __init__(self) -> None:

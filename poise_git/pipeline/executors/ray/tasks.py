@@ -1,4 +1,4 @@
-"""The workers' side: run one stage of an order, in a sandbox and a scratch folder of the worker's own."""
+"""The workers' side: run one stage of an order in the worker's own sandbox and scratch folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PACE = 0.2
 
 
 def train(order: Order, board: Any) -> tuple[Figures | Failed, bytes | None]:
-    """Prepare this machine and train. The weights come as an object of their own, or stay in the shared folder."""
+    """Prepare this machine and train. The weights are returned as a separate object, or stay in the shared folder."""
     reporter = _Reporter(board, order.key)
     with _workspace(order) as job:
         backend, sandbox = _backend(job), _sandbox(SandboxSettings.model_validate(order.sandbox))
@@ -61,14 +61,14 @@ def _backend(job: Job) -> Backend:
 
 @functools.cache
 def _sandbox(settings: SandboxSettings) -> Sandbox:
-    """One for the life of the worker process, which carries out many tasks; its server ends with the process."""
+    """The sandbox of this worker process, shared by its many tasks. The sandbox's server ends with the process."""
     return Sandbox(settings)
 
 
 @contextmanager
 def _workspace(order: Order) -> Iterator[Job]:
-    """The job in its scratch folder: the shared one, where an earlier attempt's checkpoints are, or a new one."""
-    # Ray has made exactly these visible, under any name.
+    """The job in its scratch folder: the shared one, with an earlier attempt's checkpoints, or a new one."""
+    # Ray has made exactly the task's devices visible, by index or by UUID.
     gpus = visible_gpus() if ray.get_gpu_ids() else ()
     if order.shared:
         shared = Path(order.shared)

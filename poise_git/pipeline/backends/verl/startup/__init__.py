@@ -1,1 +1,1 @@
-"""A folder for the module path of verl's processes: Python imports its `sitecustomize` before anything else."""
+"""A folder for the module path of verl's processes. Python imports its `sitecustomize` before all other modules."""

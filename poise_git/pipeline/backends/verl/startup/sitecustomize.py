@@ -1,4 +1,4 @@
-"""Hides packages that are installed but cannot be loaded, so that whoever asks finds them not installed."""
+"""Hide packages that are installed but cannot be loaded, so that every library finds them not installed."""
 
 import os
 import sys

@@ -1,1 +1,1 @@
-"""Modules that verl's own processes load, by its keys and environment; nothing else of this project does."""
+"""Modules that only verl's own processes load, by verl's configuration keys and environment variables."""

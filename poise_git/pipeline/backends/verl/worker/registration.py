@@ -1,7 +1,7 @@
-"""Registers the candidate with verl. Loaded in every process of a training run by `VERL_USE_EXTERNAL_MODULES`.
+"""Register the candidate with verl. `VERL_USE_EXTERNAL_MODULES` loads this in every process of a training run.
 
-The candidate runs in processes behind the boundary: the first call of a worker that needs it connects to one, and to a
-second as its witness. What it does wrong is written, in one line, to the file that the trainer's parent reads.
+The candidate runs in processes behind the boundary. A worker's first call connects to one process, and to a second one
+that repeats some calls as a check. A failure is written, in one line, to the file that the trainer's parent reads.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from poise_git.pipeline.boundary.interface import clip_fraction
 from poise_git.pipeline.boundary.opening import trusted_algorithm
 from poise_git.pipeline.boundary.process import CandidateProcess
 
-# The broker's socket; or, where the user trusts the candidate, a file that holds its recipe.
+# The broker's socket or, if the user trusts the candidate, a file that holds its recipe.
 DOOR = "POISE_DOOR"
 TRUSTED_RECIPE = "POISE_TRUSTED_RECIPE"
 FAILURE = "POISE_FAILURE_FILE"
 ROLLOUTS = "POISE_ROLLOUTS_FILE"
 SEED = "POISE_SEED"
-# Rewards are sums of float32 terms; a level is recognised within this distance.
+# Rewards are sums of float32 terms, so a level is recognized within this distance.
 _LEVEL_TOLERANCE = 1e-4
 
 
@@ -58,7 +58,7 @@ def _reporting() -> Iterator[None]:
 def compute_advantages(
     token_level_rewards: Tensor, response_mask: Tensor, index: Sequence[Any], config: Any = None, **others: Any
 ) -> tuple[Tensor, Tensor]:
-    """verl's estimator: see `recipe/algorithm.py`. Also records what the rewards say of the batch."""
+    """verl's advantage estimator; see `recipe/algorithm.py`. Also records shares computed from the batch's rewards."""
     _record(token_level_rewards, response_mask, index)
     with _reporting():
         advantages = _algorithm().advantages(token_level_rewards, response_mask, index)
@@ -75,22 +75,22 @@ def policy_loss(
     config: Any = None,
     rollout_is_weights: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
-    """verl's policy loss, whose gradient reaches the policy through `log_prob` alone."""
+    """verl's policy loss; its gradient reaches the policy through `log_prob` alone."""
     with _reporting():
         found = _algorithm().gradient(
             old_log_prob, log_prob, advantages, response_mask, loss_agg_mode, _sizes(config), rollout_is_weights
         )
-    # Computed here, where the candidate cannot forget them or make them up: the distance may end a run.
+    # The KL distance may end a run, so it is computed here, where the candidate cannot omit or falsify it.
     new, weight = log_prob.detach(), response_mask.to(log_prob.dtype)
     kl = ((old_log_prob - new) * weight).sum() / weight.sum().clamp(min=1.0)
     clipped = clip_fraction(found.by_log_probs, old_log_prob, new, advantages, response_mask)
-    # The candidate's value, and the candidate's derivative, as a function of log_prob.
+    # A function of log_prob with the candidate's value and the candidate's derivative.
     surrogate = ((log_prob - new) * found.by_log_probs).sum() + found.loss
     return surrogate, {"actor/ppo_kl": float(kl), "actor/pg_clipfrac": clipped}
 
 
 def _sizes(config: Any) -> Mapping[str, float] | None:
-    """The sizes of the whole batch, as plain numbers; nothing else of verl's settings reaches the candidate."""
+    """The sizes of the whole batch as plain numbers. The candidate gets no other setting of verl."""
     info = getattr(config, "global_batch_info", None)
     if not info:
         return None
@@ -102,7 +102,7 @@ def _sizes(config: Any) -> Mapping[str, float] | None:
 
 
 def _record(token_level_rewards: Tensor, response_mask: Tensor, index: Sequence[Any]) -> None:
-    """One line a step: the shares of responses that are valid and correct, and of prompts that nothing solved."""
+    """Write one line per step: the shares of valid and correct responses, and of prompts without a correct one."""
     score = (token_level_rewards * response_mask).sum(-1)
     correct = (score > 1.0 - _LEVEL_TOLERANCE).tolist()
     solved = dict.fromkeys(index, False)

@@ -1,4 +1,4 @@
-"""verl's replay buffer, looking more often whether a step's responses are there: its default is two seconds."""
+"""verl's replay buffer with a shorter polling interval; verl's default is two seconds."""
 
 from __future__ import annotations
 
