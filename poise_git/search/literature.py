@@ -129,7 +129,7 @@ def load_cards(texts: Mapping[str, str]) -> tuple[Card, ...]:
     """The cards of a literature, by path.
 
     Raises:
-        SettingsError: one is malformed, two share a name or a short, or one conflicts with a card that there is not.
+        SettingsError: a card is malformed, two share a name or short name, or one conflicts with an unknown card.
     """
     loaded = {file: load_card(text, file) for file, text in sorted(texts.items())}
     for field in ("name", "short"):

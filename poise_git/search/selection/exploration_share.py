@@ -1,9 +1,9 @@
 """Learn the exploration share, the share of parents that are not selected by score, from the archive.
 
 On a deceptive landscape, stepping stones score below their parents, and no model of scores can tell them from failures.
-The archive gives two signs of deception. If climbing still raises the best utility, exploration is not needed; if it
-has stalled, the scores have nothing more to offer. And the children of nodes far below the best of their lineage either
-rise far above it now and then, or never do. Hence
+The archive gives two signs of deception. First, exploration is not needed while selection by score still raises the
+best utility; it is needed once the best utility stalls. Second, on a deceptive landscape some children of nodes far
+below the best of their lineage rise far above it; on other landscapes they never do. Hence
 
     share = least + (most - least) exp(-progress / STALLED) min(1, (1 + paid) / (1 + PAYING r detours))
 

@@ -12,10 +12,10 @@ Vector = NDArray[np.float64]
 Narrow = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
-# This lower share of nodes counts as 0, so that a diverged node does not flatten the rest.
+# U_perf is 0 for this share of the lowest nodes, so that a diverged node does not compress the other values.
 FLOOR_SHARE = 0.1
 NEIGHBOURS = 5
-# If some nodes violate constraints: U_perf and α of the worst node that keeps them, and of the best that does not.
+# If some nodes violate constraints: U_perf and α of the worst node that keeps them and of the best node that does not.
 FEASIBLE_FROM = 0.25
 INFEASIBLE_UP_TO = 0.2
 # Compute distances to this many of the newest nodes, the ones that a node competes with.
