@@ -61,7 +61,7 @@ def reproduce(session: Session, candidate: Candidate, before: Run) -> Reproducti
     def progress(job: Job, made: Progress) -> None:
         session.observe(events.JobProgress(job.candidate, job.seed, made))
 
-    # Use a folder of its own, so that it does not continue a run in progress or an interrupted one.
+    # Use a separate folder, so that the run does not continue a run in progress or an interrupted one.
     job = replace(
         experiment.job(candidate.name, before.seed, purpose="reproduce"),
         containment=session.containing.of(candidate, experiment.archive.genealogy()),
