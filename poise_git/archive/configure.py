@@ -113,7 +113,7 @@ def hook_folder(repository: Repository) -> HookFolder:
 def install_hooks(repository: Repository, hooks: Mapping[str, str]) -> None:
     """Install hooks (name -> script) in git's hooks folder, if it is inside the repository.
 
-    A person's hook of the same name is kept beside it as NAME.local, and ours calls it.
+    A person's hook of the same name is kept beside it as NAME.local, and our hook calls it.
     """
     folder = hook_folder(repository)
     if not folder.own:

@@ -111,7 +111,7 @@ def dump_reflection(reflection: Reflection) -> str:
 
 
 def dump_tables(reflection: Reflection) -> str:
-    """The tables among the facts; "" where there are none."""
+    """The tables among the facts; "" if there are none."""
     tables = {name: value for name, value in reflection.facts.to_data().items() if name in TABLES}
     return dump_yaml(tables) if tables else ""
 

@@ -238,7 +238,7 @@ class Metrics(Entry):
 
     `utility` is U(y); `gain` is the mean difference from the root, paired by seed (None for the root itself);
     `values` holds one estimate per suite, `further` one of each other metric that the objective counts, `details` the
-    suites' other figures, `dynamics` what training was like towards its end (series -> mean over seeds and regimes).
+    suites' other figures, `dynamics` the state of training towards its end (series -> mean over seeds and regimes).
     `objective` is the fingerprint of the objective that U was computed with ("" if not recorded), `violations` the
     constraints that the candidate breaks. `calls` is the ledger of the agent's calls, `usd` their total cost; a note
     has only `usd`. `algorithm` is the git blob of the measured `recipe/algorithm.py` (12 digits), which the archive

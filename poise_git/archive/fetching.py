@@ -2,7 +2,7 @@
 
 `git fetch REMOTE` runs programs that the sections `remote.REMOTE`, `core`, `credential` and `url` may name, and `http`
 may make it write cookies to any file. The fetch therefore runs in a temporary empty repository, with the user's own
-configuration. The objects go to the clone, whose refs move afterwards.
+configuration. Git writes the objects to the clone; the clone's refs move afterwards.
 """
 
 from __future__ import annotations

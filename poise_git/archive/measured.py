@@ -1,6 +1,6 @@
 """Read metrics from evidence branches, for candidates without notes.
 
-`git push --all`, and a clone of its result, bring every branch but no notes. Evidence branches hold the metrics of
+`git push --all`, and a clone of its result, contain every branch but no notes. Evidence branches hold the metrics of
 every protocol in their history, the newest at the tip.
 """
 

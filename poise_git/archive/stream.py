@@ -50,10 +50,10 @@ class CommitStream:
         """Add a commit on top of `parents` (names of commits, or what this method returned for earlier ones).
 
         Its tree is the first parent's, without the `removed` paths, with `files` (path -> content).
-        Returns the name by which later commits of this stream can name it as a parent.
+        Returns the name that later commits of this stream use to name it as a parent.
 
         Raises:
-            ArchiveError: a text cannot be stored: it holds NUL, or a lone surrogate.
+            ArchiveError: a text cannot be stored, because it contains NUL or a lone surrogate.
         """
         mark = b":%d" % (len(self.commits) + 1)
         parts = [b"reset %s\n" % _BRANCH, b"commit %s\nmark %s\n" % (_BRANCH, mark)]

@@ -116,7 +116,7 @@ class Auditor:
         return self._verdicts
 
     def counted(self, genealogy: Genealogy) -> Genealogy:
-        """The genealogy with the figures that count: those of the runs, even if a note says otherwise.
+        """The genealogy with the figures that count: the figures of the runs, even if a note has others.
 
         A candidate without evidence for its figures counts as not evaluated.
         """

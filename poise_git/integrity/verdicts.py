@@ -207,7 +207,7 @@ def _against_runs(account: Account) -> tuple[list[Metrics], list[Problem]]:
 
 
 def _not_reproduced(account: Account) -> list[Problem]:
-    """Repeated runs whose difference noise cannot explain; the latest attempt at each seed counts."""
+    """The repeated runs that differ by more than noise; the latest attempt at each seed counts."""
     latest = {each.seed: each for each in account.reproductions}
     return [
         Problem(

@@ -31,9 +31,9 @@ REASON_LENGTH = 200
 
 
 def archived_run(experiment: Experiment, candidate: Candidate, seed: int | None) -> Run:
-    """The run to repeat: that of `seed`, or of the first seed of the protocol that has one.
+    """The run to repeat: the run of `seed`, or of the first seed of the protocol that has a run.
 
-    Raises UsageError if there is none.
+    Raises UsageError if there is no run.
     """
     found = {
         run.seed: run for run in experiment.archive.runs(candidate.name) if run.protocol == experiment.protocol.hash

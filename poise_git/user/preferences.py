@@ -45,7 +45,7 @@ class Preferences:
         ray_addresses: Ray clusters that runs may use; `local` is a cluster started on this machine.
         shared: folders that the machines of a cluster may use to pass weights.
         recordings: folders of recorded replies.
-        data: files, or folders of files, that a protocol may name beside those below `data/` where poise-git is called.
+        data: files and folders that a protocol may name, in addition to `data/` in the current folder.
     """
 
     missing_layers: MissingLayers = "refuse"

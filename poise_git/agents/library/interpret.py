@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from poise_git.measurement.translation import Interpretation
 from poise_git.settings import OVERALL, Constraint, ObjectiveSettings, Term
 
-# The weight of a goal beside accuracy, which has 1. The paper's length-aware search (arXiv:2603.23951) states none.
+# The weight of a goal relative to accuracy. The paper's length-aware search (arXiv:2603.23951) does not state a weight.
 BESIDE = 0.3
 
 

@@ -54,7 +54,7 @@ class Potential:
     noise: float
 
     def deviation(self, taken: Sequence[int]) -> Vector:
-        """σ(d) after the nodes `taken` are expanded (n,), whatever the result."""
+        """σ(d) after the nodes `taken` are expanded (n,), with any result."""
         variance, earlier = self.variance.copy(), list[Vector]()
         for place in taken:
             with_all = self.kernel(self.features, self.features[place : place + 1])[:, 0]

@@ -75,9 +75,9 @@ def _vector(metrics: Metrics) -> dict[str, Estimate]:
 
 
 def _errors(found: Mapping[str, tuple[Candidate, Metrics]]) -> dict[str, float]:
-    """The standard error of each utility in comparisons: that of the gain, which is paired by seed.
+    """The standard error of each utility in comparisons: the error of the gain, which is paired by seed.
 
-    The root has no gain. It has the same runs as the others, so it gets the median of their errors.
+    The root has no gain. It has the same seeds as the others, so it gets the median of their errors.
     """
     known: dict[str, float] = {}
     for name, (_, metrics) in found.items():

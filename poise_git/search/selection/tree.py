@@ -35,9 +35,9 @@ WEIGHTS = AcquisitionWeights(pareto=0.10, perf=0.15, div=0.05, bayes=0.70)
 KAPPA = 2.0
 # The last rounds select only by score, because a new lineage would have no time to yield.
 LAST_ROUNDS = 3
-# In the last round, replicate candidates whose utility is known no better than this, in spreads of utility.
+# In the last round, replicate candidates whose utility is at least this uncertain, in spreads of utility.
 UNCERTAIN = 0.3
-# Of two nodes whose promise differs by this share of the spread of utilities, one is drawn e times as often.
+# If the promise of two nodes differs by this share of the spread of utilities, the better is drawn e times as often.
 TEMPERATURE = 0.3
 # Each child makes the draw of a node e^FATIGUE times less likely, and more so if utilities are uncertain.
 FATIGUE = 1.5

@@ -105,8 +105,7 @@ class TreeModel:
         )
 
     def child_deviation(self, expected: Sequence[int]) -> Vector:
-        """`Posterior.child_deviation` after one more child of each place in `expected` is measured, whatever its
-        result."""
+        """`Posterior.child_deviation` after one more child of each place in `expected` is measured, with any result."""
         _, precision, scale = self._measured
         upward = _with_children(self.tree, self._fit.upward, float(np.median(precision)), expected)
         narrowed = _child_variance(_covariances(self.tree, upward))
