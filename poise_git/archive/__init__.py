@@ -243,7 +243,7 @@ class Archive:
         return latest_runs(note, writer.algorithm_of(self.repository, commit))
 
     def trajectory(self, candidate: Candidate) -> Trajectory:
-        """Every line of a candidate's trajectory note, for a candidate of the genealogy."""
+        """The content of the trajectory note of a candidate of the genealogy."""
         note = reader.read_note(self.repository, TRAJECTORY_NOTES, candidate.commit)
         return read_trajectory(note, writer.algorithm_of(self.repository, candidate.commit), time.time())
 

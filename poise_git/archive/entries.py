@@ -34,7 +34,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Estimate(Entry):
-    """A mean over `n` independent runs with its standard error (None where n < 2).
+    """A mean over `n` independent runs with its standard error (None if n < 2).
 
     `interval` is half the width of its 95% interval; a difference has one if its noise is known.
     """
@@ -242,7 +242,7 @@ class Metrics(Entry):
     `objective` is the fingerprint of the objective that U was computed with ("" if not recorded), `violations` the
     constraints that the candidate breaks. `calls` is the ledger of the agent's calls, `usd` their total cost; a note
     has only `usd`. `algorithm` is the git blob of the measured `recipe/algorithm.py` (12 digits), which the archive
-    fills in. A failed candidate has only `stage` and `reason`; the other fields are empty.
+    fills in. For a failed candidate, `stage` and `reason` describe the failure, and the figures are empty.
     """
 
     OMITTED: ClassVar[frozenset[str]] = frozenset({"objective", "algorithm"})

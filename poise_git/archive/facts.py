@@ -61,7 +61,7 @@ Table = Annotated[Mapping[str, FigureFact], BeforeValidator(_figures)]
 
 
 class ReflectionFacts(_Fact):
-    """The facts of a reflection, beside its prose; `to_data` holds only the fields that were given.
+    """The facts of a reflection, without its prose; `to_data` holds only the fields that were given.
 
     Attributes:
         verdict: utility against the parent: better, worse or within noise; "root" for the root.

@@ -270,7 +270,7 @@ class Repository:
         return dict(zip(stream.commits, printed.decode().split(), strict=True))
 
     def move_refs(self, moves: Iterable[Move]) -> None:
-        """Move refs in the given order, each only if it still is at `old`; a concurrent writer sees all moves or none.
+        """Move refs in the given order, each only if it still is at `old`. If another writer interferes, none moves.
 
         Raises:
             RefMoved: a ref is no longer at `old`; no ref has moved.
@@ -312,8 +312,8 @@ class Repository:
     def roll_up_packs(self) -> None:
         """Merge small packs and loose objects, if there are many, until each pack is twice the size of the next one.
 
-        Only `git gc` computes deltas and deletes unreferenced objects, because that runs programs that the repository
-        configures.
+        It leaves deltas and unreferenced objects to `git gc`, because git asks programs that the repository configures
+        which unreferenced objects to keep.
         """
         objects = self.common_dir / "objects"
         # Ids are evenly distributed over 256 folders, so one folder is a sample.

@@ -2,7 +2,7 @@
 
     algorithm(<name>): <mechanism>
 
-    Mechanism: <the whole mechanism, where the subject had to shorten it>
+    Mechanism: <the whole mechanism, if the subject had to shorten it>
 
     Hypothesis: <prose, any number of paragraphs>
 

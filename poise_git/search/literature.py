@@ -111,7 +111,7 @@ class Card(StrictModel):
         if "stages" in data:
             raise ValueError("the edits determine the stages; leave this field out")
         named = [edit.get("stage") for edit in edits if isinstance(edit, dict)]
-        # A value that is not text is reported where the edit is parsed.
+        # The validation of the edit reports a value that is not text.
         return {**data, "stages": list(dict.fromkeys(stage for stage in named if isinstance(stage, str)))}
 
     @property

@@ -61,8 +61,8 @@ def _by_decile(utilities: Vector) -> Vector:
 def distances(mechanisms: Sequence[frozenset[str]], dynamics: Sequence[Sequence[float]]) -> Vector:
     """The mean distance of each node to its nearest others, in [0, 1] (n,).
 
-    A distance is the mean of the mechanisms' Jaccard distance and of 1 - exp(-d²/2), d the root mean square of the
-    dynamics' differences in standard deviations; the mechanisms' alone where dynamics are not known.
+    A distance is the mean of the mechanisms' Jaccard distance and of 1 - exp(-d²/2), with d the root mean square of the
+    dynamics' differences in standard deviations. If dynamics are unknown, it is the Jaccard distance alone.
     """
     n = len(mechanisms)
     if n < 2:
