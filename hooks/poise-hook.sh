@@ -1,7 +1,7 @@
-# poise-git hook: what the others have in common.
+# poise-git hook: functions that the other hooks share.
 
-# A hook that was here before ours is kept beside it as NAME.local, is called first, and may refuse.
-# A plain shell script still finds itself under its old name in $0 (husky goes by that).
+# Call the person's own hook. It is kept beside ours as NAME.local, runs first, and may refuse.
+# A shell script keeps its old name in $0, because husky depends on that name.
 call_local() {
     [ -x "$0.local" ] || return 0
     read -r first <"$0.local"
@@ -12,14 +12,14 @@ call_local() {
     esac
 }
 
-# The candidate whose branch is checked out, in $name; fails on any other branch, and on a name that no candidate has.
+# Set $name to the candidate whose branch is checked out. Fail on any other branch, and on an invalid name.
 on_candidate() {
     name=$(git symbolic-ref --quiet HEAD) || return 1
     case $name in refs/heads/poise/*) name=${name#refs/heads/poise/} ;; *) return 1 ;; esac
     is_name "$name"
 }
 
-# May $1 name a candidate? Letters are listed, because a range means other letters in other languages.
+# Succeed if $1 is a valid name of a candidate. The letters are listed, because a range depends on the locale.
 is_name() {
     case $1 in
     '' | -* | *- | *--* | *[!abcdefghijklmnopqrstuvwxyz0123456789-]*) return 1 ;;
@@ -27,7 +27,7 @@ is_name() {
     [ "${#1}" -le 80 ]
 }
 
-# $1 as one word of a command that a person may copy.
+# Print $1 quoted as one word of a shell command.
 quoted() {
     case $1 in
     '' | *[!abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-]*) ;;
@@ -43,9 +43,9 @@ quoted() {
     printf "'%s'" "$done$rest"
 }
 
-# Is poise-git there? Without it nothing is refused, and what was not checked is said.
+# Succeed if poise-git is on PATH. Otherwise say which check is skipped; the hook then refuses nothing.
 can_check() {
     command -v poise-git >/dev/null && return 0
-    printf '%s\n' "poise-git is not on PATH: skipped $1; later, poise-git check --all finds it" >&2
+    printf '%s\n' "poise-git is not on PATH: skipped $1; to check later: poise-git check --all" >&2
     return 1
 }

@@ -1,4 +1,4 @@
-"""Agents by name. To add one, write a package with its kind, and add an entry here."""
+"""Agents by name. To add an agent, write a package with its kind, and add an entry here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AGENTS: dict[str, AgentKind] = {kind.name: kind for kind in (Anthropic(), Human(
 
 
 def agent_named(name: str) -> AgentKind:
-    """Raises UsageError for an unknown name."""
+    """The kind of agent with this name. Raises UsageError for an unknown name."""
     if name not in AGENTS:
         raise UsageError(f"no agent {name!r}: choose one of {', '.join(sorted(AGENTS))}")
     return AGENTS[name]

@@ -26,8 +26,8 @@ class AgentEnvironment:
     """The environment of an agent.
 
     `budget_usd` limits the total cost of the archive's calls. `spent_usd` is the cost of the calls so far.
-    `budget_hours` limits how long an agent may wait for a person. `observe` receives its events. `preferences` are the
-    user's choices; by default none.
+    `budget_hours` limits the time that an agent may wait for a person. `observe` receives its events. `preferences` are
+    the user's choices; by default there are none.
     """
 
     archive: Archive
@@ -66,8 +66,10 @@ class ExpectedCalls:
 
 @dataclass(frozen=True)
 class Reading:
-    """A code review: does the code do what the proposal says, and if not, why? `unproven` lists the statements of
-    claims that the code does not support."""
+    """A code review: whether the code implements the proposal, and if not, the reason.
+
+    `unproven` lists the statements of claims that the code does not support.
+    """
 
     implements: bool
     reason: str
@@ -83,20 +85,20 @@ class Side:
 
 
 class AgentKind:
-    """What is known of an agent before it is loaded: one object for each, in the `__init__` of its package.
+    """The description of an agent before it is loaded: one object per agent, in the `__init__` of its package.
 
     Attributes:
-        name: as `poise.yaml` and `--agent` have it.
+        name: the name in `poise.yaml` and for `--agent`.
     """
 
     name: ClassVar[str]
 
     def open(self, environment: AgentEnvironment) -> Agent:
-        """Raises UsageError: the agent cannot work by these settings."""
+        """Load the agent. Raises UsageError if the agent cannot work with these settings."""
         raise NotImplementedError
 
     def expected_calls(self, workload: Workload, settings: PoiseSettings) -> tuple[ExpectedCalls, ...]:
-        """What the agent will pay for, by operator; nothing for an agent that makes no paid calls."""
+        """The agent's paid calls by operator; empty for an agent without paid calls."""
         return ()
 
 
@@ -121,8 +123,8 @@ class Agent(Interface):
     def propose(self, context: Context, directions: Sequence[Direction], seed: int) -> tuple[Proposal, ...]:
         """At most one proposal per direction for a child of `context.parent`, in the order of the directions.
 
-        Each carries its direction, with a `departure` if it leaves it, and a name that is neither in
-        `context.taken_names` nor used by another one. There may be fewer or none if the agent runs out of ideas.
+        Each has its direction, with a `departure` if it leaves the direction, and a name that is neither in
+        `context.taken_names` nor the name of another proposal. If the agent runs out of ideas, there are fewer or none.
         `context.rejected` holds this round's rejections for this parent, with reasons.
         """
         ...
@@ -147,7 +149,7 @@ class Agent(Interface):
         """The text of a crossover whose sides changed the same lines; `source` is the text of `ours`.
 
         Raises:
-            CheckFailed: `implement`: the agent does not know how.
+            CheckFailed: `implement`: the agent cannot resolve the conflict.
         """
         ...
 
@@ -156,7 +158,7 @@ class Agent(Interface):
         ...
 
     def reflect(self, proposal: Proposal, evidence: Evidence, change: str) -> Reflection:
-        """The diagnosis of a trained candidate: what moved, which claims held, what to try next."""
+        """The diagnosis of a trained candidate: the changed figures, the verdicts on claims, and next steps."""
         ...
 
     def distil(self, lessons: Sequence[Lesson], earlier: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

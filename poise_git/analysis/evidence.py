@@ -1,4 +1,4 @@
-"""The evidence table: what moved, by how much, beyond noise or not, against the parent and against the root."""
+"""The evidence table: the changes of all figures against the parent and the root, and whether they exceed noise."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import StrEnum
 from poise_git.archive.entries import Claim, Estimate, Violation
 from poise_git.measurement.figures import UTILITY
 
-# The check whose claims are about what training shows, not about code.
+# The check of claims about the results of training, not about code.
 EFFECT = "effect"
 
 
@@ -45,12 +45,12 @@ class ClaimVerdict:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that a reflection may be built on.
+    """All data that a reflection may use.
 
     `differences` cover the utility ("utility"), every metric of y, and the dynamics (means and last values of the
     trajectory's series: "entropy", "valid_rate", ...), first against the parent, then against the root if that is
     another candidate. `runs` is the number of paired seeds. `warnings` are conspicuous dynamics in words, `violations`
-    the constraints of the objective that it breaks.
+    the constraints of the objective that the candidate breaks.
     """
 
     candidate: str

@@ -28,10 +28,10 @@ def gather_evidence(
 ) -> Evidence:
     """The table for `candidate`; `runs` holds its own, its parent's and the root's runs under `protocol`.
 
-    `further` holds those on further seeds, where candidates were measured again.
+    `further` holds the runs on further seeds, for candidates that were replicated.
 
-    Claims about effects are decided here, against the parent and by 95% intervals; the verdicts on all others are
-    taken from `checked`, made before training. `noise` is what is known beforehand of differences in U.
+    This function decides claims about effects, against the parent and by 95% intervals. The verdicts on all other
+    claims come from `checked`, made before training. `noise` is the prior knowledge of the noise of differences in U.
     """
     measured = {
         name: Measured(objective.figures(rows), objective.figures(further.get(name, ()))) for name, rows in runs.items()
@@ -84,8 +84,10 @@ def _effect(claim: Claim, parent: str, differences: Sequence[Difference]) -> Cla
 
 
 def _inert(parent: str, differences: Sequence[Difference]) -> tuple[str, ...]:
-    """Whether the mechanism had no effect: runs share their random numbers, so all figures are then equal to the
-    last digit."""
+    """A warning if the mechanism had no effect.
+
+    Runs share their random numbers, so all figures are then equal to the last digit.
+    """
     against = [entry for entry in differences if entry.against == parent]
     if against and all(entry.difference.value == 0 and not entry.difference.se for entry in against):
         return (f"every figure equals {parent}'s: the mechanism had no effect under this protocol",)

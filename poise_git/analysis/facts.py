@@ -15,7 +15,7 @@ VERDICTS: Mapping[Direction, str] = {
 
 
 def facts_of(evidence: Evidence) -> ReflectionFacts:
-    """The verdict, the tables and the claims. An agent adds what they mean: `ReflectionFacts.advising`."""
+    """The verdict, the tables and the claims. An agent adds its advice with `ReflectionFacts.advising`."""
     utility = evidence.utility_against(evidence.parent)
     against_root = evidence.against(evidence.root) if evidence.root != evidence.parent else ()
     return ReflectionFacts(

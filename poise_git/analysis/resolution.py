@@ -35,15 +35,15 @@ class Detectable:
 
 @dataclass(frozen=True)
 class Resolution:
-    """The noise of a protocol and what follows from it.
+    """The noise of a protocol and the differences that it can detect.
 
     Attributes:
         deviation: standard deviation of one candidate's difference from the root on one seed, in U.
-        source: where `deviation` is from.
-        comparisons: how many candidates of this archive tell of its noise, whether or not that is the source.
-        own: what can be seen with as many seeds as the protocol has.
-        relative: the difference of `own` as a share of the root's U; None where there is none.
-        by_seeds: the same for other numbers of seeds, in order, `own` among them.
+        source: the source of `deviation`.
+        comparisons: the number of candidates of this archive that measure its noise, even if it is not the source.
+        own: the detectable difference with the protocol's number of seeds.
+        relative: the difference of `own` as a share of the root's U; None if there is none.
+        by_seeds: the detectable difference for several numbers of seeds, in order, including `own`.
     """
 
     deviation: float

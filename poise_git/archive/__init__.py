@@ -1,15 +1,15 @@
-"""The archive: git is the only place where a search is kept.
+"""The archive: a search is stored in git and nowhere else.
 
-`Archive` is the door; the modules are the rooms:
+`Archive` is the interface. The modules behind it:
 
-    refs, entries, messages, notes, documents    what is kept, and in which form
-    git, stream                                  how git is run, and how commits are made
-    reader, genealogy, evidence                  from git to values
-    writer, journal, lock, stale                 from values to git, one writer at a time
-    initialize, configure                        making an archive
-    conformity, rewriting, doctor                keeping it whole, whatever people do to it by plain git
+    refs, entries, messages, notes, documents    the stored data and their formats
+    git, stream                                  run git, and make commits
+    reader, genealogy, evidence                  read git into values
+    writer, journal, lock, stale                 write values to git, one writer at a time
+    initialize, configure                        make an archive
+    conformity, rewriting, doctor                keep it consistent when people change it with plain git
 
-Nothing here knows of reinforcement learning.
+The package does not depend on reinforcement learning.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ UNCLASSIFIED = "unclassified"
 
 
 class Archive:
-    """One search, kept in a git repository.
+    """One search, stored in a git repository.
 
-    Reads are never fooled by what is checked out; writes never touch the work tree or the index.
-    Candidates are named by `name` where they must exist, and resolved from a person's text by `resolve`.
+    Reads do not depend on the branch that is checked out. Writes never touch the work tree or the index.
+    A `name` must be the name of an existing candidate; `resolve` finds the candidate that a person's text means.
     """
 
     def __init__(self, repository: Repository) -> None:
@@ -95,7 +95,7 @@ class Archive:
 
     @property
     def root(self) -> Path:
-        """The place that a person knows: the top of the work tree, or the bare repository."""
+        """The top of the work tree, or the bare repository."""
         return self.repository.work_tree or self.repository.git_dir
 
     # Candidates.
@@ -153,7 +153,7 @@ class Archive:
         """The files of `recipe/` of a candidate, or of any revision, by name relative to it.
 
         Raises:
-            UnknownCandidate: there is neither.
+            UnknownCandidate: neither a candidate nor a revision has this name.
         """
         name = candidate_name(candidate)
         for revision in (candidate_ref(name) if name else candidate, candidate):
@@ -162,8 +162,7 @@ class Archive:
         raise self.genealogy().unknown(candidate)
 
     def algorithm_id(self, revision: str) -> str | None:
-        """Git's id of the text of `recipe/algorithm.py` at a revision; equal texts have equal ids. None if there is
-        no text."""
+        """Git's id of `recipe/algorithm.py` at a revision, None if it is missing. Equal texts have equal ids."""
         return self.repository.object_id(f"{revision}:{writer.ALGORITHM}")
 
     def text_of(self, object_id: str) -> str:
@@ -217,10 +216,10 @@ class Archive:
         return read_reflection(self.repository, evidence_ref(name), name)
 
     def algorithm_of(self, candidate: Candidate) -> str:
-        """`recipe/algorithm.py` of a candidate as the genealogy has it; what was read once is not read again.
+        """`recipe/algorithm.py` of a candidate at its commit in the genealogy, cached.
 
         Raises:
-            ArchiveError: it has none.
+            ArchiveError: the candidate has no algorithm.
         """
         return self._evidence.algorithm(candidate)
 
@@ -244,7 +243,7 @@ class Archive:
         return latest_runs(note, writer.algorithm_of(self.repository, commit))
 
     def trajectory(self, candidate: Candidate) -> Trajectory:
-        """Every line of a candidate's trajectory note, for a candidate of the genealogy."""
+        """The content of the trajectory note of a candidate of the genealogy."""
         note = reader.read_note(self.repository, TRAJECTORY_NOTES, candidate.commit)
         return read_trajectory(note, writer.algorithm_of(self.repository, candidate.commit), time.time())
 
@@ -276,7 +275,7 @@ class Archive:
         )
 
     def state(self, *refs: str) -> tuple[str | None, ...]:
-        """The state of all refs; figures that were read at the same state are the same."""
+        """The state of all refs; reads at the same state give the same values."""
         return tuple(map(self.repository.object_id, refs))
 
     # Writing.
@@ -309,11 +308,11 @@ class Archive:
         return journal.count_rounds(self.repository)
 
     def newest_rounds(self, count: int, field: str) -> tuple[tuple[int, Any], ...]:
-        """Number and one field of each of the newest rounds, newest last; the rest is not parsed."""
+        """The number and one field of each of the newest rounds, newest last; other fields are not parsed."""
         return self._rounds.newest(count, field)
 
     def rounds_with(self, text: str, field: str) -> Iterator[tuple[int, Any]]:
-        """Number and one field of each round that contains a text, oldest first; read lazily."""
+        """The number and one field of each round that contains a text, oldest first; read lazily."""
         return journal.read_with(self.repository, text, field)
 
     def write_directive(self, data: Mapping[str, Any], settings: str, edit: Callable[[str], str]) -> None:
@@ -324,7 +323,7 @@ class Archive:
         return journal.read_directives(self.repository)
 
     def write_calls(self, what: str, calls: Sequence[Call]) -> None:
-        """Journal the cost of calls that belong to no round; write nothing if there were none."""
+        """Journal the cost of calls that do not belong to a round; write nothing if there are none."""
         if calls:
             journal.write_calls(self.repository, what, [call.to_data() for call in calls])
 
@@ -349,9 +348,9 @@ class Archive:
         return hold(self.repository.common_dir, Lock(name), wait)
 
     def maintain(self) -> None:
-        """Pack refs and, if there are many, objects, which a long search leaves loose.
+        """Pack the refs, and pack the loose objects of a long search if there are many.
 
-        Remotes that were added meanwhile get their refspecs.
+        Also add the refspecs of remotes that were added meanwhile.
         """
         configure.configure(self.repository)
         with self.lock("write"):
@@ -360,7 +359,7 @@ class Archive:
             self.repository.run("commit-graph", "write", "--reachable", "--no-progress", options=DURABLE)
 
     def conformity(self) -> tuple[Finding, ...]:
-        """Candidates that break a rule; plain git can create anything."""
+        """The candidates that break a rule; plain git does not enforce the rules."""
         return conformity.findings(self.repository)
 
     def follow(self, rewritten: Mapping[str, str]) -> tuple[str, ...]:
@@ -372,7 +371,7 @@ class Archive:
         return conformity.pushed_findings(self.repository, pushed)
 
     def local_hooks(self) -> tuple[str, ...]:
-        """Names of a person's own hooks that ours call first."""
+        """The names of the person's own hooks, which our hooks call first."""
         return configure.local_hooks(self.repository)
 
     def examine(self, hooks: Mapping[str, str]) -> tuple[Finding, ...]:

@@ -1,4 +1,4 @@
-"""Turn entries into plain data and back. The fields of an entry's class are the only definition of its form."""
+"""Convert entries to plain data and back. The fields of an entry's class are the only definition of its format."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _SCALARS = frozenset({float, int, str, bool, type(None)})
 
 
 class Entry:
-    """A frozen dataclass that turns into plain data, field by field, and is read back from them."""
+    """A frozen dataclass that converts to plain data, field by field, and back."""
 
     __slots__ = ()
-    # Fields that `to_data` leaves out where they have their default.
+    # Fields that `to_data` omits if they have their default.
     OMITTED: ClassVar[frozenset[str]] = frozenset()
 
     def to_data(self) -> dict[str, Any]:
@@ -40,7 +40,7 @@ class Entry:
         """Read an entry from plain data. Unknown fields are ignored, because later versions may have more.
 
         Raises:
-            ValueError: the data are not such an entry.
+            ValueError: the data do not describe an entry of this class.
         """
         kind: Any = cls
         if isinstance(data, Mapping):
@@ -58,13 +58,13 @@ def names_of(kind: Any) -> tuple[str, ...]:
 
 @cache
 def _omitted(kind: Any) -> Mapping[str, Any]:
-    """Fields that are left out where they have this value."""
+    """The fields that are omitted if they have this value."""
     return {each.name: each.default for each in fields(kind) if each.name in kind.OMITTED}
 
 
 @cache
 def _foreign(kind: Any) -> frozenset[str]:
-    """Fields of any data, which the archive passes on as they are."""
+    """The fields with arbitrary data, which the archive passes on unchanged."""
     return frozenset(name for name, of in get_type_hints(kind).items() if of == Mapping[str, Any])
 
 
@@ -75,7 +75,7 @@ def _reader(kind: Any) -> TypeAdapter[Any]:
 
 @cache
 def _optional(kind: Any) -> frozenset[str]:
-    """Fields that may be empty (`knobs:` and nothing behind it), as people leave them."""
+    """The fields that a person may leave empty (`knobs:` without a value)."""
     return frozenset(
         each.name for each in fields(kind) if each.default is not MISSING or each.default_factory is not MISSING
     )

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """Pause collection in a block or a decorated function; objects without references are still freed.
+    """Pause collection in a block or a decorated function; reference counting still frees objects.
 
-    With ten thousand candidates the collector would traverse all of them again and again, for a quarter of the time,
-    and find nothing. Mercurial does the same where it builds large structures (`util.nogc`).
+    With ten thousand candidates the collector takes a quarter of the time: it traverses all of them repeatedly and
+    finds nothing to free. Mercurial does the same where it builds large structures (`util.nogc`).
     """
     enabled = gc.isenabled()
     gc.disable()

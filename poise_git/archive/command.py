@@ -1,10 +1,10 @@
-"""How git is started, so that it runs no program that an archive names.
+"""Start git so that it never runs a program that an archive configures.
 
-A folder that was copied brings its own `.git/config`, `.git/info/attributes` and hooks, and git runs programs that
-these name: fsmonitor, hooks, pagers, editors, filters, textconv, external diffs, signing programs, transports. Fixed
-keys are overridden here. Keys with free names (`filter.NAME.clean`, `diff.NAME.textconv`, `remote.NAME.uploadpack`)
-cannot be overridden without knowing the names, so no command that would look at them is run: diffs are made without
-drivers, files of the work tree are written by `archive.work_tree`, and a fetch runs in a repository of its own
+A copied folder contains its own `.git/config`, `.git/info/attributes` and hooks. Git runs programs that these name:
+fsmonitor, hooks, pagers, editors, filters, textconv, external diffs, signing programs, transports. This module
+overrides the fixed keys. Keys with free names (`filter.NAME.clean`, `diff.NAME.textconv`, `remote.NAME.uploadpack`)
+cannot be overridden without knowing the names, so this package avoids the commands that read them: diffs are made
+without drivers, `archive.work_tree` writes the files of the work tree, and a fetch runs in a temporary repository
 (`archive.fetching`). Keys: git-config(1).
 """
 
@@ -47,8 +47,8 @@ _OVERRIDES = {
 }
 # Options before every command except `config` and `rev-parse`, which read the configuration and run nothing.
 INERT = tuple(word for key, value in _OVERRIDES.items() for word in ("-c", f"{key}={value}"))
-# Beside them, for every command on the archive itself. Objects that a partial clone lacks are not fetched, because the
-# fetch would run what the remote's section names; and an object is what its name says, whatever refs/replace has.
+# Environment of every command on the archive itself. Git does not fetch the objects that a partial clone lacks, because
+# the fetch would run programs that the remote's section names. Git also ignores refs/replace.
 INERT_ENVIRONMENT = {
     "GIT_ALLOW_PROTOCOL": "",
     "GIT_NO_LAZY_FETCH": "1",
@@ -59,12 +59,12 @@ INERT_ENVIRONMENT = {
     "GIT_EDITOR": "true",
     "GIT_PAGER": "cat",
 }
-# For a command that compares commits. Other forms of `--submodule` run git inside the submodule; a configuration may
-# have submodules left out.
+# Options of a command that compares commits. Other forms of `--submodule` run git inside the submodule. Without
+# `--ignore-submodules=none` a configuration may hide submodules.
 PLAIN_DIFF = ("--no-ext-diff", "--no-textconv", "--submodule=short", "--ignore-submodules=none", "--no-color")
 
-# What a caller may tell git about where it may look and what the user has configured. All other variables of git's
-# would redirect it: a hook, for one, has GIT_DIR and GIT_INDEX_FILE.
+# Git variables that a caller may set: the folders that git may search, and the user's configuration. Git's other
+# variables would redirect it. For example, a hook gets GIT_DIR and GIT_INDEX_FILE.
 _KEPT = re.compile(
     r"GIT_(CEILING_DIRECTORIES|DISCOVERY_ACROSS_FILESYSTEM|EXEC_PATH|TEST_ASSUME_DIFFERENT_OWNER"
     r"|CONFIG_(GLOBAL|SYSTEM|NOSYSTEM|PARAMETERS|COUNT|KEY_\d+|VALUE_\d+))"
@@ -85,7 +85,7 @@ def clean_environment() -> dict[str, str]:
 def run_git(
     arguments: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run git in `folder`, on no repository except one that it finds there itself; the caller checks the exit status.
+    """Run git in `folder`, on the repository that it finds there, if any; the caller checks the exit status.
 
     Raises ArchiveError if git is not installed.
     """
@@ -106,12 +106,12 @@ def complaint(errors: bytes) -> str:
 def users_configuration(pattern: str) -> tuple[tuple[str, str], ...]:
     """Keys and values of the user's own configuration that match a regular expression, in git's order.
 
-    The system's and the user's files, and what a caller gave git on its command line; never a repository's.
+    These are the system's and the user's files and the caller's command line options, never a repository's file.
 
     Raises:
         ArchiveError: a file cannot be read.
     """
-    # The folder is in no repository, or in one whose entries have their own scope.
+    # `/` is not in a repository; if it is, the entries of that repository have their own scope.
     done = run_git(("config", "--show-scope", "--null", "--get-regexp", pattern), Path("/"))
     if done.returncode not in (0, 1):
         raise ArchiveError(f"git config: {complaint(done.stderr)}; correct the file that it names")

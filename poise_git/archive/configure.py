@@ -1,5 +1,7 @@
-"""An archive's git configuration: the `git lineage` alias, the transfer of notes, and the hooks. All of it can be
-redone."""
+"""An archive's git configuration: the `git lineage` alias, the transfer of notes, and the hooks.
+
+Every step can be repeated.
+"""
 
 from __future__ import annotations
 
@@ -35,20 +37,20 @@ def settings() -> dict[str, str]:
         f"notes.{ref.removeprefix('refs/notes/')}.mergeStrategy": "cat_sort_uniq"
         for ref in (METRICS_NOTES, REFLECTION_NOTES, TRAJECTORY_NOTES)
     }
-    # Where two clones have measured a candidate, either result is one; `poise-git doctor --repair` writes them again.
+    # If two clones have measured a candidate, either line will do; `poise-git doctor --repair` rewrites the results.
     merge[f"notes.{RESULT_NOTES.removeprefix('refs/notes/')}.mergeStrategy"] = "theirs"
     return {"alias.lineage": LINEAGE, "notes.rewriteRef": f"{NOTES}*", **merge}
 
 
-# What every fetch of a remote brings beside its branches. Not forced: notes only grow, so a fetch that cannot
-# fast-forward has met somebody else's additions, and is refused rather than lose ours.
+# Every fetch of a remote also brings its notes. The refspec is not forced: if notes have grown on both sides, git
+# refuses the fetch, where a forced one would lose our lines.
 NOTES_REFSPEC = f"{NOTES}*:{NOTES}*"
 
 
 def archive_refspecs() -> tuple[str, ...]:
-    """All of an archive, for one fetch into a clone that has none of it yet.
+    """The refspecs of the whole archive, for the first fetch into a clone.
 
-    Not for the configuration: git refuses a whole fetch that could write to a branch which is checked out. All are
+    Do not put them into the configuration: git refuses a whole fetch that could write to a checked-out branch. All are
     patterns, because git also refuses to fetch a single ref that the remote does not have.
     """
     return (*(f"{prefix}*:{prefix}*" for prefix in (CANDIDATES, EVIDENCE, JOURNAL)), NOTES_REFSPEC)
@@ -59,10 +61,10 @@ def missing_settings(repository: Repository) -> dict[str, str]:
 
 
 def configure(repository: Repository) -> None:
-    """Set missing keys, and the refspecs of every remote."""
+    """Set the missing keys and the refspecs of every remote."""
     repository.refuse_links()
     for key, value in missing_settings(repository).items():
-        # A person may rewrite further notes, but there is one alias and one way to merge.
+        # `notes.rewriteRef` may have further values of a person; every other key has exactly one value.
         how = "--add" if key == "notes.rewriteRef" else "--replace-all"
         repository.run("config", how, key, value)
     for remote in remotes(repository):
@@ -75,7 +77,7 @@ def remotes(repository: Repository) -> list[str]:
 
 def origin(repository: Repository) -> str | None:
     """The remote from which this clone gets its candidates."""
-    # Git creates no remote whose name begins like an option, but a configuration may name one.
+    # Git does not create a remote whose name begins with a hyphen, but a configuration may name one.
     named = (remote for remote in remotes(repository) if not remote.startswith("-"))
     found = (remote for remote in named if repository.object_id(f"refs/remotes/{remote}/poise/{ROOT}"))
     return next(found, None)
@@ -86,7 +88,7 @@ def fetches_notes(repository: Repository, remote: str) -> bool:
 
 
 def add_refspecs(repository: Repository, remote: str) -> None:
-    """Let `git fetch` also fetch the notes of `remote`."""
+    """Configure `git fetch` to also fetch the notes of `remote`."""
     if not fetches_notes(repository, remote):
         repository.run("config", "--add", f"remote.{remote}.fetch", NOTES_REFSPEC)
 
@@ -111,7 +113,7 @@ def hook_folder(repository: Repository) -> HookFolder:
 def install_hooks(repository: Repository, hooks: Mapping[str, str]) -> None:
     """Install hooks (name -> script) in git's hooks folder, if it is inside the repository.
 
-    A person's hook of the same name is kept beside it as NAME.local, and ours calls it.
+    A person's hook of the same name is kept beside it as NAME.local, and our hook calls it.
     """
     folder = hook_folder(repository)
     if not folder.own:
@@ -127,13 +129,13 @@ def install_hooks(repository: Repository, hooks: Mapping[str, str]) -> None:
 
 
 def local_hooks(repository: Repository) -> tuple[str, ...]:
-    """Names of a person's own hooks that ours call."""
+    """The names of the person's own hooks that our hooks call."""
     return tuple(sorted(path.name.removesuffix(KEPT) for path in hook_folder(repository).path.glob(f"*{KEPT}")))
 
 
 @dataclass(frozen=True)
 class MissingHook:
-    """A hook that does not run: it is missing, or an older version, or (`kept`) two others take its place."""
+    """A hook that does not run: it is missing, is an older version, or two other hooks are in its place (`kept`)."""
 
     name: str
     kept: bool

@@ -24,7 +24,7 @@ _MEASURED = re.compile(r"^algorithm: ['\"]?([0-9a-f]+)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Finding:
-    """One violation: where, what, and the advice; `repairable` by `repair`."""
+    """One violation: the place, the problem and the advice; `repairable` says that `repair` can correct it."""
 
     where: str
     what: str
@@ -45,9 +45,9 @@ def findings(repository: Repository) -> tuple[Finding, ...]:
 
 
 def pushed_findings(repository: Repository, pushed: Mapping[str, str]) -> tuple[Finding, ...]:
-    """Evidence of branches about to be pushed (ref -> commit) that does not match the code.
+    """Evidence that does not match the code, for branches about to be pushed (ref -> commit).
 
-    Branches that are not pushed count as they are here.
+    Branches that are not pushed are read from this repository.
     """
     names = {name: None for ref in pushed if ref.startswith((CANDIDATES, EVIDENCE)) and (name := candidate_name(ref))}
     found = []
@@ -61,8 +61,7 @@ def pushed_findings(repository: Repository, pushed: Mapping[str, str]) -> tuple[
 
 
 def branch_findings(repository: Repository, genealogy: Genealogy) -> Iterator[Finding]:
-    """Branches that are not candidates, candidates without a candidate as ancestor, and evidence without a
-    candidate."""
+    """Branches that are not candidates, candidates that do not descend from one, and evidence without a candidate."""
     refs = repository.refs(CANDIDATES, EVIDENCE)
     for ref in refs:
         name = candidate_name(ref)

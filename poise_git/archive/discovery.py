@@ -1,7 +1,7 @@
 """Find the repository that contains a folder. Git finds it, so git decides whether it may be opened.
 
 Git refuses repositories of other users (`safe.directory` in git-config(1)), because their configuration can make git
-run commands as you. It checks this only when it looks for the repository itself, and no longer once GIT_DIR is set.
+run commands as you. It checks this only when it searches for the repository, not when GIT_DIR is set.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ _LONGEST_LINK = 8192
 
 @dataclass(frozen=True)
 class Place:
-    """The place of a repository; `work_tree` is the folder that contains its `.git`, None for a bare one."""
+    """The location of a repository; `work_tree` is the folder that contains its `.git`, None for a bare one."""
 
     git_dir: Path
     work_tree: Path | None
 
 
 def find_repository(path: Path) -> Place:
-    """The repository that `path` lies in; where `path` does not exist, the folder in which it would be made.
+    """The repository that contains `path`, or the nearest existing parent folder if `path` does not exist.
 
     Raises:
-        NotAnArchive: there is none.
-        ForeignArchive: it is another user's, and git has not been told that it is safe.
-        ArchiveError: git cannot open it, or may not (`safe.bareRepository`).
+        NotAnArchive: there is no repository.
+        ForeignArchive: it belongs to another user, and `safe.directory` does not list it.
+        ArchiveError: git cannot open it, or `safe.bareRepository` forbids it.
     """
     try:
         start = path.expanduser().resolve()
@@ -64,7 +64,7 @@ def find_repository(path: Path) -> Place:
 
 
 def _leads_to(folder: Path, git_dir: Path) -> bool:
-    """Whether `folder/.git` is `git_dir`, or a link or file that names it."""
+    """Whether `folder/.git` is `git_dir`, or a link or file that points to it."""
     inside = folder / ".git"
     try:
         if inside.is_file():
@@ -77,7 +77,7 @@ def _leads_to(folder: Path, git_dir: Path) -> bool:
 
 
 def _candidates(folder: Path) -> Iterator[Path]:
-    """The folders, from `folder` upwards, that git would take for the top of a repository."""
+    """The folders, from `folder` upwards, that git would accept as the top of a repository."""
     for each in (folder, *folder.parents):
         inside = each / ".git"
         if inside.is_file() or _is_git_dir(inside) or _is_git_dir(each):

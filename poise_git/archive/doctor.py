@@ -31,7 +31,7 @@ from poise_git.archive.stale import leftover_locks, remove_leftover_locks
 
 
 def examine(repository: Repository, hooks: Mapping[str, str]) -> tuple[Finding, ...]:
-    """All problems of the archive; empty if there are none. `hooks` are those that should be installed."""
+    """All problems of the archive; empty if there are none. `hooks` are the hooks that should be installed."""
     found: list[Finding] = []
     installation = _installation(repository, hooks)
     checks = (_candidates(repository), _notes(repository), missing_notes(repository), missing_results(repository))

@@ -24,11 +24,11 @@ class _Dumper(yaml.SafeDumper):
 
 
 class _QuickDumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
-    """The same by libyaml, four times as fast. It folds text with escapes in other places: it is given none."""
+    """The same with libyaml, four times as fast. Use it only for text without escapes, which it folds differently."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    # YAML cannot represent half of a character.
+    # YAML cannot represent a lone surrogate.
     text = text.encode(errors="backslashreplace").decode()
     lines = text.split("\n")
     style = None
@@ -46,12 +46,12 @@ _QuickDumper.add_representer(str, _represent_text)
 def dump_yaml(data: Mapping[str, Any]) -> str:
     """Plain data as YAML, in the given order.
 
-    Raises ArchiveError if some of it is not plain data.
+    Raises ArchiveError if a part of it is not plain data.
     """
     try:
         if not data:
             return _dump(data, _Dumper)
-        # A plan has the terms of every candidate, which are numbers, and a few fields of prose.
+        # A plan consists mostly of numbers, the terms of every candidate. Only its prose needs the slow dumper.
         parts = groupby(data.items(), key=_is_simple)
         text = "".join(_dump(dict(part), _QuickDumper if simple else _Dumper) for simple, part in parts)
         # Two parts would use the same names for anchors, and a part may end with the end of a document.
@@ -69,7 +69,7 @@ def _is_simple(value: Any) -> bool:
     if isinstance(value, str):
         return value.isascii() and value.isprintable()
     if isinstance(value, Mapping):
-        # Empty and long keys are written with a question mark by one emitter, and without by the other.
+        # Only one of the two emitters writes a question mark before empty and long keys.
         names = (isinstance(key, str) and _NAME.fullmatch(key) for key in value)
         return all(names) and all(map(_is_simple, value.values()))
     return not isinstance(value, list | tuple) or all(map(_is_simple, value))
@@ -79,7 +79,7 @@ def load_yaml(text: str, file: str) -> dict[str, Any]:
     """The mapping that `text`, the content of `file`, holds.
 
     Raises:
-        ArchiveError: it is not YAML, not a mapping of words, or beyond the limits.
+        ArchiveError: it is not YAML, is not a mapping with text keys, or exceeds the limits.
     """
     try:
         data = parse(text).data
@@ -94,41 +94,40 @@ def load_field(text: str, field: str, file: str) -> Any:
     """One top-level field of a document that `dump_yaml` wrote, without reading the rest; None if there is none.
 
     Raises:
-        ArchiveError: it is not YAML, or beyond the limits.
+        ArchiveError: it is not YAML, or exceeds the limits.
     """
-    # Only the name of a field is at the start of a line: nested content is indented, or begins with `-`.
+    # Only a field's name stands at the start of a line: nested content is indented or begins with `-`.
     found = re.search(rf"^{re.escape(field)}:.*?(?=^[^\s#-]|\Z)", text, flags=re.MULTILINE | re.DOTALL)
     return load_yaml(found[0], file).get(field) if found else None
 
 
 def dump_reflection(reflection: Reflection) -> str:
-    """Front matter with the facts except their tables, then the prose, made visible, because `git show` prints it as
-    it is.
+    """Front matter with the facts except their tables, then the prose with invisible characters escaped.
 
-    A person reviews these. The tables are in a file of their own.
+    People read this file, and `git show` prints it unchanged. The tables have their own file.
     """
     facts = {name: value for name, value in reflection.facts.to_data().items() if name not in TABLES}
     return f"{_FENCE}{dump_yaml(facts)}{_FENCE}\n{visible(reflection.prose)}\n"
 
 
 def dump_tables(reflection: Reflection) -> str:
-    """The tables among the facts; "" where there are none."""
+    """The tables among the facts; "" if there are none."""
     tables = {name: value for name, value in reflection.facts.to_data().items() if name in TABLES}
     return dump_yaml(tables) if tables else ""
 
 
 def load_reflection(text: str, file: str, tables: str | None = None, tables_file: str = "") -> Reflection:
-    """Read back what `dump_reflection` and `dump_tables` wrote, or a person edited.
+    """Read the files that `dump_reflection` and `dump_tables` wrote and a person may have edited.
 
-    Of reflections that were archived before there were tables apart, all facts are in the front matter.
+    Older archives have no file of tables: their front matter holds all facts.
 
     Raises:
-        ArchiveError: the front matter is missing or broken, or the tables are.
+        ArchiveError: the front matter is missing, or the front matter or the tables are broken.
     """
     head, fence, _ = text.removeprefix(_FENCE).partition(f"\n{_FENCE}")
     if not text.startswith(_FENCE) or not fence:
         raise ArchiveError(f"{file}: expected front matter between two lines `---`")
-    # The last value may be a block, which includes its line end.
+    # The last value may be a block scalar, which includes its line end.
     facts = load_yaml(f"{head}\n", file)
     stated = {**facts, **(load_yaml(tables, tables_file) if tables else {})}
     return Reflection(ReflectionFacts.from_data(stated), prose_of(text))

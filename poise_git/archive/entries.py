@@ -1,8 +1,8 @@
-"""What an archive holds, as values: e = (z proposal, ρ implementation, τ trajectory, y metrics, r reflection).
+"""The entries of an archive as values: e = (z proposal, ρ implementation, τ trajectory, y metrics, r reflection).
 
-The archive knows nothing of reinforcement learning: names of metrics and series are the backend's.
-Every class here is frozen and turns into plain JSON or YAML data by `to_data` and back by `from_data`, which checks
-every type: it raises a ValueError where the data are not such an entry.
+The archive does not depend on reinforcement learning: the backend names the metrics and series.
+Every class here is frozen. `to_data` converts it to plain JSON or YAML data, and `from_data` converts the data back.
+`from_data` checks every type and raises a ValueError if the data do not describe such an entry.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ROOT = "grpo"
 SCHEMA_VERSION = 1
 
 
-# What was paid or used up: a negative one would be a budget for more.
+# An amount paid or used. A negative amount would enlarge the budget.
 Spent = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Tokens = Annotated[int, Field(ge=0)]
 
@@ -34,9 +34,9 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Estimate(Entry):
-    """A mean over `n` independent runs with its standard error (None where n < 2).
+    """A mean over `n` independent runs with its standard error (None if n < 2).
 
-    `interval` is half the width of its 95% interval; differences have one, where their noise is known.
+    `interval` is half the width of its 95% interval; a difference has one if its noise is known.
     """
 
     OMITTED: ClassVar[frozenset[str]] = frozenset({"interval"})
@@ -51,7 +51,7 @@ class Estimate(Entry):
 class Claim(Entry):
     """One falsifiable statement of a proposal and the check that decides it.
 
-    `check` is the check's name and `arguments` its arguments; the pipeline and the analysis know the names.
+    `check` is the check's name and `arguments` its arguments; the pipeline and the analysis define the names.
     """
 
     statement: str
@@ -61,10 +61,10 @@ class Claim(Entry):
 
 @dataclass(frozen=True, slots=True)
 class Direction(Entry):
-    """Where one of a parent's N proposals is sent, so that the N differ by construction.
+    """The direction that the search assigns to one of a parent's N proposals, so that the N differ by construction.
 
-    `kind` says what `name` is a name of (the search knows the kinds), `reason` why it was chosen; `departure` is the
-    agent's reason for going elsewhere all the same, "" where the proposal keeps to it.
+    `kind` is the kind of thing that `name` names; the search defines the kinds. `reason` says why the search chose it.
+    `departure` is the agent's reason for leaving the direction, "" if the proposal follows it.
     """
 
     OMITTED: ClassVar[frozenset[str]] = frozenset({"departure"})
@@ -77,10 +77,10 @@ class Direction(Entry):
 
 @dataclass(frozen=True, slots=True)
 class Proposal(Entry):
-    """z: a change of mechanism, before anybody has written it.
+    """z: a change of mechanism, before its code is written.
 
-    `plan` is what the proposing agent's own implement operator needs; nobody else reads it.
-    `second_parent` is set for a crossover only. `direction` is None where nobody sent it anywhere.
+    `plan` holds the data that the implement operator of the proposing agent needs; only that agent reads it.
+    `second_parent` is set for a crossover only. `direction` is None if the search assigned none.
     """
 
     OMITTED: ClassVar[frozenset[str]] = frozenset({"second_parent", "direction"})
@@ -99,13 +99,13 @@ class Proposal(Entry):
     direction: Direction | None = None
 
     def to_data(self) -> dict[str, Any]:
-        # Not super(): `slots` makes a new class, which a bare `super` does not know.
+        # `super()` fails here, because `slots=True` makes a new class.
         return {"version": SCHEMA_VERSION, **Entry.to_data(self)}
 
 
 @dataclass(frozen=True, slots=True)
 class Isolation(Entry):
-    """How a run's candidate was kept apart from the trainer that measured it.
+    """The isolation of a run's candidate from the trainer that measured it.
 
     `missing` names the layers of the sandbox that the machine lacked; `trusted` says that the candidate ran in the
     trainer's own process, by `--trust`.
@@ -121,8 +121,8 @@ class Run(Entry):
 
     `values` is the metric vector y of this run (metric -> value, as the protocol's estimator defines it), `details`
     further final figures (suite -> metric -> value), `series` the trajectory τ (name -> one value per step),
-    `curve` what was evaluated while training ({"step": int, metric: value, ...} each). `isolation` is None in
-    archives that were written before it was recorded.
+    `curve` the evaluations during training ({"step": int, metric: value, ...} each). `isolation` is None in older
+    archives, which did not record it.
     """
 
     OMITTED: ClassVar[frozenset[str]] = frozenset({"isolation"})
@@ -138,12 +138,12 @@ class Run(Entry):
 
     def to_data(self) -> dict[str, Any]:
         data = Entry.to_data(self)
-        # Archives hold the isolation first.
+        # Existing archives have the isolation first.
         return {name: data[name] for name in sorted(data, key=lambda name: name != "isolation")}
 
 
 class Outcome(StrEnum):
-    """What came of training a run again."""
+    """The outcome of training a run again."""
 
     EQUAL = "equal"
     WITHIN_NOISE = "within noise"
@@ -153,11 +153,11 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reproduction(Entry):
-    """One archived run, trained again: the same recipe, protocol and seed.
+    """One archived run, trained again with the same recipe, protocol and seed.
 
-    `figure` is the first that differs, "" where all are equal to the last bit; `before` and `again` are its values.
-    `utility_apart` is how much U has changed, `allowed` how much noise explains (None: unknown). `torch` and
-    `processor` are those of the machine that compared; of the archived run nobody wrote them down.
+    `figure` is the first figure that differs, "" if all are equal to the last bit; `before` and `again` are its values.
+    `utility_apart` is the change of U, `allowed` the change that noise explains (None if unknown). `torch` and
+    `processor` describe the machine that compared; the archive does not record them for the first run.
     """
 
     OMITTED: ClassVar[frozenset[str]] = frozenset(
@@ -182,7 +182,7 @@ class Reproduction(Entry):
 
     @property
     def refutes(self) -> bool:
-        """Whether noise does not explain the difference. Other last bits are no proof of forging: machines round."""
+        """Whether the difference is too large for noise. Machines round differently, so other last bits are allowed."""
         known = self.utility_apart is not None and self.allowed is not None
         return self.outcome is Outcome.DIFFERS and known and not abs(self.utility_apart or 0.0) <= (self.allowed or 0.0)
 
@@ -191,10 +191,11 @@ class Reproduction(Entry):
 class Call(Entry):
     """One paid call that an agent made for a candidate: an entry of its ledger.
 
-    `key` names the call within the archive, `subject` the candidate or proposal that it was for ("" where it was for a
-    whole round), `prompt` is the git blob id of the prompt template. `input_tokens` were neither read from the prompt
-    cache (`cached_tokens`) nor written to it (`written_tokens`). `usd` is None where the model has no price, `seconds`
-    the latency; `outcome` says what came of it ("ok", or a failure by name); `replayed`: answered from a recording.
+    `key` names the call within the archive. `subject` is the candidate or proposal that it was for ("" for a whole
+    round). `prompt` is the git blob id of the prompt template. `input_tokens` does not count the tokens that were read
+    from the prompt cache (`cached_tokens`) or written to it (`written_tokens`). `usd` is None for a model without a
+    price. `seconds` is the latency. `outcome` is "ok" or the name of a failure. `replayed` says that the reply came
+    from a recording.
     """
 
     OMITTED: ClassVar[frozenset[str]] = frozenset({"replayed"})
@@ -216,7 +217,7 @@ class Call(Entry):
 
 @dataclass(frozen=True, slots=True)
 class Violation(Entry):
-    """A constraint of the objective that a candidate breaks: what is bounded, how, and how far beyond that it is."""
+    """A constraint of the objective that a candidate breaks: the figure, its bound, and the distance beyond it."""
 
     metric: str
     bound: str
@@ -233,15 +234,15 @@ _FIGURES = ("utility", "gain", "violations", "values", "further", "details", "dy
 
 @dataclass(frozen=True, slots=True)
 class Metrics(Entry):
-    """y: what is known of a candidate's quality under one protocol, or why nothing is.
+    """y: the measured quality of a candidate under one protocol, or the reason of its failure.
 
     `utility` is U(y); `gain` is the mean difference from the root, paired by seed (None for the root itself);
     `values` holds one estimate per suite, `further` one of each other metric that the objective counts, `details` the
-    suites' other figures, `dynamics` what training was like towards its end (series -> mean over seeds and regimes).
-    `objective` is the fingerprint of what U was computed by ("" where nobody wrote it down), `violations` the
-    constraints it breaks. `calls` is the ledger: what the agent's calls cost, `usd` their sum (in a note, that alone).
-    `algorithm` is the git blob of the `recipe/algorithm.py` that all this is of (12 digits); the archive fills it in.
-    For a failed candidate `stage` and `reason` say what happened, and the rest is empty.
+    suites' other figures, `dynamics` the state of training towards its end (series -> mean over seeds and regimes).
+    `objective` is the fingerprint of the objective that U was computed with ("" if not recorded), `violations` the
+    constraints that the candidate breaks. `calls` is the ledger of the agent's calls, `usd` their total cost; a note
+    has only `usd`. `algorithm` is the git blob of the measured `recipe/algorithm.py` (12 digits), which the archive
+    fills in. For a failed candidate, `stage` and `reason` describe the failure, and the figures are empty.
     """
 
     OMITTED: ClassVar[frozenset[str]] = frozenset({"objective", "algorithm"})
@@ -265,7 +266,7 @@ class Metrics(Entry):
     usd: Spent = 0.0
 
     def with_calls(self, calls: tuple[Call, ...]) -> Metrics:
-        """What others have paid for, whose recording was replayed, is in the ledger and not in the sum."""
+        """Set the ledger and its sum. The ledger includes replayed calls; the sum does not, because others paid."""
         return replace(self, calls=calls, usd=sum(call.usd or 0.0 for call in calls if not call.replayed))
 
     def to_data(self) -> dict[str, Any]:
@@ -285,11 +286,11 @@ class Reflection:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One algorithm as the archive's refs, commits and metric notes tell it; nothing here is read from YAML.
+    """One algorithm, read from the archive's refs, commits and metric notes; no field is read from YAML.
 
-    `parents` are candidate names (none for the root, two for a crossover); `evidence` is the tip of
-    `evidence/<name>`; `metrics` is the latest of every protocol seen, by protocol hash. `claimed` are the
-    parents that the commit's trailers name; what counts is the commit graph.
+    `parents` are candidate names (none for the root, two for a crossover). `evidence` is the tip of
+    `evidence/<name>`. `metrics` holds the latest metrics of every protocol, by protocol hash. `claimed` are the
+    parents that the commit's trailers name; `parents` comes from the commit graph and takes precedence.
     """
 
     name: str

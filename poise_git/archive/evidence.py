@@ -1,4 +1,4 @@
-"""Texts of candidates, with each commit read once: commits never change, and YAML is slow to parse."""
+"""Read the texts of candidates, each commit once: commits never change, and YAML is slow to parse."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from poise_git.archive.writer import ALGORITHM, proposal_path, reflection_path, 
 from poise_git.errors import ArchiveError
 from poise_git.untrusted.data import read_entry
 
-# Keep the documents of this many candidates, the most recently used ones.
+# Cache the documents of this many candidates, the most recently used ones.
 KEPT = 2048
 
 
@@ -27,7 +27,7 @@ def read_reflection(repository: Repository, revision: str, name: str) -> Reflect
 
 
 class EvidenceReader:
-    """Algorithms, proposals and reflections of candidates, at their commits in a genealogy."""
+    """The algorithms, proposals and reflections of candidates, at their commits in a genealogy."""
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository

@@ -1,4 +1,4 @@
-"""The facts of a reflection: what the evidence says, and the words that an agent adds to it."""
+"""The facts of a reflection: the results from the evidence, and the words that an agent adds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TABLES = ("against_parent", "against_root")
 
 
 class _Fact(BaseModel):
-    # What later versions and people add is kept, and printed again.
+    # Keep and print the fields that later versions and people add.
     model_config = ConfigDict(extra="allow", frozen=True, coerce_numbers_to_str=True)
 
 
@@ -39,7 +39,7 @@ class ClaimFact(_Fact):
 
 
 def _texts(value: Any) -> Any:
-    # People write `- yes` and `- 4` in YAML.
+    # YAML reads `- yes` and `- 4`, which people write, as a boolean and a number.
     return tuple(map(str, value)) if isinstance(value, list | tuple) else value
 
 
@@ -61,21 +61,21 @@ Table = Annotated[Mapping[str, FigureFact], BeforeValidator(_figures)]
 
 
 class ReflectionFacts(_Fact):
-    """What a reflection states beside its prose; `to_data` holds the fields that were given, and no others.
+    """The facts of a reflection, without its prose; `to_data` holds only the fields that were given.
 
     Attributes:
-        verdict: utility against the parent: better, worse, within noise; of the root: root.
+        verdict: utility against the parent: better, worse or within noise; "root" for the root.
         parent: the candidate's parent.
-        seeds: how many paired seeds the figures are of.
+        seeds: the number of paired seeds.
         against_parent: figure -> its difference from the parent.
-        against_root: the same from the root; empty where the parent is the root.
+        against_root: figure -> its difference from the root; empty if the parent is the root.
         claims: the verdict on each claim of the proposal.
         violations: the constraints of the objective that it breaks, in words.
         warnings: conspicuous dynamics, in words.
-        focus: tags of mechanisms that address its weak spots; the agent's words, as all that follows.
-        next: what to try next, a sentence each.
-        unsupported_numbers: numbers in the prose that the evidence does not hold.
-        diagnosis: why rules wrote the prose, where a model was asked.
+        focus: tags of mechanisms that address its weak spots. The agent adds this field and those below.
+        next: the next steps to try, one sentence each.
+        unsupported_numbers: numbers in the prose that are not in the evidence.
+        diagnosis: the reason why rules wrote the prose after a model was asked.
     """
 
     verdict: str = ""
@@ -98,8 +98,8 @@ class ReflectionFacts(_Fact):
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:
-        """From what is archived. People edit reflections: a field of another form counts as not there."""
-        # pydantic takes no name with half of a character in it.
+        """Read archived data. People edit reflections, so a field of another type counts as missing."""
+        # pydantic rejects a name with a lone surrogate.
         named = {visible(str(name)): value for name, value in data.items()}
         try:
             return cls.model_validate(named)
@@ -115,9 +115,9 @@ class ReflectionFacts(_Fact):
         return self.model_copy(update={"focus": tuple(focus), "next": tuple(advice)})
 
     def doubting(self, numbers: Sequence[str]) -> Self:
-        """The same facts with numbers of the prose that the evidence does not hold."""
+        """The same facts with the numbers of the prose that are not in the evidence."""
         return self.model_copy(update={"unsupported_numbers": tuple(numbers)})
 
     def by_rules(self, why: str) -> Self:
-        """The same facts, where rules had to write the prose."""
+        """The same facts with the reason why rules wrote the prose."""
         return self.model_copy(update={"diagnosis": f"by rules: {why}"})

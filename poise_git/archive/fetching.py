@@ -1,8 +1,8 @@
-"""Fetch an archive into a clone by an address alone, without any other configuration of the clone.
+"""Fetch an archive into a clone by its address, without any other configuration of the clone.
 
 `git fetch REMOTE` runs programs that the sections `remote.REMOTE`, `core`, `credential` and `url` may name, and `http`
 may make it write cookies to any file. The fetch therefore runs in a temporary empty repository, with the user's own
-configuration. The objects go to the clone, whose refs move afterwards.
+configuration. Git writes the objects to the clone; the clone's refs move afterwards.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from poise_git.errors import ArchiveError
 
 
 def fetch(repository: Repository, remote: str, refspecs: Sequence[str]) -> None:
-    """Bring refs of the remote under their own names, those that are not here yet or can be fast-forwarded.
+    """Fetch the remote's refs under their own names if they are new here or can be fast-forwarded.
 
     Raises:
-        ArchiveError: the remote cannot be reached, or a branch here has gone another way.
+        ArchiveError: the remote cannot be reached, or a branch here has diverged.
     """
     address = repository.setting(f"remote.{remote}.url")
     if not address:
@@ -31,7 +31,7 @@ def fetch(repository: Repository, remote: str, refspecs: Sequence[str]) -> None:
         form = repository.text("rev-parse", "--show-object-format")
         _run(("init", "--quiet", "--bare", "--template=", f"--object-format={form}", str(own)), Path(folder), {})
         environment = {"GIT_DIR": str(own), "GIT_OBJECT_DIRECTORY": str(repository.common_dir / "objects")}
-        # A relative address is relative to the folder where git runs.
+        # Git resolves a relative address from the folder where it runs.
         place = repository.work_tree or repository.git_dir
         quiet = ("--quiet", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head", "--no-recurse-submodules")
         _run(("-c", "core.hooksPath=/dev/null", "fetch", *quiet, "--", address, *refspecs), place, environment)

@@ -13,9 +13,9 @@ from poise_git.errors import ArchiveError, UnknownCandidate
 
 @dataclass(frozen=True)
 class Genealogy:
-    """All candidates in commit order: parents precede their children, and older ones precede younger ones.
+    """All candidates in commit order: parents precede their children, and older candidates precede younger ones.
 
-    `ahead` says that a session has put states of candidates into it that it wrote, and did not read.
+    `ahead` says that a session has added states of candidates that it wrote itself and did not read from git.
     """
 
     candidates: tuple[Candidate, ...]
@@ -34,14 +34,14 @@ class Genealogy:
         """The candidate of that name.
 
         Raises:
-            UnknownCandidate: there is none; names that come close.
+            UnknownCandidate: no candidate has this name; the error lists similar names.
         """
         if name not in self.by_name:
             raise self.unknown(name)
         return self.by_name[name]
 
     def unknown(self, text: str) -> UnknownCandidate:
-        """The error for a `text` that names no candidate."""
+        """The error for a `text` that does not name a candidate."""
         close = difflib.get_close_matches(text.removeprefix("poise/"), self.by_name, n=3)
         hint = f"did you mean {' or '.join(close)}?" if close else "`poise-git log` lists the candidates"
         return UnknownCandidate(f"no candidate or revision {text!r} in this archive; {hint}")
@@ -55,7 +55,7 @@ class Genealogy:
         return {candidate.commit: candidate for candidate in self.candidates}
 
     def with_candidate(self, candidate: Candidate) -> Genealogy:
-        """With another state of a candidate in its place, or with a new one after all others."""
+        """The genealogy with a new state of a candidate in its place, or with a new candidate at the end."""
         if candidate.name not in self:
             return Genealogy((*self.candidates, candidate), ahead=True)
         known = (candidate if each.name == candidate.name else each for each in self.candidates)
@@ -69,7 +69,7 @@ class Genealogy:
         return self._children.get(self[name].name, ())
 
     def ancestors(self, name: str) -> tuple[Candidate, ...]:
-        """All ancestors of `name` by any parent, root first, without itself."""
+        """All ancestors of `name` by any parent, root first, without `name`."""
         found: set[str] = set()
         waiting = list(self[name].parents)
         while waiting:
@@ -80,7 +80,7 @@ class Genealogy:
         return self._in_order(found)
 
     def descendants(self, name: str) -> tuple[Candidate, ...]:
-        """All descendants of `name` by any parent, in commit order, without itself."""
+        """All descendants of `name` by any parent, in commit order, without `name`."""
         found: set[str] = set()
         waiting = list(self.children(name))
         while waiting:
@@ -102,7 +102,7 @@ class Genealogy:
 
     @cached_property
     def mechanisms(self) -> dict[str, frozenset[str]]:
-        """Mechanisms over the whole lineage: a candidate also has those of its ancestors."""
+        """The mechanisms of each candidate's whole lineage, including those of its ancestors."""
         return self.along_lines(own_mechanisms)
 
     def validate_parents(self) -> None:
@@ -153,5 +153,5 @@ class Genealogy:
 
 
 def own_mechanisms(of: Candidate | Proposal) -> frozenset[str]:
-    """The priors and the family of a mechanism."""
+    """The priors and the family of a candidate's or proposal's mechanism."""
     return frozenset((*of.priors, f"family:{of.family}"))

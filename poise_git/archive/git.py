@@ -1,7 +1,7 @@
 """The only place that runs git: object reads in batch, object writes in one stream, refs in one transaction.
 
-Everything uses GitPython's command layer; its object layer is slow in loops. Commands are pinned to one repository, so
-that a caller's environment (a git hook sets GIT_DIR and GIT_INDEX_FILE) cannot redirect them.
+It uses GitPython's command layer only, because the object layer is slow in loops. Every command is pinned to one
+repository, so that a caller's environment (a git hook sets GIT_DIR and GIT_INDEX_FILE) cannot redirect it.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from poise_git.archive.work_tree import index_lines, write_file
 from poise_git.errors import ArchiveError, RefMoved
 
 NO_OBJECT = "0" * 40
-# Objects and refs are flushed to disk before a ref moves. New objects stay in the pack that fast-import writes, which
-# is one flush, where loose objects would be nine.
+# Git flushes objects and refs to disk before a ref moves. New objects stay in the pack that fast-import writes: one
+# flush instead of nine for loose objects.
 DURABLE = ("-c", "core.fsync=committed", "-c", "fastimport.unpackLimit=0")
-# Git searches every pack for every object; above this number small packs are merged into larger ones.
+# Git searches every pack for every object. Above these numbers small packs and loose objects are merged.
 MANY_PACKS, MANY_LOOSE = 50, 6700
-# Commands that run nothing and read the configuration itself, not our overrides.
+# Commands that start no other program and must read the configuration without our overrides.
 TELLING = ("config", "rev-parse")
-# Commands that write under names that could be links.
+# Commands that write to files whose names could be links.
 WRITING = ("commit-graph", "fast-import", "pack-refs", "repack", "update-index", "update-ref")
-# The largest object in bytes that is read into memory. The largest honest one is a note with many runs.
+# The largest object, in bytes, that is read into memory. The largest legitimate one is a note with many runs.
 OBJECT_LIMIT = 256 << 20
 # git merge-file exits with the number of conflicts, at most 127, or with more if it could not merge at all.
 _CONFLICTS = range(1, 128)
@@ -106,7 +106,7 @@ class Repository:
 
     @classmethod
     def discover(cls, path: Path) -> Repository:
-        """The repository that `path` lies in; see `discovery.find_repository` for what it raises."""
+        """The repository that contains `path`; raises the errors of `discovery.find_repository`."""
         place = find_repository(path)
         return cls(place.git_dir, place.work_tree)
 
@@ -119,12 +119,12 @@ class Repository:
         options: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
     ) -> bytes:
-        """Run one git command to its end and return what it printed; `environment` is over the pinned one.
+        """Run one git command to its end and return its output; `environment` overrides the pinned variables.
 
-        No program runs that the repository names, as far as `command.INERT` can see to it.
+        `command.INERT` keeps git from running programs that the repository configures.
 
-        It runs in a session of its own: an interrupt from the terminal is for this process to handle, between
-        two commands, not for git in the middle of one.
+        The command runs in its own session: this process handles an interrupt from the terminal between two
+        commands, and git is not interrupted in the middle of one.
 
         Raises:
             GitFailed: it exited with an error.
@@ -167,7 +167,7 @@ class Repository:
     def staged(self, path: str) -> str | None:
         """The file `path` in the index as text; None if there is none.
 
-        This once the caller's index counts: a hook of `git commit -a` finds what is to be committed in GIT_INDEX_FILE.
+        Only this method reads the caller's index: a hook of `git commit -a` finds the new commit in GIT_INDEX_FILE.
         """
         index = os.environ.get("GIT_INDEX_FILE")
         place = str((self.work_tree or self.git_dir) / index) if index else str(self.git_dir / "index")
@@ -177,15 +177,15 @@ class Repository:
         return None
 
     def object_id(self, name: str) -> str | None:
-        """The object that a revision, ref or `revision:path` names; None if there is none. Starts no process."""
+        """The object that a revision, ref or `revision:path` names; None if there is none. It starts no process."""
         found = self._ask(name, lambda: self._git.get_object_header(name))
         return os.fsdecode(found[0]) if found else None
 
     def read(self, name: str) -> tuple[str, bytes] | None:
-        """Type and content of the object that `name` names; None if there is none. No process is started.
+        """Type and content of the object that `name` names; None if there is none. It starts no process.
 
         Raises:
-            ArchiveError: it has more than OBJECT_LIMIT bytes; packed, it may have had a thousandth of that.
+            ArchiveError: it has more than OBJECT_LIMIT bytes. A pack can hold it in a thousandth of that.
         """
 
         def question() -> tuple[str, int, bytes]:
@@ -197,7 +197,7 @@ class Repository:
             return None
         kind, size, content = found
         if size > OBJECT_LIMIT:
-            # The rest of the output would be taken for the next answer.
+            # Otherwise the rest of the output would be read as the next answer.
             self._git.clear_cache()
             raise ArchiveError(f"{name}: {size} bytes; the limit is {OBJECT_LIMIT}")
         return kind, content
@@ -208,7 +208,7 @@ class Repository:
         return {ref: commit for commit, ref in (line.split(" ", 1) for line in lines)}
 
     def setting(self, key: str) -> str | None:
-        """The value of `key` in the configuration, the repository's or the user's; None where it has none."""
+        """The value of `key` in the repository's or the user's configuration; None if it is not set."""
         with suppress(GitFailed):
             return self.text("config", "--get", key)
         return None
@@ -232,7 +232,7 @@ class Repository:
                 except (ValueError, OSError) as error:
                     if isinstance(error, ValueError) and "SHA is empty" not in str(error):
                         return None
-                    # The persistent process has died (an interrupt reaches it too), so ask a new one, once.
+                    # The persistent process has died, for example by an interrupt. Ask a new one, once.
                     self._git.clear_cache()
                     if attempt == 2:
                         raise GitFailed(f"{self.git_dir}: git cat-file: {' '.join(str(error).split())}") from error
@@ -270,12 +270,12 @@ class Repository:
         return dict(zip(stream.commits, printed.decode().split(), strict=True))
 
     def move_refs(self, moves: Iterable[Move]) -> None:
-        """Move refs in the given order, all or none against other writers, each only if it still is at `old`.
+        """Move refs in the given order, each only if it still is at `old`. If another writer interferes, none moves.
 
         Raises:
-            RefMoved: one was not; none has moved.
-            RefLocked: the lock file of one exists; none has moved.
-            ArchiveError: another ref stands where one would be made; none has moved.
+            RefMoved: a ref is no longer at `old`; no ref has moved.
+            RefLocked: the lock file of a ref exists; no ref has moved.
+            ArchiveError: an existing ref is in the way of a new one; no ref has moved.
         """
         lines = [f"update {move.ref} {move.new} {move.old or NO_OBJECT}\n" for move in moves]
         script = "".join(["start\n", *lines, "prepare\n", "commit\n"])
@@ -291,9 +291,9 @@ class Repository:
             raise
 
     def check_out(self, branch: str, paths: Iterable[str]) -> None:
-        """Let files of the work tree and the index follow their branch (a full ref), where that is checked out.
+        """Update files of the work tree and the index from `branch` (a full ref), if it is checked out.
 
-        No filter of the repository's runs: the files get the bytes that git has. It is for files that are texts.
+        No filter of the repository runs: the files get the bytes of the blobs. Use it for text files only.
         """
         if self.work_tree is None or self.head() != branch:
             return
@@ -312,10 +312,11 @@ class Repository:
     def roll_up_packs(self) -> None:
         """Merge small packs and loose objects, if there are many, until each pack is twice the size of the next one.
 
-        Deltas are left to `git gc`, and so is whatever nothing refers to: it asks programs that the repository names.
+        It leaves deltas and unreferenced objects to `git gc`, because git asks programs that the repository configures
+        which unreferenced objects to keep.
         """
         objects = self.common_dir / "objects"
-        # Ids are evenly spread over 256 folders, so one folder is a sample of all.
+        # Ids are evenly distributed over 256 folders, so one folder is a sample.
         loose = 256 * sum(1 for _ in (objects / "17").glob("*"))
         if len(list((objects / "pack").glob("*.pack"))) > MANY_PACKS or loose > MANY_LOOSE:
             options = (*DURABLE, "-c", "repack.writeBitmaps=false")

@@ -7,19 +7,19 @@ import re
 
 from poise_git.errors import ArchiveError
 
-# git does not need the caller's keys for other services.
+# Keys for other services, which git does not need.
 SECRET = re.compile(r"_(API_KEY|AUTH_TOKEN|IDENTITY_TOKEN|CUSTOM_HEADERS)$")
 
-# Without this, importing GitPython without git is an ImportError; with it, the first use gives one clear line.
+# Without this, the import raises ImportError if git is missing. With it, the first use gives a clear error.
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-# Importing it runs `git version`.
+# The import runs `git version`.
 _withheld = {name: os.environ.pop(name) for name in tuple(os.environ) if SECRET.search(name)}
 
 try:
     from git import Git
     from git.exc import GitCommandNotFound
 except ImportError as error:
-    # It asks git for its version, and fails if the answer is not one.
+    # The import fails if it cannot parse git's version.
     raise ArchiveError("git does not say its version: install git 2.36 or newer") from error
 finally:
     os.environ |= _withheld

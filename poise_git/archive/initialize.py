@@ -24,11 +24,11 @@ TEMPLATE_AGENT = "template"
 def initialize(directory: Path, template: Mapping[str, str | bytes], hooks: Mapping[str, str]) -> Repository:
     """Make an archive of `template` (path -> content) in a new or empty directory, or in a repository without commits.
 
-    A run that was killed is completed by the next one.
+    If a run is killed, the next run completes it.
 
     Raises:
-        ArchiveError: `directory` is an archive already, a bare repository, not empty, or not to be written.
-        NotAnArchive: it is a repository with commits of its own.
+        ArchiveError: `directory` is already an archive, is a bare repository, is not empty, or cannot be written.
+        NotAnArchive: it is a repository that already has commits.
     """
     if ALGORITHM not in template:
         raise ArchiveError(f"the template has no {ALGORITHM}")
@@ -51,7 +51,7 @@ def _prepare(directory: Path) -> Repository:
         raise ArchiveError(f"{directory}: a bare repository; create the archive in a new directory and push it here")
     template: tuple[str, ...] = ()
     if ".git" in content:
-        # Its creator may have configured a folder of hooks.
+        # The user may have configured a template folder with hooks.
         template = ("--template=",)
         repository = Repository.discover(directory)
         repository.refuse_links()
@@ -59,14 +59,14 @@ def _prepare(directory: Path) -> Repository:
             raise ArchiveError(
                 f"{directory}: already an archive; continue it: poise-git evolve {shlex.quote(str(directory))}"
             )
-        # A kill between two renames can leave these files; any others belong to somebody else.
+        # A kill between two renames can leave these files. Other files are not ours.
         refs = repository.refs().keys()
         if refs and not {evidence_ref(ROOT)} <= refs <= {evidence_ref(ROOT), MAIN}:
             raise NotAnArchive(f"{directory}: a git repository with its own commits; create the archive elsewhere")
         content.remove(".git")
     if content:
         raise ArchiveError(f"{directory}: not empty (contains {content[0]}); name a new directory")
-    # Pinned before it exists: git creates exactly this one, whatever the environment says.
+    # Pin the repository before it exists, so that the environment cannot make git create another one.
     repository = Repository(directory / ".git", directory)
     repository.run("init", "--quiet", *template, options=("-c", "init.defaultBranch=main"))
     repository.run("symbolic-ref", "HEAD", MAIN)

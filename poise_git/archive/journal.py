@@ -1,4 +1,4 @@
-"""The journal: branch `poise-journal`, one commit per round with the decisions and reasons, and the principles."""
+"""The journal: the branch `poise-journal`, one commit per round with its decisions and reasons, and the principles."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def round_path(number: int) -> str:
 
 
 def write_round(repository: Repository, number: int, data: Mapping[str, Any], summary: str = "") -> None:
-    """Commit the plan of round `number` (from 1), with `summary` in the subject. Repeating it does nothing.
+    """Commit the plan of round `number` (from 1), with `summary` in the subject. A repeated call does nothing.
 
     Raises ArchiveError if the journal has another plan for the round.
     """
@@ -50,9 +50,9 @@ def write_round(repository: Repository, number: int, data: Mapping[str, Any], su
 
 
 def read_rounds(repository: Repository, after: int = 0) -> tuple[dict[str, Any], ...]:
-    """The data of every round with a number above `after`, newest last; others are not read.
+    """The data of every round with a number above `after`, newest last; it does not read the others.
 
-    Raises ArchiveError if one is not YAML.
+    Raises ArchiveError if a round is not YAML.
     """
     files = sorted(name for name in list_files(repository, JOURNAL, ROUNDS) if name > Path(round_path(after)).name)
     texts = ((f"{ROUNDS}/{name}", read_text(repository, JOURNAL, f"{ROUNDS}/{name}")) for name in files)
@@ -64,17 +64,17 @@ def count_rounds(repository: Repository) -> int:
 
 
 class FieldReader:
-    """Single fields of the newest rounds; unchanged rounds are not read again."""
+    """Read single fields of the newest rounds, each unchanged round only once."""
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
         self._field = lru_cache(FIELDS_KEPT)(self._read)
 
     def newest(self, count: int, field: str) -> tuple[tuple[int, Any], ...]:
-        """Number and field of each of the newest `count` rounds that have it, newest last.
+        """The number and the field of the newest `count` rounds that have the field, newest last.
 
         Raises:
-            ArchiveError: one is not YAML.
+            ArchiveError: a round is not YAML.
         """
         files = sorted(list_files(self._repository, JOURNAL, ROUNDS).items())[-count:]
         found = ((file, self._field(file, object_id, field)) for file, object_id in files)
@@ -87,9 +87,9 @@ class FieldReader:
 
 
 def read_with(repository: Repository, text: str, field: str) -> Iterator[tuple[int, Any]]:
-    """Number and one field of each round that contains `text`, oldest first; read lazily.
+    """The number and one field of each round that contains `text`, oldest first; read lazily.
 
-    Raises ArchiveError if one is not YAML.
+    Raises ArchiveError if a round is not YAML.
     """
     for file in sorted(list_files(repository, JOURNAL, ROUNDS)):
         content = read_text(repository, JOURNAL, f"{ROUNDS}/{file}") or ""
@@ -109,7 +109,7 @@ def _number(file: str) -> int:
 def write_directive(repository: Repository, data: Mapping[str, Any], settings: str, edit: Callable[[str], str]) -> None:
     """Journal the translation of a directive, and commit the `settings` file of main with the change `edit`.
 
-    Either both happen or neither. If main is checked out, the file in the work tree follows.
+    The two commits are made together or not at all. If main is checked out, the file in the work tree is updated.
     """
     text = dump_yaml(data)
 
@@ -129,14 +129,14 @@ def write_directive(repository: Repository, data: Mapping[str, Any], settings: s
 def read_directives(repository: Repository) -> tuple[dict[str, Any], ...]:
     """The translations of directives, newest last.
 
-    Raises ArchiveError if one is not YAML.
+    Raises ArchiveError if a translation is not YAML.
     """
     texts = ((name, read_text(repository, JOURNAL, name)) for name in _paths(repository, DIRECTIVES))
     return tuple(load_yaml(text or "", f"{JOURNAL}:{path}") for path, text in texts)
 
 
 def write_calls(repository: Repository, what: str, calls: Sequence[Mapping[str, Any]]) -> None:
-    """Journal calls that belong to no round: their purpose `what`, and their ledger entries."""
+    """Journal calls that do not belong to a round: their purpose `what`, and their ledger entries."""
     text = dump_yaml({"for": what, "calls": list(calls)})
 
     def build(change: Change) -> None:
@@ -167,7 +167,7 @@ def _paths(repository: Repository, folder: str) -> list[str]:
 
 
 def write_principles(repository: Repository, data: Mapping[str, Any]) -> None:
-    """Commit the principles, replacing the earlier ones. Repeating it does nothing."""
+    """Commit the principles in place of the earlier ones. A repeated call does nothing."""
     text = dump_yaml(data)
 
     def build(change: Change) -> None:

@@ -1,6 +1,6 @@
-"""Read the lines of notes: one JSON object each, checked by type and size, whoever wrote it.
+"""Read the lines of notes: one JSON object each. The type and size of every line are checked.
 
-A line of another form is ignored by readers, and `poise-git doctor` reports it.
+Readers ignore a line of another form, and `poise-git doctor` reports it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pydantic_core import from_json
 from poise_git.archive.entries import SCHEMA_VERSION, Isolation, Reproduction, Status
 from poise_git.untrusted.data import Amount, Count, Number, Whole
 
-# In characters. A run of 10,000 steps with 50 series has 10 MB, and a note grows by a line per run.
+# Limits in characters. A run of 10,000 steps with 50 series has 10 MB, and a note grows by a line per run.
 LINE_LENGTH = 16 * 1024 * 1024
 METRICS_LINE_LENGTH = 256 * 1024
 NOTE_LENGTH = 64 * 1024 * 1024
-# Steps of a run, and names in one mapping.
+# The largest numbers of steps of a run, and of names in one mapping.
 STEPS = 100_000
 NAMES = 1_000
 TEXT_LENGTH = 10_000
@@ -31,7 +31,7 @@ Estimates = Annotated[dict[Text, Numbers], Field(max_length=NAMES)]
 
 
 class Line(BaseModel):
-    """The fields of every line: when it was written (Unix seconds), and the version of its form."""
+    """The fields of every line: the time of writing (Unix seconds) and the version of the format."""
 
     model_config = ConfigDict(strict=True, frozen=True)
 
@@ -82,7 +82,7 @@ AnyLine = TypeVar("AnyLine", bound=Line)
 
 
 def read_line(text: str, kind: type[AnyLine], longest: int = LINE_LENGTH) -> AnyLine | None:
-    """The line, if it is of this kind and no longer than `longest` characters."""
+    """The line as `kind`; None if it has another form or more than `longest` characters."""
     if len(text) > longest or not text.startswith("{"):
         return None
     try:
@@ -92,13 +92,13 @@ def read_line(text: str, kind: type[AnyLine], longest: int = LINE_LENGTH) -> Any
 
 
 def read_lines(text: str, kind: type[AnyLine], longest: int = LINE_LENGTH) -> Iterator[AnyLine]:
-    """The lines of a note of this kind, in the order of writing."""
+    """The lines of a note that are of this kind, oldest first."""
     found = [(line.at, each, line) for each in lines_of(text) if (line := read_line(each, kind, longest))]
     yield from (line for _, _, line in sorted(found, key=lambda entry: entry[:2]))
 
 
 def lines_of(text: str) -> list[str]:
-    """The lines of a note. If it is too long, the last whole lines, because new lines are appended."""
+    """The lines of a note. Of a note that is too long, the last whole lines, because new lines are appended."""
     return text[-NOTE_LENGTH:].split("\n")[len(text) > NOTE_LENGTH :]
 
 

@@ -1,7 +1,8 @@
-"""Refuse links and special files in a copied git directory, which git does not expect.
+"""Refuse links and special files in a copied git directory.
 
-Git follows links when it appends to a reflog or replaces its index, its configuration or packed refs. A copied archive
-could append a line to any file of the user. And if git expects a file and finds a fifo, it waits forever for a writer.
+Git follows links when it appends to a reflog or replaces its index, its configuration or packed refs. With a link, a
+copied archive could make git append a line to any file of the user. If git opens a fifo in place of a file, it waits
+forever for a writer.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from pathlib import Path
 
 from poise_git.errors import ArchiveError
 
-# Loose objects are written under new names, so only these folders are checked, not their content.
+# Git writes loose objects under new names, so only these folders are checked, not their content.
 _LOOSE = re.compile(r"[0-9a-f]{2}")
 
 
 def refuse_links_outside(git_dir: Path, common_dir: Path) -> None:
     """Check that no link in the directories of a repository leads out of them.
 
-    Raises ArchiveError if one does.
+    Raises ArchiveError if a link does.
     """
     homes = {git_dir.resolve(), common_dir.resolve()}
     for link in _links(homes):
@@ -40,7 +41,7 @@ def refuse_special_files(folder: Path) -> None:
     """
     waiting = [folder] if (folder / "objects").is_dir() else []
     while waiting:
-        # Git itself reports files that it may not read.
+        # Git reports the files that it may not read.
         with suppress(OSError), os.scandir(waiting.pop()) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
@@ -57,7 +58,7 @@ def _links(homes: Iterable[Path]) -> Iterator[Path]:
         for folder, folders, files in os.walk(home):
             for name in (*folders, *files):
                 path = Path(folder, name)
-                # A hook is replaced as a whole, and a person may keep one elsewhere.
+                # A hook may be a link: a person may keep it elsewhere, and a write replaces the link itself.
                 if path.is_symlink() and Path(folder) != home / "hooks" and path != home / "hooks":
                     yield path
             if Path(folder).name == "objects":

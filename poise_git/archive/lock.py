@@ -1,4 +1,4 @@
-"""One writer and one search at a time: operating system locks, which vanish with their process."""
+"""Operating system locks for one writer and one search at a time. A lock ends with its process."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def hold(common_dir: Path, lock: Lock, wait: float | None = None) -> Iterator[No
                 if time.monotonic() >= deadline:
                     raise ArchiveLocked(_explain(path, lock)) from None
                 time.sleep(POLL_SECONDS)
-        # The holder is written only for information; on a full disk the lock is held anyway.
+        # The holder's id is only information. On a full disk the lock is valid without it.
         with suppress(OSError):
             os.ftruncate(file, 0)
             holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
@@ -65,7 +65,7 @@ def hold(common_dir: Path, lock: Lock, wait: float | None = None) -> Iterator[No
 
 @contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    """The lock file, created if missing; a link could lead to any file, which would be emptied."""
+    """The lock file, created if missing. A link is refused, because its target would be emptied."""
     try:
         handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError as error:

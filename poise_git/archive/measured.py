@@ -1,6 +1,6 @@
 """Read metrics from evidence branches, for candidates without notes.
 
-`git push --all`, and a clone of its result, bring every branch but no notes. Evidence branches hold the metrics of
+`git push --all`, and a clone of its result, contain every branch but no notes. Evidence branches hold the metrics of
 every protocol in their history, the newest at the tip.
 """
 
@@ -15,9 +15,9 @@ from poise_git.archive.entries import Metrics
 from poise_git.archive.git import Repository
 from poise_git.errors import ArchiveError
 
-# Keep the metrics files of this many candidates.
+# Cache the metrics files of this many candidates.
 REMEMBERED = 4096
-# No honest history of evidence is longer.
+# No legitimate history of evidence is longer.
 DEEPEST = 1000
 
 
@@ -32,7 +32,7 @@ class Measured:
 def evidence_metrics(repository: Repository, name: str, commit: str, evidence: str) -> Mapping[str, Measured]:
     """The newest metrics of every protocol in the history of `evidence`, if they belong to the candidate's code.
 
-    Unreadable ones are skipped; `doctor` reports them.
+    Unreadable files are skipped; `doctor` reports them.
     """
     own = (repository.object_id(f"{commit}:recipe/algorithm.py") or "")[:12]
     line = list(_line(repository, name, evidence))
@@ -53,7 +53,7 @@ def evidence_metrics(repository: Repository, name: str, commit: str, evidence: s
 
 @lru_cache(REMEMBERED)
 def parse_metrics(text: str, name: str) -> Metrics | None:
-    """The content of a metrics file; None if it is not one."""
+    """The content of a metrics file; None if the text is not valid."""
     try:
         return Metrics.from_data(load_yaml(text, f"evidence/{name}/metrics.yaml"))
     except (ArchiveError, KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):

@@ -1,8 +1,8 @@
-"""Commit messages: what is written for a candidate is read back from its message alone.
+"""The format of commit messages. The message alone is enough to read a candidate's description back.
 
     algorithm(<name>): <mechanism>
 
-    Mechanism: <the whole mechanism, where the subject had to shorten it>
+    Mechanism: <the whole mechanism, if the subject had to shorten it>
 
     Hypothesis: <prose, any number of paragraphs>
 
@@ -18,9 +18,9 @@
     Poise-Prior: <card>             one per prior
     Poise-Agent: <agent>
 
-The trailers are always the last paragraph, so prose cannot forge them. What git would cut out of prose (comments,
-the `---` of a mailed patch), or what would begin knobs or claims, is indented by one space, and the space taken away
-again on reading. People write the same messages by hand: prose without a label is the hypothesis.
+The trailers are always the last paragraph, so prose cannot forge them. Lines of prose that git would remove (comments,
+the `---` of a mailed patch) or that would begin knobs or claims are indented by one space; the reader removes the space
+again. People write the same messages by hand: prose without a label is the hypothesis.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from poise_git.archive.entries import ROOT, Claim, Estimate, Metrics, Proposal, 
 from poise_git.untrusted.display import one_line, visible
 
 SUBJECT_LENGTH = 72
-# The rest of a longer message is ignored: no honest message is longer, and every command reads all of them.
+# The rest of a longer message is ignored. No legitimate message is longer, and every command reads all messages.
 MESSAGE_LENGTH = 512 * 1024
 MESSAGES_REMEMBERED = 16_384
 _LABELLED = re.compile(r"(?:mechanism|hypothesis|knobs?|claims?):", re.IGNORECASE)
@@ -79,7 +79,7 @@ class Description:
 
 
 def describe(proposal: Proposal) -> Description:
-    """The part of a proposal that its commit message carries, in the form in which it is read back."""
+    """The part of a proposal that its commit message contains, as `parse_candidate` reads it back."""
     parents = (proposal.parent, proposal.second_parent)
     return Description(
         name=proposal.name,
@@ -117,10 +117,10 @@ def format_candidate(description: Description) -> str:
     return "\n\n".join(body) + "\n"
 
 
-# A genealogy is read again and again, and few of its messages change.
+# The genealogy is read often, and few of its messages change.
 @lru_cache(MESSAGES_REMEMBERED)
 def parse_candidate(message: str) -> Description:
-    """Read a candidate's message, ours or a person's; missing parts are empty."""
+    """Read the message of a candidate, which an agent or a person wrote; missing parts are empty."""
     paragraphs = tidy(message[:MESSAGE_LENGTH]).split("\n\n")
     trailers = _take_trailers(paragraphs)
     subject = paragraphs.pop(0)
@@ -164,7 +164,7 @@ def _take_trailers(paragraphs: list[str]) -> dict[str, list[str]]:
 
 
 def _take_statements(paragraphs: list[str]) -> tuple[str, dict[str, str]]:
-    """The prose, and the entries of knobs ("knob") and claims ("claim"), which may be separated by blank lines."""
+    """The prose, and the entries of knobs ("knob") and claims ("claim"); blank lines may separate entries."""
     prose: list[str] = []
     stated: dict[str, str] = {"knob": "", "claim": ""}
     under = ""
@@ -207,7 +207,7 @@ def result_line(metrics: Metrics) -> str:
 def result_note(metrics: Metrics) -> str:
     """The result as a line of `git lineage`: `U 0.7521 ± 0.0093  +0.0213 ± 0.0104 * vs grpo`.
 
-    After U stands its standard error, after the gain half of its 95% interval, with a star where 0 lies outside.
+    U has its standard error; the gain has half of its 95% interval, and a star if 0 lies outside the interval.
     """
     if metrics.status is Status.FAILED or metrics.utility is None:
         return result_line(metrics)

@@ -1,11 +1,11 @@
 """Notes on a candidate's commit: one JSON object per line, so that notes of two clones merge with `cat_sort_uniq`.
 
-That merge loses the order of lines. So every line says when it was written (`at`, Unix seconds), and readers take the
-latest of what they look for. Lines that are not ours (people write notes by hand) are passed over. Figures that are
+That merge loses the order of lines. Therefore every line has its time of writing (`at`, Unix seconds), and readers use
+the latest line of the kind that they need. They skip other lines, because people write notes by hand. Figures that are
 not finite are written as Python's json writes them: NaN, Infinity.
 
-A note of commit abcdef… is the file `abcdef…`, `ab/cdef…` or `ab/cd/ef…` of the notes tree: git changes the depth as
-it likes, and several may exist at once, whose lines then belong together.
+A note of commit abcdef… is the file `abcdef…`, `ab/cdef…` or `ab/cd/ef…` of the notes tree. Git may change the depth.
+Several of these files may exist at once; together their lines are the note.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ from poise_git.archive.refs import METRICS_NOTES, REFLECTION_NOTES, TRAJECTORY_N
 from poise_git.untrusted.display import json_text, one_line
 
 DIGITS = 6
-# The trajectories of so many candidates.
+# Cache the trajectories of this many candidates.
 RUNS_REMEMBERED = 32
 METRICS_REMEMBERED = 16_384
 REASON_LENGTH = 200
 REPRODUCTION = "reproduction"
-# The clocks of two machines may differ by so many seconds.
+# The clocks of two machines may differ by this many seconds.
 CLOCKS_APART = 86_400.0
 # git deepens a notes tree by one level each time it has 256 times more notes; four levels hold 16 million.
 _DEPTHS = 4
 
 
 def note_paths(commit: str) -> tuple[str, ...]:
-    """Every path at which a note on `commit` may be; the second one is where ours are written."""
+    """Every path at which a note on `commit` may be; this package writes to the second one."""
     cuts = [[commit[2 * level : 2 * level + 2] for level in range(depth)] for depth in range(_DEPTHS)]
     return tuple("/".join([*cut, commit[2 * depth :]]) for depth, cut in enumerate(cuts))
 
@@ -68,13 +68,13 @@ def note_path(commit: str) -> str:
 
 
 def parse_lines(text: str) -> Iterator[dict[str, Any]]:
-    """The lines of a note that are ours, of whatever kind, in the order of their writing."""
+    """The lines of a note that this package wrote, of any kind, oldest first."""
     found = ((line, data) for each in lines_of(text) if (line := read_line(each, Line)) and (data := as_object(each)))
     yield from (dict(data) for _, data in sorted(found, key=lambda entry: entry[0].at))
 
 
 def unreadable_lines(text: str, kinds: Sequence[type[Line]] = (Line,)) -> list[str]:
-    """Lines that look like ours, and are of no kind that the note holds; and what is too long to be read."""
+    """JSON lines that are not of a kind that the note may hold, and text that is too long to be read."""
 
     def is_read(line: str) -> bool:
         return any(
@@ -88,7 +88,7 @@ def unreadable_lines(text: str, kinds: Sequence[type[Line]] = (Line,)) -> list[s
 
 
 def algorithm_in(line: str) -> str:
-    """The blob of the algorithm that a line is about; empty where it does not say."""
+    """The blob of the algorithm that a line is about; "" if the line does not name one."""
     found = read_line(line, Line)
     return found.algorithm if found else ""
 
@@ -98,18 +98,18 @@ def append(text: str, lines: Iterable[str]) -> str:
     return "".join(f"{line}\n" for line in [*filter(None, text.split("\n")), *lines])
 
 
-# What a note of each ref holds.
+# The kinds of lines in the notes of each ref.
 KINDS: Mapping[str, tuple[type[Line], ...]] = {
     METRICS_NOTES: (MetricsLine,),
     REFLECTION_NOTES: (ReflectionLine,),
     TRAJECTORY_NOTES: (RunLine, ReproductionLine),
 }
 
-# Metrics: the result first, because `git log` shows the line as it is.
+# Metrics. A line begins with the result, because `git log` shows the line unchanged.
 
 
 def metrics_line(metrics: Metrics, at: float) -> str:
-    """Everything of `metrics` that selection needs, at six significant digits; details are in `metrics.yaml`."""
+    """The fields of `metrics` that selection needs, at six significant digits; details are in `metrics.yaml`."""
     data = metrics.data_of(_OF_FAILURE if metrics.status is Status.FAILED else _OF_RESULT)
     said = {name: value for name, value in data.items() if value or name not in _OMITTED}
     return _line({_FORMS[name].name: _FORMS[name].shorten(value) for name, value in said.items()}, at)
@@ -125,7 +125,7 @@ def latest_metrics(text: str) -> Mapping[str, Metrics]:
 
 
 def as_noted(metrics: Metrics) -> Metrics:
-    """Metrics as a note says them: without details, at six significant digits."""
+    """Metrics as a note holds them: without details, at six significant digits."""
     return latest_metrics(metrics_line(metrics, 0.0))[metrics.protocol]
 
 
@@ -138,7 +138,7 @@ def _round(value: float) -> float:
 
 
 def _numbers(estimate: Mapping[str, Any] | None) -> list[Any] | None:
-    """[value, standard error, n], and half the interval of what has one."""
+    """[value, standard error, n], and half the interval if there is one."""
     if estimate is None:
         return None
     return [value if value is None or name == "n" else _round(value) for name, value in estimate.items()]
@@ -154,7 +154,7 @@ def _same(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class _Form:
-    """How a line says a field of Metrics: its name there, how its plain data are shortened, and how they are read."""
+    """The form of a field of Metrics in a line: its name, and functions that shorten and read its plain data."""
 
     name: str
     shorten: Callable[[Any], Any] = _same
@@ -190,24 +190,24 @@ _FORMS: Mapping[str, _Form] = {
     "algorithm": _Form("algorithm"),
     "usd": _Form("usd", _round),
 }
-# The fields of a line in their order, and those that it leaves out where they are empty.
+# The fields of a line in their order, and those that are omitted if they are empty.
 _OF_FAILURE = ("status", "stage", "reason", "protocol", "objective", "algorithm", "usd")
 _OF_RESULT = tuple(name for name in _FORMS if name not in ("stage", "reason"))
 _OMITTED = frozenset({"further", "dynamics", "violations", "usd"})
 
 
-# Trajectories: one line per run, the whole of it.
+# Trajectories: one line per run, with all its data.
 
 
 def run_line(run: Run, at: float, algorithm: str) -> str:
-    """`algorithm` is the blob that was trained: notes follow a commit that is rewritten, its code may not."""
+    """The line of a run. `algorithm` is the trained blob, because git also copies notes to a commit with other code."""
     return _line(run.to_data() | {"algorithm": algorithm}, at)
 
 
-# A search asks for the same ones again and again, and they take long to read.
+# A search reads the same runs repeatedly, and reading them is slow.
 @lru_cache(RUNS_REMEMBERED)
 def latest_runs(text: str, algorithm: str) -> tuple[Run, ...]:
-    """The latest run of every protocol and seed, in that order, without those of another algorithm than this blob."""
+    """The latest run of every protocol and seed, sorted by both, without runs of other algorithms than this blob."""
     found: dict[tuple[str, int], Run] = {}
     for line in read_lines(text, RunLine):
         if _is_of(line, algorithm):
@@ -221,9 +221,9 @@ def _run(line: RunLine) -> Run:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """All that a trajectory note says, in the order of its writing.
+    """The content of a trajectory note, oldest line first.
 
-    `runs` are of the candidate's own algorithm, and hold every line: the same seed twice where it was trained twice.
+    `runs` are the runs of the candidate's own algorithm, one per line: a seed that was trained twice occurs twice.
     `foreign` names the algorithm blobs of runs of other code. `future` counts lines dated later than they can be.
     """
 
@@ -248,12 +248,12 @@ def read_trajectory(text: str, algorithm: str, now: float) -> Trajectory:
 
 
 def reproduction_line(reproduction: Reproduction, at: float, algorithm: str) -> str:
-    """A line of the trajectory note. It has no `values`, so readers of runs pass over it."""
+    """A line of the trajectory note. It has no `values`, so readers of runs skip it."""
     return _line({"reproduction": reproduction.to_data(), "algorithm": algorithm}, at)
 
 
 def _is_of(line: RunLine | ReproductionLine, algorithm: str) -> bool:
-    """Whether a line is of that blob; one that does not say is."""
+    """Whether a line is about that blob; a line that does not name a blob counts."""
     return "algorithm" not in line.model_fields_set or line.algorithm == algorithm
 
 

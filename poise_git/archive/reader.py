@@ -1,7 +1,8 @@
 """Read the whole genealogy with two git processes, and single files and notes with none.
 
-There is never a git process per candidate: one `for-each-ref` reads refs, one `log` reads messages and metric notes,
-and the persistent `cat-file` reads everything else. Nothing here reads HEAD, the index or the work tree.
+The number of git processes does not depend on the number of candidates: one `for-each-ref` reads refs, one `log` reads
+messages and metric notes, and the persistent `cat-file` reads everything else. This module never reads HEAD, the index
+or the work tree.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from poise_git.archive.notes import latest_metrics, note_paths
 from poise_git.archive.refs import CANDIDATES, EVIDENCE, METRICS_NOTES, candidate_name
 
 _FIELDS = "%H%x00%P%x00%ct%x00%B%x00%N"
-# More characters than are used in the end.
+# A character has at most four bytes in UTF-8.
 _MESSAGE_BYTES, _NOTE_BYTES = 4 * MESSAGE_LENGTH, 4 * NOTE_LENGTH
 _TREE, _BLOB = "tree", "blob"
 _LINK = b"120000"
@@ -36,8 +37,7 @@ class _Commit:
 
 @gc_paused()
 def read_genealogy(repository: Repository) -> Genealogy:
-    """Every branch `poise/<name>` as a candidate; a branch that only points at another candidate's commit is not
-    one."""
+    """Every branch `poise/<name>` as a candidate, except a branch that points at another candidate's commit."""
     refs, protocols = _read_refs(repository)
     tips = {
         ref.removeprefix(CANDIDATES): commit
@@ -81,9 +81,9 @@ def _read_refs(repository: Repository) -> tuple[dict[str, str], dict[str, str]]:
 def _metrics(
     repository: Repository, name: str, commit: str, note: str, refs: Mapping[str, str], protocols: Mapping[str, str]
 ) -> Mapping[str, Metrics]:
-    """The metrics of the note; those that it lacks and that the evidence branch has are the branch's.
+    """The metrics of the note, completed from the evidence branch.
 
-    Looks into the branch only where its tip brings metrics that the note has not, or where there is no note.
+    The branch is read only if its tip has metrics that the note lacks, or if there is no note.
     """
     found = latest_metrics(note)
     evidence, protocol = refs.get(EVIDENCE + name), protocols.get(EVIDENCE + name)
@@ -115,11 +115,11 @@ def _read_commits(repository: Repository, tips: set[str]) -> dict[str, _Commit]:
     for commit, *told, message, note in zip(*[fields] * 5, strict=True):
         parents, time = map(bytes.decode, told)
         before = [commits[parent].place for parent in parents.split() if parent in commits]
-        # Equal times are common and clocks run backwards: no commit is earlier than a parent, or in the same place.
+        # Equal times are common, and a clock may be set back. A commit must still come after its parents.
         latest, steps = max(before, default=(0, 0))
         seconds = _seconds(time)
         place = (seconds, 0) if seconds > latest else (latest, steps + 1)
-        # Cut before decoding: a message of a gigabyte is a megabyte in a pack.
+        # Cut before decoding: a message of a gigabyte may take only a megabyte in a pack.
         said = parse_candidate(message[:_MESSAGE_BYTES].decode(errors="replace"))
         commits[commit.decode()] = _Commit(
             tuple(parents.split()), place, said, note[-_NOTE_BYTES:].decode(errors="replace")
@@ -133,7 +133,7 @@ def _seconds(text: str) -> int:
 
 
 def _names_by_commit(tips: Mapping[str, str], commits: Mapping[str, _Commit]) -> dict[str, str]:
-    """One name per tip; if branches share a commit, the name in the commit itself."""
+    """One name per tip; if branches share a commit, the name in the commit's trailer."""
     names: dict[str, str] = {}
     for name, commit in sorted(tips.items()):
         if commit not in names or commits[commit].said.name == name:
@@ -143,8 +143,11 @@ def _names_by_commit(tips: Mapping[str, str], commits: Mapping[str, _Commit]) ->
 
 @dataclass(frozen=True)
 class _Kinship:
-    """Names of parents. Normally a parent's commit is a branch's tip; after an amended parent, or a branch of several
-    commits, it is not, and then the commit's own trailer, or its ancestors, say whose it is."""
+    """The names of parents.
+
+    Normally a parent's commit is the tip of a branch. If a person has amended the parent, or has made several commits
+    on its branch, the trailer of the commit or of one of its ancestors names the parent.
+    """
 
     commits: Mapping[str, _Commit]
     names: Mapping[str, str]
@@ -168,7 +171,7 @@ class _Kinship:
 
 
 def evidence_base(repository: Repository, name: str, evidence: str) -> str | None:
-    """The commit that the evidence of `name`, with its tip at `evidence`, is about: the first below that has none."""
+    """The commit that the evidence of `name` at `evidence` is about: the first ancestor without evidence."""
     commit: str | None = evidence
     while commit and repository.object_id(f"{commit}:evidence/{name}"):
         commit = repository.object_id(f"{commit}^")
@@ -184,7 +187,7 @@ def read_text(repository: Repository, revision: str, path: str) -> str | None:
 def list_texts(repository: Repository, revision: str, folder: str) -> dict[str, str]:
     """Every file under `folder` at `revision`, by path relative to it; empty if there is no such folder.
 
-    A link is none: what git keeps of it is the path that it leads to.
+    Symbolic links are skipped, because git stores only the path that they point to.
     """
     found: dict[str, str] = {}
     waiting = [("", f"{revision}:{folder.strip('/')}")]

@@ -14,7 +14,7 @@ NOTES = "refs/notes/poise/"
 METRICS_NOTES = f"{NOTES}metrics"
 REFLECTION_NOTES = f"{NOTES}reflection"
 TRAJECTORY_NOTES = f"{NOTES}trajectory"
-# For people alone: one line with the result, which no code reads.
+# One line with the result, for people only; no code reads it.
 RESULT_NOTES = f"{NOTES}result"
 
 NAME_PATTERN = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")

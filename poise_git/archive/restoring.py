@@ -1,6 +1,6 @@
-"""Rebuild notes that did not arrive with the branches from the evidence branches.
+"""Rebuild missing notes from the evidence branches.
 
-Both hold metrics and reflections. Only notes hold trajectories, so a fetch or new training must restore them.
+Both hold metrics and reflections. Only notes hold trajectories; to restore these, fetch the notes or train again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from poise_git.archive.refs import METRICS_NOTES, REFLECTION_NOTES, RESULT_NOTES
 from poise_git.archive.writer import add_note_lines, replace_result_notes
 from poise_git.errors import ArchiveError
 
-# Name this many candidates in a line.
+# The number of candidates that a line names.
 NAMED = 3
 
 
@@ -39,7 +39,7 @@ class _Lacking:
 
 
 def missing_notes(repository: Repository) -> Iterator[Finding]:
-    """Metrics that are on evidence branches and in no note."""
+    """Metrics that are on evidence branches but not in the notes."""
     genealogy = read_genealogy(repository)
     lacking = [each.name for each in _lacking(repository, genealogy)]
     if lacking:
@@ -67,7 +67,7 @@ def fetch_notes(repository: Repository) -> None:
     genealogy = read_genealogy(repository)
     if _without_runs(repository, genealogy) or any(_lacking(repository, genealogy)):
         for remote in remotes(repository):
-            # A remote may have no notes or be unreachable, or both sides may have grown; then use the branches.
+            # If a remote has no notes or is unreachable, or both sides have new lines, use the branches.
             with suppress(ArchiveError):
                 fetch(repository, remote, (NOTES_REFSPEC,))
 

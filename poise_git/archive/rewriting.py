@@ -1,9 +1,9 @@
 """Move notes and evidence when an amend or a rebase rewrites a candidate's commit.
 
-Git copies the notes itself (`notes.rewriteRef`), even if the code has changed. While the algorithm is the same, notes
-and evidence move to the new commit. If it has changed, the figures belong to other code: the notes stay behind, and
-only the proposal moves on. In both cases the evidence branch keeps its earlier state as a second parent, and with it
-the old commit and its notes.
+Git copies the notes itself (`notes.rewriteRef`), even if the code has changed. If the algorithm is unchanged, notes
+and evidence move to the new commit. If it has changed, the figures belong to other code: the notes stay on the old
+commit, and only the proposal moves. In both cases the earlier evidence becomes a second parent of the new evidence, so
+that the old commit and its notes remain reachable.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def follow(repository: Repository, rewritten: Mapping[str, str]) -> tuple[str, .
 
 
 def follow_all(repository: Repository, genealogy: Genealogy) -> None:
-    """The same for unreported rewrites; also remove notes that belong to other code."""
+    """Follow the rewrites that git did not report, and remove notes that belong to other code."""
     for candidate in genealogy:
         base = evidence_base(repository, candidate.name, candidate.evidence) if candidate.evidence else None
         own = algorithm_of(repository, candidate.commit)
@@ -77,7 +77,7 @@ def _follow(repository: Repository, name: str, old: str, new: str) -> None:
 
 
 def _move_note(repository: Repository, change: Change, ref: str, old: str, new: str, *, same: bool) -> None:
-    """Copy the lines of the old commit to the new one, or remove those that git has copied there."""
+    """Copy the lines of the old commit to the new one if the code is the `same`; else remove those that git copied."""
     tip, own = change.old[ref] or "", algorithm_of(repository, new)
     theirs, ours = (read_note(repository, tip, commit).splitlines() for commit in (old, new))
     found = [*ours, *(line for line in theirs if line not in ours)]
@@ -90,7 +90,7 @@ def _move_note(repository: Repository, change: Change, ref: str, old: str, new: 
 def _evidence(
     repository: Repository, name: str, commit: str, before: str, *, same: bool
 ) -> tuple[str, Mapping[str, str]]:
-    """Message and files of the evidence on the new commit, whose message is the proposal now."""
+    """Message and files of the evidence on the new commit; the proposal comes from the new commit's message."""
     paths = [proposal_path(name), *([metrics_path(name), reflection_path(name), tables_path(name)] if same else [])]
     files = {path: text for path in paths if (text := read_text(repository, before, path)) is not None}
     if (text := files.get(proposal_path(name))) is not None:

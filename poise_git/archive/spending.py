@@ -1,4 +1,4 @@
-"""The cost of agents' calls, from the archive: by candidate in its metrics, the rest in the journal."""
+"""The cost of agents' calls. A candidate's metrics hold its own calls; the journal holds the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lock files that a killed git process left behind; they block a ref until they are deleted."""
+"""Lock files that a killed git process left; each blocks a ref until it is deleted."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 from poise_git.archive.git import Repository
 from poise_git.archive.refs import CANDIDATES, EVIDENCE, JOURNAL, NOTES
 
-# Git holds the lock of a ref for milliseconds. Only age tells a dead holder from a live one.
+# Git holds the lock of a ref for milliseconds. Only the age of a lock shows that its holder has died.
 STALE_SECONDS = 5.0
 
 
 def leftover_locks(repository: Repository) -> tuple[Path, ...]:
-    """Lock files of the archive's own refs that are older than any live git process would keep them."""
+    """The lock files of the archive's refs that are too old for a live git process."""
     return tuple(path for path in sorted(_own_locks(repository.common_dir)) if _age(path) > STALE_SECONDS)
 
 
 def remove_leftover_locks(repository: Repository) -> tuple[Path, ...]:
-    """Delete them. Hold the write lock, so that none of them is ours. Return the deleted ones."""
+    """Delete the leftover lock files and return them. The caller holds the write lock, so that none of them is ours."""
     found = leftover_locks(repository)
     for path in found:
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Knobs and claims as paragraphs of a commit message: for people to write, and to be read back exactly.
+"""Knobs and claims as paragraphs of a commit message, which people can write and the reader parses exactly.
 
     Knobs:
     - scale.kappa = 0.5
@@ -9,9 +9,9 @@
     - Utility rises against the parent. [effect figure=utility direction=up]
     - It is robust to outliers.
 
-An entry begins with `-` or `*` and may go on over several lines. The brackets at the end of a claim name the check that
-decides it and the check's arguments: words, words joined by commas, or JSON. A claim without brackets is decided by
-reading. Knobs may also stand side by side, joined by commas, and `:` does for `=`.
+An entry begins with `-` or `*` and may span several lines. The brackets at the end of a claim name the check that
+decides it and the check's arguments: words, words joined by commas, or JSON. A code review decides a claim without
+brackets. Knobs may also be on one line, separated by commas, and `:` may replace `=`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from poise_git.archive.entries import Claim
 from poise_git.untrusted.display import json_text, one_line
 
 KNOBS, CLAIMS = "Knobs:", "Claims:"
-# The check of a claim that names none: a code review decides.
+# The check of a claim that does not name one: a code review decides.
 READING = "reading"
 
 LABEL = re.compile(r"(knobs?|claims?):(?!\S)[ ]*", re.IGNORECASE)
@@ -40,7 +40,7 @@ _GAP = re.compile(r"[ ,]*")
 _BLANKS = re.compile(r"[ ]*")
 _NUMBER = re.compile(r"[^\s,;]+")
 _AFTER_NUMBER = re.compile(r"[\s,;]*")
-# Anyone may have written the message, so look at no more than this many brackets of one entry.
+# The message is untrusted, so try at most this many brackets of one entry.
 _BRACKETS = 1000
 _DEPTH = 16
 _LARGEST = 10**64
@@ -107,8 +107,10 @@ def _format_claim(claim: Claim) -> str:
 
 
 def _parse_claim(entry: str) -> Claim:
-    """The last brackets that are a check with arguments; nothing inside of them can be mistaken for a pair of its own,
-    because brackets and quotes of JSON would be left over."""
+    """Parse a claim: its check is in the last brackets that hold a check with arguments.
+
+    A pair of brackets inside these cannot match, because brackets or quotes of JSON would remain.
+    """
     place = len(entry) if entry.endswith("]") else 0
     for _ in range(_BRACKETS):
         place = entry.rfind("[", 0, place)
@@ -162,7 +164,7 @@ def _parse_value(text: str, place: int) -> tuple[Any, int]:
 
 
 def _exceeds(value: Any, depth: int) -> bool:
-    """Whether a value is nested more deeply, or contains a longer number, than an argument needs."""
+    """Whether a value is nested more deeply than an argument needs, or contains a longer number."""
     if isinstance(value, list | dict):
         inner = value.values() if isinstance(value, dict) else value
         return depth == 0 or any(_exceeds(each, depth - 1) for each in inner)
@@ -170,7 +172,7 @@ def _exceeds(value: Any, depth: int) -> bool:
 
 
 def _expect(text: str, place: int, signs: str) -> int:
-    """The position after one of the signs and the blanks around it."""
+    """The position after one of the signs and the spaces around it."""
     place = _end(_BLANKS, text, place)
     if place >= len(text) or text[place] not in signs:
         raise _Unreadable

@@ -1,7 +1,7 @@
-"""Commits as one `git fast-import` stream: objects alone, no ref moves.
+"""Commits as one `git fast-import` stream: it writes objects and moves no refs.
 
-Format: git-fast-import(1). Every commit is built on a branch name that exists only inside the stream: a last `reset`
-empties it, and fast-import leaves empty branches alone.
+Format: git-fast-import(1). Every commit is on a branch that exists only inside the stream. A final `reset` empties the
+branch, and fast-import does not write empty branches.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ class CommitStream:
         """Add a commit on top of `parents` (names of commits, or what this method returned for earlier ones).
 
         Its tree is the first parent's, without the `removed` paths, with `files` (path -> content).
-        Returns the name by which later commits of this stream can name it as a parent.
+        Returns the name that later commits of this stream use to name it as a parent.
 
         Raises:
-            ArchiveError: a text cannot be stored: it holds NUL, or a lone surrogate.
+            ArchiveError: a text cannot be stored, because it contains NUL or a lone surrogate.
         """
         mark = b":%d" % (len(self.commits) + 1)
         parts = [b"reset %s\n" % _BRANCH, b"commit %s\nmark %s\n" % (_BRANCH, mark)]
@@ -70,10 +70,10 @@ class CommitStream:
         return self.commits[-1]
 
     def date_apart(self) -> None:
-        """Date the next commits in a second that this process uses for no other commits of such a stream.
+        """Give the next commits a date, in whole seconds, that this process has not used before.
 
-        Git orders commits by their dates in whole seconds. Candidates of one second would be in an arbitrary order, and
-        a draw from their list with one seed would differ between searches.
+        Git orders commits by their dates in whole seconds. Candidates with equal dates would have an arbitrary order,
+        and a draw from their list with the same seed would differ between searches.
         """
         self._signature = f"{self._identity} {_clock.next_second()} +0000".encode()
 

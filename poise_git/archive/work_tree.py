@@ -1,7 +1,7 @@
-"""Write files of a work tree with the bytes that git has, without git's checkout.
+"""Write files of a work tree from git's blobs, without git's checkout.
 
-A checkout runs the smudge filters that a repository's configuration and attributes name. Here the bytes of the blob go
-into the file, and the index records the blob. Nothing is written through a symbolic link.
+A checkout runs the smudge filters that a repository's configuration and attributes name. This module writes the bytes
+of the blob to the file, and the index records the blob. It never writes through a symbolic link.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from poise_git.errors import ArchiveError
 
 
 def write_file(top: Path, path: str, content: bytes) -> None:
-    """Replace the file `path` below `top`, whole or not at all; missing folders are created.
+    """Replace the file `path` below `top` atomically, and create missing folders.
 
     Raises ArchiveError if a part of the path is a symbolic link or a file, or cannot be written.
     """

@@ -1,8 +1,8 @@
 """Write without a checkout: objects first, then every ref in one compare-and-swap transaction.
 
-The order within the transaction is notes, evidence, candidate branch last. A kill in the middle can leave a part of it
-(git renames one lock file after another). The branch is then missing, and repeating the write completes it; an existing
-branch is complete.
+The transaction moves the notes first, then the evidence, and the candidate's branch last. Git renames one lock file
+after another, so a kill can leave a part of the transaction. The branch is then missing, and a repeated write completes
+it. An existing branch is complete.
 """
 
 from __future__ import annotations
@@ -80,12 +80,12 @@ class Change:
 
 
 def publish(repository: Repository, refs: Sequence[str], build: Callable[[Change], None]) -> dict[str, str]:
-    """Read `refs`, let `build` add commits for them, move them together; again on fresh values if one moved meanwhile.
+    """Read `refs`, let `build` add commits for them, and move them together. Repeat this if a ref moved meanwhile.
 
     Returns the new commit of each ref moved.
 
     Raises:
-        RefMoved: they kept moving.
+        RefMoved: a ref moved at every attempt.
         ArchiveLocked: another writer holds the lock.
     """
     for attempt in range(ATTEMPTS):
@@ -118,8 +118,8 @@ def add_candidate(repository: Repository, proposal: Proposal, algorithm: str) ->
 
     Raises:
         NameTaken: a candidate of that name exists.
-        UnknownCandidate: a parent does not.
-        UsageError: the name cannot be one.
+        UnknownCandidate: a parent does not exist.
+        UsageError: the name is invalid.
         ArchiveError: a text cannot be stored.
     """
     said = describe(proposal)
@@ -173,7 +173,7 @@ def add_run(repository: Repository, name: str, run: Run) -> None:
 
 
 def add_reproduction(repository: Repository, name: str, reproduction: Reproduction) -> None:
-    """Append what came of training a run again to the candidate's trajectory note; its runs stay as they are.
+    """Append the outcome of training a run again to the candidate's trajectory note; its runs stay unchanged.
 
     Raises:
         UnknownCandidate: no candidate has that name.
@@ -230,7 +230,7 @@ def add_evidence(repository: Repository, name: str, metrics: Metrics, reflection
 
 
 def add_proposal(repository: Repository, proposal: Proposal) -> None:
-    """Give a candidate that people committed by plain git the proposal its evidence branch begins with.
+    """Begin the evidence branch of a candidate that a person committed with plain git, with its proposal.
 
     Raises:
         UnknownCandidate: no candidate has that name.
@@ -256,8 +256,8 @@ def grow_evidence(
 ) -> None:
     """Put a commit with `files` on top of the evidence, which begins on the candidate's `commit`.
 
-    Evidence that is on an earlier commit of a candidate rewritten since is not lost: it becomes a second parent, and of
-    its files only the proposal counts on.
+    If the candidate was rewritten since its last evidence, that evidence becomes a second parent. Of its files, only
+    the proposal remains valid.
     """
     before = change.old[evidence_ref(name)]
     if before and evidence_base(repository, name, before) != commit:
@@ -278,20 +278,20 @@ def _existing(change: Change, candidate: str, name: str) -> str:
 
 
 def replace_result_notes(repository: Repository, results: Mapping[str, Metrics]) -> None:
-    """Write the lines of `git lineage` anew, by commit."""
+    """Rewrite the lines of `git lineage`, by commit."""
     lines = {commit: result_note(metrics) for commit, metrics in results.items()}
     publish(repository, [RESULT_NOTES], lambda change: _replace_notes(change, RESULT_NOTES, lines))
 
 
 def _replace_notes(change: Change, ref: str, lines: Mapping[str, str]) -> None:
-    """Let the note on each commit be its line."""
+    """Replace the note on each commit by its line."""
     files = {note_path(commit): f"{line}\n" for commit, line in lines.items()}
     elsewhere = [path for commit in lines for path in note_paths(commit) if path not in files]
     change.grow(ref, f"{len(lines)} results\n", files, elsewhere)
 
 
 def _grow_note(repository: Repository, change: Change, ref: str, commit: str, line: str) -> None:
-    """Append a line to the note on `commit`, which then is at one depth of the notes tree only."""
+    """Append a line to the note on `commit`, and merge the note into one file of the notes tree."""
     before = change.old[ref]
     text = append(read_note(repository, before, commit) if before else "", [line])
     here = note_path(commit)

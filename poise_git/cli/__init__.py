@@ -1,1 +1,1 @@
-"""The command line: one small module a verb; each parses, calls and prints."""
+"""The command line: one small module per command. Each parses its arguments, calls the package and prints."""

@@ -1,4 +1,4 @@
-"""The option `--backend`, in a module of its own because it loads the list of backends."""
+"""The option `--backend`, in a separate module because it loads the list of backends."""
 
 from __future__ import annotations
 

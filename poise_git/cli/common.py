@@ -32,7 +32,7 @@ def directory() -> Path:
 
 
 class PositiveNumber(click.FloatRange):
-    """A finite number above 0. No sum exceeds infinity or NaN, so they cannot be a budget."""
+    """A finite number above 0. Infinity and NaN cannot be a budget, because no sum exceeds them."""
 
     def __init__(self) -> None:
         super().__init__(min=0, min_open=True)

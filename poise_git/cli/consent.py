@@ -1,4 +1,4 @@
-"""Compare what an archive asks for with what the user has allowed, before acting on it."""
+"""Compare the requests of an archive with the user's choices, before the program acts on them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from poise_git.user.preferences import OWN_CLUSTER, Preferences, lies_in, unchos
 
 SETTINGS = "poise.yaml"
 CUDA = "cuda"
-# A protocol may read files in this folder of the current directory without permission.
+# A protocol may read the files in this folder of the current directory without permission.
 DATA = "data"
 
 

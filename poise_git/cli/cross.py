@@ -42,6 +42,6 @@ def command(first: str, second: str, name: str | None, agent: str | None, protoc
     elif passed:
         echo(f"created {child} from {ours.name} and {theirs.name}; to train it: poise-git evaluate {child}")
     if not passed:
-        # Archived with its reason, like every candidate that fails a check.
+        # Like every candidate that fails a check, the child is archived with the reason.
         echo(f"poise-git: {child} failed a check before training; for the reason: poise-git show {child}", err=True)
         raise SystemExit(1)

@@ -142,7 +142,7 @@ def command(
         ) as session,
     ):
         ended = evolve(session, goal)
-    # With the objective that a directive may have become.
+    # The session's experiment has the objective that a directive may have been translated to.
     experiment = session.experiment
     if as_json:
         echo_json({"event": "SearchEnded"} | result_document(experiment, ended))

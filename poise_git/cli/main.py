@@ -19,7 +19,7 @@ from poise_git.cli.output import echo
 from poise_git.errors import PoiseError, SettingRenamed
 from poise_git.untrusted.display import one_line
 
-# Each command is a module of this package with the same name. The order is that of a first day with poise-git.
+# Each command is a module of this package with the same name, in the order in which a new user needs them.
 VERBS = (
     "init",
     "evolve",
@@ -97,7 +97,7 @@ def cli(context: click.Context, directory: Path) -> None:
 
 
 def _show_renamed_settings() -> None:
-    """Print one line for each, however often a verb reads the file; other warnings stay as Python prints them."""
+    """Print one line per renamed setting, once per process; Python prints other warnings as usual."""
     show_other = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
@@ -130,7 +130,7 @@ def main() -> None:
         echo("poise-git: interrupted; finished work is kept, and the same command continues from here", err=True)
         sys.exit(INTERRUPTED)
     except OSError as error:
-        # Otherwise Python would write the rest of its buffer at exit and fail again.
+        # Otherwise Python would write the rest of its buffer at exit, and fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
         advice = ADVICE.get(error.errno or 0, "fix this and run the same command again")

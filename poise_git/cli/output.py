@@ -1,4 +1,4 @@
-"""The only output path of the commands. It neutralizes control characters, so that a terminal obeys none."""
+"""The only output path of the commands. It escapes control characters, so that the terminal does not execute them."""
 
 from __future__ import annotations
 

@@ -97,8 +97,11 @@ class _Worker:
 
 @dataclass(frozen=True)
 class Start:
-    """The state of a search when its display starts: the goal in candidates, seeds per candidate, runs of a
-    confirmation, candidates evaluated so far, and the best of them with its metrics."""
+    """The state of a search when its display starts.
+
+    It has the goal in candidates, the seeds per candidate, the runs of a confirmation, the candidates evaluated so far,
+    and the best of them with its metrics.
+    """
 
     goal: int | None
     seeds: int

@@ -21,7 +21,7 @@ GAP = "·"
 
 
 def estimate_text(estimate: Estimate | None) -> str:
-    """`0.1234 ± 0.0056`, with the standard error; one run has none."""
+    """`0.1234 ± 0.0056`, with the standard error; an estimate from one run has none."""
     if estimate is None:
         return "–"
     return f"{estimate.value:.4f}" if estimate.se is None else f"{estimate.value:.4f} ± {estimate.se:.4f}"
@@ -84,7 +84,7 @@ def violation_text(violation: Violation) -> str:
 def tree_lines(
     genealogy: Genealogy, protocol: str, *, mark: str | None = None, verdicts: Mapping[str, Verdict] | None = None
 ) -> list[str]:
-    """The genealogy as a tree with scores; `mark` is the candidate to point out, `verdicts` the integrity of each."""
+    """The genealogy as a tree with scores; `mark` is the candidate to mark, `verdicts` holds the integrity of each."""
     lines: list[tuple[str, Candidate]] = []
 
     def walk(candidate: Candidate, indent: str, branch: str) -> None:

@@ -18,7 +18,7 @@ _WIDTH = 40
 
 
 def show_estimate(name: str | None, *, as_json: bool) -> None:
-    """Print the cost of a run of protocol `name` (default: poise.yaml's); outside an archive, of a shipped one."""
+    """Print the cost of a run of protocol `name` (default: poise.yaml's); outside an archive, of a shipped protocol."""
     protocol = known_protocol(name)
     estimate = backend_named(protocol.backend).estimate_cost(protocol, protocol_file(protocol.name))
     runs = {"each candidate": len(protocol.seeds), "a confirmation": 2 * len(protocol.confirmation_seeds)}
@@ -36,7 +36,7 @@ def show_estimate(name: str | None, *, as_json: bool) -> None:
 
 
 def known_protocol(name: str | None) -> Protocol:
-    """Raises UsageError, outside an archive, unless the template has a protocol of that name."""
+    """The protocol of that name in the archive, or outside one in the template. Raises UsageError if it is unknown."""
     try:
         return Experiment.load(Archive.open(directory()), protocol=name).protocol
     except NotAnArchive:

@@ -1,4 +1,4 @@
-"""The expected calls, cost and time of a search, as text and as JSON. Nothing is started or written."""
+"""The expected calls, cost and time of a search, as text and as JSON. It starts and writes nothing."""
 
 from __future__ import annotations
 

@@ -193,6 +193,6 @@ def open_step(
 
 
 def _warnings_alone(event: events.Event) -> None:
-    """Observe warnings only, so that standard output holds just a document."""
+    """Show warnings only, so that standard output holds only a document."""
     if isinstance(event, events.LayersMissing):
         echo(f"poise-git: {line_of(event)}", err=True)

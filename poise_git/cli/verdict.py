@@ -44,7 +44,7 @@ def result_text(experiment: Experiment, ended: SearchResult) -> str:
 
 
 def program_name() -> str:
-    """The command that runs this program: its name if it is on PATH, else the path that was called."""
+    """The command that runs this program: its name if it is on PATH, else its path."""
     called = sys.argv[0]
     on_path = shutil.which("poise-git") is not None or Path(called).name != "poise-git"
     return "poise-git" if on_path else shlex.quote(called)

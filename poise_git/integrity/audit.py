@@ -31,11 +31,11 @@ from poise_git.pipeline.backends.recorded import Recorded
 from poise_git.pipeline.cache import cache_folder
 from poise_git.pipeline.protocol import Protocol
 
-# Increases when verdicts change for the same archive.
+# Increase this when the verdicts change for the same archive.
 RULES = 2
-# Name this many candidates in a line.
+# The number of candidates that a line names.
 NAMED = 3
-# Errors that figures of a stranger's runs may cause.
+# Errors that untrusted runs may cause.
 BROKEN = (
     PoiseError, KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError, RecursionError,
 )  # fmt: skip
@@ -98,7 +98,7 @@ class Auditor:
 
     def __init__(self, experiment: Measuring) -> None:
         self.experiment, self.archive, self.protocol = experiment, experiment.archive, experiment.protocol
-        # A protocol computes its hash at each access, and an archive needs it once per candidate.
+        # A protocol computes its hash at each access, so keep it.
         self._hash = self.protocol.hash
         self._state = ""
         self._verdicts: Mapping[str, Verdict] = {}
@@ -116,9 +116,9 @@ class Auditor:
         return self._verdicts
 
     def counted(self, genealogy: Genealogy) -> Genealogy:
-        """The genealogy with the figures that count: those of the runs, even if a note says otherwise.
+        """The genealogy with the figures that count: the figures of the runs, even if a note has others.
 
-        A candidate without evidence for its figures has none.
+        A candidate without evidence for its figures counts as not evaluated.
         """
         changed = {
             name: verdict.counted
@@ -202,7 +202,7 @@ class Auditor:
                     verdict = replace(verdict, counted=as_noted(verdict.counted))
                 found[candidate.name], names[candidate.name] = verdict, key
                 written[key] = _data(verdict, claimed)
-        # A verdict says whether the figures that notes state count. A genealogy that is ahead states others.
+        # Verdicts are about the figures in the notes. A genealogy that is ahead has other figures.
         if not genealogy.ahead:
             self._keep({"state": state, "names": names, "entries": written})
         return found

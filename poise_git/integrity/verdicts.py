@@ -1,11 +1,11 @@
 """Decide whether a candidate's figures follow from its archived runs.
 
-    verified     computed again from the archived runs they come out equal, and every run was isolated as it should be
-    suspicious   something archived contradicts something else archived, or a run that was trained again
-    unverified   nothing contradicts them, and something that would prove them is missing
+    verified     the archived runs give the same figures, and every run had the required isolation
+    suspicious   two archived items contradict each other, or a repeated run contradicts the archive
+    unverified   the figures are not contradicted, but a part of their proof is missing
 
-What counts for selection is what the runs give. Where they cannot be counted, a note counts if the evidence branch says
-the same; what neither runs nor evidence back does not count.
+Selection uses the figures of the runs. If the runs cannot be used, a note counts if the evidence branch agrees with it.
+Figures that neither runs nor evidence support do not count.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from poise_git.untrusted.display import one_line
 OF_NOTES, OF_EVIDENCE = 1e-5, 1e-9
 # The hooks protect notes from accidental loss; this command removes one on purpose.
 NOTES = "git -c core.hooksPath=/dev/null notes"
-# Below this a difference is rounding.
+# A smaller difference is rounding.
 NOTHING = 1e-9
 
 
@@ -35,13 +35,13 @@ class Mark(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Integrity:
-    """The integrity of a candidate's figures; `reason` is one line, empty if they are verified."""
+    """The integrity of a candidate's figures; `reason` is one line, empty for verified figures."""
 
     mark: Mark
     reason: str = ""
 
     def __post_init__(self) -> None:
-        # The reason quotes notes, which anyone may have written.
+        # The reason quotes notes, which are untrusted.
         object.__setattr__(self, "reason", one_line(self.reason))
 
     def __str__(self) -> str:
@@ -77,8 +77,8 @@ class Problem:
 class Verdict:
     """The verdict on one candidate.
 
-    `counted` holds the figures that selection uses (None: it does not count); `traced` says whether the runs of its
-    figures are in the archive.
+    `counted` holds the figures that selection uses (None if the candidate does not count). `traced` says whether the
+    runs of its figures are in the archive.
     """
 
     integrity: Integrity
@@ -89,24 +89,24 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Account:
-    """All that is archived of a candidate's figures under one protocol.
+    """All archived data about a candidate's figures under one protocol.
 
     Attributes:
-        note, evidence: the metrics as the two places have them.
-        objective: the fingerprint of the present objective, by which `recomputed` are.
-        root_objective: that by which the root was measured.
+        note, evidence: the metrics in the note and on the evidence branch.
+        objective: the fingerprint of the present objective, with which `recomputed` was computed.
+        root_objective: the fingerprint of the objective with which the root was measured.
         runs: every run of the candidate's own code.
-        recomputed: the metrics that the runs give; where a seed was trained twice, those of its latest run come first.
-            Empty where they cannot be computed, for which `failure` may say why.
-        missing: seeds that the figures are of and that have no run; `outside`: those that are none of the protocol's.
-        stray: seeds of runs that are none of the protocol's.
-        rootless: the root's runs are not here, so no gain can be computed.
+        recomputed: the metrics that the runs give; if a seed was trained twice, those of its latest run come first.
+            Empty if they cannot be computed; `failure` may give the reason.
+        missing: seeds of the figures that have no run; `outside`: seeds of the figures that the protocol does not have.
+        stray: seeds of runs that the protocol does not have.
+        rootless: the root's runs are missing, so the gain cannot be computed.
         twice: seeds, of the candidate or of the root, that were trained twice with different figures.
-        defects: seed -> why its run cannot be of the protocol.
+        defects: seed -> the reasons why its run cannot be a run of the protocol.
         foreign: algorithm blobs of runs of other code.
-        reproductions: oldest first. `future`: lines dated later than they can be.
-        unconfirmed: there are runs on the confirmation seeds, and none of the root's to compare them with.
-        option: what a command needs to be of this protocol, with a space before it.
+        reproductions: repeated runs, oldest first. `future`: the number of lines that are dated in the future.
+        unconfirmed: the candidate has runs on the confirmation seeds, but the root has none to compare them with.
+        option: the option that makes a command use this protocol, with a space before it.
     """
 
     name: str
@@ -207,7 +207,7 @@ def _against_runs(account: Account) -> tuple[list[Metrics], list[Problem]]:
 
 
 def _not_reproduced(account: Account) -> list[Problem]:
-    """Repeated runs whose difference noise cannot explain; the latest attempt at each seed counts."""
+    """The repeated runs that differ by more than noise; the latest attempt at each seed counts."""
     latest = {each.seed: each for each in account.reproductions}
     return [
         Problem(
@@ -300,9 +300,9 @@ def _same_objective(account: Account, metrics: Metrics) -> bool:
 def _differences(
     said: Metrics | None, given: Metrics | None, tolerance: float, account: Account, everything: bool | None = None
 ) -> list[str]:
-    """In which figures `said` is not what is `given`, as `U 0.9900, its runs give 0.1310`.
+    """The figures in which `said` differs from `given`, as `U 0.9900, its runs give 0.1310`.
 
-    `everything`: U, too, which depends on the objective; None: where the two objectives are the same.
+    With `everything`, also compare U, which depends on the objective; None: compare U if the objectives are equal.
     """
     if said is None or given is None:
         return []

@@ -14,7 +14,7 @@ Figures = Mapping[str, Mapping[int, float]]
 UTILITY = "utility"
 # Names of figures that are computed from the suites; no suite may use them.
 RESERVED = frozenset({OVERALL, UTILITY})
-# Late figures of a series average over this last share of training.
+# The late figure of a series is the average over this last share of training.
 LATE = 0.2
 
 

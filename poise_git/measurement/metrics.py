@@ -34,8 +34,8 @@ def compared(
 ) -> tuple[Estimate, Estimate | None]:
     """The figure and its difference from the other candidate's, paired over all common seeds.
 
-    Other seeds mean other worlds. If both candidates were replicated, the figure is therefore the other's on the
-    protocol's seeds plus the difference over all seeds.
+    Figures on different seeds are not comparable. If both candidates were replicated, the figure is therefore the
+    other's on the protocol's seeds plus the difference over all seeds.
     """
     alone = estimate(list(of.own[metric].values()))
     difference = paired_difference(of.every[metric], against.every[metric], noise)

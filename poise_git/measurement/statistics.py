@@ -49,7 +49,7 @@ def estimate(values: Sequence[float]) -> Estimate:
 def paired_difference(
     of: Mapping[int, float], against: Mapping[int, float], noise: Noise | None = None
 ) -> Estimate | None:
-    """Mean of of[seed] - against[seed] over the seeds both have, with its interval; None if they share none."""
+    """Mean of of[seed] - against[seed] over the common seeds, with its interval; None without a common seed."""
     seeds = sorted(of.keys() & against.keys())
     if not seeds:
         return None
@@ -58,13 +58,13 @@ def paired_difference(
 
 
 def half_width(difference: Estimate, noise: Noise | None = None) -> float | None:
-    """Half the 95% interval of a mean of n paired differences; None where nothing is known of their noise.
+    """Half the 95% interval of a mean of n paired differences; None if their noise is unknown.
 
-    With d = n - 1 degrees of freedom in the sample variance s^2, and noise s_0 known beforehand with d_0 of them,
+    With d = n - 1 degrees of freedom in the sample variance s^2, and prior noise s_0 with d_0 degrees of freedom,
     t(.975, d_0 + d) sqrt((d_0 s_0^2 + d s^2) / (d_0 + d) / n)   (moderated t, Smyth 2004, doi:10.2202/1544-6115.1027).
-    Four seeds alone are a poor measure of their own noise: without s_0 the quantile is 3.2, with it nearly 2.
+    Four seeds alone measure their noise poorly: without s_0 the quantile is 3.2, with it nearly 2.
     """
-    # scipy.stats takes a second to load, and listings call this function too.
+    # Do not import scipy.stats: it takes a second to load, and listings call this function too.
     from scipy.special import stdtrit
 
     known = noise or Noise(0.0, 0.0)
@@ -100,10 +100,10 @@ def pooled_deviation(differences: Iterable[Estimate]) -> PooledDeviation | None:
 
 
 def detectable_difference(deviation: float, seeds: int, noise: Noise | None = None, power: float = 0.8) -> float | None:
-    """Smallest true difference that `beyond_noise` finds, with its sign, at the given power from `seeds` paired seeds.
+    """Smallest true difference that `beyond_noise` detects, with its sign, at the given power on `seeds` paired seeds.
 
     With mean m and (moderated) standard error e, m / e has a noncentral t distribution with d_0 + n - 1 degrees of
-    freedom and noncentrality delta sqrt(n) / deviation; delta is solved for P(m / e > t(.975)) = power. None where
+    freedom and noncentrality delta sqrt(n) / deviation; delta is solved for P(m / e > t(.975)) = power. None if
     there are no degrees of freedom.
     """
     from scipy import optimize, stats

@@ -10,10 +10,10 @@ from poise_git.settings import ObjectiveSettings
 
 @dataclass(frozen=True)
 class Interpretation:
-    """`objective` is None if the agent understood nothing.
+    """A translation; `objective` is None if the agent did not understand the directive.
 
-    `reasons` say which words led to which part. `strange` holds the words that were not understood, `known` the words
-    that would be.
+    `reasons` say which words led to which part. `strange` holds the words that the agent did not understand, `known`
+    the words that it knows.
     """
 
     objective: ObjectiveSettings | None

@@ -22,11 +22,11 @@ ALGORITHM = "algorithm.py"
 
 
 def inspect(archive: Archive, sandbox: Sandbox, containing: Containing) -> Iterator[Finding]:
-    """Every defect of every candidate, as it is found.
+    """Every defect of every candidate, yielded as it is found.
 
-    Code that has figures has passed all checks, so it is read only; what nobody has checked yet is run, in the sandbox,
-    or is a finding where its code may not run on this machine.
-    A failure that is archived is known, and no finding. Figures are computed again from the archived runs.
+    Code with figures has passed all checks, so only its text is checked. Unchecked code runs in the sandbox; if it must
+    not run on this machine, that is a finding. An archived failure is known and is not a finding. Figures are computed
+    again from the archived runs.
     """
     yield from archive.conformity()
     yield from audit(archive)
@@ -54,7 +54,7 @@ def inspect(archive: Archive, sandbox: Sandbox, containing: Containing) -> Itera
 
 
 def _failure_of_text(archive: Archive, candidate: Candidate, recipe: dict[str, str]) -> str:
-    """The reason why it fails the static checks; empty if it passes."""
+    """The reason why a candidate fails the static checks; empty if it passes."""
     return _in_words(check_text(recipe, _parents_recipe(archive, candidate)))
 
 
@@ -66,7 +66,7 @@ def _failure(
     containing: Containing,
     genealogy: Genealogy,
 ) -> str:
-    """The reason why it fails its checks; empty if it passes. Raises IsolationMissing."""
+    """The reason why a candidate fails its checks; empty if it passes. Raises IsolationMissing."""
     parent = _parents_recipe(archive, candidate)
     proposal = archive.proposal(candidate.name) or archive.stated_proposal(candidate)
     containment = containing.of_checks(recipe.get(ALGORITHM, ""), candidate.parents, genealogy)

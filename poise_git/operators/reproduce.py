@@ -31,9 +31,9 @@ REASON_LENGTH = 200
 
 
 def archived_run(experiment: Experiment, candidate: Candidate, seed: int | None) -> Run:
-    """The run to repeat: that of `seed`, or of the first seed of the protocol that has one.
+    """The run to repeat: the run of `seed`, or of the first seed of the protocol that has a run.
 
-    Raises UsageError if there is none.
+    Raises UsageError if there is no run.
     """
     found = {
         run.seed: run for run in experiment.archive.runs(candidate.name) if run.protocol == experiment.protocol.hash
@@ -61,7 +61,7 @@ def reproduce(session: Session, candidate: Candidate, before: Run) -> Reproducti
     def progress(job: Job, made: Progress) -> None:
         session.observe(events.JobProgress(job.candidate, job.seed, made))
 
-    # Use a folder of its own, so that it does not continue a run in progress or an interrupted one.
+    # Use a separate folder, so that the run does not continue a run in progress or an interrupted one.
     job = replace(
         experiment.job(candidate.name, before.seed, purpose="reproduce"),
         containment=session.containing.of(candidate, experiment.archive.genealogy()),

@@ -111,7 +111,7 @@ class Card(StrictModel):
         if "stages" in data:
             raise ValueError("the edits determine the stages; leave this field out")
         named = [edit.get("stage") for edit in edits if isinstance(edit, dict)]
-        # A value that is not text is reported where the edit is parsed.
+        # The validation of the edit reports a value that is not text.
         return {**data, "stages": list(dict.fromkeys(stage for stage in named if isinstance(stage, str)))}
 
     @property
@@ -129,7 +129,7 @@ def load_cards(texts: Mapping[str, str]) -> tuple[Card, ...]:
     """The cards of a literature, by path.
 
     Raises:
-        SettingsError: one is malformed, two share a name or a short, or one conflicts with a card that there is not.
+        SettingsError: a card is malformed, two share a name or short name, or one conflicts with an unknown card.
     """
     loaded = {file: load_card(text, file) for file, text in sorted(texts.items())}
     for field in ("name", "short"):

@@ -1,4 +1,4 @@
-"""The decisions of a round as journaled: terms of every eligible node, parents with reasons, all proposals."""
+"""The decisions of a round in the journal: terms of every eligible node, parents with reasons, all proposals."""
 
 from __future__ import annotations
 
@@ -32,15 +32,17 @@ class Slot:
 
     @property
     def chosen(self) -> Proposal | None:
-        """The proposal that is implemented. Older journals name none; there it is the best one that was not
-        rejected."""
+        """The proposal that is implemented.
+
+        Older journals do not name it; for these it is the best proposal that was not rejected.
+        """
         verdicts = (Verdict.CHOSEN, Verdict.PASSED)
         found = [entry.proposal for verdict in verdicts for entry in self.proposals if entry.verdict is verdict]
         return found[0] if found else None
 
     @property
     def attempts(self) -> int:
-        """The number of attempts at proposals."""
+        """The number of times that the agent was asked for proposals."""
         return 1 + max((entry.attempt for entry in self.proposals), default=0)
 
     def to_data(self) -> dict[str, Any]:

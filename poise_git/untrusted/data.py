@@ -1,4 +1,4 @@
-"""Turn plain data, as YAML gives it, into an archive's entries; a wrong type or a missing field is one clear line."""
+"""Convert plain data, as read from YAML, to entries; a wrong type or a missing field gives a one-line error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from poise_git.errors import ArchiveError
 
 Entry = TypeVar("Entry")
 
-# Numbers of JSON, not texts of them. Trainers report missing figures as not a number or infinity.
+# Numbers of JSON, not text. NaN and infinity are valid: trainers report missing figures as these.
 Number = Annotated[float, Field(strict=True)]
 Amount = Annotated[float, Field(strict=True, ge=0.0, allow_inf_nan=False)]
 Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
@@ -19,10 +19,10 @@ Whole = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)]
 
 
 def read_entry(read: Callable[[Any], Entry], data: Any, file: str) -> Entry:
-    """`read(data)`, where `data` is what `file` holds, or a part of it.
+    """`read(data)`, where `data` is the content of `file` or a part of it.
 
     Raises:
-        ArchiveError: it is not what `read` reads.
+        ArchiveError: `read` does not accept the data.
     """
     try:
         return read(data)
@@ -35,7 +35,7 @@ def read_entry(read: Callable[[Any], Entry], data: Any, file: str) -> Entry:
 
 
 def described(error: ValidationError) -> str:
-    """The first problem and its place."""
+    """The first problem of a validation error, and its place."""
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in first["loc"])[:100]
     return f"{place}: {first['msg'][:200]}" if place else first["msg"][:200]
@@ -45,7 +45,7 @@ def mapping(data: Any) -> Mapping[str, Any]:
     """`data`, if it is a mapping.
 
     Raises:
-        TypeError: it is not.
+        TypeError: it is not a mapping.
     """
     if not isinstance(data, Mapping):
         raise TypeError("expected `field: value` lines")

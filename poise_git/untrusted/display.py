@@ -1,7 +1,7 @@
 """Make text safe for a terminal, a commit or a note: show invisible characters and control characters.
 
-Text of candidates, models and strangers' archives may hold escape sequences that rewrite the screen, marks that reverse
-the order of characters, and characters without a shape that carry hidden words.
+Text of candidates, models and strangers' archives may contain escape sequences that rewrite the screen, marks that
+reverse the order of characters, and invisible characters that encode hidden words.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import json
 import re
 from typing import Any
 
-# Controls but for the line end and the tab, format characters (bidi marks, joiners, tags), line and paragraph
-# separators, surrogates, and the rest of what Unicode says to display as nothing; and the blank Braille pattern.
+# Control characters except the line end and the tab; format characters (bidi marks, joiners, tags); line and paragraph
+# separators; surrogates; the other characters that Unicode displays as nothing; and the blank Braille pattern.
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u115f-\u1160\u17b4-\u17b5"
     "\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0"
@@ -29,7 +29,7 @@ def visible(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """`text` with every run of white space as one space, and everything else visible."""
+    """`text` with every run of white space as one space, and invisible characters escaped."""
     return visible(" ".join(text.split()))
 
 

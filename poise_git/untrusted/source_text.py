@@ -1,8 +1,8 @@
-"""The only way from a text of code to its syntax tree, for an algorithm, a card or a reply.
+"""Parse untrusted code to its syntax tree. Every algorithm, card and reply is parsed here and nowhere else.
 
-A person, an edit and Python must see the same text. A text for which they may differ is refused, in one line that names
-the line. So is a text that could exhaust the stack of Python's parser or of a walk of its tree: trees from here are at
-most `DEPTH_LIMIT` deep. Nothing is executed.
+A person, an edit and Python must see the same text. Text for which they may differ is refused, with a one-line error
+that names the line. Text that could exhaust the stack of Python's parser, or of a walk of its tree, is refused too:
+the trees are at most `DEPTH_LIMIT` deep. Nothing is executed.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import Literal, NoReturn
 
 from poise_git.errors import PoiseError
 
-# Python would print its warnings between the lines of a user who did not write the code.
+# Hide Python's warnings about the code: the user did not write it.
 warnings.filterwarnings("ignore", category=SyntaxWarning, module=r"<unknown>|algorithm")
 
 SIZE_LIMIT = 64 * 1024
 LINE_LIMIT = 1000
-# A hundred honest algorithms need at most a third of each limit.
+# A hundred legitimate algorithms need at most a third of each limit.
 TOKEN_LIMIT = 1000
 BRACKET_LIMIT = 30
 BLOCK_LIMIT = 20
@@ -37,8 +37,8 @@ STRING_LIMIT = 8000
 FORMATTED_LIMIT, FORMATTED_BRACKETS = 500, 4
 
 _ADVICE = "; remove it: only a line feed may end a line, and every character must be visible"
-# Characters that count as printable, and that nobody sees: fillers, selectors of a variant, an empty Braille cell, what
-# stands in for bytes that are no text.
+# Characters that count as printable but are invisible: fillers, variation selectors, the blank Braille pattern, and the
+# replacements of bytes that are not text.
 _UNSEEN = frozenset(
     "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0\ufffc\ufffd"
     + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
@@ -64,11 +64,11 @@ _LAYOUT = frozenset((token.INDENT, token.DEDENT, token.NEWLINE, token.NL, token.
 
 
 class SourceRefused(PoiseError):
-    """A text is not taken for code.
+    """A text is refused as code.
 
     Attributes:
-        check: which check of a candidate says so: its size, its characters, or whether it is Python.
-        line: from 1; 0 where it is the text as a whole.
+        check: the check of a candidate that refuses it: its size, its characters, or whether it is Python.
+        line: the line from 1; 0 for the text as a whole.
     """
 
     def __init__(self, check: Literal["size", "text", "parse"], line: int, what: str) -> None:
@@ -80,7 +80,7 @@ def read(data: bytes) -> str:
     """The text of a file.
 
     Raises:
-        SourceRefused: it is not UTF-8, or holds characters that code may not have.
+        SourceRefused: it is not UTF-8, or contains characters that code must not contain.
     """
     try:
         text = data.decode()
@@ -95,7 +95,8 @@ def parse(text: str) -> ast.Module:
     """The syntax tree of a text, at most `DEPTH_LIMIT` deep.
 
     Raises:
-        SourceRefused: too large, characters that code may not have, not Python, or made to be hard to read.
+        SourceRefused: the text is too large, is not Python, is nested too deeply, or contains characters that code must
+            not contain.
     """
     require_plain(text)
     longest = _require_measured(text)
@@ -143,8 +144,7 @@ def require_plain(text: str) -> None:
 
 
 def _is_unseen(character: str) -> bool:
-    """Control characters, other line ends, marks that reverse the order of text, surrogates, unusual spaces, and the
-    like."""
+    """Whether a character is invisible or ambiguous, such as a control character, a bidi mark or an unusual space."""
     return character in _UNSEEN or not (character.isprintable() or character in "\n\t\r")
 
 
@@ -177,7 +177,7 @@ def _require_measured(text: str) -> int:
             continue
         if not count:
             begins = line
-            # An `elif` is an `if` inside the `else` of the one before.
+            # In the tree, an `elif` is an `if` inside the `else` of the previous one.
             branches[-1] = branches[-1] + 1 if string == "elif" else 0 if string != "else" else branches[-1]
             if branches[-1] > BRANCH_LIMIT:
                 raise SourceRefused("parse", line, f"more than {BRANCH_LIMIT} elif in a row")
@@ -262,7 +262,7 @@ def _require_shallow(tree: ast.Module) -> None:
 
 
 def _children(node: ast.AST) -> Iterator[ast.AST]:
-    """As `ast.iter_child_nodes`, in half the time, without nodes that have no children."""
+    """Like `ast.iter_child_nodes`, in half the time, but without nodes that have no children."""
     for name in node._fields:
         value = getattr(node, name, None)
         if isinstance(value, list):

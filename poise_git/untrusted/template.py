@@ -1,7 +1,7 @@
-"""Prompt templates that an archive may bring: Jinja without anything that could run, loop or grow without limit.
+"""Untrusted prompt templates: Jinja that cannot run code, and that cannot loop or grow without limit.
 
-A template is parsed, and its parts are compared with an allow list, before any of it is evaluated. The rest can loop
-and print, so both are limited while it is rendered. It has only the given names, no calls but `mapping.get`, no
+A template is parsed, and its parts are compared with an allow list, before it is evaluated. The allowed parts can loop
+and print, so the renderer limits both. A template has only the given names, and no calls except `mapping.get`, no
 arithmetic, no macros and no other files.
 """
 
@@ -39,7 +39,7 @@ Filter = Callable[[Any], str]
 
 
 class _Exceeded(Exception):
-    """A limit was reached, or a part is not allowed; `line` (from 1) if known."""
+    """A limit was reached, or a part is not allowed; `line` counts from 1, if known."""
 
     def __init__(self, what: str, line: int = 0) -> None:
         self.lineno = line
@@ -48,7 +48,7 @@ class _Exceeded(Exception):
 
 class _Environment(ImmutableSandboxedEnvironment):
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """Give access to fields only, so that no method is called, printed or compared."""
+        """Allow access to fields only, so that a template cannot call, print or compare a method."""
         return not callable(value) and super().is_safe_attribute(obj, attr, value)
 
 
@@ -56,12 +56,12 @@ def fill_template(source: str, file: str, values: Mapping[str, Any], filters: Ma
     """The text of a template with these values.
 
     Args:
-        file: what an error calls it.
+        file: the name of the template in errors.
         values: texts, numbers, and mappings, lists and frozen entries of them.
-        filters: those of ours beside Jinja's harmless ones, by name.
+        filters: our own filters by name, in addition to Jinja's harmless ones.
 
     Raises:
-        UsageError: the template is wrong, or goes beyond the limits.
+        UsageError: the template is wrong, or exceeds the limits.
     """
     try:
         template = _compiled(source, tuple(sorted(filters.items())))
@@ -75,7 +75,7 @@ def fill_template(source: str, file: str, values: Mapping[str, Any], filters: Ma
 
 
 class _Clock:
-    """End a template that takes too long; called at each turn of a loop and for each piece of output."""
+    """Stop a template that takes too long; called at each turn of a loop and for each piece of output."""
 
     def __init__(self) -> None:
         self.end = time.monotonic() + SECONDS
@@ -136,7 +136,7 @@ def _compiled(source: str, filters: tuple[tuple[str, Filter], ...]) -> Template:
 
 
 class _Rewriter(NodeTransformer):
-    """Loops check the clock at every turn, and `mapping.get` becomes a filter, so nothing is called at all."""
+    """Make loops check the clock at every turn, and replace `mapping.get` by a filter, so that no call remains."""
 
     def visit_For(self, node: nodes.For) -> nodes.For:
         self.generic_visit(node)
@@ -179,8 +179,7 @@ def _check(tree: nodes.Template, filters: frozenset[str]) -> None:
 
 
 def _is_constant(node: nodes.Node, children: Iterable[nodes.Node]) -> bool:
-    """Allow only constants. A list that holds a list twice, which holds another twice, and so on, would print
-    forever."""
+    """Whether a node is a constant. A nested list that repeats its elements at every level would print forever."""
     targets = getattr(node, "ctx", "load") != "load"
     return targets or all(isinstance(child, (nodes.Const, *_CONTAINERS)) for child in children)
 

@@ -1,8 +1,8 @@
-"""The editor of settings files: fields get other values, and all else in the text stays as it is, comments too.
+"""Edit settings files: set fields, and leave the rest of the text unchanged, including comments.
 
-Only the lines of a field that changes are written anew, by ruamel.yaml, which keeps their comments, order and quotes.
-The text may come from a stranger, so it is first read within the limits of `yaml_text`. What comes out is read again:
-it says what it said before, but for the fields that were set.
+ruamel.yaml rewrites only the lines of a changed field, and keeps their comments, order and quotes. The text is
+untrusted, so it is first read within the limits of `yaml_text`. The result is read again, to check that only the given
+fields have changed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NULL, _FLOAT = "tag:yaml.org,2002:null", "tag:yaml.org,2002:float"
 
 
 class _Representer(RoundTripRepresenter):
-    """Nothing is written as `null`, and a number as YAML 1.1 has it: 1e-6 is 1.0e-06."""
+    """Write None as `null`, and numbers in the form of YAML 1.1: 1e-6 is 1.0e-06."""
 
 
 _Representer.add_representer(type(None), lambda representer, _: representer.represent_scalar(_NULL, "null"))
@@ -40,7 +40,7 @@ def with_fields(text: str, fields: Mapping[tuple[str, ...], Any]) -> str:
     A field that the file does not have is added at the end of its section, and a section at the end of the file.
 
     Raises:
-        BadYaml: the file is no mapping, is beyond the limits, or has a form in which these fields cannot be set alone.
+        BadYaml: the file is not a mapping, exceeds the limits, or has a form in which these fields cannot be set alone.
     """
     expected = _mapping_in(text)
     changed = text
@@ -57,7 +57,7 @@ def with_fields(text: str, fields: Mapping[tuple[str, ...], Any]) -> str:
 
 
 def _mapping_in(text: str) -> dict[str, Any]:
-    """The data of a text, in which nothing stands at two places."""
+    """The data of a text, with a separate copy for every alias."""
     data = parse(text, SETTINGS).data
     if not isinstance(data, dict | None):
         raise BadYaml(1, "expected `field: value` lines")
@@ -79,9 +79,9 @@ def _set(data: dict[str, Any], path: Sequence[str], value: Any) -> None:
 
 
 class _Lines(NamedTuple):
-    """The lines `first` to `end` (not included) of a block's key, or where a missing one belongs: there they are none.
+    """The lines `first` to `end` (not included) of a key in a block; for a missing key, both are its place.
 
-    `column` is that of the block's keys, `depth` the number of keys that lead to the block.
+    `column` is the column of the block's keys, `depth` the number of keys that lead to the block.
     """
 
     first: int
@@ -109,7 +109,7 @@ def _with_field(text: str, path: Sequence[str], value: Any) -> str:
 
 
 def _lines_of(tree: yaml.Node | None, path: Sequence[str], lines: Sequence[str]) -> _Lines:
-    """Of the deepest key on `path` that stands in a block of its own lines."""
+    """The lines of the deepest key on `path` that is in a block of separate lines."""
     end = len(lines)
     while end and lines[end - 1].startswith("..."):
         end -= 1
@@ -131,13 +131,13 @@ def _lines_of(tree: yaml.Node | None, path: Sequence[str], lines: Sequence[str])
 
 
 def _is_of_what_follows(line: str, column: int) -> bool:
-    """Whether a line behind a key at `column` is empty, or a comment that is not indented more than the key."""
+    """Whether a line after a key at `column` is empty, or a comment that is not indented more than the key."""
     text = line.lstrip(" ")
     return not text.strip() or (text.startswith("#") and len(line) - len(text) <= column)
 
 
 def _edited(text: str, path: Sequence[str], value: Any) -> str:
-    """A mapping of its own with another value of one field."""
+    """The text of one mapping, with a new value of one field."""
     editor = YAML()
     editor.preserve_quotes = True
     editor.width = 10 * SETTINGS.characters
@@ -157,7 +157,7 @@ def _edited(text: str, path: Sequence[str], value: Any) -> str:
 
 
 def _node(value: Any) -> Any:
-    """Plain data as what ruamel.yaml writes on one line, with the quotes that YAML 1.1 needs: `yes` is not text."""
+    """Plain data as nodes that ruamel.yaml writes on one line, with the quotes of YAML 1.1, where `yes` is not text."""
     if isinstance(value, Mapping):
         node: Any = CommentedMap((_node(key), _node(each)) for key, each in value.items())
     elif isinstance(value, list | tuple):
@@ -169,5 +169,5 @@ def _node(value: Any) -> Any:
 
 
 def _scalar(value: Any) -> str:
-    """As it stands between brackets, where more needs quotes than elsewhere."""
+    """A scalar as YAML writes it between brackets, where more texts need quotes."""
     return yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=math.inf).strip()[1:-1]

@@ -1,8 +1,8 @@
 """Read YAML within limits of size, depth and number of nodes, with aliases expanded.
 
-It is the YAML 1.1 that PyYAML reads, without what surprises people or makes trouble: tags other than those of JSON's
-types, dates (text here), octal and base-60 numbers (text here, which a field that is a number refuses), keys that stand
-twice, and keys that are not text.
+It is the YAML 1.1 that PyYAML reads, with restrictions. Tags other than those of JSON's types, duplicate keys, and keys
+that are not text are refused. Dates are read as text. Octal and base-60 numbers are read as text too, which a field for
+a number refuses.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class Limits:
     nodes: int
 
 
-# People write settings, protocols and cards. Documents hold ledgers, and the terms of every candidate.
+# Settings, protocols and cards are written by hand. Documents are larger: they hold ledgers and the terms of every
+# candidate.
 SETTINGS = Limits(characters=256 * 1024, nodes=20_000)
 DOCUMENT = Limits(characters=8 * 1024 * 1024, nodes=500_000)
 
@@ -199,7 +200,7 @@ def _refusal(what: str, mark: Any) -> ConstructorError:
     return ConstructorError(None, None, what, mark)
 
 
-# Keys, and numbers such as 0, occur again and again.
+# Keys, and numbers such as 0, repeat often.
 @lru_cache(4096)
 def _resolved_word(value: str) -> str:
     for tag, pattern in _PATTERNS.get(value[:1], ()):

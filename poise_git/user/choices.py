@@ -1,6 +1,6 @@
-"""The names by which a user allows untrusted code despite missing layers; error messages use them.
+"""The names with which a user allows untrusted code despite missing layers; error messages use them.
 
-Separate from `preferences`, which reads them, so that code in the sandbox does not import the archive.
+This module is separate from `preferences`, which reads them, so that code in the sandbox does not import the archive.
 """
 
 from __future__ import annotations

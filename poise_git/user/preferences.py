@@ -1,7 +1,7 @@
 """The user's choices on this machine, for every archive: isolation, devices, addresses and folders.
 
-An archive may come from a stranger, so it decides none of these. It may ask for them in poise.yaml or a protocol.
-poise-git acts on that only if the user has allowed the same, by an option, a variable, or a line of git's configuration
+An archive may come from a stranger, so it cannot make these choices. It may ask for them in poise.yaml or a protocol.
+poise-git grants a request only if the user has allowed it, by an option, a variable, or a line of git's configuration
 outside the repository (`git config --global`). A repository's own configuration does not count, because a copied folder
 includes it.
 """
@@ -36,16 +36,16 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Preferences:
-    """The user's choices. Every field but the first is a list: one archive may be given what another is not.
+    """The user's choices. Every field but the first is a list, because archives may ask for different resources.
 
     Attributes:
-        missing_layers: what becomes of untrusted code where a layer of the sandbox is missing.
-        base_urls: addresses of the Messages API that the user's key may go to, beside Anthropic's own.
-        devices: what runs may train on beside the CPU (`cuda`).
-        ray_addresses: Ray clusters that runs may go to; `local` is one that is started on this machine.
-        shared: folders through which the machines of a cluster may pass weights.
+        missing_layers: the treatment of untrusted code if a layer of the sandbox is missing.
+        base_urls: addresses of the Messages API, beside Anthropic's own, that may get the user's key.
+        devices: devices, beside the CPU, that runs may use (`cuda`).
+        ray_addresses: Ray clusters that runs may use; `local` is a cluster started on this machine.
+        shared: folders that the machines of a cluster may use to pass weights.
         recordings: folders of recorded replies.
-        data: files, or folders of files, that a protocol may name beside those below `data/` where poise-git is called.
+        data: files and folders that a protocol may name, in addition to `data/` in the current folder.
     """
 
     missing_layers: MissingLayers = "refuse"
@@ -58,10 +58,10 @@ class Preferences:
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> Preferences:
-        """Read git's configuration of the user and of the system, and the variables over it.
+        """Read git's configuration of the user and of the system, and the variables that override it.
 
         Raises:
-            UsageError: a value is none that its key can have.
+            UsageError: a value is invalid for its key.
             ArchiveError: git cannot read its configuration.
         """
         variables = os.environ if environment is None else environment
@@ -89,7 +89,7 @@ class Preferences:
     def with_options(
         self, *, device: str | None = None, executor: str | None = None, ray_address: str | None = None
     ) -> Preferences:
-        """Add the choices of one command's options; an executor without an address means one on this machine."""
+        """Add the choices of one command's options; an executor without an address runs on this machine."""
         address = ray_address or (OWN_CLUSTER if executor == "ray" else None)
         return replace(
             self,
@@ -99,7 +99,7 @@ class Preferences:
 
 
 def unchosen(where: str, what: str, field: str, asked: str) -> UsageError:
-    """The refusal of something that an archive asks for in `where`, with the command that allows it."""
+    """The error for a request in `where` that the user has not allowed, with the command that allows it."""
     key, _ = _NAMES[field]
     return UsageError(
         f"{where}: asks for {what}, which only you may allow; to allow it: "
@@ -120,7 +120,7 @@ def _folders(found: Sequence[tuple[str, str]]) -> tuple[Path, ...]:
     folders = []
     for where, value in found:
         folder = Path(value).expanduser()
-        # A variable belongs to the current folder; a line of a configuration holds everywhere.
+        # A variable may be relative to the current folder. A configuration applies in every folder.
         if not folder.is_absolute() and where.startswith("poise."):
             raise UsageError(f"{where}: must be an absolute path, not {value!r}")
         folders.append(folder.absolute())

@@ -188,7 +188,7 @@ def test_without_the_hook_git_itself_would_lose_notes(archive: Archive, git: Git
     tree = git("rev-parse", f"{stale}^{{tree}}").strip()
     disguised = git("commit-tree", tree, "-p", "refs/notes/poise/metrics", "-m", "Notes added").strip()
     for commit_that_loses in (stale, disguised):
-        with pytest.raises(AssertionError, match="would lose notes"):
+        with pytest.raises(AssertionError, match="would remove notes"):
             run_git(archive.root, "update-ref", "refs/notes/poise/metrics", commit_that_loses)
     git("notes", "--ref=poise/metrics", "append", "-m", "third", commit)
     assert "second" in git("notes", "--ref=poise/metrics", "show", commit)

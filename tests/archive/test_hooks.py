@@ -189,7 +189,7 @@ def test_a_message_that_states_nonsense_is_refused_and_kept(
     refused = commit(archive, "-qam", f"a mechanism\n\n{statement}")
     assert refused.returncode == 1
     assert problem in refused.stderr
-    command = refused.stderr.strip().rpartition("mend it: ")[2]
+    command = refused.stderr.strip().rpartition("edit it and commit: ")[2]
     assert command.startswith("git commit -e -F ")
     kept = (archive.root / command.split()[-1]).read_text()
     assert statement in kept
@@ -365,7 +365,7 @@ def test_what_git_tells_a_hook_reaches_a_persons_own_too(archive: Archive, git: 
     assert new in (archive.root / ".git" / "pre-push").read_text()
     assert new in (archive.root / ".git" / "post-rewrite").read_text()
     assert "refs/notes/poise/metrics" in (archive.root / ".git" / "reference-transaction").read_text()
-    with pytest.raises(AssertionError, match="lose notes"):
+    with pytest.raises(AssertionError, match="would remove notes"):
         git("notes", "--ref=poise/metrics", "remove", "HEAD")
 
 
@@ -519,7 +519,7 @@ def test_what_a_hook_tells_to_type_is_for_a_shell(archive: Archive, git: Git, pa
     git("add", "--", ".")
     done = commit(archive, "-qm", "x")
     assert done.returncode == 1
-    told = done.stderr.rpartition("Take it out: ")[2].strip()
+    told = done.stderr.rpartition("To remove it from the commit: ")[2].strip()
     subprocess.run(["sh", "-c", told], cwd=archive.root, check=True)
     assert git("diff", "--cached", "--name-only") == ""
     assert not (archive.root / "PWN").exists()

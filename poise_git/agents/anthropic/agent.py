@@ -31,9 +31,9 @@ from poise_git.settings import AnthropicSettings
 class AnthropicAgent:
     """Implements `poise_git.agents.interface.Agent` with calls of the Messages API.
 
-    A bad reply is contained: it means one proposal fewer, a neutral opinion, a failed check, or a reflection by rules.
-    A failed service (ServiceFailed) or a used-up budget (BudgetReached) ends the search. Every paid reply is on disk,
-    so the same search continues from there.
+    A bad reply does not end the search: it costs a proposal, or gives a neutral opinion, a failed check or a reflection
+    by rules. A failed service (ServiceFailed) or an exhausted budget (BudgetReached) ends the search. Every paid reply
+    is on disk, so the same search continues from there.
     """
 
     name: str = Anthropic.name
@@ -95,7 +95,7 @@ class AnthropicAgent:
 
 
 def _folder(archive: Archive, settings: AnthropicSettings) -> Path:
-    """The folder for replies: the one in the settings, or else a cache."""
+    """The folder for replies: the folder in the settings, or else a cache."""
     if settings.replay is not None:
         return archive.root / settings.replay.folder
     place = hashlib.sha256(os.fsencode(archive.root)).hexdigest()[:16]

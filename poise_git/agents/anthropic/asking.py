@@ -1,4 +1,4 @@
-"""Typed answers: a pydantic model is the schema of a tool, and a reply that does not fit is sent back once."""
+"""Ask for typed answers: a pydantic model is the schema of a tool, and a reply that does not fit is sent back once."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ _CACHED = {"type": "ephemeral"}
 
 @dataclass(frozen=True)
 class Question:
-    """One question. `rules` never change for an operator and `shared` is the same for calls made together, so the
-    service keeps both in its prompt cache. `task` belongs to this call. `prompt` is the blob id of the template of
-    `task`."""
+    """One question.
+
+    `rules` never change for an operator, and `shared` is the same for calls made together, so the service keeps both in
+    its prompt cache. `task` is for this call only. `prompt` is the blob id of the template of `task`.
+    """
 
     operator: str
     subject: str
@@ -41,13 +43,15 @@ async def ask(
     answer: type[Answer],
     objection: Callable[[Answer], str] = lambda _: "",
 ) -> tuple[Answer, str]:
-    """The answer, and what is still to be objected to it ("" mostly).
+    """The answer, and the objection that remains to it ("" if there is none).
 
-    A reply without the tool, one that does not fit its schema, and one that `objection` finds something wrong with (it
-    returns what, in words) are sent back once, quoting why.
+    A reply is sent back once, with the reason, if it does not use the tool, if it does not fit the tool's schema, or if
+    `objection` returns a text.
 
     Raises:
-        ReplyUnusable: no reply fits the schema; and what `Caller.call` raises.
+        ReplyUnusable: no reply fits the schema.
+
+    Also raises the errors of `Caller.call`.
     """
     conversation, kept, problem = _opening(question), None, ""
     for _ in range(ATTEMPTS):
@@ -100,7 +104,7 @@ def _parse(reply: Reply, answer: type[Answer]) -> tuple[Answer | None, str]:
 
 
 def _send_back(reply: Reply, problem: str) -> list[dict[str, Any]]:
-    """The reply as it came, and the problem with it, in the form of a tool result."""
+    """The unchanged reply, and its problem in the form of a tool result."""
     said = f"Not accepted: {problem}. Correct this and call the tool `{TOOL}` once more."
     if not reply.content:
         return [{"role": "user", "content": [{"type": "text", "text": said}]}]

@@ -1,4 +1,4 @@
-"""Make every call: recorded reply, budget, service, ledger, recording, in this order."""
+"""Make every call in this order: find a recorded reply, reserve budget, call the service, enter the ledger, record."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Caller:
         self._room, self._settled = asyncio.Semaphore(parallel), asyncio.Condition()
 
     async def call(self, request: Request) -> Reply:
-        """A whole reply.
+        """The complete reply to a request.
 
         Raises:
-            BudgetReached: the call was not made, because it might cost more than is left.
-            ReplyUnusable: it was refused, was longer than it may be, or broke off twice.
-            ServiceFailed: there is no answer to be had.
+            BudgetReached: the call was not made, because it might cost more than the rest of the budget.
+            ReplyUnusable: the model refused, the reply was too long, or it broke off twice.
+            ServiceFailed: the service does not answer.
         """
         async with self._room:
             recorded = self._recordings.find(request)
@@ -67,7 +67,7 @@ class Caller:
         raise ReplyUnusable(request.operator, reason)
 
     async def _reserve(self, request: Request) -> float:
-        """A call that does not fit waits for the calls in progress, which usually cost less than their worst case."""
+        """Reserve a call's worst case. If it does not fit, wait for the calls in progress, which usually cost less."""
         async with self._settled:
             while (reserved := self._ledger.reserve(request)) is None:
                 if not self._ledger.reserved:

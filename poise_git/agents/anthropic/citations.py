@@ -6,13 +6,13 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 
-# A number on its own: not part of a name (chain-2, pass@8, v1.2), an arXiv id, or a heading's numbering.
+# A standalone number: not part of a name (chain-2, pass@8, v1.2), an arXiv id, or the number of a heading.
 _NUMBER = re.compile(
     r"(?<![\w.@/:-])(?P<sign>[+\-−±]?)\s?(?P<digits>\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)"
     r"(?P<exponent>[eE][+-]?\d+)?(?P<percent>\s?%)?(?![\w@]|[.-]\w|:\d)"
 )
 _NUMBERING = re.compile(r"^\s*\d+[.)]\s", re.MULTILINE)
-# Numbers that a text may always use: none and one, and the level of an interval.
+# Numbers that a text may always use: zero, one, and the level of an interval.
 _WORDS = frozenset((0.0, 1.0))
 _LEVEL = 95.0
 
@@ -30,7 +30,7 @@ def unsupported(text: str, figures: Iterable[float]) -> tuple[str, ...]:
 
 
 def numbers_in(text: str) -> tuple[float, ...]:
-    """Every number of a text, including those in names: the numbers that a shown text makes citable."""
+    """Every number of a text, including those in names. A reply may cite the numbers of all texts in its prompt."""
     return tuple(float(found.replace(",", "")) for found in re.findall(r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|\.\d+", text))
 
 

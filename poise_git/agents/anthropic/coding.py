@@ -17,7 +17,7 @@ def implement(session: Session, proposal: Proposal, source: str) -> str:
     """The child's text; `source` is its parent's.
 
     Raises:
-        CheckFailed: `implement`: no reply was usable, or none fits the parent's text.
+        CheckFailed: `implement`: no reply is usable, or no reply fits the parent's text.
     """
     return _written(session, "implement", proposal, source)
 

@@ -18,7 +18,7 @@ def edited(source: str, answer: CodeAnswer) -> str:
     """`source` with the answer's changes made.
 
     Raises:
-        CheckFailed: `implement`, where the answer does not fit the source; its reason is for whoever answered.
+        CheckFailed: `implement`: the answer does not fit the source; its reason addresses the model.
     """
     if not answer.patch and not answer.functions:
         raise CheckFailed(CHECK, "give at least one function or replacement")
@@ -31,7 +31,7 @@ def edited(source: str, answer: CodeAnswer) -> str:
     if text == source:
         raise CheckFailed(CHECK, "the text is unchanged")
     for name in ENTRY_POINTS:
-        # A source that was refused, and is repaired here, has no structure to preserve.
+        # A refused source, which is repaired here, has no structure to preserve.
         if _shape(source, name) not in (None, _shape(text, name)):
             raise CheckFailed(CHECK, f"{name} is the contract with the backends; change the stage functions instead")
     return text
@@ -57,7 +57,7 @@ def _with_function(text: str, function: str) -> str:
     if existing:
         first = min(existing.lineno, *(mark.lineno for mark in existing.decorator_list), existing.lineno)
         return "".join([*lines[: first - 1], new, *lines[existing.end_lineno or first :]])
-    # Insert above the first function: callers come later, and nothing at module level runs.
+    # Insert above the first function, so that definitions precede their callers.
     place = min((node.lineno for node in functions(text).values()), default=len(lines) + 1) - 1
     return "".join([*lines[:place], new, "\n\n", *lines[place:]])
 

@@ -1,4 +1,4 @@
-"""The cost of calls, and the budget: a call is made only if its worst case fits into the rest."""
+"""The cost of calls, and the budget: a call is made only if its worst case fits into the rest of the budget."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Ledger:
         self._calls: dict[str, Call] = {}
 
     def reserve(self, request: Request) -> float | None:
-        """Put the worst case of `request` aside; None if it does not fit beside what is spent and reserved.
+        """Reserve the worst case of `request`; None if the budget has no room for it.
 
         Raises:
             UsageError: there is a budget, and the model has no price.

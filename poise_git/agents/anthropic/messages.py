@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-# The service adds a preamble of some hundred tokens to a request with tools.
+# An upper bound: the service adds a preamble of some hundred tokens to a request with tools.
 PREAMBLE = 2000
 
 

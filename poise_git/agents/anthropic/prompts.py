@@ -24,8 +24,10 @@ class Rendered:
 
 @dataclass(frozen=True)
 class Prompts:
-    """`own` holds the archive's templates by file name. Anyone may have written them, so they can only reach their
-    values."""
+    """The prompt templates. `own` holds the archive's templates by file name.
+
+    The archive's templates are untrusted, so they have access only to their values.
+    """
 
     own: Mapping[str, str] = field(default_factory=dict)
 

@@ -15,7 +15,7 @@ from poise_git.search.context.rendering import Renderer
 from poise_git.search.proposals.screening import Opinion
 
 CONTEXT = "context.md.j2"
-# The neutral opinion if the model gave none: no objection, and no support.
+# The score of a neutral opinion, which replaces a missing one: no objection and no support.
 INDIFFERENT = 0.5
 
 

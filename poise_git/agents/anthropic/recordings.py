@@ -1,4 +1,5 @@
-"""Replies in files, found by the hash of their request: no paid reply is lost, and a search can be replayed."""
+"""Store replies in files named by the hash of their request, so that no paid reply is lost and a search can be
+replayed."""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ class Recordings:
         """The reply to the same request, if it was recorded.
 
         Raises:
-            AgentError: it was not, and nobody may be asked; or its file is broken.
+            AgentError: the reply was not recorded, and the service must not be called; or its file is broken.
         """
         file = self.folder / f"{request.key}.json"
         try:
@@ -53,7 +54,7 @@ class Recordings:
             ) from error
 
     def keep(self, request: Request, recorded: Recorded) -> None:
-        """Write it whole or not at all.
+        """Write a reply to its file atomically.
 
         Raises:
             AgentError: the folder cannot be written.

@@ -34,7 +34,7 @@ class ClaimAnswer(AnswerModel):
 
 
 def any_claim(kinds: Sequence[type[ClaimKind]]) -> Any:
-    """The type of a claim of one of the kinds, but for those that nothing but a reader decides."""
+    """The type of a claim of one of the kinds, without the kinds that only a code review decides."""
     decidable = [kind for kind in kinds if kind.decided is not Decided.BY_READING]
     return Annotated[reduce(or_, map(_claim_answer, decidable)), Field(discriminator="check")]
 
@@ -46,7 +46,7 @@ def _claim_answer(kind: type[ClaimKind]) -> Any:
     return create_model(name, __base__=bases, __doc__=f"{kind.wording[0].upper()}{kind.wording[1:]}.")
 
 
-# A type checker sees what the claims of all kinds have in common.
+# A type checker sees only the fields that the claims of all kinds share.
 if TYPE_CHECKING:
     AnyClaim = ClaimAnswer
 else:

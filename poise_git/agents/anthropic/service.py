@@ -1,4 +1,7 @@
-"""Send one request to the Messages API through the official SDK, which retries, waits and times out; name failures."""
+"""Send one request to the Messages API through the official SDK, which retries, waits and times out.
+
+Every failure raises an error that names it.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from poise_git.agents.anthropic.messages import Reply, Request, Usage
 from poise_git.errors import ServiceFailed, UsageError
 from poise_git.settings import AnthropicSettings
 
-# Longer replies are streamed, because proxies cut a connection that is silent for minutes.
+# Stream longer replies, because proxies close a connection that is silent for minutes.
 STREAM_ABOVE = 4096
 # Environment variables that may hold a key. No child process needs them.
 SECRETS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_CUSTOM_HEADERS", "ANTHROPIC_IDENTITY_TOKEN")
@@ -35,9 +38,9 @@ class Interrupted(Exception):
 
 
 class Service:
-    """The Messages API that the settings, which the user has agreed to, and the SDK's own variables name.
+    """The Messages API at the address in the settings, which the user has allowed, or in the SDK's variables.
 
-    It takes the keys out of `environment`, so that no child process has them.
+    It removes the keys from `environment`, so that no child process has them.
 
     Raises:
         UsageError: the SDK's variables are wrong, or there is no key.
@@ -77,11 +80,11 @@ class Connection:
         self._client, self._secrets = client, secrets
 
     async def send(self, request: Request) -> Reply:
-        """The reply, whatever its `stop_reason`.
+        """The reply, with any `stop_reason`.
 
         Raises:
-            ServiceFailed: there is no answer to be had, after the SDK's retries.
-            Interrupted: the answer broke off, or is malformed.
+            ServiceFailed: the service does not answer, after the SDK's retries.
+            Interrupted: the answer broke off or is malformed.
         """
         try:
             if request.max_tokens > STREAM_ABOVE:
@@ -120,7 +123,7 @@ class Connection:
         return reply
 
     def _read(self, message: Any) -> Reply:
-        """Redact the keys: a reply is stored, and a gateway may echo anything."""
+        """The message as a reply without the keys: replies are stored, and a gateway may echo a key."""
         if not isinstance(message, anthropic.BaseModel):
             raise Interrupted("malformed: the reply is not a message", None)
         text = self._hide(message.to_json(indent=None, warnings=False))

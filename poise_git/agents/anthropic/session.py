@@ -1,4 +1,4 @@
-"""Shared by all operators: settings, prompts, ledger, recordings, and many calls at once."""
+"""The resources that all operators share: settings, prompts, ledger, recordings, and concurrent calls."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def no_objection(answer: object) -> str:
 
 @dataclass(frozen=True)
 class Answered(Generic[Answer]):
-    """An answer, and what is still to be objected to it ("" mostly)."""
+    """An answer, and the objection that remains to it ("" if there is none)."""
 
     answer: Answer
     objection: str
@@ -37,7 +37,7 @@ class Answered(Generic[Answer]):
 
 @dataclass(frozen=True)
 class Session:
-    """`service` is None if only recordings answer."""
+    """The resources of all operators; `service` is None if only recordings answer."""
 
     settings: AnthropicSettings
     prompts: Prompts
@@ -53,7 +53,7 @@ class Session:
     def ask(
         self, question: Question, answer: type[Answer], objection: Callable[[Answer], str] = no_objection
     ) -> Answered[Answer]:
-        """Raises ReplyUnusable, BudgetReached, ServiceFailed: see `asking.ask`."""
+        """Ask one question; see `asking.ask`. Raises ReplyUnusable, BudgetReached, ServiceFailed."""
         (outcome,) = self.ask_all([question], answer, objection)
         if isinstance(outcome, ReplyUnusable):
             raise outcome

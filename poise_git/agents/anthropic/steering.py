@@ -41,7 +41,7 @@ def interpret(session: Session, directive: str, figures: Mapping[str, float]) ->
 
 
 def _objective(answer: ObjectiveAnswer) -> ObjectiveSettings:
-    """Raises pydantic.ValidationError for invalid weights or bounds."""
+    """The answer as an objective. Raises pydantic.ValidationError for invalid weights or bounds."""
     constraints = [constraint.model_dump(exclude_none=True) for constraint in answer.constraints]
     metrics = {name: term.model_dump() for name, term in answer.metrics.items()}
     return ObjectiveSettings.model_validate({"metrics": metrics, "constraints": constraints})

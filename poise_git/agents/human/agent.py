@@ -22,7 +22,7 @@ from poise_git.search.context.context import Context
 from poise_git.search.proposals.screening import Opinion
 
 ALGORITHM = "algorithm.py"
-# Look at the branches this often while waiting.
+# The interval between two looks at the branches while waiting, in seconds.
 LOOK_SECONDS = 2.0
 # The author of a candidate answers for it, so no opinion is needed before training.
 OPINION = Opinion(consistency=1.0, feasibility=1.0, improvement=0.5, accepted=True, reason="committed by hand")
@@ -31,7 +31,7 @@ OPINION = Opinion(consistency=1.0, feasibility=1.0, improvement=0.5, accepted=Tr
 class HumanAgent:
     """Implements `poise_git.agents.interface.Agent`.
 
-    One commit proposes, screens and writes a candidate. Only its author repairs it.
+    One commit proposes, screens and implements a candidate. Only its author repairs it.
     """
 
     name: str = HUMAN
@@ -87,7 +87,7 @@ class HumanAgent:
         return distil(lessons)
 
     def _wait(self) -> list[Candidate]:
-        """Raises BudgetReached when the hours of the search are used up."""
+        """Wait for pending candidates. Raises BudgetReached when the hours of the search are used up."""
         seen: dict[str, str] = {}
         while self.budget_hours is None or time.monotonic() - self.started < self.budget_hours * 3600:
             tips = self.archive.repository.refs(CANDIDATES)

@@ -48,7 +48,7 @@ class LibraryAgent:
         )
 
     def verify(self, proposal: Proposal, source: str, change: str) -> Reading:
-        """Verified edits write the cards, so a review has nothing to add to the checks."""
+        """Approve the code: cards consist of verified edits, so a review adds nothing to the checks."""
         return Reading(True, "", ())
 
     def reflect(self, proposal: Proposal, evidence: Evidence, change: str) -> Reflection:

@@ -29,7 +29,7 @@ def distil(lessons: Sequence[Lesson]) -> list[dict[str, Any]]:
 
 
 def _of_presence(lesson: Lesson, effect: Estimate) -> Estimate:
-    """The effect of having the mechanism; removing it shows the opposite sign."""
+    """The effect of the mechanism's presence: a lesson from its removal has the opposite sign."""
     return Estimate(-effect.value, effect.se, effect.n) if lesson.operation == Operation.REMOVE else effect
 
 

@@ -1,4 +1,4 @@
-"""Find the ideas that belong to a direction, and how well they fit it."""
+"""Score how well ideas fit a direction."""
 
 from __future__ import annotations
 

@@ -33,8 +33,10 @@ class Operation(StrEnum):
 
 @dataclass(frozen=True)
 class Idea:
-    """One change: `card` is added (replacing the cards `replaced`), removed, or gets other `knobs`; `lender` lent
-    it."""
+    """One change: `card` is added (replacing the cards `replaced`), is removed, or gets other `knobs`.
+
+    `lender` is the candidate that a borrowed mechanism comes from.
+    """
 
     operation: Operation
     card: Card
@@ -97,7 +99,7 @@ def all_ideas(context: Context, present: tuple[Mechanism, ...], generator: rando
 
 
 def _key(plan: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The identity of a change of one parent, which does not depend on the lender. Anyone may have written the plan."""
+    """The identity of a change of one parent, which does not depend on the lender. The plan is untrusted."""
     installs = plan.get("operation") not in (Operation.MUTATE, Operation.REMOVE)
     operation = "install" if installs else plan.get("operation")
     knobs = plan.get("knobs")

@@ -1,4 +1,4 @@
-"""The implement operator: a proposal's plan becomes edits of the parent's text. Also a few simple repairs."""
+"""The implement operator: apply a proposal's plan to the parent's text. Also a few simple repairs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from poise_git.search.literature import Card
 
 @dataclass
 class Children:
-    """The texts of one parent's children, each made once: proposing, screening and implementing need the same ones."""
+    """The texts of one parent's children, each made once, because propose, screen and implement need the same texts."""
 
     _context: Context | None = None
     _texts: dict[str, str] = field(default_factory=dict)
 
     def text(self, plan: Mapping[str, Any], context: Context) -> str:
-        """What the plan makes of the parent.
+        """The child's text: the parent's text changed by the plan.
 
         Raises:
             CheckFailed: `implement`, when the plan does not fit the parent.

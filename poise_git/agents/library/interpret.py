@@ -1,11 +1,11 @@
 """Translate a directive into an objective by rules: each known word has a figure and a direction.
 
 A word such as "concise" states a goal, which enters U. If it is reversed ("less verbose", "fewer tokens"), the goal is
-the opposite. If it is negated ("not longer", "no loss of accuracy"), it states a bound: the figure must not move that
-way against the root, within one standard error. A reversal extends to the next goal, a negation to the end of its
-clause: a comma, "and", "but".
+the opposite. If it is negated ("not longer", "no loss of accuracy"), it states a bound: the figure must not move in
+that direction from the root's, within one standard error. A reversal extends to the next goal, a negation to the end of
+its clause: a comma, "and", "but".
 
-An algorithm that learns nothing can easily be brief or stable. Accuracy therefore stays in U with weight 1, every other
+An algorithm that does not learn can easily be brief or stable. Accuracy therefore stays in U with weight 1, every other
 goal has weight .3, and accuracy must then not fall below the root's. A figure that is not a share counts in units of
 the root's own value: responses that are a tenth shorter are worth .03 of accuracy.
 """
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from poise_git.measurement.translation import Interpretation
 from poise_git.settings import OVERALL, Constraint, ObjectiveSettings, Term
 
-# The weight of a goal beside accuracy, which has 1. The paper's length-aware search (arXiv:2603.23951) states none.
+# The weight of a goal relative to accuracy. The paper's length-aware search (arXiv:2603.23951) does not state a weight.
 BESIDE = 0.3
 
 

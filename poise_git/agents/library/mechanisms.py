@@ -20,7 +20,7 @@ class Mechanism:
 
 
 def mechanisms(text: str, cards: Iterable[Card]) -> tuple[Mechanism, ...]:
-    """The cards whose edits are all in `text`, whatever the values of their knobs.
+    """The cards whose edits are all in `text`, with any values of their knobs.
 
     A card is left out if another card that is present includes it: no-std is part of leave-one-out. A card that only
     sets defaults counts if one of its knobs is off its neutral value and no other card owns that default.
@@ -48,7 +48,7 @@ def conflict(left: Card, right: Card) -> bool:
 
 
 def shows(text: str, edit: Edit) -> bool:
-    """Whether the text contains the result of an edit, whatever the values of the defaults."""
+    """Whether the text contains the result of an edit, with any values of the defaults."""
     functions = surgery.functions(text)
     if edit.stage not in functions:
         return False
@@ -73,10 +73,10 @@ def knob_values(text: str, card: Card) -> dict[str, float]:
 
 
 def install(text: str, card: Card, knobs: Mapping[str, float] | None = None) -> str:
-    """The algorithm with the card's mechanism, its knobs at the given values, else at the card's defaults.
+    """The algorithm with the card's mechanism; its knobs have the given values, or else the card's defaults.
 
     Raises:
-        CheckFailed: `implement`, when it does not fit.
+        CheckFailed: `implement`: the mechanism does not fit.
     """
     for edit in card.edits:
         text = surgery.apply_edit(text, edit)

@@ -1,4 +1,4 @@
-"""Names of candidates: the shorts of their mechanisms, newest first, then the root's name: `vm-av-grpo`."""
+"""Names of candidates: the short names of their mechanisms, newest first, then the root's name: `vm-av-grpo`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NAME_LENGTH = 40
 
 
 def extended(parent: str, short: str, replaced: Iterable[str] = ()) -> str:
-    """The parent's name with one mechanism in front, without the replaced ones."""
+    """The parent's name with one mechanism in front, without the replaced mechanisms."""
     return f"{short}-{without(parent, replaced)}"
 
 

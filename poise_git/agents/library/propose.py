@@ -24,12 +24,12 @@ from poise_git.search.proposals.directions import DirectionKind
 from poise_git.untrusted import source_text
 
 ADVANTAGE_STAGES = frozenset(("reward_signal", "baseline", "scale", "shape_advantages"))
-# Claims about all advantages of a batch hold for a card alone, but for several only if each of them makes the claim.
+# Claims about all advantages of a batch. A combination of cards can make such a claim only if each card makes it.
 PROPERTIES = frozenset(("order", "zero-mean"))
 
 
 def propose(context: Context, directions: Sequence[Direction], seed: int, children: Children) -> tuple[Proposal, ...]:
-    """One proposal per direction while there are ideas; determined by the context, directions and seed."""
+    """One proposal per direction while there are ideas. They depend only on the context, directions and seed."""
     generator = random.Random(seed)
     present = mechanisms(context.source, context.cards)
     ideas = all_ideas(context, present, generator)
@@ -61,7 +61,7 @@ class _Drawing:
         """An idea with the child's text, and its direction or departure; None if no idea is left."""
         if found := self._draw(lambda idea: fit(idea, direction, self.context)):
             return *found, direction
-        # Depart to a direction without another proposal, if possible.
+        # If possible, leave the direction for one that no other proposal has.
         found = self._draw(lambda idea: float(not any(fit(idea, other, self.context) for other in others)))
         found = found or self._draw(lambda idea: 1.0)
         departure = f"no untried idea in {direction.kind} {direction.name} fits this parent"
@@ -76,7 +76,7 @@ class _Drawing:
         while open_weights:
             place = self.generator.choices(list(open_weights), list(open_weights.values()))[0]
             del open_weights[place], self.weights[place]
-            # A parent that a person wrote may have no place for this card.
+            # The card may not fit a parent that a person wrote.
             with suppress(CheckFailed):
                 return self.ideas[place], self.children.text(self.ideas[place].plan(), self.context)
         return None
@@ -146,7 +146,7 @@ def _hypothesis(idea: Idea, context: Context) -> str:
 
 
 def _claims(idea: Idea, context: Context, after: tuple[Mechanism, ...], explained: bool) -> list[Claim]:
-    """The claims of the card that hold for this child; `explained`: only cards changed its parent."""
+    """The claims of the card that apply to this child; `explained` says that only cards changed its parent."""
     if idea.operation is Operation.MUTATE:
         (name,) = idea.knobs
         knob = idea.card.knobs[name]
@@ -165,7 +165,7 @@ def _claims(idea: Idea, context: Context, after: tuple[Mechanism, ...], explaine
 
 
 def _is_explained(context: Context, present: tuple[Mechanism, ...]) -> bool:
-    """Whether the parent consists only of the root and mechanisms of cards."""
+    """Whether the parent consists of the root and mechanisms of cards only."""
     text = context.source
     try:
         for mechanism in reversed(present):

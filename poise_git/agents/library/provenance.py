@@ -1,8 +1,8 @@
-"""Decide from texts alone whether an algorithm is shipped code, whatever an archive claims about it.
+"""Decide from texts alone whether an algorithm is shipped code. An archive's claims about it do not count.
 
-Shipped code is the root algorithm of this installation, and everything that the library agent's edits make of shipped
-code with cards of this installation, at any knob values. All other code counts as written by others: an archive's own
-card, a model, or a person. One changed character is enough.
+Shipped code is the root algorithm of this installation, and every text that the library agent can make from shipped
+code with cards of this installation, at any knob values. All other code counts as written by others, for example by an
+archive's own card, a model or a person. One changed character is enough.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Provenance:
         try:
             return self.archive.algorithm_of(candidate)
         except ArchiveError:
-            # Without a text it is not shipped code.
+            # A candidate without an algorithm is not shipped code.
             return ""
 
     def _is_known(self, candidate: Candidate) -> bool:
@@ -129,8 +129,7 @@ def _shipped() -> _Shipped:
 
 
 def _children(parent: str, child: str, changed: frozenset[str]) -> Iterator[str]:
-    """The texts that the agent could make of `parent` by changing these functions, restricted to those that may be
-    `child`."""
+    """The texts that the agent could make from `parent` by changing these functions and that may equal `child`."""
     shipped = _shipped()
     present = [mechanism.card for mechanism in mechanisms(parent, shipped.cards)]
     removable = [card for card in present if changed & _functions_of(card)]
@@ -161,7 +160,7 @@ def _names_of(replace: str | None, add: str | None, stage: str) -> frozenset[str
 
 
 def _functions_of(card: Card) -> frozenset[str]:
-    """The functions that the card writes; numbers do not count."""
+    """The functions that the card writes, without those where it only sets numbers."""
     return frozenset[str]().union(*(_names_of(edit.replace, edit.add, edit.stage) for edit in card.edits))
 
 

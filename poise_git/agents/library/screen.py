@@ -1,14 +1,14 @@
 """The screen operator: the library agent scores a proposal by rules.
 
-consistency    the mean of three: a claim that says which way the utility goes; a claim that code decides before
-               training; a claim about a figure of its own, by which "it helped, but for another reason" is seen
-               (the regime that it was sent to is not its own).
-               Two effect claims that contradict each other: 0, and no.
-feasibility    1 where the plan can be carried out on the parent, less 0.25 for each mechanism it takes the place of;
-               0, and no, where it cannot.
-improvement    0.5 + 0.5 tanh(m), m the mean gain over their parents of all candidates that cite the same prior, in
-               units of the noise, shrunk by one pseudo-observation of 0, so that one lucky relative does not decide;
-               half a unit more where the prior's card speaks to the directive, as far as it does.
+consistency    The mean of three marks: a claim states the direction of the utility; code decides a claim before
+               training; a claim is about another figure, which shows whether the mechanism helped for another reason
+               (the regime of the proposal's direction does not count).
+               Two effect claims that contradict each other: 0, and the proposal is not accepted.
+feasibility    1 if the plan fits the parent, less 0.25 for each mechanism that it replaces. If it does not fit: 0, and
+               the proposal is not accepted.
+improvement    0.5 + 0.5 tanh(m). m is the mean gain over their parents of all candidates that cite the same prior, in
+               units of the noise, shrunk by one pseudo-observation of 0, so that one lucky candidate does not decide.
+               The relevance of the prior's card to the directive adds up to half a unit to m.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ EFFECT, UTILITY = "effect", "utility"
 
 
 def opinion(proposal: Proposal, context: Context, children: Children) -> Opinion:
-    """Scores, verdict and reason, in one line."""
+    """The scores, the verdict, and the reason in one line."""
     consistency, about_claims = _consistency(proposal)
     feasibility, about_writing = _feasibility(proposal, context, children)
     improvement, about_relatives = _improvement(proposal, context)

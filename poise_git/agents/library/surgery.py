@@ -1,6 +1,6 @@
-"""Edit the text of an algorithm: the syntax tree decides where to cut, so that a diff shows only the mechanism.
+"""Edit the text of an algorithm. The syntax tree gives the places, so that a diff shows only the mechanism.
 
-Everything outside the functions that an edit names stays byte for byte. Removing an edit is the exact inverse of
+The text outside the functions that an edit names keeps every byte. Reverting an edit is the exact inverse of
 applying it.
 """
 
@@ -30,7 +30,7 @@ def apply_edit(text: str, edit: Edit) -> str:
     """The algorithm with one change of a stage function.
 
     Raises:
-        CheckFailed: `implement`, when the algorithm has no such stage, or not in the form the edit needs.
+        CheckFailed: `implement`: the algorithm lacks the stage, or the stage lacks the form that the edit needs.
     """
     if edit.replace is not None:
         text = replace_function(text, edit.stage, edit.replace)
@@ -116,7 +116,7 @@ def remove_function(text: str, stage: str, name: str) -> str:
     node = _function(text, stage)
     stage_text = stage_text.replace(call, "")
     if stage == "reward_signal":
-        # The one stage whose variable is neither an argument nor bound by the root itself.
+        # Only in this stage is the variable neither an argument nor bound by the root's code.
         stage_text = _collapse(stage_text, variable)
     text = _splice(text, node.lineno, node.end_lineno or node.lineno, stage_text)
     node = _function(text, name)
@@ -152,7 +152,7 @@ def set_defaults(text: str, name: str, values: Mapping[str, float]) -> str:
             raise CheckFailed("implement", f"{name} has no keyword argument {argument}")
         if not math.isfinite(value):
             raise CheckFailed("implement", f"{name}.{argument} cannot be {value}")
-        # repr keeps 3 an int and 3.0 a float; a bool would be neither.
+        # repr writes 3 for an int and 3.0 for a float.
         new = repr(round(value) if isinstance(node.value, int) else float(value))
         lines = source_text.lines(text)
         line = lines[node.lineno - 1].encode()
@@ -162,9 +162,9 @@ def set_defaults(text: str, name: str, values: Mapping[str, float]) -> str:
 
 
 def default_places(text: str, of: Container[tuple[str, str]]) -> list[tuple[int, int, int]]:
-    """Where the finite numbers stand that are defaults of these (function, argument) pairs.
+    """The places of the finite numbers that are defaults of these (function, argument) pairs.
 
-    Each as its line (from 1), and where it begins and ends there, in bytes.
+    Each place is a line (from 1) and the begin and end of the number in the line, in bytes.
 
     Raises:
         CheckFailed: `implement`, when the text does not parse.
@@ -235,7 +235,7 @@ def _chain(text: str, stage: str, name: str) -> str:
 
 
 def _collapse(stage_text: str, variable: str) -> str:
-    """Undo the binding that `_chain` makes of a returned expression, once no call is left between the two."""
+    """Undo the assignment that `_chain` makes from a returned expression, if no call remains in between."""
     match _only_function(stage_text).body[-2:]:
         case [ast.Assign(targets=[ast.Name(id=target)], value=value) as bound, ast.Return(value=ast.Name(id=returned))]:
             if target == returned == variable and not _mentions(value, variable):
@@ -270,7 +270,7 @@ def _only_function(text: str) -> ast.FunctionDef:
     raise CheckFailed("implement", "an edit must hold exactly one function")
 
 
-# A proposal compares dozens of cards with the same few texts. The trees are never changed.
+# A proposal compares dozens of cards with the same few texts. Callers never change the trees.
 @lru_cache(maxsize=256)
 def _parse(text: str) -> ast.Module:
     try:

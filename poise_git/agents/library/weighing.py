@@ -1,4 +1,4 @@
-"""Weigh ideas: all cards are equal until directive, diagnosis or evidence distinguish them."""
+"""Weigh ideas: all cards have equal weight until the directive, a diagnosis or evidence distinguishes them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FAILURE_EFFECT = -1.0
 
 @dataclass(frozen=True)
 class Experience:
-    """The effect of a card in one trial: the change of utility in standard errors, and where."""
+    """The effect of a card in one trial: the change of utility in standard errors, and the place of the trial."""
 
     candidate: str
     effect: float

@@ -1,4 +1,4 @@
-"""Build contexts; everything that the parents of one archive state share is computed once."""
+"""Build contexts. Data that the parents of one archive state share is computed once."""
 
 from __future__ import annotations
 
@@ -60,8 +60,7 @@ class Contexts:
 
     @gc_paused()
     def of(self, parent: str, taken_names: Collection[str], refused: Sequence[Screened] = ()) -> Context:
-        """Everything that a proposal for a child of `parent` may depend on; `refused` are this round's rejections
-        for it."""
+        """The context for a child of `parent`; `refused` are this round's rejections for this parent."""
         candidate = self.genealogy[parent]
         context = Context(
             parent=self._known(candidate),

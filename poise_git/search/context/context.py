@@ -1,4 +1,4 @@
-"""The context of an agent that proposes: a parent, and items that each state why they are included."""
+"""The context of a proposing agent: a parent, and items with the reason why each is included."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class CandidateRecord:
 
 @dataclass(frozen=True)
 class Item:
-    """One item of a context, which is included whole or left out.
+    """One item of a context, which is included whole or omitted.
 
     `name` names a candidate, a proposal or a card; it is "" for items about the whole search. `reason` says why the
-    item is included; only poise-git writes it. `text` is quoted as data, because anyone may have written it. `known` is
-    the candidate that the item describes, if it describes one other than the parent.
+    item is included; only poise-git writes it. `text` is quoted as data, because it is untrusted. `known` is the
+    candidate that the item describes, if it is not the parent.
     """
 
     kind: Kind
@@ -64,13 +64,13 @@ class Item:
 
 @dataclass(frozen=True)
 class Context:
-    """Everything a proposal for a child of `parent` may depend on.
+    """All data that a proposal for a child of `parent` may depend on.
 
-    `items` are what a prompt shows, in order, and `dropped` what the budget of `budget` tokens had no room for. The
-    rest is for agents that work on code: `source` is the parent's `recipe/algorithm.py`, `root_source` the root
-    candidate's, `cards` the whole literature, as a toolbox for reading and writing code, `rejected` what was refused
-    for this parent in this round already, with reasons, and `effects` the gains over their parents of all candidates
-    that cite a prior, in units of the noise, by prior.
+    A prompt shows `items` in order. `dropped` are the items that exceeded the budget of `budget` tokens. The other
+    fields are for agents that work on code: `source` is the parent's `recipe/algorithm.py`, `root_source` the root
+    candidate's, and `cards` the whole literature, for reading and writing code. `rejected` holds the proposals that
+    were already rejected for this parent in this round, with reasons. `effects` holds, by prior, the gains over their
+    parents of all candidates that cite the prior, in units of the noise.
     """
 
     parent: CandidateRecord

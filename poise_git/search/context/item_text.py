@@ -1,4 +1,4 @@
-"""The text of each kind of item: plain text, figures with their errors."""
+"""The text of each kind of item: plain text, and figures with their errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from poise_git.untrusted import source_text
 
 
 def figure(estimate: Estimate | None, *, signed: bool = False) -> str:
-    """`0.1912 ± 0.0041`; one run has no error."""
+    """`0.1912 ± 0.0041`; an estimate from one run has no error."""
     if estimate is None:
         return "not measured"
     value = f"{estimate.value:+.4f}" if signed else f"{estimate.value:.4f}"
@@ -24,7 +24,7 @@ def figure(estimate: Estimate | None, *, signed: bool = False) -> str:
 
 
 def objective_text(objective: Objective) -> str:
-    """The definition of U in words, and that of "overall" if U uses it."""
+    """The definition of U in words, and the definition of "overall" if U uses it."""
     terms = " + ".join(f"{weight:.3g} {suite}" for suite, weight in objective.suites.items())
     meaning = f"\n{OVERALL} = {terms}" if OVERALL in objective.metrics else ""
     return f"{objective.description}{meaning}"
@@ -157,7 +157,7 @@ def card_text(card: Card, effects: Sequence[float]) -> str:
 
 
 def principle_texts(principles: Mapping[str, Any]) -> Iterator[str]:
-    """The principles of `principles.yaml`; their fields are free."""
+    """The principles of `principles.yaml`, which may have any fields."""
     for name, content in principles.items():
         if isinstance(content, list | tuple):
             yield from map(_plain, content)

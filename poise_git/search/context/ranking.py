@@ -29,12 +29,13 @@ class Ranking:
     _corpora: dict[frozenset[str], Corpus] = field(default_factory=dict)
 
     def literature(self, parent: CandidateRecord) -> tuple[tuple[Card, str], ...]:
-        """Every card with why it stands where it stands, the most relevant first.
+        """Every card with the reason for its rank, the most relevant first.
 
-        relevance = the mean of what there is of these, the last with half weight
-          weak spots   similarity to what the parent's reflection calls weak, over the largest of any card
-          directive    similarity to the directive, likewise
-          contrast     the share of the card's stages that no mechanism of the parent's line touches; of its own cards 0
+        relevance = the mean of the available scores below, the last with half weight
+          weak spots   similarity to the weak spots of the parent's reflection, divided by the largest of any card
+          directive    similarity to the directive, divided in the same way
+          contrast     share of the card's stages that the mechanisms of the parent's lineage do not touch; 0 for a card
+                       in the lineage
         """
         words = self.among.words(parent.candidate.name)
         touched = self.among.touched(parent.candidate.name)
@@ -72,7 +73,7 @@ class Ranking:
         )
 
     def _corpus_of(self, names: frozenset[str]) -> Corpus:
-        """For a small archive this is the same for every parent."""
+        """The corpus of the reflections of `names`, cached: in a small archive every parent has the same corpus."""
         if names not in self._corpora:
             prose = {name: self.archive.prose_of(self.among.genealogy[name]) for name in sorted(names)}
             self._corpora[names] = Corpus(prose)

@@ -59,7 +59,7 @@ class ReferencePool:
         return cls(genealogy, survey, protocol, {card.name: frozenset(card.stages) for card in cards})
 
     def words(self, name: str) -> frozenset[str]:
-        """Mechanisms of a candidate and all its ancestors: the cards they cite, and their families."""
+        """The mechanisms of a candidate and all its ancestors: the cards that they cite, and their families."""
         return self._mechanisms.of[name]
 
     def touched(self, name: str) -> frozenset[str]:
@@ -69,7 +69,7 @@ class ReferencePool:
     def nearest(self, name: str, count: int) -> list[str]:
         """The evaluated candidates, except the root, with the mechanisms closest to a candidate's by Jaccard
         distance."""
-        # The root has no parent to compare with, and its reflection describes no mechanism.
+        # Skip the root: it has no parent to compare with, and its reflection does not describe a mechanism.
         places = [place for place, node in enumerate(self.survey.nodes) if node.name != ROOT]
         distances = self._mechanisms.distances(name)[self._rows[places]]
         return [self._name(places[each]) for each in np.argsort(distances, kind="stable")[:count].tolist()]
@@ -120,7 +120,7 @@ class ReferencePool:
         return proposal.parent, own_mechanisms(proposal) | self._mechanisms.of.get(proposal.parent, frozenset())
 
     def _leading(self, parent: str, taken: Collection[str], seed: int) -> tuple[Reference, ...]:
-        """The best by utility of the first front that does not fit whole, then the least crowded, front by front."""
+        """The best by utility of the first front that is not used up, then the least crowded nodes, front by front."""
         best = next((place for place in self._by_front if self._name(place) not in taken), None)
         if best is None:
             return ()

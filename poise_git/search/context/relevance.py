@@ -1,4 +1,4 @@
-"""How well a card matches some words: those of a directive, of a parent's weak spots, or of a regime."""
+"""Score how well a card matches the words of a directive, of a parent's weak spots, or of a regime."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ CHARACTERS_PER_TOKEN = 4
 QUOTES_REMEMBERED = 1024
 FILE = "prompts/context.md.j2"
 
-# What a budget drops: each kind, the least important item first, down to so many; then the next line.
+# The items that a budget drops, line by line: of each kind, the least important first, until the given number is left.
 # The directive, the objective, this round's rejections, and the parent's code, proposal and metrics always stay.
 DROP_ORDER: tuple[tuple[Kind, int], ...] = (
     (Kind.CARD, 8),
@@ -44,7 +44,7 @@ DROP_ORDER: tuple[tuple[Kind, int], ...] = (
 def quoted(text: str) -> str:
     """The text as data: inside fences longer than any run of backticks in it, with control characters made visible.
 
-    No line of the text can close the fence, however hostile it is.
+    No line of the text can close the fence, even if the text is hostile.
     """
     plain = visible(text).strip("\n")
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", plain)), default=0))
@@ -58,10 +58,10 @@ def tokens(text: str) -> int:
 
 @dataclass(frozen=True)
 class Renderer:
-    """The one way from a context to text: a template, within the limits of `untrusted.template`.
+    """Render a context with a template, within the limits of `untrusted.template`.
 
-    It is given `parent`, a name; `groups`, a list of (kind, [(name, reason, text), ...]), every text quoted already;
-    `dropped`, a list of (kind, names); and the `budget`. It reaches nothing else.
+    The template gets `parent`, a name; `groups`, a list of (kind, [(name, reason, text), ...]) with quoted texts;
+    `dropped`, a list of (kind, names); and the `budget`. It has access to nothing else.
     """
 
     source: str

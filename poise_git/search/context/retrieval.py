@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
-# Words are cut to five letters, so that endings do not matter; words of one or two letters do not count.
+# Cut words to five letters, so that endings do not matter. Ignore words of one or two letters.
 _STEM = re.compile(r"([a-z0-9@]{3,5})[a-z0-9@]*")
 
 # Remember this many recent queries: the parents of a round share some.
@@ -16,11 +16,11 @@ ANSWERS = 64
 class Corpus:
     """Texts by name, weighted by TF-IDF among themselves.
 
-    tf-idf = (1 + ln tf) (1 + ln((1 + n) / (1 + df))), as scikit-learn has it.
+    tf-idf = (1 + ln tf) (1 + ln((1 + n) / (1 + df))), as in scikit-learn.
     """
 
     def __init__(self, texts: Mapping[str, str]) -> None:
-        # scikit-learn takes long to load.
+        # Import here, because scikit-learn loads slowly.
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         words = {name: found for name, text in texts.items() if (found := stems(text))}

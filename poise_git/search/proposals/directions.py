@@ -35,7 +35,7 @@ class DirectionKind(StrEnum):
     OPEN = "open"
 
 
-# One regime is enough: the second weakest one is weaker evidence than a part that no candidate has changed.
+# One regime is enough: the second weakest regime is a weaker reason than a part that no candidate has changed.
 TURNS = (DirectionKind.STAGE, DirectionKind.FAMILY, DirectionKind.REGIME)
 OPEN = Direction(DirectionKind.OPEN, "any", "no distinct direction is left")
 
@@ -77,8 +77,8 @@ def assign_directions(context: Context, count: int, seed: int) -> tuple[Directio
             if kind is DirectionKind.REGIME and regimes and len(chosen) < count:
                 chosen.append(regimes.pop())
             elif parts.get(kind) and len(chosen) < count:
-                # A family with a single stage is not a distinct direction once that stage is taken, and the other way
-                # round.
+                # A family with a single stage is not a distinct direction once that stage is taken. The same holds
+                # for a stage with a single family.
                 fresh = [part for part in parts[kind] if not part.cards <= covered] or parts[kind]
                 part = generator.choices(fresh, [part.weight for part in fresh])[0]
                 parts[kind].remove(part)
@@ -140,7 +140,7 @@ def _parts(context: Context, kind: DirectionKind) -> list[_Part]:
 
 
 def _touches(context: Context, names_of: Callable[[Card], Iterable[str]], kind: DirectionKind) -> Counter[str]:
-    """How many candidates of the parent's lineage, itself included, have changed each stage or family."""
+    """The number of candidates in the parent's lineage, the parent included, that changed each stage or family."""
     by_name = {card.name: card for card in context.cards}
     touches: Counter[str] = Counter()
     for known in (*context.known(Kind.LINEAGE), context.parent):

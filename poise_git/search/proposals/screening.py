@@ -39,7 +39,7 @@ class Gate(StrEnum):
     form: its name is taken, no mechanism is stated, or a knob is not a finite number;
     repeated: the same change of the same parent is archived, or was rejected before;
     opinion: the agent advises against it; writing: it cannot be written on this parent;
-    twin: its code duplicates another candidate's.
+    twin: its code is a duplicate of another candidate's.
     """
 
     FORM = "form"
@@ -120,11 +120,11 @@ class Screened:
 
 @dataclass(frozen=True)
 class ProposalHistory:
-    """What proposals are compared with.
+    """The earlier proposals with which new ones are compared.
 
-    `done`: the fingerprint of every change that is archived, or was rejected for what it is -> the name under which.
-    `mechanisms`: every one that was ever proposed, as two sets of words; what other proposals outdid is no news, but
-    may come again.
+    `done` maps the fingerprint of every change that is archived, or was rejected for its content, to the proposal's
+    name. `mechanisms` holds every mechanism ever proposed, as two sets of words. A proposal that only lost to better
+    ones counts as known, but may be proposed again.
     """
 
     done: Mapping[str, str] = field(default_factory=dict)
@@ -170,12 +170,12 @@ def screen(
     """All proposals with verdicts, the best first, the rejected last; none is chosen yet.
 
     Args:
-        proposals: what the agent proposed for one parent.
-        opinions: what it makes of each.
-        past: what is archived and journalled.
+        proposals: the agent's proposals for one parent.
+        opinions: the agent's opinion on each proposal.
+        past: the archived and journaled proposals.
         taken_names: names that are in use.
-        weights: of the four scores.
-        attempt: how often this parent has been resampled.
+        weights: the weights of the four scores.
+        attempt: the number of times that this parent has been resampled.
     """
     done, names = dict(past.done), set(taken_names)
     screened = []

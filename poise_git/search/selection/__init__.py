@@ -1,4 +1,4 @@
-"""Selection policies by name. To add one, write a file here and an entry below."""
+"""Selection policies by name. To add a policy, write a module in this package and add an entry below."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _paper(settings: SearchSettings) -> Policy:
     return PaperPolicy(settings)
 
 
-# Import a policy only when it is chosen: numpy and scikit-learn load more slowly than most commands run.
+# Import a policy only when it is chosen: to load numpy and scikit-learn takes longer than most commands.
 POLICIES: Mapping[str, Callable[[SearchSettings], Policy]] = {"tree": _tree, "paper": _paper}
 
 

@@ -27,13 +27,13 @@ LENGTH_SCALES = (0.5, 1.0, 2.0)
 LUCK_SHARE = 0.5
 COMMON_MECHANISMS = 8
 TEXT_DIMENSIONS = 3
-# Read the texts of this many of the newest candidates, and of the fitted ones; the others count as average.
+# Read the texts of this many of the newest candidates and of the fitted ones; other texts count as average.
 READ = 256
 
 
 @dataclass(frozen=True)
 class Label:
-    """y_d with the variance of its noise and the number of descendants in its mean."""
+    """y_d, the variance of its noise, and the number of descendants in its mean."""
 
     value: float
     variance: float
@@ -54,7 +54,7 @@ class Potential:
     noise: float
 
     def deviation(self, taken: Sequence[int]) -> Vector:
-        """σ(d) after the nodes `taken` are expanded (n,), whatever the result."""
+        """σ(d) after the nodes `taken` are expanded (n,), with any result."""
         variance, earlier = self.variance.copy(), list[Vector]()
         for place in taken:
             with_all = self.kernel(self.features, self.features[place : place + 1])[:, 0]
@@ -70,7 +70,7 @@ def descendant_gain(survey: Survey, *, gamma: float, beta: float, top: int) -> d
     """y_d = mean over the top-min(K, n) descendants c of gamma^depth(c, d) tanh((U_c - U_d) / beta), by node.
 
     The top K are ranked by the discounted gain itself. A node without descendants has no label: undefined, not 0.
-    The noise is that of the utilities, and the less the more descendants have been tried.
+    Its noise comes from the utilities, and decreases with the number of descendants.
     """
     nodes = survey.nodes
     pairs = [

@@ -1,9 +1,9 @@
 """Learn the exploration share, the share of parents that are not selected by score, from the archive.
 
-On a deceptive landscape, stepping stones score below their parents, and no model of scores can tell them from failures.
-The archive gives two signs of deception. If climbing still raises the best utility, exploration is not needed; if it
-has stalled, the scores have nothing more to offer. And the children of nodes far below the best of their lineage either
-rise far above it now and then, or never do. Hence
+On a deceptive landscape, stepping stones score below their parents. A model of scores cannot tell them from failures.
+The archive gives two signs of deception. First, exploration is not needed while selection by score still raises the
+best utility; it is needed once the best utility stalls. Second, on a deceptive landscape some children of nodes far
+below the best of their lineage rise far above it; on other landscapes they never do. Hence
 
     share = least + (most - least) exp(-progress / STALLED) min(1, (1 + paid) / (1 + PAYING r detours))
 
@@ -56,7 +56,8 @@ def learn_exploration_share(parents: Sequence[int], utilities: Vector, spread: f
     Args:
         parents: the place of each node's parent, -1 for none; parents stand before children.
         utilities: believed true utilities (n,), in the order of evaluation.
-        spread: the standard deviation of true utilities; `error` that of a measurement.
+        spread: the standard deviation of true utilities.
+        error: the standard deviation of a measurement.
     """
     above = np.array(parents)
     children = np.flatnonzero(above >= 0)

@@ -141,7 +141,7 @@ class Policy(Protocol):
     """Chooses parents.
 
     For every survey with at least one node:
-    S1  exactly `count` choices, each of a node of the survey; measuring again is one too, in a search's last round;
+    S1  exactly `count` choices, each of a node of the survey; a replication in the last round counts as a choice;
     S2  the same survey, count and seed give the same selection;
     S3  no node is chosen twice while there is a choice;
     S4  `ranked` holds every node once, and all its terms lie in [0, 1].

@@ -28,9 +28,9 @@ SMALLEST_SCALE = 1e-6
 
 @dataclass(frozen=True)
 class PaperPolicy:
-    """Select the best by s(d), one after the other; α = μ + κσ counts once enough nodes have descendants.
+    """Select the best by s(d), one after the other. α = μ + κσ counts once enough nodes have descendants.
 
-    Until then its weight is distributed over the other terms.
+    Until then the weight of α is distributed over the other terms.
     """
 
     settings: SearchSettings

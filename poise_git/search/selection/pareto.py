@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 Vector = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-# Sort fronts among this many nodes with the best utility and the best of each metric; the rest rank behind them.
+# Sort fronts among this many nodes: those with the best utility and the best of each metric. Others rank behind them.
 SORTED = 1000
 # A difference of more than this many standard errors is more than noise.
 BEYOND_NOISE = 1.96
@@ -22,8 +22,8 @@ def pareto_term(metrics: Vector, errors: Vector, utilities: Vector, feasible: Ma
 
     Args:
         metrics, errors: (n, m), errors are standard errors.
-        utilities: (n,), which decide whose fronts are sorted where there are many nodes.
-        feasible: (n,), who keeps the constraints.
+        utilities: (n,), which choose the nodes whose fronts are sorted if there are many nodes.
+        feasible: (n,), whether each node keeps the constraints.
     """
     n, width = metrics.shape
     candidates = np.arange(n)
@@ -43,12 +43,12 @@ def pareto_term(metrics: Vector, errors: Vector, utilities: Vector, feasible: Ma
 
 
 def front_ranks(metrics: Vector, errors: Vector, feasible: Mask) -> NDArray[np.int64]:
-    """The front of each node (n,): 0 for nodes that no node dominates, 1 for those that only front 0 dominates, and so
-    on.
+    """The front of each node (n,): 0 for nodes that no node dominates, 1 for those that only front 0 dominates, etc.
 
-    A node dominates another if it is nowhere worse and somewhere better by more than noise, so a difference that may be
-    noise moves no node back. A node that keeps the constraints dominates every one that does not (Deb et al. 2002,
-    section VI). Nodes that violate constraints are compared by their metrics, because violations have no common unit.
+    A node dominates another if it is nowhere worse, and somewhere better by more than noise. A difference that may be
+    noise therefore does not lower a node's rank. A node that keeps the constraints dominates every node that does not
+    (Deb et al. 2002, section VI). Nodes that violate constraints are compared by their metrics, because violations have
+    no common unit.
     """
     n, width = metrics.shape
     no_worse = np.ones((n, n), dtype=bool)

@@ -13,7 +13,7 @@ Vector = NDArray[np.float64]
 
 
 def pick_best(scores: Vector, taken: Sequence[int]) -> int:
-    """The place of the best score that is not taken; the best of all if every place is."""
+    """The place of the best score that is not taken; the best of all if every place is taken."""
     order = np.argsort(-scores, kind="stable")
     return int(next((place for place in order if place not in taken), order[0]))
 

@@ -28,13 +28,13 @@ def evaluated(genealogy: Genealogy, protocol: str) -> dict[str, tuple[Candidate,
 
 @gc_paused()
 def survey(genealogy: Genealogy, protocol: str, objective: Objective, remaining: int | None = None) -> Survey:
-    """Every evaluated candidate as a node; `remaining` is how many evaluations are left, where that is known.
+    """Every evaluated candidate as a node; `remaining` is the number of evaluations left, if known.
 
-    The metrics are those of the root: the protocol's suites, and what else the objective counts.
+    The metrics are those of the root: the protocol's suites, and the other metrics of the objective.
 
     Raises:
-        ArchiveError: a figure of a candidate is not finite, or it lacks a metric that the root has; or a trailer claims
-            a parent that is not there, or that descends from its child.
+        ArchiveError: a candidate has a figure that is not finite, or lacks a metric that the root has; or a trailer
+            names a parent that is missing or descends from its child.
     """
     genealogy.validate_parents()
     found = evaluated(genealogy, protocol)
@@ -75,9 +75,9 @@ def _vector(metrics: Metrics) -> dict[str, Estimate]:
 
 
 def _errors(found: Mapping[str, tuple[Candidate, Metrics]]) -> dict[str, float]:
-    """The standard error of each utility in comparisons: that of the gain, which is paired by seed.
+    """The standard error of each utility in comparisons: the error of the gain, which is paired by seed.
 
-    The root has no gain. It has the same runs as the others, so it gets the median of their errors.
+    The root has no gain. It has the same seeds as the others, so it gets the median of their errors.
     """
     known: dict[str, float] = {}
     for name, (_, metrics) in found.items():

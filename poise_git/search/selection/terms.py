@@ -12,10 +12,10 @@ Vector = NDArray[np.float64]
 Narrow = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
-# This lower share of nodes counts as 0, so that a diverged node does not flatten the rest.
+# U_perf is 0 for this share of the lowest nodes, so that a diverged node does not compress the other values.
 FLOOR_SHARE = 0.1
 NEIGHBOURS = 5
-# If some nodes violate constraints: U_perf and α of the worst node that keeps them, and of the best that does not.
+# If some nodes violate constraints: U_perf and α of the worst node that keeps them and of the best node that does not.
 FEASIBLE_FROM = 0.25
 INFEASIBLE_UP_TO = 0.2
 # Compute distances to this many of the newest nodes, the ones that a node competes with.
@@ -61,8 +61,8 @@ def _by_decile(utilities: Vector) -> Vector:
 def distances(mechanisms: Sequence[frozenset[str]], dynamics: Sequence[Sequence[float]]) -> Vector:
     """The mean distance of each node to its nearest others, in [0, 1] (n,).
 
-    A distance is the mean of the mechanisms' Jaccard distance and of 1 - exp(-d²/2), d the root mean square of the
-    dynamics' differences in standard deviations; the mechanisms' alone where dynamics are not known.
+    A distance is the mean of the mechanisms' Jaccard distance and of 1 - exp(-d²/2), with d the root mean square of the
+    dynamics' differences in standard deviations. If dynamics are unknown, it is the Jaccard distance alone.
     """
     n = len(mechanisms)
     if n < 2:

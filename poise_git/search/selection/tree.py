@@ -5,8 +5,8 @@
 
 These terms replace measured utilities and gains over them (see `tree_model.py` and docs/selection.md). The exploration
 share of the slots (`exploration_share.py`) is drawn at random among nodes that fell and have few children, because
-stepping stones score below their parents and no model of scores can tell them from failures. The last round replicates
-candidates that may be the best, if noise could decide between them.
+stepping stones score below their parents, and a model of scores cannot tell them from failures. The last round
+replicates candidates that may be the best, if noise could decide between them.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ WEIGHTS = AcquisitionWeights(pareto=0.10, perf=0.15, div=0.05, bayes=0.70)
 KAPPA = 2.0
 # The last rounds select only by score, because a new lineage would have no time to yield.
 LAST_ROUNDS = 3
-# In the last round, replicate candidates whose utility is known no better than this, in spreads of utility.
+# In the last round, replicate candidates whose utility is at least this uncertain, in spreads of utility.
 UNCERTAIN = 0.3
-# Of two nodes whose promise differs by this share of the spread of utilities, one is drawn e times as often.
+# If the promise of two nodes differs by this share of the spread of utilities, the better is drawn e times as often.
 TEMPERATURE = 0.3
 # Each child makes the draw of a node e^FATIGUE times less likely, and more so if utilities are uncertain.
 FATIGUE = 1.5
@@ -137,8 +137,7 @@ class TreePolicy:
         )
 
     def _learn_share(self, survey: Survey, believed: Posterior) -> tuple[ExplorationShare, float]:
-        """The exploration share of the settings, else the one learned from the archive; 0 if new lineages cannot yield
-        any more.
+        """The exploration share: that of the settings, or else the learned one; 0 if it is too late for new lineages.
 
         Also the reliability of a measured utility: spread² / (spread² + error²).
         """
@@ -186,7 +185,7 @@ def contenders(survey: Survey, believed: Posterior, count: int) -> dict[int, str
 
 
 def _whole(slots: float, lot: random.Random) -> int:
-    """A number of slots; the draw decides its fractional part."""
+    """Round a number of slots at random, so that its expectation stays the same."""
     whole = int(slots + 1e-9)
     return whole + (lot.random() < slots - whole - 1e-9)
 

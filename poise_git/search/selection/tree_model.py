@@ -25,7 +25,7 @@ Vector = NDArray[np.float64]
 
 # The correlation of a lineage's gain from parent to child: exp(-1/2).
 RHO = float(np.exp(-0.5))
-# All are shares of the standard deviation s of the true utilities, or of its square.
+# Shares of the standard deviation s of the true utilities, or of its square.
 ROOT_VARIANCE = 4.0
 MEAN_GAIN = -0.2
 MEAN_GAIN_DEVIATION = 0.6
@@ -105,8 +105,7 @@ class TreeModel:
         )
 
     def child_deviation(self, expected: Sequence[int]) -> Vector:
-        """`Posterior.child_deviation` after one more child of each place in `expected` is measured, whatever its
-        result."""
+        """`Posterior.child_deviation` after one more child of each place in `expected` is measured, with any result."""
         _, precision, scale = self._measured
         upward = _with_children(self.tree, self._fit.upward, float(np.median(precision)), expected)
         narrowed = _child_variance(_covariances(self.tree, upward))
@@ -193,7 +192,7 @@ def _hand_on(information: Vector, spread: Vector) -> tuple[Vector, Vector, Vecto
 def _with_children(tree: Tree, upward: _Upward, precision: float, expected: Sequence[int]) -> _Upward:
     """The first pass as if each place in `expected` had one more child, of this precision, per occurrence.
 
-    Such children reduce variances and move no mean. Only the nodes from there up to the roots change.
+    Such children reduce variances and leave means unchanged. Only the places and their ancestors change.
     """
     measured = np.diag([precision, 0.0, 0.0])
     *_, handed_on = _hand_on(measured, upward.spread)
