@@ -17,10 +17,14 @@ from calibration import recipe_of
 from poise_git.archive.entries import Run
 from poise_git.errors import RunFailed, UsageError
 from poise_git.pipeline.backends.testbed.backend import TestbedBackend
+from poise_git.pipeline.boundary.hosting import Containment
 from poise_git.pipeline.executors.stages import carry_out
 from poise_git.pipeline.interface import Job, OnProgress, Trained
 from poise_git.pipeline.protocol import Protocol
 from poise_git.pipeline.sandbox import Sandbox
+
+# The algorithms of the calibration set are this project's own.
+OWN = Containment(may_lack_layers=True)
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ class Trainer:
         record = Record(algorithm, seed, self.protocol.hash, self.learning_rate_factor)
         backend = _TimedBackend()
         with tempfile.TemporaryDirectory() as scratch:
-            job = Job(algorithm, recipe_of(algorithm), self.protocol, seed, Path(scratch))
+            job = Job(algorithm, recipe_of(algorithm), self.protocol, seed, Path(scratch), containment=OWN)
             try:
                 run = carry_out(backend, job, self.sandbox, lambda progress: None, cancelled)
             except RunFailed as error:
