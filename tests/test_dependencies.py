@@ -53,7 +53,7 @@ def imported_rooms(file: Path) -> Iterator[tuple[int, str]]:
                 yield node.lineno, room
 
 
-def test_every_room_has_a_floor() -> None:
+def test_every_package_has_a_level() -> None:
     assert set(rooms()) == set(FLOOR_OF)
 
 

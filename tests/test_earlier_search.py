@@ -48,7 +48,7 @@ def found(archive: Archive) -> tuple[dict[str, tuple[object, ...]], dict[str, li
 
 
 @pytest.mark.filterwarnings("ignore::poise_git.errors.SettingRenamed")
-def test_the_same_seed_finds_what_an_earlier_version_found(archive_templates: dict[str, Path], tmp_path: Path) -> None:
+def test_a_seed_gives_the_same_search_as_an_earlier_version(archive_templates: dict[str, Path], tmp_path: Path) -> None:
     git(tmp_path, "clone", "--quiet", str(BUNDLE), "earlier")
     earlier = Archive.complete(tmp_path / "earlier")
     earlier.repair({})

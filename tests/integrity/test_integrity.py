@@ -101,7 +101,7 @@ def test_an_honest_archive_is_verified_and_has_no_findings(root: Path) -> None:
     assert "figures verified" in best.stdout
 
 
-def test_a_forged_note_is_named_and_selects_nothing(root: Path) -> None:
+def test_a_forged_note_is_reported_and_does_not_affect_selection(root: Path) -> None:
     before = json_of(root, "best")["name"]
     selected = json_of(root, "select")
     name, honest = worst(root)
@@ -130,7 +130,7 @@ def test_a_forged_note_is_named_and_selects_nothing(root: Path) -> None:
     assert any(f"poise-git reproduce {name} --seed 0 --protocol short" in line for line in findings(root))
 
 
-def test_what_a_session_knows_before_it_is_read_is_no_verdict_on_a_note(root: Path) -> None:
+def test_metrics_ahead_of_the_archive_give_no_verdict_on_a_note(root: Path) -> None:
     before = json_of(root, "best")["name"]
     name, honest = worst(root)
     forge(root, name, replace(honest, utility=Estimate(0.98, 0.001, 2)), at=time.time() + 1e9)
@@ -141,7 +141,7 @@ def test_what_a_session_knows_before_it_is_read_is_no_verdict_on_a_note(root: Pa
     assert json_of(root, "best")["name"] == before
 
 
-def test_a_note_that_nothing_backs_counts_for_nothing(root: Path) -> None:
+def test_a_note_without_runs_or_evidence_does_not_count(root: Path) -> None:
     archive = Archive.open(root)
     before, protocol = json_of(root, "best")["name"], Experiment.load(archive).protocol.hash
     source = archive.recipe(ROOT)["algorithm.py"] + "\n# boasts\n"
@@ -161,7 +161,7 @@ def test_a_note_that_nothing_backs_counts_for_nothing(root: Path) -> None:
     assert "boasts" not in call("-C", root, "best").stderr
 
 
-def test_forged_failure_does_not_knock_a_rival_out(root: Path) -> None:
+def test_a_forged_failure_does_not_exclude_a_rival(root: Path) -> None:
     best = json_of(root, "best")["name"]
     protocol = Experiment.load(Archive.open(root)).protocol.hash
     forge(root, best, Metrics(Status.FAILED, protocol, stage="train", reason="diverged"))
@@ -170,7 +170,7 @@ def test_forged_failure_does_not_knock_a_rival_out(root: Path) -> None:
     assert "its note says failed at train" in done.stderr
 
 
-def test_forged_evidence_is_named(root: Path) -> None:
+def test_forged_evidence_is_reported(root: Path) -> None:
     name, honest = worst(root)
     forged = replace(honest, utility=Estimate(0.97, 0.001, 2))
     archive = Archive.open(root)
@@ -209,7 +209,7 @@ def edit_run(root: Path, name: str, **changes: Any) -> None:
         ({"seed": 77}, sentences.FOREIGN_SEED.format(seed=77)),
     ],
 )
-def test_a_forged_run_is_named(root: Path, changes: dict[str, Any], said: str) -> None:
+def test_a_forged_run_is_reported(root: Path, changes: dict[str, Any], said: str) -> None:
     name, _ = worst(root)
     edit_run(root, name, **changes)
     lines = [line for line in findings(root) if f"poise/{name}:" in line]
@@ -220,7 +220,7 @@ def test_a_forged_run_is_named(root: Path, changes: dict[str, Any], said: str) -
         assert done.exit_code == 0, done.output
 
 
-def test_runs_of_other_code_and_lines_of_the_future_are_named(root: Path) -> None:
+def test_runs_of_other_code_and_lines_of_a_later_version_are_reported(root: Path) -> None:
     name, _ = worst(root)
     edit_run(root, name, algorithm="0123456789ab", at=time.time() + 1e9)
     lines = [line for line in findings(root) if f"poise/{name}:" in line]
@@ -228,7 +228,7 @@ def test_runs_of_other_code_and_lines_of_the_future_are_named(root: Path) -> Non
     assert any("dated in the future" in line for line in lines), lines
 
 
-def test_an_unisolated_run_is_unverified_with_what_was_missing(root: Path) -> None:
+def test_an_unisolated_run_is_unverified_and_lists_missing_layers(root: Path) -> None:
     name, _ = worst(root)
     isolated(root)
     edit_run(root, name, isolation={"missing": ["landlock"], "trusted": False})
@@ -257,7 +257,7 @@ def test_a_run_reproduces_to_the_last_bit_and_nothing_archived_changes(root: Pat
     assert not [line for line in findings(root) if name in line or ROOT in line]
 
 
-def test_a_forged_trajectory_does_not_reproduce_and_is_left_out(root: Path) -> None:
+def test_a_forged_trajectory_does_not_reproduce_and_does_not_count(root: Path) -> None:
     """Runs, metrics and evidence forged together contradict nothing: training again does."""
     name, _ = worst(root)
     archive = Archive.open(root)
@@ -283,7 +283,7 @@ def test_a_forged_trajectory_does_not_reproduce_and_is_left_out(root: Path) -> N
     assert any(f"poise-git reproduce {name} --seed 0" in line for line in findings(root))
 
 
-def test_other_last_bits_are_no_proof_of_forging(root: Path) -> None:
+def test_different_last_bits_do_not_prove_forgery(root: Path) -> None:
     name, _ = worst(root)
     archive = Archive.open(root)
     protocol = Experiment.load(archive).protocol.hash
@@ -342,7 +342,7 @@ def test_a_hub_without_notes_has_every_figure_and_trains_nothing(root: Path, tmp
     assert all(gain is not None for name, gain in gains.items() if name in trained - {ROOT} and marks(hub).get(name))
 
 
-def test_some_missing_notes_are_read_from_the_evidence_branches(root: Path, tmp_path: Path) -> None:
+def test_missing_notes_are_read_from_the_evidence_branches(root: Path, tmp_path: Path) -> None:
     whole = {each["name"]: each["status"] for each in json_of(root, "log")}
     name, metrics = worst(root)
     git(root, *UNHOOKED, "notes", f"--ref={METRICS}", "remove", f"poise/{name}")
@@ -357,7 +357,7 @@ def test_some_missing_notes_are_read_from_the_evidence_branches(root: Path, tmp_
     assert found.value == pytest.approx(metrics.utility.value, rel=1e-5)
 
 
-def test_a_clone_fetches_its_notes_where_there_are_any(root: Path, tmp_path: Path) -> None:
+def test_a_clone_fetches_notes_if_there_are_any(root: Path, tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     git(tmp_path, "clone", "-q", str(root), str(clone))
     git(

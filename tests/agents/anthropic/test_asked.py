@@ -59,7 +59,7 @@ def test_proposals_are_paid_for_once_and_are_in_the_ledger(archive: Archive, mon
     assert "calls(1): propose grpo" in git(archive.root, "log", "--format=%s", "poise-journal")
 
 
-def test_a_directive_is_paid_for_whether_it_is_committed_or_not(
+def test_a_directive_is_in_the_ledger_whether_it_is_committed_or_not(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serving(Useful()) as server:

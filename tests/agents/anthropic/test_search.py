@@ -137,7 +137,7 @@ def everything(folder: Path) -> str:
     return b"\n".join((objects, *files)).decode(errors="replace")
 
 
-def test_a_search_by_a_model_of_use(archive: Archive, cache: Path) -> None:
+def test_a_useful_model_completes_a_search(archive: Archive, cache: Path) -> None:
     with serving(Useful()) as server:
         done = Searched(archive, server, "--candidates", "4", replies=cache, watched=True)
     assert done.code == 0, done.errors
@@ -172,7 +172,7 @@ def test_a_search_by_a_model_of_use(archive: Archive, cache: Path) -> None:
     assert not any(KEY.encode() in file.read_bytes() for file in cache.rglob("*.json"))
 
 
-def test_a_search_by_a_useless_model_loses_nothing(archive: Archive, cache: Path) -> None:
+def test_a_useless_model_loses_no_work(archive: Archive, cache: Path) -> None:
     with serving(Useless()) as server:
         done = Searched(archive, server, "--rounds", "2", replies=cache)
     assert done.code == 0, done.errors
@@ -192,7 +192,7 @@ def test_a_search_by_a_useless_model_loses_nothing(archive: Archive, cache: Path
     git(archive.root, "fsck", "--strict")
 
 
-def test_a_service_that_is_overloaded_ends_the_search_and_it_goes_on_later(made_up: Archive, cache: Path) -> None:
+def test_an_overloaded_service_ends_the_search_which_then_resumes(made_up: Archive, cache: Path) -> None:
     model = Useful()
 
     def fails_after_a_while(request: Body) -> Scripted:
@@ -218,7 +218,7 @@ def test_a_service_that_is_overloaded_ends_the_search_and_it_goes_on_later(made_
     assert [call.operator for call in metrics.calls] == ["propose", "implement", "verify", "reflect"]
 
 
-def test_a_reader_who_objects_sends_it_to_repair(made_up: Archive, cache: Path) -> None:
+def test_a_negative_code_review_leads_to_a_repair(made_up: Archive, cache: Path) -> None:
     model, read = Useful(), 0
 
     def strict(request: Body) -> Scripted:
@@ -243,7 +243,7 @@ def test_a_reader_who_objects_sends_it_to_repair(made_up: Archive, cache: Path) 
     assert "floor: float = 0.015" in made_up.recipe(name)["algorithm.py"]
 
 
-def test_a_budget_ends_the_search_before_it_is_overspent(made_up: Archive, cache: Path) -> None:
+def test_the_search_ends_before_it_exceeds_the_budget(made_up: Archive, cache: Path) -> None:
     edit_settings(made_up.root, "  max_tokens: 16000", "  max_tokens: 4000")
     edit_settings(made_up.root, "  context_tokens: 24000", "  context_tokens: 8000")
     with serving(Useful()) as server:
@@ -259,7 +259,7 @@ def test_a_budget_ends_the_search_before_it_is_overspent(made_up: Archive, cache
     assert 0 < spent(made_up) <= 0.2
 
 
-def test_a_recorded_search_is_replayed_to_the_letter_without_key_or_network(
+def test_a_recorded_search_replays_exactly_without_key_or_network(
     made_up: Archive, archive_templates: dict[str, Path], cache: Path, tmp_path: Path
 ) -> None:
     edit_settings(made_up.root, "  replay: null", "  replay: {folder: recordings, mode: record}")
@@ -289,7 +289,7 @@ def found(archive: Archive) -> dict[str, object]:
     return table
 
 
-def test_an_archive_has_prompts_of_its_own(made_up: Archive, cache: Path) -> None:
+def test_an_archive_can_replace_prompts(made_up: Archive, cache: Path) -> None:
     own = made_up.root / "prompts" / "propose.md.j2"
     own.parent.mkdir()
     own.write_text("Floors, please, for {{ parent }}.\n")
@@ -313,7 +313,9 @@ def test_an_archive_has_prompts_of_its_own(made_up: Archive, cache: Path) -> Non
         (("  effort: null", "  effort: utmost"), "anthropic.effort"),
     ],
 )
-def test_settings_that_cannot_be_are_one_line(archive: Archive, cache: Path, edit: tuple[str, str], said: str) -> None:
+def test_invalid_settings_are_an_error_of_one_line(
+    archive: Archive, cache: Path, edit: tuple[str, str], said: str
+) -> None:
     edit_settings(archive.root, *edit)
     refs = git(archive.root, "for-each-ref")
     with serving(Useful()) as server:

@@ -82,7 +82,7 @@ def _answers(url: str) -> bool:
 
 
 @pytest.mark.parametrize("tool_choice", ["tool"])
-def test_a_search_by_a_model_without_ideas_loses_nothing(tiny_archive: Archive, address: str, tool_choice: str) -> None:
+def test_a_search_by_a_weak_model_loses_nothing(tiny_archive: Archive, address: str, tool_choice: str) -> None:
     folder = tiny_archive.root
     for old, new in (
         ("  model: claude-sonnet-5-5", "  model: smollm2"),

@@ -69,7 +69,7 @@ def status_of(archive: Archive, name: str) -> Status:
     return archive.genealogy()[name].status_under(Experiment.load(archive).protocol.hash)
 
 
-def test_what_people_committed_is_taken_in_before_the_next_round(tiny_archive: Archive) -> None:
+def test_a_search_adopts_commits_of_people_before_the_next_round(tiny_archive: Archive) -> None:
     root = tiny_archive.root
     commit_candidate(root, "halved")
     not_finite = (("return rollouts.score", "return rollouts.score * float('nan')"),)
@@ -126,7 +126,7 @@ def waiting(archive: Archive, *arguments: str) -> Iterator[subprocess.Popen[str]
         process.communicate()
 
 
-def test_the_human_agent_waits_for_a_branch_and_goes_on(fake_archive: Archive) -> None:
+def test_the_human_agent_waits_for_a_branch_and_continues(fake_archive: Archive) -> None:
     with waiting(fake_archive, "--candidates", "2") as process:
         commit_candidate(fake_archive.root, "halved")
         assert process.stdout is not None

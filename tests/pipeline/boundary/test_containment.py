@@ -39,7 +39,7 @@ def of_checks(containing: Containing, archive: Archive, name: str) -> Containmen
     return containing.of_checks(text, genealogy[name].parents, genealogy)
 
 
-def test_other_code_than_ours_needs_the_user(tiny_archive: Archive) -> None:
+def test_code_that_is_not_shipped_needs_permission(tiny_archive: Archive) -> None:
     root_text = tiny_archive.recipe("grpo")["algorithm.py"]
     commit(tiny_archive, "by-hand", "grpo", lambda text: text.replace(SPREAD, "return 2.0 * spread + epsilon"))
     commit(tiny_archive, "back", "by-hand", lambda text: root_text)
@@ -58,7 +58,7 @@ def test_other_code_than_ours_needs_the_user(tiny_archive: Archive) -> None:
     assert of_checks(Containing(provenance, LACKING, "refuse", True), tiny_archive, "by-hand").trusted
 
 
-def test_an_archives_own_root_is_not_ours(tiny_archive: Archive) -> None:
+def test_the_root_of_an_archive_is_not_shipped(tiny_archive: Archive) -> None:
     root_text = tiny_archive.recipe("grpo")["algorithm.py"]
     git(tiny_archive.root, "switch", "-q", "poise/grpo")
     (tiny_archive.root / "recipe" / "algorithm.py").write_text(root_text.replace(SPREAD, "return spread"))
@@ -70,7 +70,7 @@ def test_an_archives_own_root_is_not_ours(tiny_archive: Archive) -> None:
     assert containing.of_checks(root_text, ("nobody",), genealogy) == STRICT
 
 
-def test_a_refusal_is_one_line_that_says_what_to_type() -> None:
+def test_a_refusal_is_one_line_with_the_next_command() -> None:
     refused = str(IsolationMissing.of((*LACKING, *LACKING, Layer("quota", False, "no /proc")), archive_requires=False))
     assert refused.startswith("the sandbox lacks landlock, quota on this machine, so code")
     assert "git config --global poise.missingLayers allow, or POISE_MISSING_LAYERS=allow" in refused
@@ -115,7 +115,7 @@ print(json.dumps(found))
         ("seccomp", {"system call filter", "candidate system call filter"}),
     ],
 )
-def test_a_missing_layer_refuses_or_is_recorded(call: str, layers: set[str]) -> None:
+def test_a_missing_layer_is_refused_or_recorded(call: str, layers: set[str]) -> None:
     containers.require()
     line = containers.command(sys.executable, "-c", OPEN_A_HOST, without=(call,))
     done = subprocess.run(line, env=containers.environment(), capture_output=True, text=True, check=False)

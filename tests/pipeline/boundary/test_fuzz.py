@@ -100,17 +100,17 @@ CASES = some.lists(FRAME | NEAR | some.binary(max_size=200), max_size=3).map(b""
 
 @settings(max_examples=150)
 @given(CASES)
-def test_whatever_a_candidate_sends_it_is_numbers_or_a_failure(data: bytes) -> None:
+def test_any_message_of_a_candidate_gives_numbers_or_a_failure(data: bytes) -> None:
     channel_case(data)
 
 
 @settings(max_examples=100)
 @given(some.binary(max_size=2000))
-def test_any_bytes(data: bytes) -> None:
+def test_any_bytes_give_numbers_or_a_failure(data: bytes) -> None:
     channel_case(data)
 
 
-def test_cases_that_once_went_wrong_or_might() -> None:
+def test_known_cases_give_numbers_or_a_failure() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     nested: Any = "x"
     for _ in range(900):
@@ -136,7 +136,7 @@ def test_cases_that_once_went_wrong_or_might() -> None:
     assert grown < 200_000, "kilobytes"
 
 
-def test_a_whole_answer_is_taken() -> None:
+def test_a_complete_answer_is_accepted() -> None:
     """The cases above reach the numbers: with good ones nothing is refused."""
     ours, theirs = socket.socketpair()
     with ours, theirs:

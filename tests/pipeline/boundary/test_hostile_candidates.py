@@ -163,7 +163,7 @@ def attempts_under(layer: str, candidates: Sequence[Refused]) -> Mapping[str, st
 
 
 @pytest.mark.parametrize("layer", [SYSTEM_CALLS, LANDLOCK])
-def test_the_layer_alone_refuses_it(layer: str, up: Callable[[str], None]) -> None:
+def test_the_layer_alone_refuses_the_attempt(layer: str, up: Callable[[str], None]) -> None:
     """With no other layer, no private root and no namespace, and with whatever rights the tests have."""
     up(layer)
     candidates = [candidate for candidate in REFUSED if candidate.layer == layer]
@@ -171,7 +171,7 @@ def test_the_layer_alone_refuses_it(layer: str, up: Callable[[str], None]) -> No
     assert attempts_under(layer, candidates) == expected
 
 
-def test_without_any_layer_it_goes_through() -> None:
+def test_the_attempt_succeeds_without_any_layer() -> None:
     """Or fails for its arguments, and for no right that an ordinary user lacks: so it was the layer."""
     harmless = [candidate for candidate in REFUSED if candidate.harmless and candidate.error != "ENOSYS"]
     found = attempts_under("none", harmless)
@@ -185,7 +185,7 @@ def test_without_any_layer_it_goes_through() -> None:
     assert "it succeeded" in found["its-environment"]
 
 
-def test_what_the_private_root_hides_is_there_for_others() -> None:
+def test_files_that_the_private_root_hides_exist_without_it() -> None:
     """ENOENT is the private root's answer: Landlock would say EACCES."""
     hidden = [candidate for candidate in REFUSED if candidate.layer == PRIVATE_ROOT and candidate.harmless]
     found = attempts_under(LANDLOCK, hidden)
@@ -194,7 +194,7 @@ def test_what_the_private_root_hides_is_there_for_others() -> None:
     assert "users" in existing
 
 
-def test_no_file_can_be_written_three_times_over() -> None:
+def test_each_of_three_layers_alone_prevents_writing_a_file() -> None:
     """Each of a candidate's own layers forbids it alone."""
     code = 'with open("there", "r+b", buffering=0) as file: return file.write(b"x")'
     told = {
@@ -212,13 +212,13 @@ def test_no_file_can_be_written_three_times_over() -> None:
 @pytest.mark.parametrize(
     "candidate", [*DEATHS, *DELAYS, *VALUES, *FRAMES], ids=lambda candidate: f"{candidate.name}: {candidate.layer}"
 )
-def test_an_answer_is_the_candidates_own_failure(candidate: Hostile, opened: Open) -> None:
+def test_a_bad_answer_fails_the_candidate(candidate: Hostile, opened: Open) -> None:
     patience = IMPATIENCE if candidate.layer == TIME else PATIENCE
     message = failure(lambda: both(opened(candidate.name, patience=patience)))
     assert re.fullmatch(rf"{candidate.shows}( \(algorithm\.py line .*)?", message), message
 
 
-def test_processor_time_has_an_end() -> None:
+def test_processor_time_is_limited() -> None:
     with (
         Sandbox(SandboxSettings(cpu_seconds=1)) as sandbox,
         host(sandbox, {"busy": recipe(text(BUSY))}, may_lack_layers=True) as running,
@@ -229,7 +229,7 @@ def test_processor_time_has_an_end() -> None:
 
 
 @pytest.mark.parametrize("candidate", MEMORY, ids=lambda candidate: f"{candidate.name}: {candidate.layer}")
-def test_what_a_candidate_remembers_shows(candidate: Hostile, opened: Open) -> None:
+def test_memory_between_calls_is_found(candidate: Hostile, opened: Open) -> None:
     def train() -> None:
         algorithm = opened(candidate.name, witness=True)
         for step in range(150):
@@ -239,7 +239,7 @@ def test_what_a_candidate_remembers_shows(candidate: Hostile, opened: Open) -> N
     assert re.fullmatch(candidate.shows, failure(train))
 
 
-def test_without_a_witness_it_goes_through(opened: Open) -> None:
+def test_memory_between_calls_is_not_found_without_a_witness(opened: Open) -> None:
     """So it is the witness that noticed."""
     algorithm = opened("counter")
     gradients = [gradient_of(algorithm, advantages_of(algorithm)) for _ in range(3)]
@@ -267,7 +267,9 @@ class Weights(torch.nn.Linear):
     """What a trainer has: the search looks for its name."""
 
 
-def test_there_is_nothing_to_reach(opened: Open, running: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_candidate_finds_no_objects_of_the_trainer(
+    opened: Open, running: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Objects, modules, frames, the environment and descriptors: what the same search finds without the boundary."""
     monkeypatch.setenv("ANTHROPIC_API_KEY", "poise-secret")
     kept = [Weights(3, 3), torch.optim.AdamW([torch.zeros(3, requires_grad=True)])]
@@ -279,7 +281,7 @@ def test_there_is_nothing_to_reach(opened: Open, running: Host, monkeypatch: pyt
     assert len(kept) == 2
 
 
-def test_descriptors_that_are_sent_arrive_nowhere(opened: Open) -> None:
+def test_descriptors_that_a_candidate_sends_are_dropped(opened: Open) -> None:
     before = set(os.listdir("/proc/self/fd"))
     algorithm = opened("sends-descriptors")
     during = set(os.listdir("/proc/self/fd"))
@@ -290,7 +292,7 @@ def test_descriptors_that_are_sent_arrive_nowhere(opened: Open) -> None:
     assert socket.socket().fileno() > 0
 
 
-def test_limits_are_named_by_the_candidates_that_meet_them() -> None:
+def test_hostile_candidates_cover_every_layer() -> None:
     layers = {candidate.layer for candidate in (*REFUSED, *ANSWERS)}
     assert {LANDLOCK, LIMITS, PRIVATE_ROOT, SYSTEM_CALLS, TIME, WITNESS} <= layers
     assert len({candidate.name for candidate in (*REFUSED, *ANSWERS)}) == len(REFUSED) + len(ANSWERS) >= 150

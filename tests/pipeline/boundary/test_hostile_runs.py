@@ -93,7 +93,7 @@ def commit(archive: Archive, name: str, algorithm: str) -> None:
     git(folder, "checkout", "-q", "main")
 
 
-def test_hostile_candidates_fail_once_and_the_search_goes_on(
+def test_hostile_candidates_fail_once_and_the_search_continues(
     tiny_archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The static check is off: each ends by what it does."""

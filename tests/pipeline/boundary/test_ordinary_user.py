@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.slow
-def test_every_hostile_candidate_is_stopped_for_an_ordinary_user_too() -> None:
+def test_an_ordinary_user_is_protected_from_every_hostile_candidate() -> None:
     # Not below pytest's own folder, which is root's alone.
     with TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)

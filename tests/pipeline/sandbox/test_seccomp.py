@@ -46,7 +46,7 @@ def run(sandbox: Sandbox, tmp_path: Path) -> Run:
 
 
 @pytest.mark.slow
-def test_every_shipped_card_computes_the_same(run: Run) -> None:
+def test_every_shipped_card_computes_the_same_under_the_filter(run: Run) -> None:
     texts = {card.name: install(root_text(), card, {}) for card in coded_cards()} | {"grpo": root_text()}
     arguments = {"texts": texts, "rollouts": recipe()["rollouts.py"]}
     figures = run("cards", **arguments)
@@ -55,12 +55,12 @@ def test_every_shipped_card_computes_the_same(run: Run) -> None:
 
 
 @pytest.mark.slow
-def test_honest_computations_do_not_notice(run: Run) -> None:
+def test_the_filter_does_not_affect_honest_computations(run: Run) -> None:
     assert run("computations") == []
 
 
 @pytest.mark.slow
-def test_a_candidate_is_refused_everything_else(run: Run, tmp_path: Path) -> None:
+def test_the_filter_refuses_all_other_calls(run: Run, tmp_path: Path) -> None:
     (tmp_path / "there").write_text("before")
     found = run("refused")
     assert {name: error for name, error in found.items() if error not in REFUSALS} == {}
@@ -98,7 +98,7 @@ def test_the_filter_alone_refuses(policy: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_call_of_another_architecture_kills(tmp_path: Path) -> None:
+def test_a_call_of_another_architecture_ends_the_process(tmp_path: Path) -> None:
     """On x86_64, `int 0x80` is a call of i386, whose numbers mean something else."""
     if os.uname().machine != "x86_64":
         pytest.skip("only x86_64 has two instructions for calls")
