@@ -146,7 +146,7 @@ def core_algos() -> ModuleType:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_advantages_equal_verls_grpo(recipe: ModuleType, core_algos: ModuleType, seed: int) -> None:
+def test_advantages_equal_grpo_of_verl(recipe: ModuleType, core_algos: ModuleType, seed: int) -> None:
     import numpy
 
     rewards, mask, index = batch(seed)
@@ -159,7 +159,9 @@ def test_advantages_equal_verls_grpo(recipe: ModuleType, core_algos: ModuleType,
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("corrected", [False, True])
-def test_loss_equals_verls_vanilla(recipe: ModuleType, core_algos: ModuleType, mode: str, corrected: bool) -> None:
+def test_loss_equals_the_vanilla_loss_of_verl(
+    recipe: ModuleType, core_algos: ModuleType, mode: str, corrected: bool
+) -> None:
     config_module = importlib.import_module("verl.workers.config")
     config = config_module.ActorConfig(
         strategy="fsdp",

@@ -128,7 +128,7 @@ def test_the_reward_has_three_levels(copied: Path) -> None:
     ]
 
 
-def test_the_script_is_sound_and_says_what_it_lacks(copied: Path) -> None:
+def test_the_script_is_valid_and_reports_missing_packages(copied: Path) -> None:
     script = str(copied / "run_poise.sh")
     subprocess.run(["bash", "-n", script], check=True)
     environment = {name: value for name, value in os.environ.items() if name not in ("MODEL", "TRAIN")}
@@ -137,12 +137,12 @@ def test_the_script_is_sound_and_says_what_it_lacks(copied: Path) -> None:
     assert "set MODEL" in done.stderr
 
 
-def test_no_file_of_it_names_poise_git_as_a_need(copied: Path) -> None:
+def test_no_file_of_the_recipe_requires_poise_git(copied: Path) -> None:
     for file in copied.rglob("*.py"):
         assert "poise_git" not in file.read_text(), file.name
 
 
-def test_the_verl_that_it_names_is_the_one_that_is_checked(copied: Path) -> None:
+def test_the_recipe_names_the_verl_version_that_is_tested(copied: Path) -> None:
     required = (copied / "REQUIRED_VERL.txt").read_text()
     assert f"verl=={VERSIONS['verl']} vllm=={VLLM_VERSION} TransferQueue=={VERSIONS['TransferQueue']}" in required
     assert f"VERSION={VERSIONS['verl']}" in required

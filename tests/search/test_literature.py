@@ -75,7 +75,7 @@ def test_every_coded_card_has_an_independent_formula() -> None:
     assert len(coded_cards()) >= 50
 
 
-def test_cards_have_names_and_shorts_of_their_own() -> None:
+def test_names_and_short_names_of_cards_are_unique() -> None:
     assert len({card.name for card in cards()}) == len({card.short for card in cards()}) == len(cards())
 
 
@@ -104,7 +104,7 @@ stages: [baseline]
 """
 
 
-def test_a_card_is_a_file() -> None:
+def test_a_file_defines_a_card() -> None:
     (card,) = load_cards({"literature/mine.yaml": MINIMAL})
     assert (card.source, card.stages) == ("derived", ("baseline",))
     assert {card.name: card.stages for card in cards()}["decoupled-streams"] == ("reward_signal", "shape_advantages")
@@ -143,7 +143,7 @@ def test_a_malformed_card_is_refused_with_file_line_and_reason(old: str, new: st
 
 
 @pytest.mark.parametrize(("field", "line"), [("name", 1), ("short", 2)])
-def test_two_cards_of_one_name_are_refused(field: str, line: int) -> None:
+def test_two_cards_with_one_name_are_refused(field: str, line: int) -> None:
     other = MINIMAL.replace("mine", "other").replace(f"{field}: other", f"{field}: mine")
     with pytest.raises(SettingsError) as failure:
         load_cards({"literature/b.yaml": other, "literature/a.yaml": MINIMAL})
@@ -240,7 +240,7 @@ def test_diff_touches_only_the_functions_of_the_edits(card: Card) -> None:
 
 
 @by_name
-def test_card_is_recognised_and_taking_it_out_is_the_inverse_of_putting_it_in(card: Card) -> None:
+def test_a_card_is_recognized_and_its_removal_inverts_its_addition(card: Card) -> None:
     text = install(root_text(), card)
     assert [mechanism.card.name for mechanism in mechanisms(text, cards())] == [card.name]
     assert knob_values(text, card) == {name: knob.default for name, knob in card.knobs.items()}
@@ -264,14 +264,14 @@ def test_two_cards_compose(pair: tuple[Card, Card]) -> None:
 
 @pytest.mark.slow
 @by_name
-def test_another_card_goes_on_top_and_either_comes_off_again(card: Card) -> None:
+def test_some_other_cards_can_be_added_and_either_removed(card: Card) -> None:
     others = _others(card)
     _on_top_and_off_again(card, random.Random(card.name).sample(others, min(4, len(others))))
 
 
 @pytest.mark.nightly
 @by_name
-def test_any_other_card_goes_on_top_and_either_comes_off_again(card: Card) -> None:
+def test_every_other_card_can_be_added_and_either_removed(card: Card) -> None:
     _on_top_and_off_again(card, _others(card))
 
 

@@ -104,7 +104,9 @@ def test_grpo_passes_every_check(check: Check, grpo: Mapping[str, str]) -> None:
         (LOSS, "    losses = losses * (~response_mask == 0)\n" + LOSS, "verl-types", "mask"),
     ],
 )
-def test_bad_candidate_is_told(check: Check, edited: Edit, old: str, new: str, failed: str, reason: str) -> None:
+def test_a_bad_candidate_fails_with_the_reason(
+    check: Check, edited: Edit, old: str, new: str, failed: str, reason: str
+) -> None:
     failure = check(edited((old, new))).failure
     assert failure is not None
     assert (failure.check, "\n" in failure.reason) == (failed, False)
@@ -147,7 +149,7 @@ def test_legitimate_mechanism_passes(check: Check, edited: Edit, changes: list[t
     assert check(edited(*changes)).failure is None
 
 
-def test_text_that_does_not_parse_never_reaches_a_child(check: Check, edited: Edit) -> None:
+def test_text_that_does_not_parse_is_not_run(check: Check, edited: Edit) -> None:
     class Unreachable:
         def run(self, *arguments: Any, **options: Any) -> Any:
             raise AssertionError("run")
@@ -173,7 +175,7 @@ def limited() -> Iterator[Sandbox]:
         ("    def deeper():\n        return deeper()\n    deeper()\n", "compute_advantages raised RecursionError: "),
     ],
 )
-def test_hostile_candidate_is_told(
+def test_a_hostile_candidate_fails_with_the_reason(
     check: Check, edited: Edit, limited: Sandbox, code: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the static checks, which do not know of print."""

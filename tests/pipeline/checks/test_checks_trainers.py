@@ -208,7 +208,7 @@ def test_amplification_is_judged_by_size_alone(edited: Edit, factor: float) -> N
     assert (large is not None) == (factor * 7.87 > 100)
 
 
-def test_a_restarted_trial_is_the_same_recipe_without_its_past(edited: Edit) -> None:
+def test_a_restarted_trial_has_the_same_recipe_and_no_memory(edited: Edit) -> None:
     changes = remembering("_CALLS = []", (SIGNAL, "    _CALLS.append(1)\n    return rollouts.score * len(_CALLS)\n"))
     trial = load(edited(*changes, ("return spread + epsilon", "return 1.0 + 0 * spread"))["algorithm.py"])
     batch = batches.mixed()

@@ -140,7 +140,7 @@ def run_all(
         return list(executor.run(jobs, on_progress))
 
 
-def test_same_figures_and_a_failure_drops_its_candidate(
+def test_ray_gives_the_same_figures_and_a_failure_drops_its_candidate(
     head: Head, make_job: MakeJob, tmp_path: Path, expected: dict[int, dict[str, object]]
 ) -> None:
     bad = "raise ValueError('no')"
@@ -155,7 +155,7 @@ def test_same_figures_and_a_failure_drops_its_candidate(
     assert {(0, "train"), (0, "evaluate"), (2, "train"), (2, "evaluate")} <= set(reports)
 
 
-def test_several_gpus_and_a_shared_folder(
+def test_a_run_uses_several_gpus_and_a_shared_folder(
     head: Head, make_job: MakeJob, tmp_path: Path, expected: dict[int, dict[str, object]]
 ) -> None:
     from poise_git.pipeline.executors.ray.cluster import join_cluster
@@ -206,7 +206,7 @@ def drive(settings: PoiseSettings, jobs: list[Job], folder: Path) -> None:
     run_all(settings, jobs, folder, lambda job, progress: (folder / progress.stage).touch())
 
 
-def test_a_killed_driver_is_followed_by_another(
+def test_another_driver_continues_after_a_killed_one(
     head: Head, make_job: MakeJob, tmp_path: Path, expected: dict[int, dict[str, object]]
 ) -> None:
     from poise_git.pipeline.executors.ray.executor import board_name
@@ -228,7 +228,7 @@ def test_a_killed_driver_is_followed_by_another(
     assert begun == {"train": 2, "evaluate": 2}
 
 
-def test_a_candidate_that_wants_too_much_memory_fails(head: Head, make_job: MakeJob, tmp_path: Path) -> None:
+def test_a_candidate_that_needs_too_much_memory_fails(head: Head, make_job: MakeJob, tmp_path: Path) -> None:
     job = make_job(0, "greedy", "torch.ones(2_000_000_000)")
     (outcome,) = run_all(head.settings(memory_mb=2048), [job], tmp_path, lambda job, progress: None)
     assert outcome.failure is not None
@@ -263,7 +263,7 @@ def test_a_machine_out_of_memory_fails_the_run_and_leaves_no_process(
     wait_until(lambda: not processes_of(session), 30)
 
 
-def test_no_cluster_is_said_in_one_line(make_job: MakeJob, tmp_path: Path) -> None:
+def test_a_missing_cluster_is_an_error_of_one_line(make_job: MakeJob, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no Ray cluster at 127\.0\.0\.1:1: ") as caught:
         run_all(Head("127.0.0.1:1", "").settings(), [make_job()], tmp_path, lambda job, progress: None)
     assert "\n" not in str(caught.value)

@@ -52,18 +52,18 @@ def test_no_text_closes_its_own_fence(text: str) -> None:
 
 
 @given(HOSTILE)
-def test_an_items_text_stays_inside_of_its_block(text: str) -> None:
+def test_the_text_of_an_item_stays_inside_its_block(text: str) -> None:
     shown = RENDERER.render(replace(context(), items=(Item(Kind.REFLECTION, "grpo", "a test", text),)))
     assert shown.endswith(f"{quoted(text)}\n")
     assert shown.count("\n## ") == 1 + quoted(text).count("\n## ")
 
 
-def test_quoting_keeps_what_is_harmless() -> None:
+def test_quoting_keeps_harmless_text() -> None:
     assert quoted("a\n\n```py\nb\n```") == "````\na\n\n```py\nb\n```\n````"
 
 
 @pytest.mark.parametrize("budget", [1_200, 2_000, 5_000, 10_000, 50_000])
-def test_the_text_keeps_to_its_budget(budget: int) -> None:
+def test_the_text_stays_within_its_budget(budget: int) -> None:
     found = RENDERER.within_budget(replace(full(), budget=budget))
     assert tokens(RENDERER.render(found)) <= budget
     assert set(found.items) | set(found.dropped) == set(full().items)
@@ -77,7 +77,7 @@ def test_the_text_keeps_to_its_budget(budget: int) -> None:
             raise AssertionError("something was left out for nothing")
 
 
-def test_items_go_in_the_stated_order_and_some_never() -> None:
+def test_items_are_dropped_in_the_stated_order_and_some_never() -> None:
     everything = full()
     gone: list[Item] = []
     for budget in range(tokens(RENDERER.render(everything)), 0, -60):
@@ -94,7 +94,7 @@ def test_items_go_in_the_stated_order_and_some_never() -> None:
     assert set(lineage[-2:]) == {0, 11}
 
 
-def test_what_was_left_out_is_listed() -> None:
+def test_dropped_items_are_listed() -> None:
     found = RENDERER.within_budget(replace(full(), budget=5_000))
     text = RENDERER.render(found)
     _, _, listed = text.partition(sentences.CONTEXT_LEFT_OUT.format(budget=5000))
@@ -104,6 +104,6 @@ def test_what_was_left_out_is_listed() -> None:
         assert f"{item.kind} {item.name.rpartition('-')[2]} x" not in text
 
 
-def test_a_template_reaches_nothing_but_the_context() -> None:
+def test_a_template_reads_only_the_context() -> None:
     with pytest.raises(UsageError):
         Renderer("{{ groups.__class__.__base__.__subclasses__() }}").render(context())

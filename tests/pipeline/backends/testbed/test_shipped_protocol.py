@@ -44,7 +44,7 @@ def test_grpo_learns_from_imperfect_base_policies(grpo: Run, shipped: Protocol) 
 
 @pytest.mark.nightly
 @pytest.mark.slow
-def test_every_regime_asks_what_it_is_for(grpo: Run) -> None:
+def test_every_regime_serves_its_purpose(grpo: Run) -> None:
     """Failures to learn from, rollouts that are used again, answers that ramble and need not."""
     mean = {name: sum(values) / len(values) for name, values in grpo.series.items()}
     start = {name: sum(values[:5]) / 5 for name, values in grpo.series.items()}

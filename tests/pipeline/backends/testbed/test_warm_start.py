@@ -42,13 +42,13 @@ def distance(one: Policy, other: Policy) -> float:
     return float((weights - others).norm())
 
 
-def test_it_stops_as_soon_as_it_is_strong_enough(train: Train) -> None:
+def test_a_warm_start_stops_as_soon_as_the_policy_is_strong_enough(train: Train) -> None:
     _, sent = train(strength=0.0, steps=60)
     assert [message["done"] for message in sent] == [10, 60]
 
 
 @pytest.mark.slow
-def test_it_ends_where_it_never_is(train: Train) -> None:
+def test_a_warm_start_ends_after_its_steps_if_the_policy_stays_weak(train: Train) -> None:
     _, sent = train(strength=1.0, steps=60)
     assert [message["done"] for message in sent] == [10, 20, 30, 40, 50, 60]
 

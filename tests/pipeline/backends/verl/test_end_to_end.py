@@ -136,11 +136,11 @@ def search(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
     return search
 
 
-def test_interrupted_training_went_on_from_its_checkpoint(search: Search) -> None:
+def test_interrupted_training_continues_from_its_checkpoint(search: Search) -> None:
     assert search.attempts == [1, search.checkpoint + 1]
 
 
-def test_no_process_is_left(search: Search) -> None:
+def test_the_run_leaves_no_process(search: Search) -> None:
     """After a SIGKILL this was asked before going on; here after a good end."""
     wait_until(lambda: not search.processes(), 30)
 
@@ -153,7 +153,7 @@ def test_reward_rises_visibly(search: Search) -> None:
     assert fmean(reward[-10:]) > fmean(reward[:3]) + 0.08
 
 
-def test_the_trajectory_is_whole(search: Search) -> None:
+def test_the_trajectory_is_complete(search: Search) -> None:
     for candidate in Archive.open(search.folder).genealogy():
         series = search.run(candidate.name).series
         assert set(series) == set(SERIES)
@@ -161,14 +161,14 @@ def test_the_trajectory_is_whole(search: Search) -> None:
 
 
 @pytest.mark.nightly
-def test_vllm_evaluated_what_was_trained(search: Search) -> None:
+def test_vllm_evaluates_the_trained_weights(search: Search) -> None:
     """The trained policy is better than its base, which is right about one time in four."""
     run = search.run("grpo")
     assert run.values["sums"] > 0.35
     assert run.details["sums"]["valid_rate"] > 0.6
 
 
-def test_the_figures_are_of_every_question_and_sample(search: Search) -> None:
+def test_the_figures_cover_every_question_and_sample(search: Search) -> None:
     run = search.run("grpo")
     assert 0 <= run.values["sums"] <= run.details["sums"]["valid_rate"] <= 1
     (point,) = run.curve
@@ -193,7 +193,7 @@ def test_evidence_and_reflection_are_in_git(search: Search) -> None:
     git(search.folder, "fsck", "--strict")
 
 
-def test_nothing_of_a_finished_run_stays_in_the_cache(search: Search) -> None:
+def test_a_finished_run_leaves_nothing_in_the_cache(search: Search) -> None:
     assert list((search.cache / "poise-git" / "runs").glob("*/*")) == []
 
 
