@@ -80,7 +80,7 @@ def test_every_candidate_is_one_commit(searched: Archive) -> None:
     require_one_commit_a_candidate(searched)
 
 
-def test_every_candidate_is_accounted_for(searched: Archive, searched_once: tuple[Archive, SearchResult]) -> None:
+def test_every_candidate_is_recorded(searched: Archive, searched_once: tuple[Archive, SearchResult]) -> None:
     """L2"""
     require_every_candidate_accounted_for(searched)
     protocol = Experiment.load(searched).protocol.hash
@@ -95,7 +95,7 @@ def test_the_same_seed_gives_the_same_search(searched: Archive, fake_archive: Ar
     assert result(fake_archive) == result(searched)
 
 
-def test_asking_again_changes_nothing(searched: Archive) -> None:
+def test_repeating_the_command_changes_nothing(searched: Archive) -> None:
     """L5"""
     refs = git(searched.root, "for-each-ref")
     evolve(searched, Goal(candidates=CANDIDATES))
@@ -103,7 +103,7 @@ def test_asking_again_changes_nothing(searched: Archive) -> None:
     assert FakeBackend.trained == []
 
 
-def test_another_objective_is_another_utility_of_the_same_runs(searched: Archive) -> None:
+def test_another_objective_rescores_the_same_runs(searched: Archive) -> None:
     """L7"""
     folder, protocol = searched.root, Experiment.load(searched).protocol.hash
     shorter = "  metrics: {reuse: 1, mean_length: {direction: minimize, scale: 10}}"
@@ -125,7 +125,7 @@ def test_another_objective_is_another_utility_of_the_same_runs(searched: Archive
             assert violation.excess.value == pytest.approx(length)
 
 
-def test_interrupted_after_any_step_it_ends_the_same(searched: Archive, fake_archive: Archive) -> None:
+def test_a_search_interrupted_after_any_step_ends_the_same(searched: Archive, fake_archive: Archive) -> None:
     """L4: an interrupt at the first report of every step, one after the other, on one archive."""
     stopped_at = set[str]()
 
@@ -149,7 +149,7 @@ def test_interrupted_after_any_step_it_ends_the_same(searched: Archive, fake_arc
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_it_ends_the_same(searched: Archive, fake_archive: Archive) -> None:
+def test_a_search_killed_at_any_moment_ends_the_same(searched: Archive, fake_archive: Archive) -> None:
     """L4, with SIGKILL to the whole process group, so that nothing gets to clean up."""
     command = [sys.executable, "-m", PROGRAM, "evolve", str(fake_archive.root), "--json"]
     command += ["--candidates", str(CANDIDATES), "--workers", "2"]
@@ -178,7 +178,7 @@ def test_killed_at_any_moment_it_ends_the_same(searched: Archive, fake_archive: 
     assert result(fake_archive) == result(searched)
 
 
-def test_uncertain_leaders_are_measured_again_once_also_after_an_interruption(
+def test_uncertain_leaders_are_replicated_once_even_after_an_interruption(
     fake_archive: Archive, archive_templates: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     checks_read: None,
 ) -> None:  # fmt: skip
@@ -208,7 +208,7 @@ def test_uncertain_leaders_are_measured_again_once_also_after_an_interruption(
     assert result(stopped) == result(fake_archive)
 
 
-def test_what_fails_in_training_fails_once_and_the_search_goes_on(
+def test_a_candidate_that_fails_in_training_fails_once_and_the_search_continues(
     searched_once: tuple[Archive, SearchResult], fake_archive: Archive, checks_read: None
 ) -> None:
     """L6"""
@@ -227,7 +227,7 @@ def test_what_fails_in_training_fails_once_and_the_search_goes_on(
     assert FakeBackend.trained == [], "what has failed is not tried again"
 
 
-def test_hours_that_are_over_end_it_without_a_confirmation(fake_archive: Archive, checks_read: None) -> None:
+def test_a_used_up_budget_of_hours_ends_a_search_without_confirmation(fake_archive: Archive, checks_read: None) -> None:
     ended, _ = evolve(fake_archive, Goal(candidates=1, hours=0.0))
     assert ended.out_of_budget
     assert (ended.evaluated, ended.confirmation) == (0, None)
@@ -298,7 +298,7 @@ def test_broken_algorithms_become_failed_entries(fake_archive: Archive) -> None:
     git(fake_archive.root, "fsck", "--strict")
 
 
-def test_killed_before_its_verdict_a_bad_candidate_is_not_trained(
+def test_a_bad_candidate_is_not_trained_after_a_kill_before_its_verdict(
     fake_archive: Archive, checks_read: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """L4: between the commit of a candidate and the verdict of its checks there is a moment to be killed in."""
@@ -338,7 +338,7 @@ def test_a_search_that_finds_nothing_ends(fake_archive: Archive) -> None:
     assert fake_archive.count_rounds() == BARREN_ROUNDS
 
 
-def test_duplicates_are_refused_in_the_journal_and_rounds_go_on(fake_archive: Archive) -> None:
+def test_duplicates_are_refused_in_the_journal_and_rounds_continue(fake_archive: Archive) -> None:
     agent = Copyist()
     evolve(fake_archive, Goal(rounds=1), agent=agent)
     evolve(fake_archive, Goal(rounds=1), agent=agent)
@@ -352,7 +352,7 @@ def test_duplicates_are_refused_in_the_journal_and_rounds_go_on(fake_archive: Ar
     assert [candidate.name for candidate in fake_archive.genealogy()] == [ROOT]
 
 
-def test_a_root_that_failed_is_tried_again(fake_archive: Archive, checks_read: None) -> None:
+def test_a_failed_root_is_tried_again(fake_archive: Archive, checks_read: None) -> None:
     FakeBackend.failing.add(ROOT)
     with pytest.raises(PoiseError, match="evolve tries it again"):
         evolve(fake_archive, Goal(rounds=1))
@@ -362,7 +362,7 @@ def test_a_root_that_failed_is_tried_again(fake_archive: Archive, checks_read: N
     assert status_of(fake_archive, ROOT) is Status.EVALUATED
 
 
-def test_branches_by_hand_that_are_no_candidates_harm_nobody(fake_archive: Archive, checks_read: None) -> None:
+def test_handmade_branches_that_are_no_candidates_do_no_harm(fake_archive: Archive, checks_read: None) -> None:
     root = fake_archive.root
     git(root, "switch", "-qc", "poise/no-algorithm", "poise/grpo")
     git(root, "rm", "-q", "recipe/algorithm.py")

@@ -55,7 +55,7 @@ def assert_whole(archive: Archive, name: str) -> None:
     assert archive.genealogy()[name].parents == ("grpo",)
 
 
-def test_two_processes_that_write_at_once_lose_nothing(archive: Archive, git: Git) -> None:
+def test_two_concurrent_writers_lose_nothing(archive: Archive, git: Git) -> None:
     writers = [start(archive, prefix, 8) for prefix in ("left", "right")]
     for writer in writers:
         _, errors = writer.communicate()
@@ -70,7 +70,7 @@ def test_two_processes_that_write_at_once_lose_nothing(archive: Archive, git: Gi
     git("fsck", "--strict")
 
 
-def test_a_person_who_adds_notes_meanwhile_loses_nothing_and_neither_do_we(archive: Archive, git: Git) -> None:
+def test_notes_added_by_a_person_meanwhile_are_kept(archive: Archive, git: Git) -> None:
     candidate = archive.add_candidate(make_proposal("reviewed"), "# reviewed\n")
     writer, said = start(archive, "c", 10), 0
     while writer.poll() is None:
@@ -119,7 +119,7 @@ CANDIDATES = 60
 
 
 @pytest.mark.slow
-def test_sigkill_at_any_moment_leaves_whole_candidates_and_running_again_completes(archive: Archive, git: Git) -> None:
+def test_sigkill_at_any_moment_leaves_complete_candidates_and_a_rerun_finishes(archive: Archive, git: Git) -> None:
     moments = random.Random(5)
     kills = 0
     for _ in range(40):
@@ -169,7 +169,7 @@ def test_a_lock_file_left_by_a_kill_is_removed_once_it_is_old(archive: Archive, 
     assert not lock.exists()
 
 
-def test_a_lock_that_a_living_process_may_hold_is_left_alone(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_a_live_process_may_hold_is_kept(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = archive.root / ".git" / "refs" / "heads" / "poise" / "x.lock"
     lock.touch()
     monkeypatch.setattr("poise_git.archive.writer.ATTEMPTS", 2)

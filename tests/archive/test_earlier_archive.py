@@ -58,7 +58,7 @@ def notes_of(archive: Archive, ref: str) -> dict[str, list[str]]:
     return {commit: run_git(archive.root, "cat-file", "blob", blob).splitlines() for commit, blob in blobs.items()}
 
 
-def test_a_clone_of_it_is_whole_and_has_every_branch_and_note(earlier: Archive) -> None:
+def test_a_clone_is_complete_with_every_branch_and_note(earlier: Archive) -> None:
     genealogy = earlier.genealogy()
     assert tuple(sorted(node.name for node in genealogy)) == NAMES
     status = {node.name: node.status_under(PROTOCOL) for node in genealogy}
@@ -89,7 +89,7 @@ def test_a_clone_of_it_is_whole_and_has_every_branch_and_note(earlier: Archive) 
         (("status",), "short"),
     ],
 )
-def test_every_reading_verb_reads_it(earlier: Archive, verb: tuple[str, ...], said: str) -> None:
+def test_every_reading_command_reads_an_earlier_archive(earlier: Archive, verb: tuple[str, ...], said: str) -> None:
     before = refs(earlier)
     done = CliRunner().invoke(cli, ["-C", str(earlier.root), *verb])
     assert done.exit_code == 0, done.output
@@ -98,7 +98,7 @@ def test_every_reading_verb_reads_it(earlier: Archive, verb: tuple[str, ...], sa
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_documents_are_written_as_they_were(earlier: Archive, name: str) -> None:
+def test_documents_are_written_in_the_earlier_form(earlier: Archive, name: str) -> None:
     for file, kind in (("proposal.yaml", Proposal), ("metrics.yaml", Metrics)):
         path = f"evidence/{name}/{file}"
         if (name, kind) == ("zero-grpo", Proposal):
@@ -107,7 +107,7 @@ def test_documents_are_written_as_they_were(earlier: Archive, name: str) -> None
         assert dump_yaml(kind.from_data(load_yaml(text, path)).to_data()) == text
 
 
-def test_notes_are_written_as_they_were(earlier: Archive) -> None:
+def test_notes_are_written_in_the_earlier_form(earlier: Archive) -> None:
     for node in earlier.genealogy():
         for line in notes_of(earlier, METRICS_NOTES).get(node.commit, []):
             (data,) = parse_lines(line)

@@ -23,7 +23,7 @@ CALLS = st.builds(
 
 
 @given(CALLS)
-def test_a_call_survives_its_data(call: Call) -> None:
+def test_a_call_is_read_back_from_its_data(call: Call) -> None:
     assert Call.from_data(call.to_data()) == call
 
 
@@ -66,7 +66,7 @@ def test_every_call_counts_once(tiny_archive: Archive) -> None:
     assert spent(tiny_archive) == pytest.approx(1.25)
 
 
-def test_what_others_paid_for_and_what_has_no_price_is_no_expense(tiny_archive: Archive) -> None:
+def test_replayed_calls_and_calls_without_a_price_cost_nothing(tiny_archive: Archive) -> None:
     journal(tiny_archive, 1, (call("1", "", replayed=True), call("2", "", None)))
     assert spent(tiny_archive) == 0
     free = Metrics(Status.FAILED, "p").with_calls((call("1", "a", replayed=True), call("2", "a", None)))

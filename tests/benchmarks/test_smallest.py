@@ -32,12 +32,12 @@ SCRIPTS = {path.stem for path in HERE.glob("*.py") if 'if __name__ == "__main__"
 pytestmark = pytest.mark.slow
 
 
-def test_each_is_here() -> None:
+def test_every_benchmark_has_a_smallest_size() -> None:
     assert SMALLEST.keys() == SCRIPTS - {Path(__file__).stem}
 
 
 @pytest.mark.parametrize("name", SMALLEST)
-def test_it_runs(name: str, tmp_path: Path) -> None:
+def test_a_benchmark_runs_at_its_smallest_size(name: str, tmp_path: Path) -> None:
     results = tmp_path / "results.jsonl"
     given = [str(results) if word == "RESULTS" else word for word in SMALLEST[name]]
     command = [sys.executable, str(HERE / f"{name}.py"), *given]

@@ -28,7 +28,7 @@ def edit(root: Path, old: str, new: str) -> None:
     algorithm.write_text(text.replace(old, new))
 
 
-def test_what_came_in_around_the_hooks_is_found_with_what_to_type(tiny_archive: Archive) -> None:
+def test_candidates_that_bypassed_the_hooks_are_found_with_the_next_command(tiny_archive: Archive) -> None:
     root = tiny_archive.root
     assert check_all(root).stdout.endswith(sentences.CHECK_ALL_PASSED)
 
@@ -113,6 +113,6 @@ def test_what_came_in_around_the_hooks_is_found_with_what_to_type(tiny_archive: 
 
 
 @pytest.mark.parametrize("arguments", [(), ("grpo", "--all"), ("--staged", "--all")])
-def test_one_thing_is_checked(tiny_archive: Archive, arguments: tuple[str, ...]) -> None:
+def test_check_takes_either_one_candidate_or_all(tiny_archive: Archive, arguments: tuple[str, ...]) -> None:
     done = CliRunner().invoke(cli, ["-C", str(tiny_archive.root), "check", *arguments])
     assert done.exit_code != 0

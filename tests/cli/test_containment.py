@@ -60,7 +60,7 @@ def container(archive_templates: dict[str, Path], tmp_path_factory: pytest.TempP
     assert NAMESPACES.read_text() == before
 
 
-def test_a_search_by_shipped_cards_runs_and_says_what_is_missing(container: Container) -> None:
+def test_a_search_with_shipped_cards_runs_and_lists_missing_layers(container: Container) -> None:
     done = container("evolve", "--candidates", "1", "--rounds", "1")
     assert done.returncode == 0, done.stdout + done.stderr
     warnings = [line for line in done.stdout.splitlines() if WARNING in line]
@@ -100,7 +100,7 @@ def test_other_code_is_refused_in_one_line(container: Container) -> None:
     assert len(shipped.stderr.splitlines()) == 1
 
 
-def test_the_user_allows_and_it_is_recorded(container: Container) -> None:
+def test_the_permission_of_the_user_is_recorded(container: Container) -> None:
     checked = container("check", "by-hand", POISE_MISSING_LAYERS="allow")
     assert checked.returncode == 0, checked.stderr
     assert sentences.LAYERS_ALLOWED in checked.stderr
@@ -121,7 +121,7 @@ def test_trust_is_recorded(tiny_archive: Archive) -> None:
     assert all(run.isolation is not None and run.isolation.trusted for run in tiny_archive.runs("grpo"))
 
 
-def test_an_archive_may_forbid(container: Container, tmp_path: Path) -> None:
+def test_an_archive_may_require_isolation(container: Container, tmp_path: Path) -> None:
     root = tmp_path / "strict"
     shutil.copytree(container.root, root, symlinks=True)
     settings = root / "poise.yaml"

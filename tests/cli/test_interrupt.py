@@ -18,7 +18,7 @@ from tests.conftest import git
 pytestmark = pytest.mark.slow
 
 
-def test_an_interrupt_keeps_everything(tiny_archive: Archive) -> None:
+def test_an_interrupt_keeps_finished_work(tiny_archive: Archive) -> None:
     command = [sys.executable, "-m", "poise_git", "evolve", str(tiny_archive.root), "--candidates", "1", "--json"]
     process = subprocess.Popen(
         command,
