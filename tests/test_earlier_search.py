@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 BUNDLE = Path(__file__).parent / "archive" / "archive-4ea6386.bundle"
 # Metrics in notes are rounded to six digits.
 ROUNDED = 1e-5
-# The search of the bundle; a person added and evaluated its fifth candidate later.
+# The search of the bundle; its fifth candidate was added and evaluated by hand later.
 OPTIONS = (
     "--candidates",
     "3",
@@ -61,5 +61,5 @@ def test_a_seed_gives_the_same_search_as_an_earlier_version(archive_templates: d
     assert candidates == recorded
     for name, expected in old_figures.items():
         assert figures[name] == pytest.approx(expected, abs=ROUNDED), name
-    # The verdicts are by the objective that the directive became in this very search.
+    # The verdicts use the objective into which this search translated the directive.
     assert "scored with another objective" not in done.stdout

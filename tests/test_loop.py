@@ -1,14 +1,14 @@
-"""The loop on a real archive, with a backend that makes its figures up. Its invariants:
+"""The loop on a real archive, with a backend of made-up figures. Its invariants:
 
 L1  Every candidate is one commit on top of its parent's, which changes recipe/algorithm.py and nothing else.
-L2  Every candidate is accounted for: evaluated, or failed with stage and reason; and every round is in the journal.
+L2  Every candidate is recorded as evaluated, or as failed with stage and reason; every round is in the journal.
 L3  The same seed gives the same search, number for number.
-L4  A search that is killed at any moment and started again ends as one that was never killed.
-L5  Asking for what is there already changes nothing.
-L6  What cannot be trained becomes a failed entry with its reason, and the search goes on.
-L7  Another objective is another utility of the same runs: nothing is trained again.
+L4  A search that is killed at any moment and resumed ends like one that was never killed.
+L5  Repeating a finished search changes nothing.
+L6  A candidate that cannot be trained becomes a failed entry with its reason, and the search continues.
+L7  Another objective rescores the same runs: nothing is trained again.
 
-tests/test_real_search.py has the same of real checks and real training.
+tests/test_real_search.py tests the same with real checks and real training.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ CANDIDATES = 3
 def searched_once(
     archive_templates: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Archive, SearchResult]:
-    """A search that nothing disturbed; to be copied by tests that change it."""
+    """An undisturbed search; tests that change it copy it."""
     archive = copy_of(archive_templates["fake"], tmp_path_factory.mktemp("searched") / "search")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(BACKENDS, NAME, Fake())
@@ -110,7 +110,7 @@ def test_another_objective_rescores_the_same_runs(searched: Archive) -> None:
     edit_settings(folder, "  metrics: {}", shorter)
     edit_settings(folder, "  constraints: []", "  constraints: [{metric: mean_length, at_most: 0}]")
     ended, _ = evolve(searched, Goal(candidates=CANDIDATES))
-    # The new winner may meet the root on fresh seeds, which adds runs; the search's own are there.
+    # The new winner may be confirmed on fresh seeds, which adds runs; the runs of the search exist.
     fresh = Experiment.load(searched).protocol.confirmation_seeds
     assert set(FakeBackend.trained) <= {(name, seed) for name in (ended.best, ROOT) for seed in fresh}
     for candidate in searched.genealogy():
@@ -159,10 +159,10 @@ def test_a_search_killed_at_any_moment_ends_the_same(searched: Archive, fake_arc
             command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         assert process.stdout is not None
-        # To start takes longer than to search: the time counts from the first event on.
+        # Starting takes longer than searching, so the time counts from the first event.
         process.stdout.readline()
         try:
-            # Later and later, so that it ends on a machine with much else to do.
+            # Kill later each time, so that the search ends on a busy machine.
             _, errors = process.communicate(timeout=rng.uniform(0.05, 0.8 * 1.5**attempt))
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
@@ -182,7 +182,7 @@ def test_uncertain_leaders_are_replicated_once_even_after_an_interruption(
     fake_archive: Archive, archive_templates: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     checks_read: None,
 ) -> None:  # fmt: skip
-    """Measuring again costs runs of further seeds alone, makes the gain more certain, and is resumed like all else."""
+    """A replication only runs further seeds, makes the gain more certain, and is resumed like any other step."""
     monkeypatch.setattr("poise_git.search.selection.tree.UNCERTAIN", 0.0)
     evolve(fake_archive, Goal(candidates=5))
     experiment = Experiment.load(fake_archive)
@@ -301,7 +301,7 @@ def test_broken_algorithms_become_failed_entries(fake_archive: Archive) -> None:
 def test_a_bad_candidate_is_not_trained_after_a_kill_before_its_verdict(
     fake_archive: Archive, checks_read: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """L4: between the commit of a candidate and the verdict of its checks there is a moment to be killed in."""
+    """L4: a kill between the commit of a candidate and the verdict of its checks."""
 
     def die(*_: object) -> None:
         raise KeyboardInterrupt
@@ -317,7 +317,7 @@ def test_a_bad_candidate_is_not_trained_after_a_kill_before_its_verdict(
 
 
 class Copyist(BadAgent):
-    """Has no idea but its parent's."""
+    """Proposes only the parent's own algorithm."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -387,7 +387,7 @@ def status_of(archive: Archive, name: str) -> Status:
 
 
 def children_of_this_process() -> set[int]:
-    """Child processes but git's own, which answers for as long as an archive is open."""
+    """Child processes except git's persistent one, which runs while an archive is open."""
     time.sleep(0.2)
     found = {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
     return {pid for pid in found if not Path(f"/proc/{pid}/comm").read_text().startswith("git")}

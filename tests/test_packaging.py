@@ -1,4 +1,4 @@
-"""What people install: from the source as `git archive` gives it, without a repository around it."""
+"""The installed package: built from the output of `git archive`, without a repository around it."""
 
 from __future__ import annotations
 

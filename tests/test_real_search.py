@@ -1,4 +1,4 @@
-"""One search with real checks and real training, killed and resumed: what a made-up backend cannot show of the loop."""
+"""One search with real checks and real training, killed and resumed, to test the loop beyond the fake backend."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def interrupted() -> list[tuple[str, int]]:
 def searched(
     archive_templates: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, interrupted: list[tuple[str, int]]
 ) -> Archive:
-    """A search that was killed in the training of the root and of its first candidate, and has ended all the same."""
+    """A search that was killed while it trained the root and its first candidate, and then resumed to its end."""
     root = copy_of(archive_templates["short"], tmp_path_factory.mktemp("real") / "search").root
     for is_of_root in (True, False):
         with evolving(root) as process:

@@ -17,7 +17,7 @@ COLLAPSING = (1.0, 0.5, 0.2, 0.05, 0.01)
 
 
 def run(seed: int, value: float, *, entropy: tuple[float, ...] = CALM) -> Run:
-    """A run whose series have plain names, as of a backend without regimes."""
+    """A run whose series have plain names, as a backend without regimes records them."""
     return Run(
         protocol="p",
         seed=seed,
@@ -32,7 +32,7 @@ def run(seed: int, value: float, *, entropy: tuple[float, ...] = CALM) -> Run:
 def run_in_regimes(
     seed: int, value: float, *, first: tuple[float, ...] = CALM, second: tuple[float, ...] = CALM
 ) -> Run:
-    """The same in two regimes, of which the second trains for fewer steps."""
+    """The same series in two regimes; the second trains for fewer steps."""
     series = {"s1/entropy": first, "s2/entropy": second[:4], "s1/valid_rate": (0.5,) * 5, "s2/valid_rate": (0.5,) * 4}
     return replace(run(seed, value), series=series)
 
@@ -130,7 +130,7 @@ def test_a_mechanism_without_effect_is_reported() -> None:
 
 
 def test_a_replicated_candidate_has_one_gain() -> None:
-    """The table of its reflection and its metrics state the same utility and difference, of all seeds."""
+    """The reflection and the metrics state the same utility and difference over all seeds."""
     objective = Objective(SUITES)
     own, root = [run(0, 0.30), run(1, 0.34)], [run(0, 0.20), run(1, 0.25)]
     more, against = (

@@ -1,4 +1,4 @@
-"""The facade: opening an archive from wherever one stands, and naming candidates."""
+"""The facade: opening an archive from any folder, and naming candidates."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_fresh_clone_gives_the_command_that_fetches_candidates(archive: Archiv
     assert clone.genealogy() == archive.genealogy()
     assert clone.rounds() == archive.rounds()
 
-    # From then on a plain fetch brings notes too, also while a candidate is checked out.
+    # After that a plain fetch also fetches notes, even while a candidate is checked out.
     add_refspecs(clone.repository, "origin")
     run_git(clone.root, "switch", "-q", "poise/grpo")
     archive.add_evidence("x", make_metrics(0.4), None)
@@ -67,7 +67,7 @@ def test_a_fresh_clone_gives_the_command_that_fetches_candidates(archive: Archiv
     run_git(clone.root, "fetch", "-q", "origin", *archive_refspecs())
     assert "y" in clone.genealogy()
 
-    # What both have added since is refused rather than overwritten, and merges without a conflict.
+    # If both sides have added notes, the fetch is refused, and the notes merge without a conflict.
     clone.add_evidence("grpo", make_metrics(0.1, gain=None), None)
     archive.add_evidence("grpo", make_metrics(0.2, gain=None, protocol="other"), None)
     with pytest.raises(AssertionError, match=r"rejected.*notes/poise/metrics"):

@@ -39,7 +39,7 @@ def test_both_emitters_write_plain_words_and_numbers_alike(texts: list[str], num
 @example({"last": "a block\n"}, "")
 def test_a_reflection_is_read_back(facts: dict[str, object], prose: str) -> None:
     found = load_reflection(dump_reflection(Reflection(ReflectionFacts.from_data(facts), prose)), "reflection.md")
-    # What nobody would see is written so that it is seen.
+    # Invisible characters are written visibly.
     assert found == Reflection(ReflectionFacts.from_data(facts), visible(prose))
 
 
@@ -73,7 +73,7 @@ def test_a_reflection_without_front_matter_is_refused() -> None:
 
 
 def test_a_reflection_has_prose_and_keeps_tables_in_another_file() -> None:
-    """As one round trip, and as it was archived before: all in the front matter."""
+    """The current form in a round trip, and the earlier form with everything in the front matter."""
     table = {"utility": {"value": 0.2, "difference": 0.1, "se": None, "direction": "up"}}
     facts = {"verdict": "better", "against_parent": table, "claims": [], "against_root": {}, "next": ["more"]}
     reflection = Reflection(ReflectionFacts.from_data(facts), "It helped.")

@@ -1,7 +1,7 @@
 """An archive that the code of commit 4ea6386 made is still read, and reading changes nothing in it.
 
 `archive-4ea6386.bundle` holds all branches and notes of a search of that code under its `tests/protocols/short.yaml`:
-three candidates, one of them measured again and confirmed, an objective from a directive, and a branch by hand that
+three candidates, one of them replicated and confirmed, an objective from a directive, and a branch by hand that
 fails a check. Made with that commit's `poise-git`:
 
     poise-git init s; cp tests/protocols/short.yaml s/protocols/; cd s     # poise.yaml: protocol: short; committed
@@ -34,7 +34,7 @@ PROTOCOL = "5d09e364d662"
 
 @pytest.fixture(scope="module")
 def earlier(a_person: None, tmp_path_factory: pytest.TempPathFactory) -> Archive:
-    """A plain clone of the bundle, completed as a person completes one."""
+    """A plain clone of the bundle, completed by the usual command."""
     root = tmp_path_factory.mktemp("earlier") / "archive"
     run_git(BUNDLE.parent, "clone", "--quiet", str(BUNDLE), str(root))
     done = CliRunner().invoke(cli, ["-C", str(root), "doctor", "--repair"])

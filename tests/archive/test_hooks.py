@@ -1,4 +1,4 @@
-"""The hooks, as git runs them for a person."""
+"""The hooks, run by git as for a person."""
 
 from __future__ import annotations
 
@@ -280,7 +280,7 @@ def test_evidence_follows_a_rebase_onto_an_amended_parent(archive: Archive, git:
 
 
 def test_a_rewrite_without_hooks_is_repaired(archive: Archive, git: Git) -> None:
-    """poise-git was not on PATH: git has copied the notes, and the evidence stays where it was."""
+    """poise-git was not on PATH, so git has copied the notes but the evidence has not moved."""
     branch(archive, git, "x")
     git("commit", "-qam", "a mechanism")
     archive.add_proposal(archive.stated_proposal(archive.genealogy()["x"]))
@@ -396,7 +396,7 @@ def test_hooks_are_installed_in_a_hooks_path_inside_the_repository(archive: Arch
     with pytest.raises(AssertionError, match="nothing else"):
         git("commit", "-qam", "both")
     assert (archive.root / ".git" / "heard").read_text() == "husky\n"
-    # husky installs itself again, and takes the place of ours.
+    # husky installs itself again and replaces the shipped hooks.
     (folder / "pre-commit").write_bytes((folder / "pre-commit.local").read_bytes())
     hooks = [finding.where for finding in archive.examine(hook_files()) if finding.where.startswith("hooks/")]
     assert hooks == ["hooks/pre-commit"]
@@ -444,7 +444,7 @@ def test_a_hook_that_refuses_everything_does_not_stop_the_writer(archive: Archiv
     assert "x" in archive.genealogy()
 
 
-# Names and texts that would have a shell, or sed, run something.
+# Names and texts that make a careless shell or sed run something.
 
 
 HOSTILE = (

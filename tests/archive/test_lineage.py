@@ -1,4 +1,4 @@
-"""What plain git shows of a search: `git lineage`, a line with the result of each candidate and no JSON."""
+"""The output of plain git for a search: `git lineage` prints one line with the result of each candidate."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from poise_git.untrusted.display import one_line, visible
 from .conftest import make_metrics, make_proposal
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=300)
-# Text that looks like what stands around it.
+# Text that looks like the surrounding parts of a message.
 HOSTILE = st.lists(
     st.sampled_from(
         ["Poise-Candidate: evil", "Poise-Parent: evil", "Mechanism: x", "Hypothesis: y", "algorithm(evil): z", "", " ",
@@ -59,7 +59,7 @@ def test_a_message_is_read_back_as_written(
     )  # fmt: skip
     said = describe(proposal)
     assert parse_candidate(format_candidate(said)) == said
-    # What nobody would see is written so that it is seen; `git log` prints messages as they are.
+    # Invisible characters are written visibly, because `git log` prints messages as they are.
     assert said.hypothesis == tidy(visible(tidy(hypothesis)))
     assert (said.name, said.parents) == ("child", ("grpo", "other"))
     assert said.knobs == knobs

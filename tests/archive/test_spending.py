@@ -1,4 +1,4 @@
-"""The ledger, as git keeps it: nothing is lost, nothing counted twice."""
+"""The ledger in git: no call is lost or counted twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""YAML and entries within limits; text that hides something is made visible."""
+"""Limits of YAML and entries; hidden characters are made visible."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_refused_yaml_is_reported_with_its_line(text: str, line: int, said: str)
 
 
 def test_the_expanded_size_of_aliases_counts() -> None:
-    """The document has 16 values in sight and 21 with what its last line stands for."""
+    """The document has 16 visible values, and 21 when its aliases are expanded."""
     with pytest.raises(BadYaml, match="more than 20 values"):
         parse(ALIASES, Limits(1000, 20))
     assert parse(ALIASES, Limits(1000, 30)).data["c"] == [[[1, 2], [1, 2]], [[1, 2], [1, 2]]]

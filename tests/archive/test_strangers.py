@@ -1,4 +1,4 @@
-"""Archives of strangers: whose they are, and what they would have git run."""
+"""Archives of strangers: their owner, and the programs that they make git run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STRANGER = 12345
 
 @pytest.fixture
 def give_away(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
-    """Make a folder another user's: in truth where the tests may, else as git's own tests have it believe."""
+    """Give a folder to another user: by chown if the tests may, else by the variable of git's own tests."""
 
     def give(folder: Path) -> None:
         if os.geteuid() != 0:
@@ -68,7 +68,7 @@ def test_bare_repositories_worktrees_and_git_files_of_another_user_are_refused(
         assert Repository.discover(place).work_tree == (None if place == bare else place)
     give_away(bare)
     assert str(bare) in refused(bare / "refs")
-    # Only what the links lead to is the stranger's.
+    # Only the targets of the links belong to the stranger.
     give_away(tmp_path / "elsewhere")
     assert str(split) in refused(split)
     give_away(archive.root)
@@ -152,12 +152,12 @@ def test_the_work_tree_is_beside_the_repository_whatever_its_configuration(
     assert Archive.open(archive.root).root == archive.root
 
 
-# What a repository names is not run.
+# Programs that a repository names do not run.
 
 
 @pytest.fixture
 def armed(archive: Archive, tmp_path: Path) -> Path:
-    """An archive with a signed candidate, a submodule and evidence, armed; the folder of its marks."""
+    """Arm an archive with a signed candidate, a submodule and evidence. Returns the folder of its marks."""
     archive.add_candidate(make_proposal("x"), "# x\n")
     archive.add_candidate(make_proposal("y"), "# y\n")
     archive.add_evidence("x", make_metrics(), None)

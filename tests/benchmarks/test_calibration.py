@@ -81,7 +81,7 @@ def test_the_advantage_without_a_baseline_is_the_reward(advantages: Mapping[str,
 
 
 def test_a_tenth_of_the_rewards_is_flipped() -> None:
-    """Seen through the update without baseline and scale: its advantages are the rewards."""
+    """The update has no baseline and no scale, so its advantages are the rewards."""
     recipe = recipe_of("no-baseline")
     recipe["algorithm.py"] = replace_function(recipe["algorithm.py"], "reward_signal", FLIPPED_REWARDS)
     algorithm, given = trusted_algorithm(recipe, 3), rewards().repeat(10)
@@ -123,7 +123,7 @@ def test_a_cheat_equals_the_root_if_it_cannot_reach_the_trainer(advantages: Mapp
 @pytest.mark.needs_layers
 @pytest.mark.slow
 def test_no_algorithm_can_train_on_the_answers(tmp_path: Path) -> None:
-    """Either it fails, or its run is GRPO's to the last bit: no candidate has a trainer to reach."""
+    """Either it fails, or its run equals GRPO's to the last bit, because a candidate cannot reach the trainer."""
     protocol = load_protocol(SHORT.read_text(encoding="utf-8"), SHORT.name)
     with Sandbox(SandboxSettings()) as sandbox:
         trainer = Trainer(protocol, 1.0, sandbox, tmp_path / "runs.jsonl")

@@ -105,7 +105,7 @@ def test_intervals_have_the_expected_bounds() -> None:
 
 
 def test_the_fit_recovers_the_noise_of_simulated_differences() -> None:
-    """Variances drawn around 0.05² with 12 degrees of freedom, each seen on 8 seeds."""
+    """Variances are drawn around 0.05² with 12 degrees of freedom, each estimated from 8 seeds."""
     rng = np.random.default_rng(3)
     deviations = 0.05 * np.sqrt(12.0 / rng.chisquare(12.0, 3000))
     found = fit_noise([estimate(list(rng.normal(0.1, deviation, 8))) for deviation in deviations])

@@ -1,4 +1,4 @@
-"""Every benchmark runs at its smallest size, so that none rots; what it measures then means nothing."""
+"""Run every benchmark at its smallest size, to keep it working; these measurements mean nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 HERE = Path(__file__).parent
 TINY = str(HERE.parent / "protocols" / "tiny.yaml")
-# Script -> its arguments; "RESULTS" is a new file. Searches on shipped protocols take hours: they say what they take.
+# Script -> its arguments; "RESULTS" is a new file. Searches on shipped protocols take hours; they print an estimate.
 SMALLEST = {
     "archive_speed": ["--sizes", "8"],
     "boundary_cost": ["--help"],

@@ -1,4 +1,4 @@
-"""Bad input ends in one clear line and an exit code, and loses nothing."""
+"""Bad input gives one clear line and an exit code, and loses nothing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_directory_that_is_no_archive_is_refused(verb: str, tmp_path: Path) ->
 
 
 def test_a_separate_process_gives_the_same_errors(tiny_archive: Archive, tmp_path: Path) -> None:
-    """For the others the program runs in the test's own process."""
+    """The other tests run the program in the test process."""
     assert_one_clear_line(as_a_process("-C", tmp_path, "status"), 1, str(tmp_path), "poise-git init")
     assert_one_clear_line(as_a_process("-C", tiny_archive.root, "status", "--protocol", "nope"), 2, "nope", "tiny")
     assert as_a_process("-C", tiny_archive.root, "frobnicate").returncode == 2

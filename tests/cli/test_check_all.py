@@ -1,4 +1,4 @@
-"""`poise-git check --all`: what came in around the hooks, a line each."""
+"""`poise-git check --all`: one line for each candidate that bypassed the hooks."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_candidates_that_bypassed_the_hooks_are_found_with_the_next_command(tiny
     assert [finding["where"].removeprefix("refs/heads/") for finding in findings] == list(lines)
     assert set(findings[0]) == {"where", "what", "advice", "repairable"}
 
-    # What it says to type helps.
+    # The printed command helps.
     (root / "added.txt").write_text("mine\n")
     git(root, "switch", "-q", "poise/wide")
     git(root, "add", "added.txt")

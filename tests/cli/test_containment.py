@@ -1,4 +1,4 @@
-"""Commands in a container without user namespaces: shipped code runs with a warning, other code needs the user."""
+"""Commands in a container without user namespaces: shipped code runs with a warning, other code needs permission."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHIPPED = sentences.SHIPPED_CODE_ALONE
 
 @dataclass(frozen=True)
 class Container:
-    """Runs poise-git on one archive where no user namespace can be made."""
+    """Runs poise-git on one archive where no user namespace can be created."""
 
     root: Path
 
@@ -42,7 +42,7 @@ class Container:
 
 @pytest.fixture(scope="module")
 def container(archive_templates: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
-    """An archive in which somebody has committed a candidate by hand; what a container changes is not the machine's."""
+    """An archive with a candidate committed by hand; changes by a container do not affect the machine."""
     containers.require()
     before = NAMESPACES.read_text()
     root = tmp_path_factory.mktemp("container") / "search"
@@ -52,7 +52,7 @@ def container(archive_templates: dict[str, Path], tmp_path_factory: pytest.TempP
     algorithm.write_text(algorithm.read_text().replace("spread + epsilon", "2.0 * spread + epsilon"))
     git(root, "commit", "-q", "--no-verify", "-am", "x\n\nPoise-Candidate: by-hand\nPoise-Parent: grpo")
     git(root, "switch", "-q", "main")
-    # An archive that would have everything run.
+    # An archive that tries to allow everything.
     settings = root / "poise.yaml"
     assert "require_isolation: false" in settings.read_text()
     git(root, "config", "poise.missingLayers", "allow")
@@ -75,7 +75,7 @@ def test_a_search_with_shipped_cards_runs_and_lists_missing_layers(container: Co
     assert "figures unverified: a run was trained without " in container("show", "grpo").stdout
     again = container("reproduce", "grpo")
     assert again.returncode == 0, again.stderr
-    # The candidate of the search, and the one by hand, have their figures or none.
+    # The candidate of the search has figures; the handwritten one has none.
     statuses = {each.name: bool(each.metrics) for each in Archive.open(container.root).genealogy()}
     assert statuses.pop("by-hand") is False
     assert len(statuses) == 2

@@ -1,4 +1,4 @@
-"""What a search would take, said before anything runs or is written."""
+"""The estimate of a search, printed before anything runs or is written."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_an_estimate_needs_no_archive(tmp_path: Path) -> None:
     assert calls["reflect"]["low"] == 6
     usd = found["usd"]
     assert 0 < usd["low"] < usd["high"]  # type: ignore[index]
-    # A candidate's seeds each, the root's, and both sides of the confirmation.
+    # The seeds of each candidate and of the root, and both sides of the confirmation.
     assert found["runs"] == 6 * 4 + 4 + 2 * 4
     assert all(0 < entry["low"] <= entry["high"] for entry in found["hours"])  # type: ignore[attr-defined]
 

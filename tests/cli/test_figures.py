@@ -34,7 +34,7 @@ def run(*arguments: object) -> str:
 
 
 def measured(archive: Archive, name: str, values: Sequence[float], series: Series = IN_REGIMES) -> None:
-    """Archive runs with these utilities, one a seed, and what they amount to."""
+    """Archive runs with these utilities, one per seed, and the metrics that follow."""
     if name != ROOT:
         source = archive.recipe(ROOT)["algorithm.py"] + f"\n# {name}\n"
         archive.add_candidate(Proposal(name, ROOT, name, "it helps", "test", "human"), source)

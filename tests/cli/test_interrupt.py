@@ -1,4 +1,4 @@
-"""Ctrl-C: one line, exit code 130, nothing left running, and the same command goes on from there."""
+"""Ctrl-C: one line, exit code 130, no process left, and the same command resumes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_an_interrupt_keeps_finished_work(tiny_archive: Archive) -> None:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # A shell's background jobs ignore the signal, and hand that down.
+        # A shell's background jobs ignore the signal, and their children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""What is said before anything starts: costs, what this machine can run, which protocol a new archive has."""
+"""Output before anything starts: costs, the protocols that this machine can run, the protocol of a new archive."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_gpu_check_works_outside_an_archive(tmp_path: Path) -> None:
     assert set(found["packages"]) == {"verl", "verl-cpu"}
     assert found["protocols"]["testbed"] == {"runs": True, "obstacles": []}
     assert set(found["protocols"]) == {"cpu-smoke", "large", "one-gpu", "paper", "quick", "testbed"}
-    # Its files are not here, whatever else there is.
+    # The files of this protocol do not exist here.
     assert any("data/aime24.jsonl" in line for line in found["protocols"]["paper"]["obstacles"])
     assert {"name", "up", "detail"} <= set(found["sandbox"][0])
 

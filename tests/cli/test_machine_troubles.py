@@ -1,4 +1,4 @@
-"""What the machine refuses, or a copied archive holds that git is not prepared for: one line, and nothing is lost."""
+"""Failures of the machine, and unusual content of a copied archive: one line, and nothing is lost."""
 
 from __future__ import annotations
 

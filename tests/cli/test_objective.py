@@ -1,4 +1,4 @@
-"""Another objective, on archives whose figures are given: measured anew, and followed by every verb."""
+"""Another objective, on archives with given figures: candidates are rescored, and every command follows it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def measure(archive: Archive, *names: str) -> None:
 
 @pytest.fixture
 def four(tiny_archive: Archive) -> Archive:
-    """grpo, and one better and longer, one slightly better and shorter, one worse and much shorter."""
+    """grpo and three candidates: better and longer, slightly better and shorter, worse and much shorter."""
     for name, value, length in ((ROOT, 0.2, 11.0), ("long", 0.4, 14.0), ("short", 0.25, 9.0), ("silent", 0.1, 1.0)):
         archive_runs(tiny_archive, name, value, length)
     measure(tiny_archive, ROOT, "long", "short", "silent")
@@ -180,7 +180,7 @@ def test_a_winner_that_violates_a_constraint_on_fresh_seeds_is_not_confirmed(fou
             details = {suite: {"mean_length": length} for suite in values}
             four.add_run(name, Run(protocol.hash, seed, values, details, {}, (), 1.0))
     assert sentences.CONFIRMED in run("-C", four.root, "best").splitlines()[-2]
-    # On the search's seeds it is .15 ± .05 beyond, on the fresh ones .1 on each.
+    # It is beyond the bound by .15 ± .05 on the search's seeds, and by .1 on each fresh seed.
     bound = "[{metric: mean_length, at_most: 13.9, slack: 3.5}]"
     edit_settings(four.root, "  constraints: []", f"  constraints: {bound}")
     run("-C", four.root, "reflect", "long")

@@ -1,4 +1,4 @@
-"""A stranger's archive: whatever its files and notes hold, verbs end soon, in lines a terminal does not obey."""
+"""A stranger's archive: for any content of files and notes, commands end soon and print no control characters."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Done:
 
 
 def run(archive: Archive, verb: str) -> Done:
-    """A verb as the program runs it, in this process, because an interpreter takes longer to start than most to end."""
+    """Run a command in this process, because starting an interpreter takes longer than most commands."""
     started, out, err = time.monotonic(), io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.setattr(sys, "argv", ["poise-git", "-C", str(archive.root), *verb.split()])
@@ -50,7 +50,7 @@ def run(archive: Archive, verb: str) -> Done:
         assert visible(text) == text, verb
     assert done.code in (0, 1, 2), done.stderr
     if done.code and verb != "doctor" and "check" not in verb:
-        # The figures of this archive are made up, which every verb that reads them says first.
+        # The figures of this archive are made up, so every command that reads them warns first.
         assert len([line for line in without_warning(done.stderr).splitlines() if " is suspicious" not in line]) == 1, (
             done.stderr
         )
@@ -80,7 +80,7 @@ def put_note(archive: Archive, ref: str, candidate: str, line: str) -> None:
 
 
 def commit(archive: Archive, branch: str, files: dict[str, str]) -> None:
-    """Put files on a branch by plain git, without its being checked out."""
+    """Put files on a branch with plain git, without a checkout."""
     tree = archive.root.parent / f"tree-{branch.replace('/', '-')}"
     git(archive.root, *NO_HOOKS, "worktree", "add", "--force", str(tree), branch)
     for path, text in files.items():
@@ -113,7 +113,7 @@ def test_invalid_numbers_in_a_metrics_note_give_no_traceback(tiny_archive: Archi
         run(tiny_archive, "log")
     for verb in ("log", "select", "show child", "context grpo", "doctor"):
         run(tiny_archive, verb)
-    # Not a number is how a figure is written that there is none of.
+    # NaN is how a missing figure is written.
     finite = not any(isinstance(value, float) and not math.isfinite(value) for value in numbers)
     assert ("unreadable line" in run(tiny_archive, "doctor").stdout) or not finite
 
@@ -176,7 +176,7 @@ def test_malformed_yaml_of_an_evidence_branch_gives_no_traceback(tiny_archive: A
         run(tiny_archive, verb)
 
 
-# Those that only a file of megabytes shows take their time, and are read in the same way everywhere.
+# Documents of megabytes take time, and all files are read in the same way.
 SHORT = {name: text for name, text in DOCUMENTS.items() if len(text) < 1_000_000}
 
 

@@ -1,4 +1,4 @@
-"""Every verb on an archive whose settings, attributes and hooks all name programs."""
+"""Every command on an archive whose settings, attributes and hooks all name programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the verbs print, on one small search; and that a person with plain git can do the same."""
+"""The output of the commands on one small search, and the same steps with plain git."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_help_has_examples() -> None:
 
 
 def test_a_handwritten_candidate_is_checked_and_evaluated(short_archive: Archive) -> None:
-    """Plain git and two verbs: branch, edit, commit, check, evaluate."""
+    """Plain git and two commands: branch, edit, commit, check, evaluate."""
     root = short_archive.root
     git(root, "switch", "-qc", "poise/half-scale", "poise/grpo")
     algorithm = root / "recipe" / "algorithm.py"

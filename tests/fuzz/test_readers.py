@@ -1,4 +1,4 @@
-"""Readers of strangers' texts on some of what the nightly run gives them millions of: python -m tests.fuzz.nightly."""
+"""Readers of strangers' texts on a sample of the nightly run's cases: python -m tests.fuzz.nightly."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SECONDS = 5.0
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_well_formed_input_is_accepted(name: str) -> None:
-    """Else a fuzzer would only ever see the first refusal."""
+    """Otherwise a fuzzer would reach only the first refusal."""
     accepted = [TARGETS[name].run(seed.encode()) for seed in TARGETS[name].seeds()]
     assert any(accepted), name
 

@@ -1,6 +1,6 @@
-"""Figures that can be traced: every one is recomputed from archived runs, or something says why it is not.
+"""Figures that can be traced: every figure is recomputed from archived runs, or a message states why it is not.
 
-One small search on the testbed, made once and copied; forged and mended by plain git.
+The tests copy one small search on the testbed, and forge and repair it with plain git.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ METRICS, TRAJECTORY = "refs/notes/poise/metrics", "refs/notes/poise/trajectory"
 
 
 def call(*arguments: object) -> Result:
-    """A verb; what it refuses is its result's exception, and exit code 1."""
+    """Run a command; a refusal is the exception of its result, with exit code 1."""
     done = CliRunner().invoke(cli, [str(argument) for argument in arguments])
     if done.exception and not isinstance(done.exception, PoiseError | SystemExit):
         raise done.exception
@@ -53,7 +53,7 @@ def marks(root: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def searched(archive_templates: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A search of three candidates, for all tests of this module; they work on copies."""
+    """A search of three candidates; all tests of this module work on copies."""
     folder = tmp_path_factory.mktemp("integrity") / "search"
     shutil.copytree(archive_templates["short"], folder, symlinks=True)
     done = call("evolve", folder, "--candidates", "3", "--workers", "2")
@@ -67,7 +67,7 @@ def root(searched: Path, tmp_path: Path) -> Path:
 
 
 def isolated(root: Path) -> None:
-    """Say of every run that nothing was missing of its isolation, as is said on a machine that lacks nothing."""
+    """Record full isolation for every run, as on a machine with all layers."""
     archive = Archive.open(root)
     runs = {candidate.name: archive.trajectory(candidate).runs for candidate in archive.genealogy()}
     git(root, "update-ref", "-d", TRAJECTORY)
@@ -119,12 +119,12 @@ def test_a_forged_note_is_reported_and_does_not_affect_selection(root: Path) -> 
     assert marks(root)[name] == "suspicious"
     assert "suspicious: its note says U 0.9900" in call("-C", root, "show", name).stdout
 
-    # From the future it would win over all later lines; measured anew it still counts by its runs.
+    # A line from the future would take precedence over all later lines; the archived runs still count.
     forge(root, name, replace(honest, utility=Estimate(0.98, 0.001, 2)), at=time.time() + 1e9)
     assert call("-C", root, "reflect", name).exit_code == 0
     assert json_of(root, "best")["name"] == before
 
-    # What doctor says to type is of the protocol of those figures, whichever poise.yaml names now.
+    # The command that doctor prints names the protocol of those figures, whatever poise.yaml names now.
     forge(root, name, replace(honest, utility=Estimate(0.97, 0.001, 2)), at=time.time() + 1e9)
     edit_settings(root, "protocol: short", "protocol: tiny")
     assert any(f"poise-git reproduce {name} --seed 0 --protocol short" in line for line in findings(root))
@@ -153,7 +153,7 @@ def test_a_note_without_runs_or_evidence_does_not_count(root: Path) -> None:
     assert sentences.DOES_NOT_COUNT in best.stderr
     assert any(line.startswith("refs/heads/poise/boasts: a note says U 0.9900") for line in findings(root))
     assert "boasts" not in call("-C", root, "select").stdout
-    # What it says to type helps.
+    # The printed command helps.
     (line,) = [line for line in findings(root) if line.startswith("refs/heads/poise/boasts: a note")]
     remove, evaluate = line.partition("; ")[2].split(" && ")
     git(root, *remove.split()[1:])
@@ -182,7 +182,7 @@ def test_forged_evidence_is_reported(root: Path) -> None:
 
 
 def edit_run(root: Path, name: str, **changes: Any) -> None:
-    """Replace the first archived run of a candidate by a changed one, as somebody would who edits the notes."""
+    """Replace the first archived run of a candidate by a changed one, as by an edit of the notes."""
     archive = Archive.open(root)
     candidate = archive.genealogy()[name]
     lines = git(root, "notes", f"--ref={TRAJECTORY}", "show", candidate.commit).splitlines()
@@ -202,7 +202,7 @@ def edit_run(root: Path, name: str, **changes: Any) -> None:
         ({"series": {"composite/reward": [0.5] * 7}}, "has 7 steps, the protocol 6"),
         ({"series": {}}, "there is no series of regime composite"),
         ({"curve": []}, "its curve has 0 points, the protocol 3"),
-        # A line of another form is passed over, and named as a line.
+        # A line of another form is ignored, and reported as a line.
         ({"curve": [{"overall": "x"}] * 3}, "no runs of seeds 0"),
         ({"values": {"composite": "0.9", "reuse": 0.9}}, "0"),
         ({"details": {"composite": {"acc@1": 7.0}}}, "acc@1 7 is not a share"),
@@ -258,14 +258,14 @@ def test_a_run_reproduces_to_the_last_bit_and_nothing_archived_changes(root: Pat
 
 
 def test_a_forged_trajectory_does_not_reproduce_and_does_not_count(root: Path) -> None:
-    """Runs, metrics and evidence forged together contradict nothing: training again does."""
+    """Runs, metrics and evidence forged together agree with each other; only training again contradicts them."""
     name, _ = worst(root)
     archive = Archive.open(root)
     experiment = Experiment.load(archive)
     for run in experiment.runs(name, experiment.protocol.seeds):
         curve = tuple({**point, **dict.fromkeys(("composite", "reuse", "overall"), 0.95)} for point in run.curve)
         archive.add_run(name, replace(run, values={"composite": 0.95, "reuse": 0.95}, curve=curve))
-    # The honest lines are taken out, too.
+    # The honest lines are removed, too.
     commit = archive.genealogy()[name].commit
     lines = git(root, "notes", f"--ref={TRAJECTORY}", "show", commit).splitlines()
     (root / "note.txt").write_text("\n".join(line for line in lines if "0.95" in line))
@@ -295,7 +295,7 @@ def test_different_last_bits_do_not_prove_forgery(root: Path) -> None:
 
 
 def hub_of(root: Path, to: Path) -> Path:
-    """What `git push --all` makes of an archive."""
+    """A hub that received the archive with `git push --all`."""
     git(root, "init", "-q", "--bare", str(to))
     git(root, "push", "-q", "--all", "--no-verify", str(to))
     git(to, "symbolic-ref", "HEAD", "refs/heads/main")
@@ -330,7 +330,7 @@ def test_a_hub_without_notes_has_every_figure_and_trains_nothing(root: Path, tmp
         each["name"]: each["status"] for each in whole
     }
 
-    # Going on trains the root's runs, to pair with, and the new candidate's; nobody else's.
+    # The search trains only the root, for pairing, and the new candidate.
     evolved = call("-C", hub, "evolve", "--candidates", "4", "--json", "--workers", "2")
     assert evolved.exit_code == 0, evolved.output
     trained = {

@@ -81,7 +81,7 @@ def test_a_run_without_a_required_finite_figure_fails_and_names_it(needed: dict[
 
 def test_a_replication_gives_a_more_certain_gain_and_a_consistent_utility() -> None:
     runs, root = [run(0, 0.3, 0.3), run(1, 0.6, 0.6)], [run(0, 0.2, 0.2), run(1, 0.4, 0.4)]
-    # In the worlds of the further seeds everything is better, and the candidate no better than the root.
+    # In the worlds of the further seeds all utilities are higher, and the candidate is no better than the root.
     again = [run(10, 0.9, 0.9), run(11, 0.9, 0.9)], [run(10, 0.9, 0.9), run(11, 0.9, 0.9)]
     metrics = summarise("h", runs, root, objective(), again=again)
     assert metrics.gain is not None
@@ -92,7 +92,7 @@ def test_a_replication_gives_a_more_certain_gain_and_a_consistent_utility() -> N
     assert metrics.values["a"].value == pytest.approx(0.3 + metrics.gain.value)
     assert metrics.values["a"].n == 4
     assert metrics.seeds == (0, 1, 10, 11)
-    # Without the root's runs there nothing can be compared.
+    # Without the root's runs on these seeds no difference can be computed.
     assert (
         summarise("h", runs, root, objective(), again=(again[0], [])).utility
         == summarise("h", runs, root, objective()).utility

@@ -131,7 +131,7 @@ def violated(own: list[float], root: list[float] | None, **constraint: Any) -> b
 
 
 def test_the_paired_difference_decides_a_root_bound() -> None:
-    # Worlds differ much more than candidates: only pairing sees that each seed is .1 (± .01) below.
+    # Worlds differ much more than candidates: only pairing shows that each seed is .1 (± .01) below.
     root, below = [0.1, 0.5, 0.9], [0.01, 0.4, 0.79]
     assert violated(below, root, at_least="root")
     assert violated(below, root, at_least="root", slack=2)

@@ -59,7 +59,7 @@ def test_known_noise_is_combined_with_the_deviation_of_the_seeds() -> None:
     """t(.975) is 2.069 with 20 + 3 degrees of freedom; s = 0.02 on 4 seeds."""
     found = half_width(Estimate(0.0, 0.01, 4), Noise(0.01, 20.0))
     assert found == pytest.approx(2.069 * ((20 * 0.01**2 + 3 * 0.02**2) / 23 / 4) ** 0.5, rel=1e-3)
-    # One seed says nothing of its noise: what is known beforehand is all there is. t(.975) is 2.086 with 20.
+    # One seed has no deviation, so only the known noise counts. t(.975) is 2.086 with 20 degrees of freedom.
     assert half_width(Estimate(0.0, None, 1), Noise(0.01, 20.0)) == pytest.approx(0.02086, rel=1e-3)
     assert half_width(Estimate(0.0, None, 1)) is None
 

@@ -1,4 +1,4 @@
-"""Crossover for real: git's merge of two candidates, and an agent where it conflicts."""
+"""Real crossover: git merges two candidates, and an agent resolves conflicts."""
 
 from __future__ import annotations
 

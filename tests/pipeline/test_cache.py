@@ -1,4 +1,4 @@
-"""Where what is made once per machine is kept."""
+"""The folder for data that is made once per machine."""
 
 from __future__ import annotations
 

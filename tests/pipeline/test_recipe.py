@@ -45,7 +45,7 @@ def test_a_missing_file_is_named(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["algorithm.py", "rollouts.py"])
 def test_a_link_in_git_is_not_read_as_a_file(tmp_path: Path, name: str) -> None:
-    """Even one whose target's name is the whole text of the file."""
+    """This holds even if the target's name is the whole text of the file."""
     archive = Archive.create(tmp_path / "search", template_files(), hook_files())
 
     def git(*arguments: str, stdin: str = "") -> str:

@@ -137,7 +137,7 @@ def test_levels_are_decoded_exactly(recipe: ModuleType) -> None:
 
 @pytest.fixture(scope="module")
 def core_algos() -> ModuleType:
-    """The real verl, where it is installed."""
+    """The real verl, if it is installed."""
     if importlib.util.find_spec("verl") is None:
         pytest.skip("pip install 'poise-git[verl-cpu]'")
     hide_broken_packages()

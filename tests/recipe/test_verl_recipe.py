@@ -13,7 +13,7 @@ import pytest
 from poise_git.package_data import template_files
 from poise_git.pipeline.backends.verl.versions import VERSIONS, VLLM_VERSION
 
-# What a person's machine lacks: poise-git, and a torchvision that fits torch, which is of no use here.
+# Hide poise-git, which a user's machine lacks, and a torchvision that does not fit torch and is not needed here.
 PRELUDE = """
 import sys
 sys.modules.update(dict.fromkeys(("poise_git", "torchvision", "torchaudio", "torchcodec")))
@@ -52,7 +52,7 @@ for text in (r"so \\boxed{\\frac12}", r"\\boxed{3}", r"\\boxed{1} \\boxed{2}", r
 
 @pytest.fixture(scope="module")
 def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As `recipe/poise` of a verl checkout, with a space in its path."""
+    """The recipe as `recipe/poise` of a verl checkout, with a space in the path."""
     folder: Path = tmp_path_factory.mktemp("a checkout") / "recipe" / "poise"
     for path, text in template_files().items():
         if path.startswith("recipe/"):
@@ -63,7 +63,7 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(copied: Path, script: str, *arguments: str, path: Path | None = None) -> str:
-    """Run `script` in the copied folder's parent's parent: the root of the checkout."""
+    """Run `script` in the root of the checkout, two levels above the copied folder."""
     environment = {**os.environ, "PYTHONPATH": str(path or copied)}
     done = subprocess.run(
         [sys.executable, "-c", PRELUDE + script, *arguments],
@@ -86,7 +86,7 @@ def _verl() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("_verl")
 def test_the_script_composes_a_configuration_that_verl_accepts(copied: Path, tmp_path: Path) -> None:
-    # In place of python: what the script would have started.
+    # A replacement of python that records the command of the script.
     recorder = tmp_path / "python"
     recorder.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > "$RECORD"\nprintf "%s\\n" "$PYTHONPATH" > "$RECORD.path"\n')
     recorder.chmod(0o755)

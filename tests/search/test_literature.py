@@ -1,4 +1,4 @@
-"""The shipped cards: each does what its formula says, claims what is true, and can be put in and taken out."""
+"""The shipped cards: each computes its formula, makes true claims, and can be added and removed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.agents.library.formulas import ADVANTAGES, GRADIENTS, TOKEN_WEIGHTS, 
 from tests.agents.library.support import cards, claims_at_defaults, coded_cards, load, recipe, root_text
 
 by_name = pytest.mark.parametrize("card", coded_cards(), ids=lambda card: card.name)
-# Groups of eight of every composition that matters, groups of other sizes, and of one.
+# Groups of eight with every relevant composition, groups of other sizes, and groups of one.
 COMPOSITIONS = (
     "iiiwwwcc",
     "iiiiiiic",
@@ -80,7 +80,7 @@ def test_names_and_short_names_of_cards_are_unique() -> None:
 
 
 def test_published_algorithms_have_cards() -> None:
-    """GRPO and what followed it; POISE's own mechanisms are 2603.23951, of which there are more than a dozen."""
+    """GRPO and its successors; the card file has more than a dozen mechanisms of POISE (2603.23951)."""
     published = (
         "2402.03300 2503.20783 2503.14476 2507.18071 2507.20673 2511.20347 2510.06062 2506.13585 2402.14740 2501.03262 "
         "2505.23585 2504.02546 2505.22617 2505.15201 2503.19595 2508.10751 2506.14758 2508.08221 2601.05242 2506.02864 "
@@ -276,7 +276,7 @@ def test_every_other_card_can_be_added_and_either_removed(card: Card) -> None:
 
 
 def _others(card: Card) -> list[Card]:
-    """The later ones that it does not conflict with."""
+    """The later cards that do not conflict with it."""
     return [right for left, right in _pairs() if left is card]
 
 

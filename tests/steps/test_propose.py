@@ -1,8 +1,8 @@
-"""Proposing on a real archive, by agents that are told what to answer; nothing is trained.
+"""Proposing on a real archive, by agents with scripted answers; nothing is trained.
 
-P1  Every proposal has a verdict with a reason, and of a slot at most one is chosen.
-P2  A parent of which all proposals were rejected is asked again, with the reasons, a stated number of times.
-P3  Then the next parent in the ranking that is not taken has its turn, and every attempt is in the plan.
+P1  Every proposal has a verdict with a reason, and at most one per slot is chosen.
+P2  If all proposals for a parent are rejected, the agent tries again with the reasons, a stated number of times.
+P3  After that the next free parent in the ranking is used, and every attempt is in the plan.
 P4  The same state of the archive and the same seed give the same slots.
 """
 
@@ -55,7 +55,7 @@ def archive(tiny_archive: Archive) -> Archive:
 
 
 class Told:
-    """Proposes as many as it is asked for; `answer` says what becomes of each: its text, or a failure."""
+    """Proposes the requested number; `answer` gives the text of each, or a failure."""
 
     name = "told"
 
@@ -94,7 +94,7 @@ def slots_of(archive: Archive, agent: Agent, parents: int = 1) -> tuple[tuple[Sl
 
 
 def different(proposal: Proposal, context: Context) -> str:
-    """An algorithm that nobody has."""
+    """An algorithm that no candidate has."""
     penalty = "penalty = torch.zeros_like(log_prob)"
     assert penalty in context.source
     return context.source.replace(penalty, f"{penalty} + 0.1{proposal.plan['n'][-1]}")

@@ -1,4 +1,4 @@
-"""A directive becomes an objective: shown, journalled, committed, edited; what is not understood changes nothing."""
+"""A directive becomes an objective: shown, journaled, committed, edited; unknown words change nothing."""
 
 from __future__ import annotations
 

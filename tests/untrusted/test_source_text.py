@@ -1,4 +1,4 @@
-"""Texts become syntax trees in one way: what is refused, and that nothing that is not refused can exhaust a walk."""
+"""The one way from a text to a syntax tree: refused texts, and no accepted text exhausts the parser or a walk."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from poise_git.untrusted.source_text import DEPTH_LIMIT, SourceRefused, lines, p
 from tests.agents.library.support import card, cards, coded_cards, root_text
 from tests.search.test_literature import MINIMAL
 
-# Everything that splits a line, or stops one, somewhere else than in Python's parser.
+# Characters that end a line for some readers but not for Python's parser.
 ENDS = "\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 HEAD = "def f(x):\n    return "
 # Repeated often enough, each of these exhausts a parser or a walk.
@@ -95,7 +95,7 @@ def taken(text: str) -> tuple[ast.Module | None, SourceRefused | None]:
 
 
 def walks(text: str) -> Iterator[str]:
-    """All that a text goes through here that walks its tree; yields what is said where it is refused."""
+    """Every function that walks the tree of a text; yields the message if it refuses."""
     message_problems(parse_candidate("algorithm(x): y\n\nKnobs:\n- f.a = 1\n"), text)
     normal_form(text)
     check_text({"algorithm.py": text}, {})
@@ -135,12 +135,12 @@ def test_nothing_exhausts_the_parser_or_a_walk(kind: str) -> None:
             ast.unparse(tree)
             ast.dump(tree)
         assert all("\n" not in said and len(said) < 600 for said in walks(text))
-    # A statement may go on for as many lines as it likes where nothing is inside anything.
+    # A statement without nesting may have any number of lines.
     assert len(passed) < len(COUNTS) or kind == "backslashes"
 
 
 def test_the_deepest_tree_can_be_walked_from_a_deep_stack() -> None:
-    """Half of Python's stack is left to whoever calls."""
+    """The caller may use half of Python's stack."""
     texts = [text for make in DEEP.values() for count in range(1, 60, 3) if taken(text := make(count))[0]]
 
     def at(depth: int, work: Callable[[], Any]) -> Any:

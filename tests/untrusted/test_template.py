@@ -1,4 +1,4 @@
-"""Templates that an archive brings: what prompts need is filled in, all else is one line, and soon."""
+"""Templates of an archive: the constructs that prompts need work; all others are refused in one line, soon."""
 
 from __future__ import annotations
 

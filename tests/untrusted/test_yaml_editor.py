@@ -1,4 +1,4 @@
-"""The editor of settings files changes the fields that it is told to, and not a byte of any other."""
+"""The editor of settings files changes the given fields, and no byte of any other."""
 
 from __future__ import annotations
 

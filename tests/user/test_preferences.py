@@ -1,4 +1,4 @@
-"""What the user chooses, and what an archive therefore cannot."""
+"""Choices of the user, which an archive cannot make."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Configure = Callable[..., None]
 
 @pytest.fixture
 def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Configure:
-    """Write the user's configuration, and look from within a repository that says otherwise."""
+    """Write the user's configuration, and read it inside a repository whose configuration differs."""
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "global"))
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", str(tmp_path / "system"))
     monkeypatch.delenv("GIT_CONFIG_NOSYSTEM", raising=False)
@@ -107,7 +107,7 @@ def test_a_folder_of_a_configuration_is_absolute(configure: Configure) -> None:
         Preferences.load({})
 
 
-# What an archive asks for.
+# Settings of an archive.
 
 
 def command_of(error: pytest.ExceptionInfo[UsageError]) -> list[str]:
@@ -175,7 +175,7 @@ def test_a_link_does_not_move_recordings_out_of_the_allowed_folder(tmp_path: Pat
         refuse_recordings(tmp_path / "link", chosen)
 
 
-# By the command line.
+# Options of the command line.
 
 
 def evolve(archive: Archive, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:

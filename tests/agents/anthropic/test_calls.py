@@ -1,4 +1,4 @@
-"""Calls against a real server on this machine: what goes right, and every way in which it goes wrong."""
+"""Calls to a real local server: success, and every kind of failure."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def request(subject: str = "a", max_tokens: int = SHORT, words: str = "hello") -
 
 
 class Desk:
-    """A caller with its parts, as the agent puts it together."""
+    """A caller and its parts, composed as the agent composes them."""
 
     def __init__(self, script: Script, folder: Path, budget: float | None = None, **changes: object) -> None:
         self.script, self.recordings, self.changes = script, Recordings(folder), changes
@@ -394,7 +394,7 @@ def test_an_archive_does_not_choose_the_address_that_gets_the_key(monkeypatch: p
     for elsewhere in (
         *(gateway, "http://api.anthropic.com", "https://api.anthropic.com@evil.example"),
         *("http://localhost.evil.example", "http://127.0.0.1.evil.example", "https://api.anthropic.com.evil.example"),
-        # Whoever else works on this machine may listen there.
+        # Another user of this machine may listen there.
         *("http://127.0.0.1:8000", "http://localhost", "http://[::1]:1"),
     ):
         with pytest.raises(PoiseError) as error:

@@ -1,7 +1,6 @@
-"""Whole searches, as a person runs them, against the loopback server.
+"""Complete searches, as a person runs them, against the loopback server.
 
-Where the subject is candidates or keys, checks and training are real; where it is calls, replies or money, the figures
-are made up.
+Tests of candidates and keys use real checks and real training. Tests of calls, replies and costs use made-up figures.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ SETTINGS = "  proposals: 4\n"
 
 
 class Searched:
-    """What a call of the command left."""
+    """The result of one call of the command."""
 
     def __init__(
         self,
@@ -65,13 +64,13 @@ class Searched:
             watcher.join()
 
     def _watch(self, process: subprocess.Popen[str]) -> None:
-        """The environment of every descendant, as often as can be."""
+        """Read the environment of every descendant process, as often as possible."""
         own = Path(f"/proc/{process.pid}/cmdline").read_bytes()
         while process.poll() is None:
             for pid in descendants(process.pid):
                 try:
                     words = Path(f"/proc/{pid}/cmdline").read_bytes()
-                    # A process that has been forked and is not yet another program shows its parent's.
+                    # A process between fork and exec shows the environment of its parent.
                     if words != own:
                         self.environments.append(Path(f"/proc/{pid}/environ").read_bytes())
                 except OSError:
@@ -115,7 +114,7 @@ def for_a_model(archive: Archive) -> Archive:
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
-    """A cache of its own, but for the base policies, which all tests share."""
+    """A cache for one test; only the base policies are shared by all tests."""
     own = tmp_path / "cache"
     shared = Path(os.environ["XDG_CACHE_HOME"]) / "poise-git"
     (own / "poise-git").mkdir(parents=True)
@@ -129,7 +128,7 @@ def evaluated(archive: Archive) -> list[str]:
 
 
 def everything(folder: Path) -> str:
-    """All that git holds, loose and packed, and what lies around it."""
+    """The content of all git objects, loose and packed, and of the other files."""
     objects = subprocess.run(
         ["git", "-C", str(folder), "cat-file", "--batch-all-objects", "--batch"], capture_output=True, check=True
     ).stdout
@@ -163,7 +162,7 @@ def test_a_useful_model_completes_a_search(archive: Archive, cache: Path) -> Non
     assert principles[0]["statement"].startswith("Floors")
     assert any("Floors below the deviation" in json.dumps(request) for request in server.requests)
 
-    # Keys: the service has it, and nobody else.
+    # Keys: only the service gets it.
     assert all(KEY in json.dumps(headers) for headers in server.headers)
     assert len(done.environments) > 10
     assert not any(KEY.encode() in environment for environment in done.environments)
@@ -254,7 +253,7 @@ def test_the_search_ends_before_it_exceeds_the_budget(made_up: Archive, cache: P
         assert calls > 0
         again = Searched(made_up, server, "--candidates", "9", "--budget-usd", "0.2", replies=cache, program=PROGRAM)
         assert again.code == 3
-    # What calls at once had reserved and not used may pay for a few cheaper ones, and for nothing beyond the budget.
+    # Concurrent calls release unused reservations, which may pay for a few cheaper calls within the budget.
     assert calls <= len(server.requests) < 1.5 * calls
     assert 0 < spent(made_up) <= 0.2
 
@@ -277,7 +276,7 @@ def test_a_recorded_search_replays_exactly_without_key_or_network(
 
 
 def found(archive: Archive) -> dict[str, object]:
-    """Every candidate with its code, its figures and its calls, without what a replay says of itself."""
+    """Every candidate with its code, figures and calls, without the marks of a replay."""
     table: dict[str, object] = {}
     for node in archive.genealogy():
         metrics = archive.metrics_file(node.name)

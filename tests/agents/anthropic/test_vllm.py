@@ -1,4 +1,4 @@
-"""A real language model behind vLLM, too small to have an idea: the loop rejects, records and goes on."""
+"""A real language model behind vLLM, too small for useful proposals: the loop rejects, records and continues."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ READY_SECONDS = 900
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`vllm serve` on this machine, for as long as the module's tests run."""
+    """`vllm serve` on this machine, while the tests of this module run."""
     assert FOUND is not None
     assert FOUND.submodule_search_locations
     folder = tmp_path_factory.mktemp("vllm")

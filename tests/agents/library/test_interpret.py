@@ -1,4 +1,4 @@
-"""Directives become objectives by rules that are stated, and what is not understood is said."""
+"""Stated rules translate directives into objectives; unknown words are reported."""
 
 from __future__ import annotations
 

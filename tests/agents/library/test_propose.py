@@ -103,7 +103,7 @@ def test_a_directive_favors_cards_that_match_it() -> None:
 
 @pytest.mark.parametrize(
     ("difference", "status", "factor"),
-    # 2^(z/2), z = 4 standard errors at most (1 lost by a failure), halved by the pseudo-observation of 0
+    # 2^(z/2), with z at most 4 standard errors (-1 for a failure), halved by the pseudo-observation of 0
     [(-0.05, Status.EVALUATED, 0.5), (0.05, Status.EVALUATED, 2.0), (0.0, Status.FAILED, 2**-0.25)],
 )
 def test_evidence_changes_the_probability_of_a_card(difference: float, status: Status, factor: float) -> None:
@@ -247,7 +247,7 @@ def test_claims_that_other_mechanisms_invalidate_are_not_made() -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_a_chain_of_proposals_passes_all_checks(seed: int) -> None:
-    """A lineage six deep, as the loop would make it: every child is sound and claims nothing false."""
+    """A lineage of six steps, as the loop makes it: every child passes the checks, and its claims hold."""
     of, parent = context(), load(root_text())
     for depth in range(6):
         proposal = AGENT.propose(of, (OPEN,), seed * 100 + depth)[0]
@@ -259,7 +259,7 @@ def test_a_chain_of_proposals_passes_all_checks(seed: int) -> None:
 
 
 def _later_ones_on_top_of(first: Card, most: int | None = None) -> None:
-    """Each later card on top, and in its place where they conflict; each knob moved."""
+    """Add each later card, or replace the first one if they conflict; change each knob."""
     later = [each for each in coded_cards() if each.name > first.name]
     chosen = later if most is None else random.Random(first.name).sample(later, min(most, len(later)))
     of = replace(child_of(f"{first.short}-grpo", first.name), cards=(first, *chosen))
@@ -280,7 +280,7 @@ def test_every_pair_of_cards_is_sound_as_the_agent_proposes_it(first: Card) -> N
     _later_ones_on_top_of(first)
 
 
-# Most of the time of all checks: tried on a third of the children, the same ones every time.
+# These checks take the most time, so they run on a third of the children, the same ones every time.
 COSTLY = ("memory", "micro-batches", "amplification")
 
 

@@ -1,8 +1,8 @@
-"""Shipped code is told from texts alone.
+"""Whether code is shipped depends only on texts.
 
-P1  Every line of changes that the library agent makes with shipped cards is shipped code, at any knobs.
-P2  One character changed anywhere, but in a knob's number, and it is not; nor is whatever descends from it.
-P3  Nothing that an archive says of itself matters.
+P1  Every sequence of changes that the library agent makes with shipped cards is shipped code, at any knobs.
+P2  A text with one changed character outside a knob's number is not shipped, and neither are its descendants.
+P3  Statements in an archive have no effect.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def archive(tmp_path: Path) -> Archive:
 
 
 def add(archive: Archive, name: str, text: str, parent: str = "grpo", second: str | None = None) -> None:
-    # Everything it says of itself is in order: the library made it, of a shipped card.
+    # All its statements are plausible: the library agent, a shipped card.
     archive.add_candidate(
         Proposal(name, parent, "m", "h", "f", "library", priors=("no-std",), second_parent=second), text
     )

@@ -1,4 +1,4 @@
-"""Hostile candidates, first part: each tries one thing that a layer of the sandbox forbids, and tells how it went."""
+"""Hostile candidates, first part: each tries one action that a sandbox layer forbids, and reports the outcome."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Refused:
     """One attempt.
 
     Attributes:
-        code: the body of a function that makes the attempt; it raises OSError where it is refused.
-        error: what the attempt ends with behind the boundary.
-        layer: the layer that refuses it; one of a candidate's own refuses it as well where no other layer is.
-        harmless: it may be made without any layer, where it goes through or fails for another reason.
+        code: the body of a function that makes the attempt; it raises OSError if it is refused.
+        error: the error of the attempt behind the boundary.
+        layer: the layer that refuses it; a layer of the candidate's own also refuses it without any other layer.
+        harmless: it may be made without any layer, and then succeeds or fails for another reason.
     """
 
     name: str
@@ -34,7 +34,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 PAGE = ctypes.create_string_buffer(4096)
 ADDRESS = ctypes.addressof(PAGE)
 
-# Calls that no policy names, on x86_64 and on aarch64.
+# Calls that no policy lists, on x86_64 and on aarch64.
 UNNAMED = {"rt_sigqueueinfo": (129, 138), "setsockopt": (54, 208), "timer_create": (222, 107), "eventfd2": (290, 19),
            "inotify_init1": (294, 26), "timerfd_create": (283, 85), "signalfd4": (289, 74),
            "mlock": (149, 228)}

@@ -1,4 +1,4 @@
-"""What a candidate raises becomes one line, whatever its error does when it is printed."""
+"""An error of a candidate becomes one line, even if printing it fails."""
 
 from __future__ import annotations
 

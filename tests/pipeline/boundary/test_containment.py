@@ -1,4 +1,4 @@
-"""Whose code runs where a layer of the sandbox is missing; the layers are really missing where code runs."""
+"""Permission to run code if a layer of the sandbox is missing; in tests that run code, layers are really missing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SPREAD = "return spread + epsilon"
 
 
 def commit(archive: Archive, name: str, parent: str, edit: Callable[[str], str]) -> None:
-    """A candidate by plain git, around the hooks."""
+    """Commit a candidate with plain git, without the hooks."""
     git(archive.root, "switch", "-qc", f"poise/{name}", f"poise/{parent}")
     file = archive.root / "recipe" / "algorithm.py"
     file.write_text(edit(file.read_text()))
@@ -48,11 +48,11 @@ def test_code_that_is_not_shipped_needs_permission(tiny_archive: Archive) -> Non
     assert of_checks(containing, tiny_archive, "grpo") == ALLOWED
     assert of_checks(containing, tiny_archive, "by-hand") == STRICT
     assert containing.of(genealogy["by-hand"], genealogy) == STRICT
-    # Its own text is ours, but its checks run its parent's too.
+    # Its own text is shipped, but its checks also run its parent's text.
     assert containing.of(genealogy["back"], genealogy) == ALLOWED
     assert of_checks(containing, tiny_archive, "back") == STRICT
     assert of_checks(Containing(provenance, LACKING, "allow"), tiny_archive, "by-hand") == ALLOWED
-    # Where nothing is missing here, something may be on another machine of a cluster.
+    # If this machine lacks nothing, another machine of a cluster may still lack a layer.
     assert of_checks(Containing(provenance, (), "allow"), tiny_archive, "by-hand") == ALLOWED
     assert of_checks(Containing(provenance), tiny_archive, "by-hand") == STRICT
     assert of_checks(Containing(provenance, LACKING, "refuse", True), tiny_archive, "by-hand").trusted
@@ -65,7 +65,7 @@ def test_the_root_of_an_archive_is_not_shipped(tiny_archive: Archive) -> None:
     git(tiny_archive.root, "commit", "-q", "--no-verify", "--amend", "-a", "--no-edit")
     containing, genealogy = Containing(Provenance(tiny_archive), LACKING), tiny_archive.genealogy()
     assert of_checks(containing, tiny_archive, "grpo") == STRICT
-    # A file that is ours to the letter, compared with that root.
+    # A text identical to a shipped one, compared with that root.
     assert containing.of_checks(root_text, (), genealogy) == STRICT
     assert containing.of_checks(root_text, ("nobody",), genealogy) == STRICT
 

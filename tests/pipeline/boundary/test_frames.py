@@ -1,4 +1,4 @@
-"""Frames between the trusted side and a candidate: what arrives is a frame, or is refused in one line, in time."""
+"""Frames between the trusted side and a candidate: bytes are a frame, or are refused in one line, in time."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_an_incomplete_frame_ends_the_connection(ends: tuple[socket.socket, sock
 
 
 def test_a_frame_that_arrives_slowly_is_too_late(ends: tuple[socket.socket, socket.socket]) -> None:
-    """Each byte is in time, and all of them are not."""
+    """Each byte arrives in time, but the whole frame does not."""
     ours, theirs = ends
     over = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Processes of a real host: opened, asked, ended, and what is said of those that end by themselves."""
+"""Processes of a real host: they are opened, called and ended, and an unexpected end is reported."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ FUNCTIONS = ("sigmoid()", "tanh()", "exp().cos()", "softmax(-1)", "log1p()", "st
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_every_function_rounds_the_same_with_and_without_the_boundary(open_door: OpenDoor, function: str) -> None:
-    """On as many numbers as a processor's wide instructions take."""
+    """Use enough numbers for the wide instructions of a processor."""
     x = torch.linspace(0.1, 3, 256).reshape(16, 16)
     found, expected = (
         torch.empty_like(x).copy_(one.advantages(x, torch.ones_like(x), [0] * 16))
@@ -121,7 +121,7 @@ def test_the_witness_finds_memory_between_calls(open_door: OpenDoor) -> None:
     counting["algorithm.py"] += "\n\nCOUNT = []\n"
     door = open_door(counting)
     watched = GuardedAlgorithm(CandidateProcess.opened(door), CandidateProcess.opened(door), 0)
-    # A call is witnessed one time in 32: to miss all of so many takes luck of one in ten million.
+    # One call in 32 is witnessed, so the chance to miss all of these calls is one in ten million.
     with pytest.raises(CandidateFailed, match=sentences.OTHER_NUMBERS):
         ask_often(watched, 512)
 
@@ -187,12 +187,12 @@ def test_every_end_of_a_process_is_reported_in_one_line(open_door: OpenDoor, how
     began = time.monotonic()
     assert failure(door).startswith(said) or said in failure(door)
     assert time.monotonic() - began < 15
-    # The host goes on.
+    # The host continues.
     assert CandidateProcess.opened(door).ask is not None
 
 
 def test_a_fork_is_ended_with_its_parent(open_door: OpenDoor) -> None:
-    """Whether it may fork at all is the sandbox's affair; what it forked does not hold anybody up."""
+    """The sandbox decides whether it may fork; a forked process does not delay others."""
     door = open_door(advantages_of("os.fork() or time.sleep(600); os._exit(5)"))
     began = time.monotonic()
     said = failure(door, 3.0)
@@ -248,11 +248,11 @@ def test_an_ended_host_is_reported_in_one_line(boundary_sandbox: Sandbox) -> Non
 
 
 def test_a_host_that_does_not_end_is_killed(boundary_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A candidate that can stop its host holds nobody up."""
+    """A candidate that can stop its host delays no other process."""
     monkeypatch.setattr("poise_git.pipeline.boundary.hosting._PATIENCE", 1.0)
     recipe = advantages_of("os.kill(os.getppid(), signal.SIGSTOP)")
     began = time.monotonic()
-    # Where the kernel lets no signal out, it fails.
+    # The candidate fails if the kernel refuses the signal.
     with suppress(CandidateFailed), host(boundary_sandbox, {CANDIDATE: recipe}, may_lack_layers=True) as running:
         algorithm(Door(os.dup(running.door))).advantages(REWARDS, MASK, INDEX)
     assert time.monotonic() - began < 15
@@ -286,7 +286,7 @@ def test_the_isolation_of_a_candidate_is_recorded(boundary_sandbox: Sandbox) -> 
 
 @pytest.mark.parametrize("depth", [0, 5])
 def test_a_broker_serves_processes_that_inherit_nothing(open_door: OpenDoor, tmp_path: Path, depth: int) -> None:
-    """Also where the path is longer than a socket's address may be."""
+    """This also holds if the path is longer than a socket address may be."""
     folder = tmp_path.joinpath(*["a-folder-with-a-long-name-" + "x" * 40] * depth)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "door").touch()

@@ -1,4 +1,4 @@
-"""A recipe's texts become modules without a file, as they stand."""
+"""The texts of a recipe become modules, unchanged and without files."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_loaded_recipe_has_no_files() -> None:
 
 @pytest.mark.parametrize("cookie", ["raw_unicode_escape", "utf-7", "latin-1", "no-such-codec"])
 def test_a_coding_cookie_has_no_effect(cookie: str) -> None:
-    """What was read is what runs: in another coding these comments would end in a line of code."""
+    """The checked text is the executed text: in another encoding these comments would end in a line of code."""
     text = f"# coding: {cookie}\nX = 1  # ä \\u000aX = 2\nY = '\\u00e4ä'  # +AAo-X = 3\n"
     module = load(recipe(text))
     assert (module.X, module.Y) == (1, "ää")

@@ -1,4 +1,4 @@
-"""Real bad candidates, each caught by the check that is meant for it, and mechanisms that must pass."""
+"""Real bad candidates, each of which fails its check, and mechanisms that must pass."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def limited() -> Iterator[Sandbox]:
     ("code", "reason"),
     [
         ("    while True:\n        pass\n", "wall time limit of 5 s reached"),
-        # What it prints goes nowhere.
+        # Its output is discarded.
         ("    while True:\n        print('x' * 100000)\n", "wall time limit of 5 s reached"),
         ("    torch.zeros(25_000_000_000)\n", "compute_advantages raised RuntimeError: "),
         ("    def deeper():\n        return deeper()\n    deeper()\n", "compute_advantages raised RecursionError: "),
@@ -178,7 +178,7 @@ def limited() -> Iterator[Sandbox]:
 def test_a_hostile_candidate_fails_with_the_reason(
     check: Check, edited: Edit, limited: Sandbox, code: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the static checks, which do not know of print."""
+    """Without the static checks, which do not allow print."""
     monkeypatch.setattr(runner, "STATIC", ())
     failure = check(edited((SIGNAL, code + SIGNAL)), (), limited).failure
     assert failure is not None

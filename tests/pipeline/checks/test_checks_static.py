@@ -116,7 +116,7 @@ def test_the_size_counts_bytes(grpo: Mapping[str, str], size: int) -> None:
 
 
 def test_every_check_accepts_any_text(grpo: Mapping[str, str]) -> None:
-    """Whatever is called alone, and in whatever order: a sentence, and no exception."""
+    """Each check alone, in any order, returns a sentence and raises nothing."""
     for text in ("", "\0", "def f(:", "x = " + "-" * 900 + "1", "\ud800", "#" * 70_000, "if a:\n pass"):
         sources = Sources({**grpo, "algorithm.py": text}, grpo)
         found = {name: check(sources) for name, check in STATIC}
@@ -141,7 +141,7 @@ def test_every_check_accepts_any_text(grpo: Mapping[str, str]) -> None:
     ],
 )
 def test_a_root_cannot_add_files_of_its_own(grpo: Mapping[str, str], changed: Mapping[str, str], reason: str) -> None:
-    """Its parent is itself, so that nothing differs."""
+    """The root is its own parent, so nothing differs."""
     recipe = {**grpo, **changed}
     failure = first_failure(recipe, recipe)
     assert failure is not None

@@ -1,4 +1,4 @@
-"""What a trainer makes of a candidate: it splits batches, restarts, and works on another device in other types."""
+"""The demands of trainers on a candidate: split batches, restarts, another device and other types."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_statistics_of_the_batch_in_the_loss_are_refused(check: Check, edited: E
 def test_memory_between_calls_is_refused(
     check: Check, edited: Edit, changes: list[tuple[str, str]], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By what it does, without the static checks, which refuse most of these texts."""
+    """Judge its behavior without the static checks, which refuse most of these texts."""
     monkeypatch.setattr(runner, "STATIC", ())
     failure = check(edited(*changes)).failure
     assert failure is not None

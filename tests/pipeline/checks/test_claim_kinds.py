@@ -1,4 +1,4 @@
-"""A kind of claim is one file and one registration: messages, schemas, decisions and words follow from it."""
+"""A kind of claim is one file and one registration; messages, schemas, decisions and descriptions follow from it."""
 
 from __future__ import annotations
 

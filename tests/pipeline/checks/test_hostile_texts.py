@@ -1,6 +1,6 @@
-"""Texts that reach for more than an algorithm needs: each is refused in one line that says which rule and where.
+"""Texts that use more than an algorithm needs: each is refused in one line that names the rule and the place.
 
-The list is a sample of kinds, not a wall: what would slip through is held by the sandbox.
+The list is a sample, not a complete defense: the sandbox confines candidates that pass.
 """
 
 from __future__ import annotations
@@ -280,7 +280,7 @@ def test_hostile_code_at_the_top_of_a_file_is_refused(
     assert reason in found[1]
 
 
-# What algorithms do, published ones and the honest ones among those that only fail elsewhere.
+# Constructs of published algorithms, and of honest ones that only fail other checks.
 HONEST = [
     "n, t = advantages.shape\n    flat = advantages.reshape(-1)\n"
     "    gap = (flat.unsqueeze(0) - flat.unsqueeze(1)).abs().mean(-1).reshape(n, t)",

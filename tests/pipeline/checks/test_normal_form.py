@@ -1,7 +1,7 @@
 """Invariants of the normal form:
 
-N1  No disguise changes it: names, order, layout, intermediate variables, helpers, dead ends.
-N2  Every change of a number, an operator, a call or a knob's default that is used makes another.
+N1  No disguise changes it: names, order, layout, intermediate variables, helpers, dead code.
+N2  Every change of a used number, operator, call or default of a knob changes it.
 N3  It is a pure function of the text and never raises.
 """
 
@@ -65,7 +65,7 @@ def test_every_real_change_changes_the_normal_form(name: str) -> None:
 
 @pytest.mark.parametrize("disguise", DISGUISES)
 def test_every_shipped_algorithm_is_recognized_in_every_disguise(disguise: Callable[[str, random.Random], str]) -> None:
-    """So they are followed, and not only compared by their trees."""
+    """So they are evaluated, not only compared by their trees."""
     for name, text in algorithms().items():
         for seed in range(3):
             assert normal_form(disguise(text, random.Random(seed))) == normal_form(text), (name, seed)
@@ -161,7 +161,7 @@ def test_normal_form_never_raises(text: str) -> None:
 
 
 def test_growth_is_bounded() -> None:
-    """Each helper calls the one before twice: 2^38 steps if they were all followed."""
+    """Each helper calls the previous one twice, which would be 2^38 steps in a full evaluation."""
     helpers = "def f0(x):\n    return x\n"
     helpers += "".join(f"def f{n}(x):\n    return f{n - 1}(x) + f{n - 1}(x)\n" for n in range(1, 39))
     assert form(helpers + "def compute_advantages(a):\n    return f38(a)")

@@ -30,7 +30,7 @@ from tests.pipeline.executors.conftest import MakeJob, figures
 
 
 class OnDevices:
-    """A backend that trains nothing, and notes which devices its stages hold at the same time."""
+    """A backend that trains nothing, and records the devices that its stages hold at the same time."""
 
     def __init__(self, demand: Demand, together: int, shards: Sequence[str]) -> None:
         self.needs, self.names = demand, tuple(shards)
@@ -81,7 +81,7 @@ class OnDevices:
         self.held.append(gpus)
         self.meeting.wait()
         self.busy -= set(gpus)
-        # Another barrier: at the same one, a thread could take the place of the one that it should meet.
+        # Use another barrier: at the same one, a thread could replace the one that it should meet.
         self.parting.wait()
 
 
@@ -91,7 +91,7 @@ def no_progress(job: Job, progress: Progress) -> None: ...
 def test_each_job_has_devices_of_its_own_and_its_shards_share_them(make_job: MakeJob, sandbox: Sandbox) -> None:
     demand = Demand(Resources(2, gpus=2), Resources(1, gpus=1))
     backend = OnDevices(demand, together=4, shards=("a", "b"))
-    # Two jobs train on two devices each, then four shards evaluate on one each: the barrier wants four at once.
+    # Two jobs train on two devices each, then four shards evaluate on one each: the barrier waits for four at once.
     backend.meeting = threading.Barrier(2, timeout=20)
     backend.parting = threading.Barrier(2, timeout=20)
     executor = LocalExecutor(backend, sandbox, demand, Machine(cores=5, gpus=(2, 3, 6, 7)))

@@ -1,4 +1,4 @@
-"""On a real cluster of two cores: one that is joined, as a person's would be, and one that is started."""
+"""A real cluster of two cores: one that is joined, as a user's cluster would be, and one that is started."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.slow
 
 ONE = Demand(Resources(), Resources())
 SLOWLY = "__import__('time').sleep(1)"
-# Grows by 100 MB at a time until somebody stops it.
+# Grows by 100 MB at a time until it is stopped.
 GREEDILY = "hoard = []; [(hoard.append(torch.ones(25_000_000)), __import__('time').sleep(0.1)) for _ in range({n})]"
 
 
@@ -79,7 +79,7 @@ class Head:
 
 @pytest.fixture(scope="module", autouse=True)
 def _without_a_token() -> Iterator[None]:
-    """A token would be kept in the user's home."""
+    """Set no token, which would be kept in the user's home."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "disabled")
         yield
@@ -202,7 +202,7 @@ def test_closing_leaves_nothing_running(head: Head, make_job: MakeJob, tmp_path:
 
 
 def drive(settings: PoiseSettings, jobs: list[Job], folder: Path) -> None:
-    """A driver in a process of its own, to be killed; leaves a file for each stage it hears of."""
+    """A driver in another process, to be killed; it writes a file for each reported stage."""
     run_all(settings, jobs, folder, lambda job, progress: (folder / progress.stage).touch())
 
 
@@ -245,7 +245,7 @@ def test_a_machine_out_of_memory_fails_the_run_and_leaves_no_process(
     total, available = (int(memory[name].split()[0]) / 2**20 for name in ("MemTotal", "MemAvailable"))
     if available < 10:
         pytest.skip(f"needs 10 GiB of free memory to be safe, has {available:.1f}")
-    # Ray itself takes one, and tests beside this one come and go with as much: neither shall be what reaches it.
+    # Ray itself takes one, and concurrent tests take as much at times; neither should reach the limit.
     monkeypatch.setenv("RAY_memory_usage_threshold", f"{(total - available + 4.5) / total:.3f}")
     settings = PoiseSettings(executor=ExecutorSettings(kind="ray"), sandbox=SandboxSettings(memory_mb=16384))
     job = make_job(0, "greedy", GREEDILY.format(n=80))

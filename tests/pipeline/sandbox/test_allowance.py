@@ -1,4 +1,4 @@
-"""What a run may have beyond Python and its scratch folder: services, folders, devices, its own limits."""
+"""Allowances of a run beyond Python and its scratch folder: services, folders, devices, its own limits."""
 
 from __future__ import annotations
 

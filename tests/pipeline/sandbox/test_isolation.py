@@ -64,7 +64,7 @@ print(list(scratch.iterdir()))
 
 
 def forbid_namespaces() -> None:
-    """Become somebody who may not make namespaces, as where a distribution's AppArmor forbids them."""
+    """Become a user who may not create namespaces, as if a distribution's AppArmor forbids them."""
     user, group = os.getuid(), os.getgid()
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(0x10000000) != 0:

@@ -1,4 +1,4 @@
-"""What all processes of a run hold together has an end, with a reason that names the limit."""
+"""The resources of all processes of a run have limits, and the reason of a failure names the limit."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_the_pause_grows_with_the_duration_of_a_measurement(tmp_path: Path, monk
 
 
 def test_an_unnamed_file_in_memory_counts(tmp_path: Path) -> None:
-    """Where there is no filter to refuse it."""
+    """Run without the filter that would refuse it."""
     script = "import os, time; os.write(os.memfd_create('m'), bytes(50 << 20)); print(1, flush=True); time.sleep(60)"
     child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
     try:
@@ -134,7 +134,7 @@ os.killpg(0, 9)
 
 
 def test_a_control_group_contains_its_processes_and_is_removed() -> None:
-    """With no limits: a kernel may have its controllers elsewhere."""
+    """Without limits, because the controllers of a kernel may be elsewhere."""
     mounts = [line.split(" - ") for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     parents = [Path(left.split()[4]) for left, right in mounts if right.startswith("cgroup2 ")]
     if not parents or not os.access(parents[0], os.W_OK):
@@ -154,7 +154,7 @@ def test_a_control_group_contains_its_processes_and_is_removed() -> None:
 
 
 def test_a_run_is_the_first_that_the_kernel_ends_if_memory_runs_out(children: Children) -> None:
-    """The machine's last memory goes to others first."""
+    """If memory runs out, the kernel ends the run before other processes."""
     child = children()
     assert child.run("read", path="/proc/self/oom_score_adj").value.strip() == "1000"
     assert "Error" in child.failure("write", path="/proc/self/oom_score_adj").reason

@@ -1,4 +1,4 @@
-"""Folders that a child wrote go away whole, and what is taken out of them is a plain file."""
+"""Folders that a child wrote are removed completely, and only regular files are taken out of them."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_removal_of_a_missing_folder_is_no_error(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_removed_is_an_error_of_one_line() -> None:
-    """The kernel's own folders cannot be removed by anybody."""
+    """No user can remove the kernel's own folders."""
     with pytest.raises(
         RemovalFailed, match=r"^/proc/self/fdinfo: cannot be removed \(.+\); remove it by hand"
     ) as caught:
@@ -192,7 +192,7 @@ def test_only_a_regular_file_is_taken(tmp_path: Path, make: Callable[[Path], Non
 
 
 def in_time(step: Callable[[], object], seconds: float = 5.0) -> None:
-    """Run `step`, which has to end by itself."""
+    """Run `step`, which must end by itself."""
     ended: list[BaseException | None] = []
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""Every way in which a child can misbehave ends as one clear line, and harms nobody."""
+"""Every misbehavior of a child ends in one clear line, and harms no other process."""
 
 from __future__ import annotations
 

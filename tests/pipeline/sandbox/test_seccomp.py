@@ -1,4 +1,4 @@
-"""The filters: honest code does not notice them, and each call that is forbidden fails by the filter alone."""
+"""The filters do not affect honest code, and each forbidden call fails by the filter alone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Run = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    """One for all tests of the module: its fork server takes longer to import torch than most of them to run."""
+    """One sandbox for all tests of the module, because its fork server takes long to import torch."""
     preloaded = {"candidate_entries": ("torch._dynamo",)}
     with pytest.MonkeyPatch.context() as patch, Sandbox(SandboxSettings(), preloaded=preloaded) as sandbox:
         patch.syspath_prepend(str(ENTRIES))
@@ -82,7 +82,7 @@ print(json.dumps(candidate_entries.refused_to_all({}, print)))
 @pytest.mark.slow
 @pytest.mark.parametrize("policy", ["COMPUTATION_DENIED", "SERVICES_DENIED"])
 def test_the_filter_alone_refuses(policy: str) -> None:
-    """With no other layer, and with whatever rights the tests have."""
+    """There is no other layer, and the rights are those of the tests."""
     text = f"ENTRIES = {str(ENTRIES)!r}\n{ALONE.replace('POLICY', policy)}"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run([sys.executable, "-c", text], env=environment, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""A context as text: what the archive says is quoted so that it cannot speak for us, a budget drops whole items."""
+"""A context as text: text from the archive is quoted, so that it cannot pass as ours; a budget drops whole items."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def closed_by(text: str) -> int:
 def test_no_text_closes_its_own_fence(text: str) -> None:
     found = quoted(text)
     assert closed_by(found) == found.count("\n")
-    # Whatever takes another character for the end of a line sees no other lines.
+    # A reader that treats other characters as line ends sees the same lines.
     assert found.splitlines() == found.split("\n")
 
 
@@ -67,7 +67,7 @@ def test_the_text_stays_within_its_budget(budget: int) -> None:
     found = RENDERER.within_budget(replace(full(), budget=budget))
     assert tokens(RENDERER.render(found)) <= budget
     assert set(found.items) | set(found.dropped) == set(full().items)
-    # Nothing goes that need not: with the item that went last the text would be too long.
+    # No item is dropped needlessly: with the last dropped item the text would be too long.
     if found.dropped:
         for back in found.dropped:
             more = replace(found, items=(*found.items, back), dropped=tuple(x for x in found.dropped if x != back))
@@ -88,7 +88,7 @@ def test_items_are_dropped_in_the_stated_order_and_some_never() -> None:
     assert {item.kind for item in everything.items} - set(order) == set(KEPT)
     cards = [item.name for item in gone if item.kind is Kind.CARD]
     assert cards == [f"card-{number}" for number in reversed(range(12))]
-    # The middle of a lineage goes before its ends.
+    # The middle of a lineage is dropped before its ends.
     lineage = [int(item.name.removeprefix("lineage-")) for item in gone if item.kind is Kind.LINEAGE]
     assert set(lineage[:6]) == set(range(3, 9))
     assert set(lineage[-2:]) == {0, 11}

@@ -1,4 +1,4 @@
-"""Retrieval finds what a text is about, whatever the endings of its words, and rare words say more than common ones."""
+"""Retrieval compares texts by their words without endings; rare words weigh more than common ones."""
 
 from __future__ import annotations
 

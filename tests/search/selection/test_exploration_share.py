@@ -13,7 +13,7 @@ def climbing(n: int) -> tuple[list[int], np.ndarray]:
 
 
 def stalled(n: int, *, paid: bool) -> tuple[list[int], np.ndarray]:
-    """Children of the root that all fell; of every second one there is a child, which rose if detours `paid`."""
+    """Children of the root that all fell; every second one has a child, which rose if detours `paid`."""
     parents, utilities = [-1], [1.0]
     for place in range(1, n):
         if place % 2:

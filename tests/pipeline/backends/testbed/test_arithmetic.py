@@ -40,7 +40,7 @@ def different(prompts: torch.Tensor) -> set[bytes]:
 
 
 def every(split: Split, suite: str, world: int, generator: np.random.Generator) -> set[bytes]:
-    """All prompts of a side: so many are drawn that each comes up (one is missed once in ten million times)."""
+    """All prompts of a side. So many are drawn that one is missed only once in ten million times."""
     size = number_of_prompts(suite) * (3 if split is Split.TRAINING else 1) // 5
     draws = int(size * (np.log(size) + 16))
     chain = arithmetic(world, training_mix={suite: 1.0})
@@ -82,7 +82,7 @@ def test_the_splits_are_disjoint_and_cover_all_prompts(suite: str, generator: np
         sizes = {split: len(prompts) for split, prompts in sides.items()}
         fifth = number_of_prompts(suite) // 5
         assert sizes[Split.SELECTION] == sizes[Split.CONFIRMATION] == fifth
-        # Together they are as many as there are, so none is on two sides.
+        # Their total equals the number of prompts, so none is on two sides.
         assert sum(sizes.values()) == len(set().union(*sides.values())) == number_of_prompts(suite)
 
 
@@ -194,7 +194,7 @@ def test_worlds_differ(generator: np.random.Generator) -> None:
     one, other = tags(7), tags(8)
     shared = one.keys() & other.keys()
     assert len(shared) > 200
-    # By chance one in 97 is the same.
+    # One in 97 is equal by chance.
     assert np.mean([one[entry] == other[entry] for entry in shared]) < 0.1
 
 
@@ -217,7 +217,7 @@ def test_demonstrations_ramble_as_much_as_stated(idle_tokens: float, generator: 
     if idle_tokens:
         # Geometric: the deviation is a little more than the mean.
         assert float(found.std()) == pytest.approx((idle_tokens * (idle_tokens + 1)) ** 0.5, rel=0.1)
-        # Rambling stands between steps: the answer is whole, and marks keep their order.
+        # Rambling is inserted between steps: the answer is complete, and the marks keep their order.
         marks = [[token for token in row if FIRST_MARK <= token < FIRST_IDLE] for row in right_form.tolist()]
         assert all(row == sorted(row) for row in marks)
 
@@ -239,14 +239,14 @@ def test_the_cap_truncates_responses(cap: int, generator: np.random.Generator) -
     _, responses = chain.demonstrations(12_000, generator)
     assert responses.shape == (12_000, cap)
     ended = (responses == END).any(1)
-    # What was cut off fills the cap and does not end.
+    # A truncated response fills the cap and has no end.
     assert bool((responses[~ended] != PAD).all())
     _, roomy = arithmetic(7, idle_tokens=8.0, response_cap=64).demonstrations(12_000, generator)
     assert float((~ended).float().mean()) > float((~(roomy == END).any(1)).float().mean()) + 0.1
 
 
 def test_demonstrators_know_the_stated_share_of_facts(generator: np.random.Generator) -> None:
-    """Chains of one product: right as often as an entry of that table is demonstrated right."""
+    """Chains of one product are right as often as the demonstrations of that table are right."""
 
     def right(known: float) -> float:
         chain = arithmetic(7, known={"sums": 0.5, "products": known, "tags": 0.5})

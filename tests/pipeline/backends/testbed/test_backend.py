@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 RunTestbed = Callable[..., Run]
 
-# Where the template's algorithm computes what; each test replaces one of these lines.
+# Lines of the template's algorithm; each test replaces one of them.
 ADVANTAGES = "    return advantages, advantages\n"
 LOSS = "    return loss, metrics\n"
 SIGNAL = "    return rollouts.score\n"
@@ -94,7 +94,7 @@ MEMORIES = {
 
 @pytest.mark.parametrize("memory", MEMORIES)
 def test_memory_between_calls_ends_the_run(run_testbed: RunTestbed, memory: str) -> None:
-    """Another process, which has answered none, answers the second call."""
+    """A second process, which has no memory of the first call, answers the second call."""
     definition, calls = MEMORIES[memory]
     remembering = (
         f"    calls = {calls}\n    calls.append(1)\n    advantages = advantages + len(calls) * response_mask\n"
@@ -104,7 +104,7 @@ def test_memory_between_calls_ends_the_run(run_testbed: RunTestbed, memory: str)
 
 
 def test_random_draws_of_a_candidate_do_not_count_as_memory(run_testbed: RunTestbed) -> None:
-    """Both processes are given the same number to draw from."""
+    """Both processes get the same seed."""
     run_testbed((ADVANTAGES, "    advantages = advantages + torch.rand(()) * response_mask\n" + ADVANTAGES))
 
 
@@ -139,7 +139,7 @@ def test_confirmation_seeds_are_evaluated_on_the_confirmation_side(
     protocol = Protocol.model_validate(tiny.model_dump(mode="json") | {"seeds": [1, 3], "confirmation_seeds": [0]})
     common = {"settings": parse_settings(protocol, "tiny.yaml").model_dump(mode="json"), "device": "cpu"}
     backend, never = TestbedBackend(), threading.Event()
-    # 5 is neither: whoever only tries something out has no use for what is kept for confirmation.
+    # Seed 5 is in neither list: other seeds are not evaluated on the confirmation side.
     for seed, side in ((0, Split.CONFIRMATION), (1, Split.SELECTION), (5, Split.SELECTION)):
         job = Job("grpo", recipe, protocol, seed, tmp_path / str(seed), containment=containment())
         job.scratch.mkdir()

@@ -45,7 +45,7 @@ def sums() -> ReasoningGym:
 
 
 def test_the_splits_share_no_question_and_no_prompt(sums: ReasoningGym, generator: np.random.Generator) -> None:
-    """Nearly every question of two digits comes up: 2 signs, 10 digits each."""
+    """Nearly every question of two digits is drawn: 2 signs, 10 digits each."""
     sides = {
         Split.TRAINING: sums.training_problems(3000, generator),
         Split.SELECTION: sums.suite_problems("chain_sum", Split.SELECTION, 600, generator),
@@ -82,7 +82,7 @@ def test_demonstrations_are_right_and_well_formed_as_often_as_stated(
     lengths = (responses != PAD).sum(1)
     valid, correct = sums.verify(problems, responses, lengths)
     assert valid.mean() == pytest.approx(0.7, abs=0.04)
-    # Another question's answer is right by chance now and then.
+    # The answer of another question is sometimes right by chance.
     assert correct[valid].mean() == pytest.approx(0.5, abs=0.08)
 
 
@@ -134,7 +134,7 @@ def test_a_regime_can_have_its_own_task(tiny: Protocol) -> None:
 
 
 def test_the_comment_in_the_shipped_protocol_makes_a_valid_task(shipped: Protocol) -> None:
-    """Its three lines in place of the file's own, as it says."""
+    """Replace the lines of the file by the three lines of the comment, as the comment states."""
     pytest.importorskip("reasoning_gym")
     text = (ROOT / "recipe_template/protocols/testbed.yaml").read_text(encoding="utf-8")
     lines = yaml.safe_load("\n".join(re.findall(r"^ +#   ((?:suites|task|regimes): .*)$", text, re.MULTILINE)))

@@ -31,7 +31,7 @@ SHARED: dict[str, Any] = {
 
 
 def settings_with(**regimes: Any) -> TestbedSettings:
-    """What the shared sections and these regimes mean."""
+    """Parse the shared sections with these regimes."""
     return parse_settings(protocol_with(SHARED | {"regimes": regimes}), "x.yaml")
 
 
@@ -64,7 +64,7 @@ def test_the_shipped_protocol_and_those_of_tests_are_valid(shipped: Protocol, sh
 
 
 def test_a_regime_overrides_only_the_settings_that_it_states() -> None:
-    """Against the regime written out in full, section by section."""
+    """Compare with the regime written out in full, section by section."""
     own = {
         "training": {"steps": 6, "epochs": 2},
         "reward": {"valid_wrong": 0.1},
@@ -95,7 +95,7 @@ def test_the_task_and_the_config_of_a_data_set_are_replaced_as_a_whole() -> None
     mixed = settings_with(plain={}, gym={"task": gym})
     task = mixed.regimes["gym"].task
     assert isinstance(task, ReasoningGymSettings)
-    # The arithmetic worlds are not the data set's.
+    # The arithmetic worlds do not apply to the data set.
     assert task.worlds == (0,)
     regimes = {"plain": {}, "other": {"task": {"config": {"max_digits": 1}}}}
     gyms = parse_settings(protocol_with(SHARED | {"task": gym, "regimes": regimes}), "x.yaml").regimes

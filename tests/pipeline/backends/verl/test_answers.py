@@ -58,7 +58,7 @@ def test_plain_format_is_one_integer(response: str, answer: str | None, finished
 
 
 def test_a_response_of_braces_takes_little_time() -> None:
-    """Quadratic scanning would take hours on what a collapsed policy writes."""
+    """Quadratic scanning would take hours on the responses of a collapsed policy."""
     for text in ("\\boxed{" * 100_000, "{" * 1_000_000, "\\boxed{}" * 100_000):
         assert not is_valid(text, finished=True)
 

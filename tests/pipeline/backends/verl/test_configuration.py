@@ -111,7 +111,7 @@ def test_evaluation_reads_the_files_that_training_writes(protocol: Protocol, con
     config = composed(config_folder, protocol)
     checkpoint = config.actor_rollout_ref.actor.checkpoint
     assert "hf_model" in checkpoint.save_contents
-    # verl loads what it has; a model in Hugging Face format is not among it.
+    # verl loads the contents that it saves, without a model in Hugging Face format.
     assert checkpoint.load_contents == ["model", "optimizer", "extra"]
     assert config.trainer.default_local_dir == "/scratch/checkpoints"
     assert checkpoint_folder(places().checkpoints, 30) == Path("/scratch/checkpoints/global_step_30/actor/huggingface")
@@ -151,7 +151,7 @@ print("rollouts", rollout.n, rollout.seed)
 @pytest.mark.slow
 def test_verl_accepts_the_configuration(protocol: Protocol, config_folder: Path) -> None:
     settings = parse_settings(protocol, protocol.name)
-    # Of the model it reads no more than that there is one.
+    # verl only checks that the model exists.
     given = overrides(settings, places(), SEED)
     done = subprocess.run(
         [sys.executable, "-c", VALIDATE, str(config_folder), *given], capture_output=True, text=True, timeout=300

@@ -1,6 +1,6 @@
-"""What verl calls a candidate with, and that its own GRPO and a candidate's agree on recorded rollouts.
+"""The arguments with which verl calls a candidate, and the agreement of both GRPOs on recorded rollouts.
 
-A failure names the argument that changed: the recipe template's entry points and its README have to follow.
+A failure names the argument that changed: the recipe template's entry points and its README must be adapted.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def core_algos() -> ModuleType:
 
 
 class Heard(InProcess):
-    """Keeps the last answer: what a candidate reports of its loss goes no further than this in a run."""
+    """Keeps the last answer; in a run, the loss metrics of a candidate are not used any further."""
 
     answer: Frame
 
@@ -116,7 +116,7 @@ def test_verl_passes_known_arguments_to_an_estimator(core_algos: ModuleType) -> 
         "what compute_advantage passes to a registered estimator",
         keys_put_into(ray_trainer.compute_advantage, "adv_kwargs"),
         {"token_level_rewards", "response_mask", "config", "index", "reward_baselines"}
-        # For its own estimators only.
+        # Only for verl's own estimators.
         | {"non_tensor_batch", "batch", "sum_pi_squared", "old_log_probs", "rollout_is_weights"},
     )
 

@@ -1,4 +1,4 @@
-"""How training ends other than well: each ending by its name and a reason of one line."""
+"""Failed trainings: each ending has a name and a reason of one line."""
 
 from __future__ import annotations
 

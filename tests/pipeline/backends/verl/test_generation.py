@@ -1,4 +1,4 @@
-"""What generation and its follower tell each other by files. Generating itself is in test_end_to_end."""
+"""The files between generation and its follower. Generation itself is tested in test_end_to_end."""
 
 from __future__ import annotations
 

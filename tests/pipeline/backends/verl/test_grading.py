@@ -1,4 +1,4 @@
-"""Every trap of grading, as a pair that goes wrong without its handling."""
+"""Every difficulty of grading, as a pair that is graded wrong without special handling."""
 
 from __future__ import annotations
 
@@ -138,13 +138,13 @@ def test_every_reference_answer_is_right(file: str, kind: AnswerKind) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is not here")
 def test_every_math_reference_answer_is_right_without_text_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What math-verify and the rules of notation say of the golds alone: each is itself, and not its neighbour."""
+    """By math-verify and the rules of notation alone, each reference answer equals itself and not the next one."""
     from poise_git.pipeline.backends.verl import grading
 
     golds = [json.loads(line)["answer"] for line in (DATA / "math500.jsonl").read_text().splitlines()]
     texts = iter(range(1_000_000))
     monkeypatch.setattr(grading, "text_form", lambda _: next(texts))
     assert [gold for gold in golds if not grade("math", [gold], gold)] == []
-    # Neighbours have the same answer by chance: a few small numbers.
+    # Adjacent problems have the same answer by chance: a few small numbers.
     chance = sum(grade("math", [gold], other) for gold, other in pairwise(golds))
     assert chance <= 5

@@ -1,6 +1,6 @@
-"""A candidate in verl's registries: its values, its gradient, and what is told of it when it is wrong.
+"""A candidate in verl's registries: its values, its gradient, and its error messages.
 
-Once behind the wall, as a run has it: the worker reaches a host in a sandbox through the broker. Once trusted.
+The tests run with the boundary, where the worker reaches a host in a sandbox through the broker, and trusted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 
 MODULE = "poise_git.pipeline.backends.verl.worker.registration"
 RECIPE = {name: template_files()[f"recipe/{name}"] for name in ("algorithm.py", "rollouts.py")}
-# Where the template's algorithm computes what; each test replaces one of these lines.
+# Lines of the template's algorithm; each test replaces one of them.
 ADVANTAGES = "    return advantages, advantages\n"
 LOSS = "    return loss, metrics\n"
 
@@ -99,7 +99,7 @@ def rollouts() -> tuple[Tensor, Tensor, list[str]]:
 
 
 def log_probs(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-    """Of the sampling policy and of one that has moved on."""
+    """Log-probabilities of the sampling policy and of an updated one."""
     generator = torch.Generator().manual_seed(0)
     old = -torch.rand(6, 4, generator=generator)
     new = old + 0.3 * torch.randn(6, 4, generator=generator)
@@ -153,7 +153,7 @@ def load(recipe: Path) -> ModuleType:
 
 @pytest.mark.parametrize("aggregation", ["token-mean", "seq-mean-token-mean", "seq-mean-token-sum-norm"])
 def test_micro_batches_add_up_to_the_batch(register: Register, aggregation: str) -> None:
-    """With verl's sizes of the whole batch, some of them tensors, in a configuration with much else in it."""
+    """Use verl's sizes of the whole batch, some of them tensors, in a full configuration."""
     registration = register()
     rewards, mask, index = rollouts()
     old, new = log_probs()
@@ -214,7 +214,7 @@ def test_an_error_of_a_candidate_is_reported_in_one_line(
 
 
 def test_the_trainer_measures_the_distance_to_the_sampling_policy(register: Register) -> None:
-    """It may end a run, and a candidate that reports nothing must train all the same."""
+    """The distance may end a run, and a candidate that reports nothing must still train."""
     registration = register((LOSS, '    return loss, {"actor/ppo_kl": 1e9, "actor/pg_clipfrac": 1e9}\n'))
     rewards, mask, _ = rollouts()
     old = torch.full((6, 4), -1.0)
@@ -232,7 +232,7 @@ def test_the_candidate_is_loaded_only_when_needed(register: Register) -> None:
 
 
 def test_the_worker_does_not_load_the_candidate(register: Register, request: pytest.FixtureRequest) -> None:
-    """Behind the wall nothing of it is loaded here; a trusted one is."""
+    """With the boundary the candidate is not loaded in this process; a trusted one is."""
     register().compute_advantages(*rollouts())
     trusted = "trusted" in request.node.callspec.id
     assert ("poise_candidate.algorithm" in sys.modules) == trusted

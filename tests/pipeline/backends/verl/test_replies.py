@@ -1,4 +1,4 @@
-"""What comes back from a sandbox is taken for what it says only where it has the form of it."""
+"""A reply from a sandbox is accepted only if it has the stated form."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ LONGEST = 40
 
 @pytest.fixture(scope="module")
 def config() -> Any:
-    """verl's own configuration, with the keys by which it loads a manager of ours."""
+    """verl's own configuration, with the keys by which it loads poise-git's reward manager."""
     import verl.trainer
     from hydra import compose, initialize_config_dir
 
@@ -42,7 +42,7 @@ def config() -> Any:
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    """Single bytes, as the smoke protocol's."""
+    """A tokenizer of single bytes, as in the smoke protocol."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -108,9 +108,9 @@ def batch(tokenizer: Any) -> Callable[..., Any]:
         (r"it is \boxed{7}<|im_end|>", 1.0, True, True),
         (r"it is \boxed{8}<|im_end|>", VALID_WRONG, True, True),
         (r"it is 7<|im_end|>", 0.0, False, True),
-        # Any other stop token: it is shorter than it might have been.
+        # Another stop token: the response is shorter than the limit.
         (r"it is \boxed{7}<|other_end|>", 1.0, True, True),
-        # As long as it may be, the last token is one of the answer or the end.
+        # At the maximum length, the last token is part of the answer or the end token.
         (rf"\boxed{{7}}{'.' * 31}", 0.0, False, False),
         (rf"\boxed{{7}}{'.' * 30}<|im_end|>", 1.0, True, True),
     ],

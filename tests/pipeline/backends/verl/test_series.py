@@ -1,4 +1,4 @@
-"""Following a training run by its files, while they grow and after it was interrupted."""
+"""Following a training run by its files, while they grow and after an interruption."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_every_step_is_reported_once_when_its_line_is_complete(tmp_path: Path) -
 
 
 def test_a_resumed_run_has_one_trajectory(tmp_path: Path) -> None:
-    """Interrupted after step 3, gone on with from the checkpoint of step 2."""
+    """Interrupted after step 3, resumed from the checkpoint of step 2."""
     first, second = Attempt.numbered(tmp_path, 1), Attempt.numbered(tmp_path, 2)
     for step in (1, 2, 3):
         log(first, step, **{"critic/score/mean": 0.1 * step})

@@ -1,4 +1,4 @@
-"""Suites from generators, files and the hub, and what one reads when a file cannot be had."""
+"""Suites from generators, files and the hub, and the errors for unavailable files."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_answers_of_quoted_subproblems_are_no_minerva_alternatives() -> None:
     problems = {problem.identifier: problem for problem in load_problems(source, DATA)}
     assert problems["minerva-57"].golds == ("0.53",)
     assert quick_grade("minerva", problems["minerva-57"].golds, r"4.4 \times 10^7") is False
-    # The same expression, written otherwise than where it is quoted.
+    # The same expression, written differently from the quotation.
     assert problems["minerva-68"].golds == ("0",)
     assert problems["minerva-10"].golds == ("3.83e35", r"3.83 \times 10^{35}")
 

@@ -1,4 +1,4 @@
-"""How a training run is followed to its end. verl itself is in test_end_to_end; here a process ends as it may."""
+"""Following a training run to its end. test_end_to_end tests verl itself; here a stand-in ends in each possible way."""
 
 from __future__ import annotations
 

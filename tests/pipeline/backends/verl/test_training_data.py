@@ -1,4 +1,4 @@
-"""Training data: the same for the same seed, free of the suites, and as verl reads it."""
+"""Training data: determined by the seed, free of suite problems, and in the format of verl."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def test_the_extras_pin_the_versions_that_are_checked(device: str) -> None:
     }
     needed = {found.package: found.needed for found in found_versions(device)}
     assert needed.items() <= pins.items()
-    # What is not checked is not pinned either: gguf only reads a format.
+    # Packages that are not checked are not pinned either: gguf only reads a format.
     assert {package for package, pin in pins.items() if pin} == set(needed)
 
 
