@@ -64,12 +64,12 @@ SOUND: tuple[str, ...] = (
 
 NOT_SCALED = '''
 def scale(signal: Tensor, rollouts: Rollouts) -> Tensor:
-    """The divisor of the difference: 1. (N,)"""
+    """What the difference is divided by: nothing. (N,)"""
     return torch.ones_like(signal)
 '''
 NO_BASELINE = '''
 def baseline(signal: Tensor, rollouts: Rollouts) -> Tensor:
-    """The baseline of a response: 0. (N,)"""
+    """What a response is compared with: nothing. (N,)"""
     return torch.zeros_like(signal)
 '''
 NOISY_ADVANTAGES = '''
@@ -100,14 +100,14 @@ def shape_advantages(advantages: Tensor, rollouts: Rollouts) -> Tensor:
 # r_i - 1/(G-1) Σ_{j≠i} r_j = G/(G-1) (r_i - mean r).
 RESCALED = '''
 def scale(signal: Tensor, rollouts: Rollouts) -> Tensor:
-    """The divisor of the difference: (G - 1)/G, and 1 in a group of one. (N,)"""
+    """What the difference is divided by: (G - 1)/G; a group of one is divided by 1. (N,)"""
     size = rollouts.group_size()
     return torch.where(size > 1, (size - 1.0) / size, torch.ones_like(size))
 '''
 # Σ_i (r_i - mean r)² / (G-1) = Σ_ij (r_i - r_j)² / (2 G (G-1)); unlike Σ r² - G mean² it loses no digits.
 PAIRWISE_DEVIATION = '''
 def scale(signal: Tensor, rollouts: Rollouts, epsilon: float = 1e-6) -> Tensor:
-    """The divisor of the difference: the group's deviation, from the differences of all pairs. (N,)"""
+    """What the difference is divided by: the group's deviation, from the differences of all pairs. (N,)"""
     size = rollouts.group_size()
     same = (rollouts.group.unsqueeze(0) == rollouts.group.unsqueeze(1)).to(signal.dtype)
     squares = rollouts.group_sum(((signal.unsqueeze(0) - signal.unsqueeze(1)) ** 2 * same).sum(1))

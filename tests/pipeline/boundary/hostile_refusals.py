@@ -34,7 +34,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 PAGE = ctypes.create_string_buffer(4096)
 ADDRESS = ctypes.addressof(PAGE)
 
-# Calls that no policy lists, on x86_64 and on aarch64.
+# Calls that no policy names, on x86_64 and on aarch64.
 UNNAMED = {"rt_sigqueueinfo": (129, 138), "setsockopt": (54, 208), "timer_create": (222, 107), "eventfd2": (290, 19),
            "inotify_init1": (294, 26), "timerfd_create": (283, 85), "signalfd4": (289, 74),
            "mlock": (149, 228)}
