@@ -224,7 +224,7 @@ def test_a_candidate_that_fails_in_training_fails_once_and_the_search_continues(
     require_every_candidate_accounted_for(fake_archive)
     FakeBackend.trained.clear()
     evolve(fake_archive, Goal(candidates=2))
-    assert FakeBackend.trained == [], "what has failed is not tried again"
+    assert FakeBackend.trained == [], "a failed candidate is not tried again"
 
 
 def test_a_used_up_budget_of_hours_ends_a_search_without_confirmation(fake_archive: Archive, checks_read: None) -> None:

@@ -60,7 +60,7 @@ def test_the_stated_deviation_holds_until_the_archive_has_enough_runs() -> None:
     assert few is not None
     assert (few.source, few.deviation, few.comparisons) == (Source.PROTOCOL, 0.02, 2)
     assert differences(few) == differences(alone)
-    assert all(differences(few).values()), "one seed sees something, too"
+    assert all(differences(few).values()), "one seed can detect a difference, too"
     enough = resolution(gains(3), 0.2, 4, stated=Noise(0.02, 20.0))
     assert enough is not None
     assert enough.source is Source.ARCHIVE

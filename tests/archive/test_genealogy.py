@@ -82,7 +82,7 @@ def test_reading_starts_two_git_processes_for_any_number_of_candidates(
 
 def test_branches_made_by_plain_git_are_candidates(archive: Archive, git: Git) -> None:
     git("switch", "-q", "-c", "poise/by-hand", "poise/grpo")
-    assert "by-hand" not in archive.genealogy(), "a branch without a commit of its own is none yet"
+    assert "by-hand" not in archive.genealogy(), "a branch without a commit of its own is no candidate yet"
     (archive.root / "recipe" / "algorithm.py").write_text("# by hand\n")
     git("commit", "-qam", "try the median\n\nMeans are not robust.")
     archive.add_candidate(make_proposal("child", "by-hand"), "# child\n")

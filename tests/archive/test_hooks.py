@@ -206,7 +206,7 @@ def test_the_editor_opens_with_the_message_template(
     branch(archive, git, "x")
     monkeypatch.setenv("GIT_EDITOR", "true")
     refused = commit(archive, "-qa", "-v")
-    assert refused.returncode == 1, "the template as it is says nothing"
+    assert refused.returncode == 1, "the unchanged template states nothing"
     monkeypatch.setenv("GIT_EDITOR", "sed -i '1s/$/try the median/'")
     git("commit", "-qa", "-v")
     said = parse_candidate(git("log", "-1", "--format=%B"))

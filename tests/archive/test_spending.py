@@ -55,14 +55,14 @@ def test_every_call_counts_once(tiny_archive: Archive) -> None:
     failed(tiny_archive, "a", (proposed, call("4", "a"), call("5", "somebody-else")))
     metrics = tiny_archive.metrics_file("a")
     assert metrics is not None
-    assert [entry.key for entry in metrics.calls] == ["1", "4"], "what is in the journal already is the same call"
+    assert [entry.key for entry in metrics.calls] == ["1", "4"], "a call that is already in the journal counts once"
     assert metrics.usd == pytest.approx(0.5)
     assert spent(tiny_archive) == pytest.approx(1.0)
 
     failed(tiny_archive, "a", (call("6", "a"),), protocol="another")
     metrics = tiny_archive.metrics_file("a")
     assert metrics is not None
-    assert [entry.key for entry in metrics.calls] == ["1", "4", "6"], "another protocol goes on with the same ledger"
+    assert [entry.key for entry in metrics.calls] == ["1", "4", "6"], "another protocol continues the same ledger"
     assert spent(tiny_archive) == pytest.approx(1.25)
 
 

@@ -186,7 +186,7 @@ def time_calls(results: Path) -> None:
             given = inputs(rows, columns)
             if any((what, side) not in there for side in SIDES):
                 pairs = zip(call(behind, what, given), call(without, what, given), strict=True)
-                assert all(torch.equal(one, other) for one, other in pairs), "not the same numbers"
+                assert all(torch.equal(one, other) for one, other in pairs), "the numbers differ"
                 times: dict[str, list[float]] = {side: [] for side in SIDES}
                 for _ in range(CALLS):
                     for side, algorithm in zip(SIDES, (behind, without), strict=True):

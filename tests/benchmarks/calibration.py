@@ -114,8 +114,8 @@ def scale(signal: Tensor, rollouts: Rollouts, epsilon: float = 1e-6) -> Tensor:
     spread = (squares / (2.0 * size * (size - 1.0).clamp(min=1.0))).sqrt()
     return torch.where(size > 1, spread, torch.ones_like(spread)) + epsilon
 '''
-# Far below what any algorithm means by its advantages. Rounding alone parts some runs late, or never; a difference that
-# is exactly 0 says nothing of noise.
+# Far below the advantages of any algorithm. Rounding alone separates some runs late or never, and a difference of
+# exactly 0 says nothing about noise.
 JITTERED = '''
 def shape_advantages(advantages: Tensor, rollouts: Rollouts) -> Tensor:
     """A thousandth up or down, at random. (N,)"""

@@ -85,7 +85,7 @@ def test_candidates_that_bypassed_the_hooks_are_found_with_the_next_command(tiny
     assert "its default in the code is 1e-06" in lines["poise/boasts"]
     assert "it belongs to" in lines["evidence/measured"]
     assert "more than one commit on top of poise/grpo" in lines["poise/two-steps"]
-    assert all("; " in line and "git " in line for line in lines.values()), "each says what to type"
+    assert all("; " in line and "git " in line for line in lines.values()), "each line has the next command"
 
     findings = json.loads(check_all(root, "--json").stdout)["findings"]
     assert [finding["where"].removeprefix("refs/heads/") for finding in findings] == list(lines)

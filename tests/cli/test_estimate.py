@@ -44,7 +44,7 @@ def test_an_estimate_of_a_running_search_writes_nothing(tiny_archive: Archive) -
     assert found["workload"]["candidates"] == 4  # type: ignore[index]
     assert found["usd"] == {"low": None, "high": None}, "a model without a price"
     assert git(tiny_archive.root, "for-each-ref") == refs
-    assert estimate(str(tiny_archive.root), "--candidates", "3")["calls"] == [], "the library agent pays nobody"
+    assert estimate(str(tiny_archive.root), "--candidates", "3")["calls"] == [], "the library agent makes no paid calls"
 
 
 def test_an_unknown_agent_is_an_error_of_one_line(tiny_archive: Archive) -> None:

@@ -46,7 +46,7 @@ def test_an_interrupt_keeps_finished_work(tiny_archive: Archive) -> None:
         time.sleep(0.1)
     assert not [pid for pid in family if Path(f"/proc/{pid}").exists()]
     git(tiny_archive.root, "fsck", "--strict")
-    assert tiny_archive.runs("grpo"), "the run that had ended is kept"
+    assert tiny_archive.runs("grpo"), "the finished run is kept"
     assert subprocess.run(command, capture_output=True).returncode == 0
 
 

@@ -111,7 +111,7 @@ def test_a_forged_note_is_reported_and_does_not_affect_selection(root: Path) -> 
     assert best.stderr.count("\n") == 1
     assert f"{name} is suspicious: its note says U 0.9900" in best.stderr
     again = json_of(root, "select")
-    assert again == selected, "neither the forged candidate nor its rivals stand otherwise"
+    assert again == selected, "the ranks of the forged candidate and its rivals do not change"
     for output in ("\n".join(findings(root)), call("-C", root, "check", "--all").output):
         (line,) = [line for line in output.splitlines() if "0.9900" in line]
         assert f"poise/{name}" in line
@@ -322,7 +322,7 @@ def test_a_hub_without_notes_has_every_figure_and_trains_nothing(root: Path, tmp
     events = [json.loads(line)["event"] for line in evolved.stdout.splitlines()]
     assert "RunEnded" not in events
 
-    assert call("-C", hub, "doctor", "--repair").exit_code == 1, "trajectories cannot come back"
+    assert call("-C", hub, "doctor", "--repair").exit_code == 1, "trajectories cannot be recovered"
     assert [line for line in findings(hub) if "evidence branches alone" in line] == []
     notes = git(hub, "notes", f"--ref={METRICS}", "list").splitlines()
     assert len(notes) == len([each for each in whole if each["metrics"]])

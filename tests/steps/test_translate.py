@@ -52,7 +52,7 @@ def test_evolve_translates_a_directive_once_and_keeps_later_edits(fake_archive: 
     assert journalled["reasons"]
     assert {metrics.objective for node in fake_archive.genealogy() for metrics in node.metrics.values()} == {
         Experiment.load(fake_archive).objective.fingerprint
-    }, "the root is measured by it too"
+    }, "the root is scored by it too"
 
     edit_settings(root, "{overall: 1.0, mean_length: {weight: 0.3", "{overall: 1.0, mean_length: {weight: 0.1")
     run("evolve", root, "--directive", "accurate and concise", "--rounds", 1, "--proposals", 1)

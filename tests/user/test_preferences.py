@@ -71,7 +71,7 @@ def test_the_configurations_of_user_and_system_count(configure: Configure) -> No
         recordings=(Path("~/search/recordings").expanduser(),),
     )
     configure("poise.missingLayers", "refuse")
-    assert Preferences.load({}).missing_layers == "refuse", "the user's file is over the system's"
+    assert Preferences.load({}).missing_layers == "refuse", "the user's file takes precedence over the system's"
 
 
 def test_configuration_in_the_environment_counts(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,7 +112,7 @@ def test_a_typed_answer_arrives_whole_or_streamed(tmp_path: Path, max_tokens: in
     assert sent.get("stream", False) is (max_tokens == LONG)
     assert sent["system"][0]["cache_control"] == {"type": "ephemeral"}
     assert [part["text"] for part in sent["messages"][0]["content"]] == ["shared", "task"]
-    assert "cache_control" not in sent["messages"][0]["content"][1], "what differs from call to call is not cached"
+    assert "cache_control" not in sent["messages"][0]["content"][1], "text that differs from call to call is not cached"
     assert sent["tools"][0]["input_schema"] == Verdict.model_json_schema()
     assert sent["tool_choice"] == {"type": "auto"}, "current models refuse to be forced"
     (call,) = desk.ledger.calls
@@ -165,7 +165,7 @@ def test_refused_and_too_long_replies_are_named_failures(
     (call,) = desk.ledger.calls
     assert call.outcome.startswith(reason)
     assert call.usd is not None
-    assert call.usd > 0, "refused is paid for"
+    assert call.usd > 0, "a refusal is paid for"
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_an_interrupted_stream_is_requested_once_more(tmp_path: Path, broken: Me
     assert cut.outcome != "ok"
     assert cut.key != whole.key
     if broken.cut_after not in (0,):
-        assert cut.input_tokens == 100, "what broke off has been paid for as well"
+        assert cut.input_tokens == 100, "the interrupted reply has been paid for as well"
     assert desk.ledger.reserved == 0
 
 
@@ -246,7 +246,7 @@ def test_a_stream_that_is_interrupted_twice_is_a_named_failure(tmp_path: Path) -
     assert isinstance(failure, ReplyUnusable)
     assert failure.reason.startswith("cut off")
     assert len(desk.ledger.calls) == 2
-    assert not list(tmp_path.iterdir()), "half a reply is no reply"
+    assert not list(tmp_path.iterdir()), "a partial reply does not count"
 
 
 @pytest.mark.parametrize("body", ["{", "[]", '"words"', "{}", '{"type": "message", "content": 3}', "null"])
@@ -320,7 +320,7 @@ def test_a_paid_call_is_not_repeated(tmp_path: Path) -> None:
     assert second.run(request()) == [reply]
     assert second.server is not None
     assert not second.server.requests
-    assert second.ledger.calls == first.ledger.calls, "with what it cost"
+    assert second.ledger.calls == first.ledger.calls, "with its cost"
     assert second.ledger.spent == first.ledger.spent
 
 
@@ -371,7 +371,7 @@ def test_no_child_has_the_key(tmp_path: Path) -> None:
     desk = Desk(lambda _: tool_use(GOOD), tmp_path)
     desk.run(request())
     assert desk.server is not None
-    assert KEY in json.dumps(desk.server.headers), "the service has it"
+    assert KEY in json.dumps(desk.server.headers), "the service gets it"
     assert KEY not in subprocess.run(["env"], capture_output=True, text=True, check=True).stdout
 
 

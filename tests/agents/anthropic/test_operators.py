@@ -94,7 +94,7 @@ def test_each_direction_has_its_proposal(agent: AnthropicAgent, server: Loopback
     for direction in DIRECTIONS:
         assert sum(f"stage `{direction.name}`" in words for words in asked) == 1
     shared = {request["messages"][0]["content"][0]["text"] for request in server.requests}
-    assert len(shared) == 1, "what is the same is the same to the letter, so that it can be cached"
+    assert len(shared) == 1, "the shared parts are identical, so that they can be cached"
 
 
 def test_the_same_seed_repeats_no_call(agent: AnthropicAgent, server: Loopback) -> None:
@@ -121,7 +121,7 @@ def test_every_proposal_has_an_opinion_or_a_neutral_one(agent: AnthropicAgent, s
     first, second = agent.screen(context(), (PROPOSAL, other))
     assert (first.improvement, first.accepted, first.reason) == (0.7, False, "It is a copy.")
     assert (second.improvement, second.accepted) == (0.5, True)
-    assert len(server.requests) == 2, "it was asked once more for what was missing"
+    assert len(server.requests) == 2, "the missing opinions were requested once more"
     server.script = lambda _: REFUSAL
     assert [opinion.accepted for opinion in agent.screen(context(directive="other"), (PROPOSAL,))] == [True]
     assert agent.screen(context(), ()) == ()
@@ -164,7 +164,7 @@ def test_a_code_review_sees_the_proposal_and_code_but_not_the_author(agent: Anth
     assert "THE CODE" in told(server.requests[0])
     assert "THE CHANGE" in told(server.requests[0])
     server.script = lambda _: REFUSAL
-    assert agent.verify(proposal, "OTHER CODE", "").implements, "no reading is no objection"
+    assert agent.verify(proposal, "OTHER CODE", "").implements, "a missing review is no objection"
 
 
 # Reflecting and distilling.
@@ -218,7 +218,7 @@ def test_principles_cite_existing_candidates(agent: AnthropicAgent, server: Loop
     assert sentences.UNKNOWN_CANDIDATES.format(names="zzz") in json.dumps(server.requests[1])
     assert "an earlier one" in told(server.requests[0])
     server.script = lambda _: REFUSAL
-    assert agent.distil(lessons[:1], [sound]) == [sound], "what was known stays"
+    assert agent.distil(lessons[:1], [sound]) == [sound], "the earlier principles stay"
 
 
 def test_the_library_distils_effects_with_intervals() -> None:

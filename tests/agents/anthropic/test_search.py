@@ -157,7 +157,7 @@ def test_a_useful_model_completes_a_search(archive: Archive, cache: Path) -> Non
         assert reflection.facts.next == ("Try a larger one.",)
         assert "Poise-Agent: anthropic" in git(archive.root, "log", "-1", "--format=%B", f"poise/{name}")
     beside = [call for data in archive.rounds() for call in data["calls"] if call["operator"] == "screen"]
-    assert beside, "what no candidate has paid for is in the journal"
+    assert beside, "calls that belong to no candidate are in the journal"
     principles = archive.principles()["principles"]
     assert principles[0]["statement"].startswith("Floors")
     assert any("Floors below the deviation" in json.dumps(request) for request in server.requests)
@@ -179,7 +179,7 @@ def test_a_useless_model_loses_no_work(archive: Archive, cache: Path) -> None:
     protocol = Experiment.load(archive).protocol.hash
     genealogy = archive.genealogy()
     failed = [node.name for node in genealogy if node.status_under(protocol) is Status.FAILED]
-    assert failed, "what could be written and did not pass is archived as failed"
+    assert failed, "written candidates that did not pass are archived as failed"
     assert evaluated(archive) == []
     metrics = archive.metrics_file(failed[0])
     assert metrics is not None
@@ -209,7 +209,7 @@ def test_an_overloaded_service_ends_the_search_which_then_resumes(made_up: Archi
         assert done.code == 0, done.errors
         again = [operator(request) for request in server.requests]
     assert proposed == 4
-    assert again.count("propose") == 0, "what was paid for is used"
+    assert again.count("propose") == 0, "paid replies are used"
     assert again.count("write") == 0
     assert len(evaluated(made_up)) == 2
     metrics = made_up.metrics_file(evaluated(made_up)[0])

@@ -110,7 +110,7 @@ def test_a_search_by_a_weak_model_loses_nothing(tiny_archive: Archive, address: 
     protocol = Experiment.load(tiny_archive).protocol.hash
     for node in tiny_archive.genealogy():
         status = node.status_under(protocol)
-        assert status is not Status.PENDING, "every candidate is accounted for"
+        assert status is not Status.PENDING, "every candidate is recorded"
         assert (node.name == ROOT) <= (status is Status.EVALUATED)
     git(folder, "fsck", "--strict")
     assert git(folder, "status", "--porcelain") == ""

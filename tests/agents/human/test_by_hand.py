@@ -78,7 +78,7 @@ def test_a_search_adopts_commits_of_people_before_the_next_round(tiny_archive: A
     renamed = ("spread", "deviation")
     commit_candidate(root, "renamed", change=(*HALVED, renamed))
     evolve(tiny_archive, Goal(candidates=2))
-    assert tiny_archive.count_rounds() == 1, "what was taken in counts towards the goal"
+    assert tiny_archive.count_rounds() == 1, "adopted candidates count toward the goal"
     halved = tiny_archive.metrics_file("halved")
     assert halved is not None
     assert (halved.status, halved.stage, halved.reason) == (Status.EVALUATED, "", "")

@@ -60,7 +60,7 @@ def test_lineages_of_cards_are_shipped(start: int) -> None:
         assert len(texts) >= 3
         assert composed_of_shipped_cards(texts), seed
         if not is_root(texts[-1]) and not follows(texts[-1], root_text()):
-            assert not composed_of_shipped_cards([texts[0], texts[-1]]), "a step must be seen to be believed"
+            assert not composed_of_shipped_cards([texts[0], texts[-1]]), "the intermediate texts are needed"
 
 
 def single_changes(text: str, generator: random.Random) -> Iterator[str]:
@@ -82,7 +82,7 @@ def test_a_change_of_one_character_is_not_shipped(seed: int) -> None:
             assert _differs_in_a_number(child, changed), changed
         else:
             told += 1
-            assert not composed_of_shipped_cards([*texts[:-1], changed, child]), "nor is what comes of it"
+            assert not composed_of_shipped_cards([*texts[:-1], changed, child]), "its child is not shipped either"
     assert told >= 60
 
 

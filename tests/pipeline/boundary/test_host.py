@@ -230,7 +230,7 @@ def test_the_door_reports_once_how_a_process_ended(open_door: OpenDoor) -> None:
     with pytest.raises(CandidateFailed, match=r"^compute_advantages ended its process$"):
         process.ask("compute_advantages", {"sizes": None, "seed": 0}, (REWARDS, MASK, torch.tensor([0, 0, 1, 1])))
     assert door.how_it_ended(opened.number) == "exit status 9"
-    assert door.how_it_ended(opened.number) == "", "said once"
+    assert door.how_it_ended(opened.number) == "", "reported once"
     door.end(opened.number)
     assert door.how_it_ended(12345) == ""
 

@@ -54,7 +54,7 @@ def test_a_limit_holds_for_all_processes_together(
     assert time.monotonic() - began < 15
     remove_tree(child.scratch)
     child.scratch.mkdir()
-    assert child.run("echo").output == "printed by echo\n", "the sandbox goes on"
+    assert child.run("echo").output == "printed by echo\n", "the sandbox continues"
 
 
 def test_shared_memory_counts(children: Children) -> None:

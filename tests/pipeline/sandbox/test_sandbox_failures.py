@@ -38,7 +38,7 @@ pytestmark = pytest.mark.slow
 def test_a_failure_has_a_reason(children: Any, entry: str, arguments: dict[str, Any], reason: str) -> None:
     child = children()
     assert child.failure(entry, **arguments).reason == reason
-    assert child.run("echo").output == "printed by echo\n", "the sandbox goes on"
+    assert child.run("echo").output == "printed by echo\n", "the sandbox continues"
 
 
 def test_output_is_kept_with_the_failure(children: Any) -> None:
@@ -63,7 +63,7 @@ def test_the_processor_limit_ends_the_child(children: Any) -> None:
 def test_a_fork_bomb_is_stopped(children: Any) -> None:
     child = children(processes=8)
     assert child.failure("fork_without_end").reason.startswith("BlockingIOError: ")
-    assert children.server(), "nobody but the fork server"
+    assert children.server(), "only the fork server remains"
 
 
 def test_orphans_are_ended(children: Any) -> None:

@@ -72,7 +72,7 @@ def test_a_regime_overrides_only_the_settings_that_it_states() -> None:
     }
     settings = settings_with(plain=None, other=own)
     plain, other = settings.regimes["plain"], settings.regimes["other"]
-    assert plain == settings_with(alone={}).regimes["alone"], "what another regime states is its own"
+    assert plain == settings_with(alone={}).regimes["alone"], "the settings of one regime do not affect another"
     expected = plain.model_dump(mode="json")
     expected["training"] |= {"steps": 6, "epochs": 2}
     expected["reward"]["valid_wrong"] = 0.1

@@ -201,4 +201,4 @@ def test_the_training_data_has_a_report_on_overlaps(search: Search) -> None:
     (report,) = (search.cache / "poise-git" / "training-data").glob("*.json")
     found = json.loads(report.read_text())
     assert found["rows"] == 512
-    assert found["overlaps"]["sums"]["exact"] > 0, "25 questions are in both, and it says so"
+    assert found["overlaps"]["sums"]["exact"] > 0, "25 questions are in both, and the report says so"

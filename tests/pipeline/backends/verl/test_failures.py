@@ -36,8 +36,8 @@ def test_a_collapse_ends_the_run_after_its_patience(
     settings = EarlyStopSettings(**{field: EarlyStop(threshold=threshold, patience=2)})
     stops = EarlyStops(settings)
     assert ending(stops, 1) is None
-    assert ending(stops, 2, **{series: value}) is None, "once is not in a row"
-    assert ending(stops, 3) is None, "and a healthy step starts the count again"
+    assert ending(stops, 2, **{series: value}) is None, "one step is not a series"
+    assert ending(stops, 3) is None, "a healthy step resets the count"
     assert ending(stops, 4, **{series: value}) is None
     ended = ending(stops, 5, **{series: value})
     assert ended is not None

@@ -60,7 +60,7 @@ def test_every_step_is_reported_once_when_its_line_is_complete(tmp_path: Path) -
     ((step, values),) = follower.new_steps()
     assert step == 2
     assert math.isnan(values["reward"])
-    assert values["clip_fraction"] == 0.0, "the candidate's to report, or not"
+    assert values["clip_fraction"] == 0.0, "the candidate need not report it"
 
 
 def test_a_resumed_run_has_one_trajectory(tmp_path: Path) -> None:
