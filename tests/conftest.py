@@ -1,4 +1,4 @@
-"""Archives at a size for tests: everything is real, only small."""
+"""Archives of a size for tests: everything is real, but small."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def pytest_report_header() -> str:
 
 @pytest.fixture(autouse=True, scope="session")
 def _missing_layers_are_allowed() -> None:
-    """Who runs the tests has their candidates run, as far as the machine can keep them apart."""
+    """Allow missing layers for the candidates of tests: they run with the layers that this machine has."""
     if lacking():
         os.environ[MISSING_LAYERS_VARIABLE] = "allow"
 
@@ -55,7 +55,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What takes longest begins first, so that nobody waits for it alone; what wants all memory comes after it."""
+    """Run the longest tests first, so that no worker waits for them at the end, and those that need all memory last."""
     if not config.getoption("--nightly"):
         left_out = [item for item in items if item.get_closest_marker("nightly")]
         config.hook.pytest_deselected(items=left_out)
@@ -66,7 +66,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="module")
 def machine_memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Held by whoever needs gigabytes, or counts those that are free, while other test processes go on."""
+    """A lock for tests that need gigabytes or measure free memory, while other test processes run."""
     folder = tmp_path_factory.getbasetemp()
     shared = folder.parent if os.environ.get("PYTEST_XDIST_WORKER") else folder
     with locked(shared / "memory.lock"):
@@ -75,14 +75,14 @@ def machine_memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache_of_base_policies(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Base policies of tests stay out of the user's cache; test processes of one run share theirs."""
+    """Keep base policies of tests out of the user's cache; the test processes of one run share them."""
     folder = tmp_path_factory.getbasetemp()
     shared = folder.parent if os.environ.get("PYTEST_XDIST_WORKER") else folder
     os.environ["XDG_CACHE_HOME"] = str(shared / "cache")
 
 
 class _Lasting(ForkServer):
-    """A fork server that the end of a search does not end."""
+    """A fork server that outlives a search."""
 
     def close(self) -> None:
         pass
@@ -97,13 +97,13 @@ def lasting_fork_server() -> Iterator[ForkServer]:
 
 @pytest.fixture(autouse=True)
 def _one_fork_server(lasting_fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Searches in one test process share what takes longest to start, and nothing else: every run is a fresh fork."""
+    """Let the searches of one test process share a fork server, which is slow to start; every run is a fresh fork."""
     monkeypatch.setattr("poise_git.pipeline.sandbox.sandbox.ForkServer", lambda: lasting_fork_server)
 
 
 @pytest.fixture(scope="session")
 def archive_templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """An archive for each protocol of tests/protocols/, made and edited as a person would; to be copied."""
+    """An archive for each protocol of tests/protocols/, made and edited as by a person; tests copy it."""
     folder = tmp_path_factory.mktemp("templates") / "search"
     create_archive(folder)
     for protocol in PROTOCOLS.glob("*.yaml"):
@@ -128,7 +128,7 @@ def tiny_archive(archive_templates: dict[str, Path], tmp_path: Path) -> Archive:
 def fake_archive(
     archive_templates: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Archive]:
-    """A fresh archive whose runs are made up, by `FakeBackend`; the checks are real."""
+    """A fresh archive with runs by `FakeBackend`; the checks are real."""
     monkeypatch.setitem(BACKENDS, NAME, Fake())
     FakeBackend.trained.clear()
     yield copy_of(archive_templates["fake"], tmp_path / "search")
@@ -137,7 +137,7 @@ def fake_archive(
 
 @pytest.fixture
 def checks_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Checks that only read the text, for tests of what comes before and after them."""
+    """Replace the checks by those that only read the text, for tests of the steps before and after them."""
     monkeypatch.setattr("poise_git.steps.verify.check_candidate", check_by_reading)
 
 

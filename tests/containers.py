@@ -1,9 +1,9 @@
-"""A surrounding that is like a container: run a command where namespaces, or other layers of the sandbox, are missing.
+"""An environment like a container: run a command without namespaces or other layers of the sandbox.
 
     python -m tests.containers [--user] [--without CALL]... [--] COMMAND...
 
-Everything is real: the command is in a user namespace in which no other can be made, and root has no more
-capabilities there than a container gives it. `--without` refuses a system call as a container's own filter does, for
+Everything is real: the command runs in a user namespace in which no other can be created, and root has only the
+capabilities that a container gives it. `--without` refuses a system call as a container's own filter does, for
 example landlock_create_ruleset or seccomp. No setting of the machine changes.
 """
 
@@ -22,7 +22,7 @@ from poise_git.pipeline.sandbox import kernel
 from poise_git.pipeline.sandbox.seccomp import ALWAYS, UNKNOWN, Policy, install, rules
 from poise_git.user.choices import MISSING_LAYERS_VARIABLE
 
-# Of root in a container, as docker(1) gives them; see capabilities(7) for the numbers.
+# The capabilities of root in a container, as docker(1) gives them; see capabilities(7) for the numbers.
 _CONTAINER_CAPABILITIES = (0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31)
 _LAST_CAPABILITY = Path("/proc/sys/kernel/cap_last_cap")
 _PR_CAPBSET_DROP = 24
@@ -31,11 +31,11 @@ _PERSON = 12345
 
 
 class NoContainer(Exception):
-    """This machine allows no user namespace to be a container in."""
+    """This machine allows no user namespace, so it cannot imitate a container."""
 
 
 def require() -> None:
-    """Skip the calling test where there is no container to be had."""
+    """Skip the calling test if no container is available."""
     tried = subprocess.run(command("true"), env=environment(), capture_output=True, text=True, check=False)
     if tried.returncode != 0:
         pytest.skip(tried.stderr.strip() or "no container here")
@@ -48,24 +48,24 @@ def command(*arguments: str, user: bool = False, without: Sequence[str] = ()) ->
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The calling process's, with its module path, and without what a user may have chosen for missing layers."""
+    """The calling process's environment, with its module path and without the user's choice about missing layers."""
     own = {name: value for name, value in os.environ.items() if name != MISSING_LAYERS_VARIABLE}
     paths = [str(Path(__file__).parents[1]), *filter(None, sys.path)]
     return {**own, "PYTHONPATH": os.pathsep.join(paths), "GIT_CONFIG_GLOBAL": os.devnull, **more}
 
 
 def enter(*, user: bool, without: Sequence[str]) -> None:
-    """Put this process, for good, where no user namespace can be made.
+    """Move this process permanently into a namespace in which no user namespace can be created.
 
-    As root, root has a container's capabilities there, or, with `user`, is an ordinary user. An ordinary user stays
+    Root keeps a container's capabilities there, or, with `user`, becomes an ordinary user. An ordinary user stays
     one.
 
     Raises:
-        NoContainer: there is none to be had.
+        NoContainer: no container is available.
     """
     try:
         _enter_namespace()
-        # Of this namespace; the machine's own number is another.
+        # The limit of this namespace; the machine's own number differs.
         Path("/proc/sys/user/max_user_namespaces").write_text("0")
     except OSError as error:
         raise NoContainer(str(error)) from error
@@ -89,7 +89,7 @@ def _enter_namespace() -> None:
     reading, writing = os.pipe()
     mapper = os.fork()
     if mapper == 0:
-        # Root maps everybody from outside; somebody else only itself.
+        # Root maps all outside users; another user maps only itself.
         os.read(reading, 1)
         folder = Path("/proc", str(process))
         try:

@@ -5,7 +5,7 @@ candidate's code does not run, the same job has the same figures, and a stage st
 
     python -m tests.fake_backend evolve DIR ...
 
-is the command line with this backend and with checks that only read, for tests whose subject is a process of its own.
+is the command line with this backend and with checks that only read, for tests that need another process.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SERIES = ("reward", "correct_rate", "entropy", "response_length", "gradient_norm
 class FakeBackend:
     """Makes up the figures of a run.
 
-    A suite's value is the sum of a draw of the algorithm's text, a draw of the seed, and a little noise: gains differ
+    A suite's value is the sum of a draw by the algorithm's text, a draw by the seed, and a little noise: gains differ
     between candidates, and are paired by seed.
 
     Attributes:
@@ -110,7 +110,7 @@ class FakeBackend:
 
 
 class FakeRecord(RunRecord):
-    """Any run may be of this backend."""
+    """Allow this backend in any run."""
 
     def __init__(self, protocol: Protocol) -> None: ...
 
@@ -135,7 +135,7 @@ class Fake(BackendKind):
 
 
 def _draws(job: Job, stage: str) -> random.Random:
-    """Of the algorithm, the protocol, the seed and the stage, and of nothing else."""
+    """A random generator that depends only on the algorithm, the protocol, the seed and the stage."""
     return random.Random(f"{hashlib.sha256(job.recipe[ALGORITHM].encode()).hexdigest()} {job.key} {stage}")
 
 

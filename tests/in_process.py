@@ -1,4 +1,4 @@
-"""The program in the test's own process: an interpreter takes longer to start than most verbs take to end."""
+"""The program in the test process, because starting an interpreter takes longer than most commands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from poise_git.cli.main import main
 
 
 def poise_git(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """`poise-git` with these arguments: its exit code, and what it has printed."""
+    """Run `poise-git` with these arguments. Returns its exit code and its output."""
     out, err, command = io.StringIO(), io.StringIO(), ["poise-git", *map(str, arguments)]
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.setattr(sys, "argv", command)

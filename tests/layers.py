@@ -1,4 +1,4 @@
-"""Which layers of the sandbox this machine lacks, and what that means for tests."""
+"""The layers of the sandbox that this machine lacks, and the effect on tests."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ MARKER = "needs_layers"
 
 @cache
 def lacking() -> tuple[str, ...]:
-    """The names of the missing layers, in the order in which they are tried."""
+    """The names of the missing layers, in the order in which they are tested."""
     return tuple(dict.fromkeys(layer.name for layer in isolation() if not layer.up))
 
 
 def containment() -> Containment:
-    """Of candidates that tests wrote: they run where layers are missing, as a user would allow who runs them."""
+    """The containment of candidates that tests write: missing layers are allowed, as a user would allow them."""
     return Containment(may_lack_layers=bool(lacking()))
 
 
 def without_warning(text: str) -> str:
-    """What a command printed, but for the warning that this machine lacks layers."""
+    """The output of a command without the warning about missing layers."""
     return "".join(line for line in text.splitlines(keepends=True) if "WARNING: the sandbox lacks" not in line)

@@ -1,4 +1,4 @@
-"""What holds of an archive after any search; the numbers are those of tests/test_loop.py."""
+"""Invariants of an archive after any search, with the numbers of tests/test_loop.py."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def require_every_candidate_accounted_for(archive: Archive) -> None:
 
 
 def result(archive: Archive) -> dict[str, tuple[object, ...]]:
-    """What a search has found, without the times at which it did."""
+    """The results of a search, without times."""
     experiment = Experiment.load(archive)
     found = {}
     for candidate in archive.genealogy():

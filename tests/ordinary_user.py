@@ -1,9 +1,9 @@
-"""Run a command as an ordinary user, wherever Python lies.
+"""Run a command as an ordinary user, wherever Python is installed.
 
     python -m tests.ordinary_user FOLDER COMMAND...
 
-Root's own folders may be closed to others, and Python below one of them. In a mount namespace of its own the command
-sees such a folder open, with nothing in it but Python. FOLDER becomes the user's, and is the command's home.
+Python may be in a folder that only root may enter. In a mount namespace of its own, the command sees such a folder
+open, with only Python in it. FOLDER is given to the user, and is the home of the command.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NO_NAMESPACE = 77
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command's end; the calling test is skipped where nobody but root can become somebody else."""
+    """Run the command. Skips the calling test if the test process cannot change its user."""
     if os.geteuid() != 0:
         pytest.skip("the whole suite runs as an ordinary user")
     paths = [str(Path(__file__).parents[1]), *filter(None, sys.path)]
@@ -39,7 +39,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def _closed_folders() -> Iterator[tuple[Path, Path]]:
-    """The outermost folder that others cannot enter above each path that Python needs, and that path."""
+    """For each path that Python needs, the outermost folder above it that others cannot enter, and the path."""
     for needed in dict.fromkeys(map(Path, (sys.prefix, sys.base_prefix, Path(__file__).parents[1]))):
         for folder in reversed(needed.parents):
             if not folder.stat().st_mode & _OTHERS_ENTER:

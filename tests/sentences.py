@@ -1,4 +1,4 @@
-"""The sentences for users that tests pin: one table, so that a better sentence breaks one place.
+"""The sentences for users that tests pin, in one table, so that a change of wording breaks one place.
 
 A test imports a sentence by its name. A sentence with fields is a template: `sentences.X.format(name=...)`.
 """
@@ -42,7 +42,7 @@ NOT_CONFIRMED = "not confirmed: on fresh seeds it violates"
 NAME_A_CANDIDATE = "name a candidate"
 BUDGET_HOURS = "the budget of {hours} hours is used up"
 
-# Errors, checks and reasons of the other rooms (poise_git/).
+# Errors, checks and reasons of the other packages (poise_git/).
 PARENT_FAILED = "bad-vm failed, so it cannot be a parent"
 SHIPPED_CODE_ALONE = "shipped code runs without them, other code is refused"
 ARCHIVE_MISSING = "create one: "

@@ -1,4 +1,4 @@
-"""Rooms depend on one another in one direction, and the package's root is small."""
+"""Packages depend on one another in one direction, and the root package is small."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import poise_git
 
 PACKAGE = Path(poise_git.__file__).parent
-# Each room may import from those below it, and from no other.
+# Each package may import only from those below it.
 FLOORS = (
     {"__main__"},
     {"cli"},
@@ -39,7 +39,7 @@ def rooms() -> Iterator[str]:
 
 
 def imported_rooms(file: Path) -> Iterator[tuple[int, str]]:
-    """The rooms that a module imports from, wherever it does, with the line."""
+    """The packages that a module imports from, anywhere in its text, with the line."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         modules: list[str] = []
         if isinstance(node, ast.ImportFrom):
@@ -53,7 +53,7 @@ def imported_rooms(file: Path) -> Iterator[tuple[int, str]]:
                 yield node.lineno, room
 
 
-def test_every_room_has_a_floor() -> None:
+def test_every_package_has_a_level() -> None:
     assert set(rooms()) == set(FLOOR_OF)
 
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 BUNDLE = Path(__file__).parent / "archive" / "archive-4ea6386.bundle"
 # Metrics in notes are rounded to six digits.
 ROUNDED = 1e-5
-# The search of the bundle; a person added and evaluated its fifth candidate later.
+# The search of the bundle; its fifth candidate was added and evaluated by hand later.
 OPTIONS = (
     "--candidates",
     "3",
@@ -48,7 +48,7 @@ def found(archive: Archive) -> tuple[dict[str, tuple[object, ...]], dict[str, li
 
 
 @pytest.mark.filterwarnings("ignore::poise_git.errors.SettingRenamed")
-def test_the_same_seed_finds_what_an_earlier_version_found(archive_templates: dict[str, Path], tmp_path: Path) -> None:
+def test_a_seed_gives_the_same_search_as_an_earlier_version(archive_templates: dict[str, Path], tmp_path: Path) -> None:
     git(tmp_path, "clone", "--quiet", str(BUNDLE), "earlier")
     earlier = Archive.complete(tmp_path / "earlier")
     earlier.repair({})
@@ -61,5 +61,5 @@ def test_the_same_seed_finds_what_an_earlier_version_found(archive_templates: di
     assert candidates == recorded
     for name, expected in old_figures.items():
         assert figures[name] == pytest.approx(expected, abs=ROUNDED), name
-    # The verdicts are by the objective that the directive became in this very search.
+    # The verdicts use the objective into which this search translated the directive.
     assert "scored with another objective" not in done.stdout

@@ -1,14 +1,14 @@
-"""The loop on a real archive, with a backend that makes its figures up. Its invariants:
+"""The loop on a real archive, with a backend of made-up figures. Its invariants:
 
 L1  Every candidate is one commit on top of its parent's, which changes recipe/algorithm.py and nothing else.
-L2  Every candidate is accounted for: evaluated, or failed with stage and reason; and every round is in the journal.
+L2  Every candidate is recorded as evaluated, or as failed with stage and reason; every round is in the journal.
 L3  The same seed gives the same search, number for number.
-L4  A search that is killed at any moment and started again ends as one that was never killed.
-L5  Asking for what is there already changes nothing.
-L6  What cannot be trained becomes a failed entry with its reason, and the search goes on.
-L7  Another objective is another utility of the same runs: nothing is trained again.
+L4  A search that is killed at any moment and resumed ends like one that was never killed.
+L5  Repeating a finished search changes nothing.
+L6  A candidate that cannot be trained becomes a failed entry with its reason, and the search continues.
+L7  Another objective rescores the same runs: nothing is trained again.
 
-tests/test_real_search.py has the same of real checks and real training.
+tests/test_real_search.py tests the same with real checks and real training.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ CANDIDATES = 3
 def searched_once(
     archive_templates: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Archive, SearchResult]:
-    """A search that nothing disturbed; to be copied by tests that change it."""
+    """An undisturbed search; tests that change it copy it."""
     archive = copy_of(archive_templates["fake"], tmp_path_factory.mktemp("searched") / "search")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(BACKENDS, NAME, Fake())
@@ -80,7 +80,7 @@ def test_every_candidate_is_one_commit(searched: Archive) -> None:
     require_one_commit_a_candidate(searched)
 
 
-def test_every_candidate_is_accounted_for(searched: Archive, searched_once: tuple[Archive, SearchResult]) -> None:
+def test_every_candidate_is_recorded(searched: Archive, searched_once: tuple[Archive, SearchResult]) -> None:
     """L2"""
     require_every_candidate_accounted_for(searched)
     protocol = Experiment.load(searched).protocol.hash
@@ -95,7 +95,7 @@ def test_the_same_seed_gives_the_same_search(searched: Archive, fake_archive: Ar
     assert result(fake_archive) == result(searched)
 
 
-def test_asking_again_changes_nothing(searched: Archive) -> None:
+def test_repeating_the_command_changes_nothing(searched: Archive) -> None:
     """L5"""
     refs = git(searched.root, "for-each-ref")
     evolve(searched, Goal(candidates=CANDIDATES))
@@ -103,14 +103,14 @@ def test_asking_again_changes_nothing(searched: Archive) -> None:
     assert FakeBackend.trained == []
 
 
-def test_another_objective_is_another_utility_of_the_same_runs(searched: Archive) -> None:
+def test_another_objective_rescores_the_same_runs(searched: Archive) -> None:
     """L7"""
     folder, protocol = searched.root, Experiment.load(searched).protocol.hash
     shorter = "  metrics: {reuse: 1, mean_length: {direction: minimize, scale: 10}}"
     edit_settings(folder, "  metrics: {}", shorter)
     edit_settings(folder, "  constraints: []", "  constraints: [{metric: mean_length, at_most: 0}]")
     ended, _ = evolve(searched, Goal(candidates=CANDIDATES))
-    # The new winner may meet the root on fresh seeds, which adds runs; the search's own are there.
+    # The new winner may be confirmed on fresh seeds, which adds runs; the runs of the search exist.
     fresh = Experiment.load(searched).protocol.confirmation_seeds
     assert set(FakeBackend.trained) <= {(name, seed) for name in (ended.best, ROOT) for seed in fresh}
     for candidate in searched.genealogy():
@@ -125,7 +125,7 @@ def test_another_objective_is_another_utility_of_the_same_runs(searched: Archive
             assert violation.excess.value == pytest.approx(length)
 
 
-def test_interrupted_after_any_step_it_ends_the_same(searched: Archive, fake_archive: Archive) -> None:
+def test_a_search_interrupted_after_any_step_ends_the_same(searched: Archive, fake_archive: Archive) -> None:
     """L4: an interrupt at the first report of every step, one after the other, on one archive."""
     stopped_at = set[str]()
 
@@ -149,7 +149,7 @@ def test_interrupted_after_any_step_it_ends_the_same(searched: Archive, fake_arc
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_it_ends_the_same(searched: Archive, fake_archive: Archive) -> None:
+def test_a_search_killed_at_any_moment_ends_the_same(searched: Archive, fake_archive: Archive) -> None:
     """L4, with SIGKILL to the whole process group, so that nothing gets to clean up."""
     command = [sys.executable, "-m", PROGRAM, "evolve", str(fake_archive.root), "--json"]
     command += ["--candidates", str(CANDIDATES), "--workers", "2"]
@@ -159,10 +159,10 @@ def test_killed_at_any_moment_it_ends_the_same(searched: Archive, fake_archive: 
             command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         assert process.stdout is not None
-        # To start takes longer than to search: the time counts from the first event on.
+        # Starting takes longer than searching, so the time counts from the first event.
         process.stdout.readline()
         try:
-            # Later and later, so that it ends on a machine with much else to do.
+            # Kill later each time, so that the search ends on a busy machine.
             _, errors = process.communicate(timeout=rng.uniform(0.05, 0.8 * 1.5**attempt))
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
@@ -178,11 +178,11 @@ def test_killed_at_any_moment_it_ends_the_same(searched: Archive, fake_archive: 
     assert result(fake_archive) == result(searched)
 
 
-def test_uncertain_leaders_are_measured_again_once_also_after_an_interruption(
+def test_uncertain_leaders_are_replicated_once_even_after_an_interruption(
     fake_archive: Archive, archive_templates: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     checks_read: None,
 ) -> None:  # fmt: skip
-    """Measuring again costs runs of further seeds alone, makes the gain more certain, and is resumed like all else."""
+    """A replication only runs further seeds, makes the gain more certain, and is resumed like any other step."""
     monkeypatch.setattr("poise_git.search.selection.tree.UNCERTAIN", 0.0)
     evolve(fake_archive, Goal(candidates=5))
     experiment = Experiment.load(fake_archive)
@@ -208,7 +208,7 @@ def test_uncertain_leaders_are_measured_again_once_also_after_an_interruption(
     assert result(stopped) == result(fake_archive)
 
 
-def test_what_fails_in_training_fails_once_and_the_search_goes_on(
+def test_a_candidate_that_fails_in_training_fails_once_and_the_search_continues(
     searched_once: tuple[Archive, SearchResult], fake_archive: Archive, checks_read: None
 ) -> None:
     """L6"""
@@ -224,10 +224,10 @@ def test_what_fails_in_training_fails_once_and_the_search_goes_on(
     require_every_candidate_accounted_for(fake_archive)
     FakeBackend.trained.clear()
     evolve(fake_archive, Goal(candidates=2))
-    assert FakeBackend.trained == [], "what has failed is not tried again"
+    assert FakeBackend.trained == [], "a failed candidate is not tried again"
 
 
-def test_hours_that_are_over_end_it_without_a_confirmation(fake_archive: Archive, checks_read: None) -> None:
+def test_a_used_up_budget_of_hours_ends_a_search_without_confirmation(fake_archive: Archive, checks_read: None) -> None:
     ended, _ = evolve(fake_archive, Goal(candidates=1, hours=0.0))
     assert ended.out_of_budget
     assert (ended.evaluated, ended.confirmation) == (0, None)
@@ -298,10 +298,10 @@ def test_broken_algorithms_become_failed_entries(fake_archive: Archive) -> None:
     git(fake_archive.root, "fsck", "--strict")
 
 
-def test_killed_before_its_verdict_a_bad_candidate_is_not_trained(
+def test_a_bad_candidate_is_not_trained_after_a_kill_before_its_verdict(
     fake_archive: Archive, checks_read: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """L4: between the commit of a candidate and the verdict of its checks there is a moment to be killed in."""
+    """L4: a kill between the commit of a candidate and the verdict of its checks."""
 
     def die(*_: object) -> None:
         raise KeyboardInterrupt
@@ -317,7 +317,7 @@ def test_killed_before_its_verdict_a_bad_candidate_is_not_trained(
 
 
 class Copyist(BadAgent):
-    """Has no idea but its parent's."""
+    """Proposes only the parent's own algorithm."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -338,7 +338,7 @@ def test_a_search_that_finds_nothing_ends(fake_archive: Archive) -> None:
     assert fake_archive.count_rounds() == BARREN_ROUNDS
 
 
-def test_duplicates_are_refused_in_the_journal_and_rounds_go_on(fake_archive: Archive) -> None:
+def test_duplicates_are_refused_in_the_journal_and_rounds_continue(fake_archive: Archive) -> None:
     agent = Copyist()
     evolve(fake_archive, Goal(rounds=1), agent=agent)
     evolve(fake_archive, Goal(rounds=1), agent=agent)
@@ -352,7 +352,7 @@ def test_duplicates_are_refused_in_the_journal_and_rounds_go_on(fake_archive: Ar
     assert [candidate.name for candidate in fake_archive.genealogy()] == [ROOT]
 
 
-def test_a_root_that_failed_is_tried_again(fake_archive: Archive, checks_read: None) -> None:
+def test_a_failed_root_is_tried_again(fake_archive: Archive, checks_read: None) -> None:
     FakeBackend.failing.add(ROOT)
     with pytest.raises(PoiseError, match="evolve tries it again"):
         evolve(fake_archive, Goal(rounds=1))
@@ -362,7 +362,7 @@ def test_a_root_that_failed_is_tried_again(fake_archive: Archive, checks_read: N
     assert status_of(fake_archive, ROOT) is Status.EVALUATED
 
 
-def test_branches_by_hand_that_are_no_candidates_harm_nobody(fake_archive: Archive, checks_read: None) -> None:
+def test_handmade_branches_that_are_no_candidates_do_no_harm(fake_archive: Archive, checks_read: None) -> None:
     root = fake_archive.root
     git(root, "switch", "-qc", "poise/no-algorithm", "poise/grpo")
     git(root, "rm", "-q", "recipe/algorithm.py")
@@ -387,7 +387,7 @@ def status_of(archive: Archive, name: str) -> Status:
 
 
 def children_of_this_process() -> set[int]:
-    """Child processes but git's own, which answers for as long as an archive is open."""
+    """Child processes except git's persistent one, which runs while an archive is open."""
     time.sleep(0.2)
     found = {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
     return {pid for pid in found if not Path(f"/proc/{pid}/comm").read_text().startswith("git")}

@@ -1,4 +1,4 @@
-"""What people install: from the source as `git archive` gives it, without a repository around it."""
+"""The installed package: built from the output of `git archive`, without a repository around it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_the_wheel_carries_template_prompts_and_hooks(wheel: Path) -> None:
+def test_the_wheel_contains_template_prompts_and_hooks(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     tracked = subprocess.run(
         ["git", "-C", str(SOURCE), "ls-files", "recipe_template", "prompts", "hooks"],
@@ -56,7 +56,7 @@ def test_the_wheel_carries_template_prompts_and_hooks(wheel: Path) -> None:
     assert not any(name.startswith("tests/") for name in names)
 
 
-def test_the_installed_package_makes_an_archive(wheel: Path, tmp_path: Path) -> None:
+def test_the_installed_package_creates_an_archive(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as unpacked:
         unpacked.extractall(tmp_path / "site")
     done = subprocess.run(

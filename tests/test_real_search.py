@@ -1,4 +1,4 @@
-"""One search with real checks and real training, killed and resumed: what a made-up backend cannot show of the loop."""
+"""One search with real checks and real training, killed and resumed, to test the loop beyond the fake backend."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def interrupted() -> list[tuple[str, int]]:
 def searched(
     archive_templates: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, interrupted: list[tuple[str, int]]
 ) -> Archive:
-    """A search that was killed in the training of the root and of its first candidate, and has ended all the same."""
+    """A search that was killed while it trained the root and its first candidate, and then resumed to its end."""
     root = copy_of(archive_templates["short"], tmp_path_factory.mktemp("real") / "search").root
     for is_of_root in (True, False):
         with evolving(root) as process:
@@ -60,7 +60,7 @@ def searched(
     return Archive.open(root)
 
 
-def test_it_keeps_its_invariants(searched: Archive) -> None:
+def test_a_search_keeps_its_invariants(searched: Archive) -> None:
     """L1, L2"""
     require_one_commit_a_candidate(searched)
     require_every_candidate_accounted_for(searched)
@@ -69,7 +69,7 @@ def test_it_keeps_its_invariants(searched: Archive) -> None:
     assert statuses.count(Status.EVALUATED) == CANDIDATES + 1
 
 
-def test_asking_again_changes_nothing(searched: Archive) -> None:
+def test_repeating_the_command_changes_nothing(searched: Archive) -> None:
     """L5"""
     refs = git(searched.root, "for-each-ref")
     with evolving(searched.root) as process:
@@ -78,7 +78,7 @@ def test_asking_again_changes_nothing(searched: Archive) -> None:
     assert git(searched.root, "for-each-ref") == refs
 
 
-def test_what_was_killed_in_training_has_the_figures_of_a_run_that_was_not(
+def test_a_run_killed_in_training_has_the_same_figures_after_a_resume(
     searched: Archive, interrupted: list[tuple[str, int]]
 ) -> None:
     """L3, L4: to the last bit."""

@@ -30,7 +30,7 @@ def test_an_error_names_file_line_and_field(text: str, line: int, field: str) ->
     assert "\n" not in str(caught.value)
 
 
-def test_the_template_says_the_defaults_and_every_setting() -> None:
+def test_the_template_states_every_setting_and_its_default() -> None:
     text = template_files()["poise.yaml"]
     assert load_settings(text, PoiseSettings, "poise.yaml") == PoiseSettings()
 
@@ -42,7 +42,7 @@ def test_the_template_says_the_defaults_and_every_setting() -> None:
     assert names(yaml.safe_load(text)) == names(PoiseSettings().model_dump())
 
 
-def test_the_protocol_hash_changes_with_every_number_and_not_with_words() -> None:
+def test_the_protocol_hash_depends_on_numbers_but_not_on_comments() -> None:
     text = (Path(__file__).parent / "protocols" / "short.yaml").read_text(encoding="utf-8")
     protocol = load_protocol(text, "p")
 
@@ -80,11 +80,11 @@ def test_an_old_name_is_read_with_a_warning() -> None:
     assert (settings.search.exploration_share, settings.search.distill_every) == (0.5, 3)
 
 
-def test_an_old_name_beside_the_new_one() -> None:
+def test_an_old_name_beside_the_new_one_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"^x\.yaml:1: search\.distil_every: is the old name of distill_every"):
         load_settings("search: {distil_every: 1, distill_every: 2}", PoiseSettings, "x.yaml")
 
 
-def test_an_error_of_an_old_name_says_where(recwarn: pytest.WarningsRecorder) -> None:
+def test_an_error_of_an_old_name_has_its_position(recwarn: pytest.WarningsRecorder) -> None:
     with pytest.raises(SettingsError, match=r"^x\.yaml:\d+: search\.exploration_share: "):
         load_settings("search:\n  reserve: 2\n", PoiseSettings, "x.yaml")

@@ -17,7 +17,7 @@ COLLAPSING = (1.0, 0.5, 0.2, 0.05, 0.01)
 
 
 def run(seed: int, value: float, *, entropy: tuple[float, ...] = CALM) -> Run:
-    """A run whose series have plain names, as of a backend without regimes."""
+    """A run whose series have plain names, as a backend without regimes records them."""
     return Run(
         protocol="p",
         seed=seed,
@@ -32,7 +32,7 @@ def run(seed: int, value: float, *, entropy: tuple[float, ...] = CALM) -> Run:
 def run_in_regimes(
     seed: int, value: float, *, first: tuple[float, ...] = CALM, second: tuple[float, ...] = CALM
 ) -> Run:
-    """The same in two regimes, of which the second trains for fewer steps."""
+    """The same series in two regimes; the second trains for fewer steps."""
     series = {"s1/entropy": first, "s2/entropy": second[:4], "s1/valid_rate": (0.5,) * 5, "s2/valid_rate": (0.5,) * 4}
     return replace(run(seed, value), series=series)
 
@@ -46,7 +46,7 @@ def gather(own: list[Run], parent: list[Run], root: list[Run], *claims: Claim) -
     )
 
 
-def test_differences_are_paired_and_judged_against_parent_and_root() -> None:
+def test_differences_from_parent_and_root_are_paired() -> None:
     worlds = (0.1, 0.9)
     evidence = gather(
         [run(i, world + 0.05 + 0.001 * i) for i, world in enumerate(worlds)],
@@ -61,7 +61,7 @@ def test_differences_are_paired_and_judged_against_parent_and_root() -> None:
     assert evidence.runs == 2
 
 
-def test_effect_claims_are_decided_beyond_noise_only() -> None:
+def test_effect_claims_are_decided_only_beyond_noise() -> None:
     up = Claim("u rises", "effect", {"figure": "utility", "direction": "up"})
     down = Claim("u falls", "effect", {"figure": "utility", "direction": "down"})
     unknown = Claim("x", "effect", {"figure": "no-such-figure", "direction": "up"})
@@ -73,7 +73,7 @@ def test_effect_claims_are_decided_beyond_noise_only() -> None:
     assert gather(noisy, parent, parent, up).claims[0].verdict is Verdict.UNDECIDED
 
 
-def test_warnings_name_what_is_conspicuous() -> None:
+def test_warnings_name_conspicuous_figures() -> None:
     collapsed = [run(seed, 0.1, entropy=COLLAPSING) for seed in range(2)]
     calm = [run(seed, 0.1) for seed in range(2)]
     (warning,) = gather(collapsed, calm, calm).warnings
@@ -92,7 +92,7 @@ def test_warnings_name_the_regime() -> None:
     assert gather([run_in_regimes(seed, 0.2) for seed in range(2)], calm, calm).warnings == ()
 
 
-def test_a_series_is_the_mean_over_regimes_and_claims_call_it_by_its_name() -> None:
+def test_a_series_is_the_mean_over_regimes_and_claims_use_its_name() -> None:
     calm = [run_in_regimes(seed, 0.1) for seed in range(2)]
     collapsed = [run_in_regimes(seed, 0.2, second=COLLAPSING) for seed in range(2)]
     mean = sum(COLLAPSING[:4]) / 4
@@ -124,13 +124,13 @@ def test_series_without_regimes_are_their_own_mean() -> None:
     assert gather(plain, plain, plain).dynamics["entropy"] == pytest.approx((mean, 0.01))
 
 
-def test_a_mechanism_that_never_acted_is_called_so() -> None:
+def test_a_mechanism_without_effect_is_reported() -> None:
     same = [run(seed, 0.1) for seed in range(2)]
     assert any(sentences.MECHANISM_HAD_NO_EFFECT in warning for warning in gather(same, same, same).warnings)
 
 
-def test_a_candidate_that_was_measured_again_has_one_gain() -> None:
-    """The table of its reflection and its metrics state the same utility and difference, of all seeds."""
+def test_a_replicated_candidate_has_one_gain() -> None:
+    """The reflection and the metrics state the same utility and difference over all seeds."""
     objective = Objective(SUITES)
     own, root = [run(0, 0.30), run(1, 0.34)], [run(0, 0.20), run(1, 0.25)]
     more, against = (

@@ -49,5 +49,5 @@ def test_a_child_of_the_root_is_compared_once() -> None:
     assert facts_of(replace(EVIDENCE, root="parent")).against_root == {}
 
 
-def test_without_a_figure_of_utility_nothing_is_beyond_noise() -> None:
+def test_no_change_is_beyond_noise_without_a_utility() -> None:
     assert facts_of(replace(EVIDENCE, differences=())).verdict == "within noise"

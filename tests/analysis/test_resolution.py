@@ -19,12 +19,12 @@ def differences(found: Resolution | None) -> dict[int, float | None]:
     return {row.seeds: row.difference for row in found.by_seeds}
 
 
-def test_nobody_has_measured_anything() -> None:
+def test_an_archive_without_measurements_has_no_resolution() -> None:
     assert resolution([], 0.2, 4) is None
     assert resolution([Estimate(0.0, 0.0, 4), Estimate(0.1, None, 1)], 0.2, 4) is None
 
 
-def test_more_seeds_see_smaller_differences_and_one_sees_none() -> None:
+def test_more_seeds_detect_smaller_differences_and_one_detects_none() -> None:
     seen = differences(resolution(gains(200), 0.2, 4))
     assert list(seen) == [1, 2, 4, 8, 16]
     assert seen.pop(1) is None
@@ -36,7 +36,7 @@ def test_more_seeds_see_smaller_differences_and_one_sees_none() -> None:
     assert values[-1] == pytest.approx(0.0070, rel=0.1)
 
 
-def test_the_protocols_own_number_is_in_the_row_and_relative_to_the_root() -> None:
+def test_the_resolution_has_the_seeds_of_the_protocol_and_is_relative_to_the_root() -> None:
     found = resolution(gains(200), 0.2, 6)
     assert list(differences(found)) == [1, 2, 4, 6, 8, 16]
     assert found is not None
@@ -52,7 +52,7 @@ def test_the_protocols_own_number_is_in_the_row_and_relative_to_the_root() -> No
     assert data["own"] == data["by_seeds"][3]
 
 
-def test_what_the_protocol_states_holds_until_the_archive_knows_better() -> None:
+def test_the_stated_deviation_holds_until_the_archive_has_enough_runs() -> None:
     alone = resolution([], None, 4, stated=Noise(0.02, 20.0))
     assert alone is not None
     assert (alone.source, alone.deviation, alone.comparisons) == (Source.PROTOCOL, 0.02, 0)
@@ -60,7 +60,7 @@ def test_what_the_protocol_states_holds_until_the_archive_knows_better() -> None
     assert few is not None
     assert (few.source, few.deviation, few.comparisons) == (Source.PROTOCOL, 0.02, 2)
     assert differences(few) == differences(alone)
-    assert all(differences(few).values()), "one seed sees something, too"
+    assert all(differences(few).values()), "one seed can detect a difference, too"
     enough = resolution(gains(3), 0.2, 4, stated=Noise(0.02, 20.0))
     assert enough is not None
     assert enough.source is Source.ARCHIVE
@@ -70,7 +70,7 @@ def test_what_the_protocol_states_holds_until_the_archive_knows_better() -> None
     assert unstated.source is Source.ARCHIVE
 
 
-def test_one_seed_sees_nothing_unless_the_protocol_states_its_noise() -> None:
+def test_one_seed_detects_nothing_unless_the_protocol_states_its_noise() -> None:
     unstated = resolution(gains(200), 0.2, 1)
     assert unstated is not None
     assert (unstated.own.difference, unstated.relative) == (None, None)

@@ -1,4 +1,4 @@
-"""An archive per test, copied from one that is made once; and plain git, as a person would run it."""
+"""An archive for each test, copied from one that is made once; and plain git, as a person runs it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Git = Callable[..., str]
 
 @pytest.fixture(scope="session", autouse=True)
 def a_person(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A home with an identity, and no git variables of whoever runs the tests."""
+    """A home with an identity and without the git variables of the user who runs the tests."""
     home = tmp_path_factory.mktemp("home")
     (home / ".gitconfig").write_text("[user]\n\tname = Ada\n\temail = ada@example.org\n")
     with pytest.MonkeyPatch.context() as patch:
@@ -54,7 +54,7 @@ def archive(made_once: Path, tmp_path: Path) -> Archive:
 
 @pytest.fixture
 def git(archive: Archive) -> Git:
-    """Run git in the archive; returns what it printed, or raises with what it said."""
+    """Run git in the archive. Returns its output, or raises with its error message."""
 
     def run(*arguments: str, **options: str) -> str:
         return run_git(archive.root, *arguments, **options)
@@ -70,7 +70,7 @@ def run_git(folder: Path, *arguments: str, stdin: str = "") -> str:
 
 
 def algorithm_of(archive: Archive, candidate: str) -> str:
-    """The blob that metrics of a candidate are of, as the archive notes it."""
+    """The blob id of a candidate's algorithm, as the archive records it with metrics."""
     return run_git(archive.root, "rev-parse", "--short=12", f"poise/{candidate}:recipe/algorithm.py").strip()
 
 

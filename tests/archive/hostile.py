@@ -1,4 +1,4 @@
-"""Archives whose every setting and attribute names a program, each of which would leave a mark of its own."""
+"""Archives in which every setting and attribute names a program; each program would leave a mark."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SIGNATURE = "gpgsig -----BEGIN PGP SIGNATURE-----\n \n iQ==\n -----END PGP SIGNA
 
 
 def arm(root: Path, marks: Path) -> None:
-    """Let the repository at `root` name a program for everything git can run; each touches a file in `marks`."""
+    """Configure a program for everything that git can run in `root`; each program touches a file in `marks`."""
     marks.mkdir()
     git_dir = Path(_git(root, "rev-parse", "--absolute-git-dir").strip())
     programs = marks.with_name(f"{marks.name}-programs")
@@ -67,7 +67,7 @@ def arm(root: Path, marks: Path) -> None:
 
 
 def signed(root: Path, branch: str) -> str:
-    """Give the commit of a branch a signature that nobody made, so that git has something to verify."""
+    """Give the commit of a branch a made-up signature, so that git has something to verify."""
     head, _, message = _git(root, "cat-file", "commit", branch).partition("\n\n")
     done = subprocess.run(
         ["git", "-C", root, "hash-object", "-t", "commit", "-w", "--stdin"],
@@ -78,7 +78,7 @@ def signed(root: Path, branch: str) -> str:
 
 
 def marks_in(folder: Path) -> set[str]:
-    """What has run since the last look."""
+    """The names of the programs that have run since the last call."""
     found = set(os.listdir(folder))
     for name in found:
         (folder / name).unlink()

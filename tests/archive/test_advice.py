@@ -19,7 +19,7 @@ HOSTILE = ("$(touch${IFS}PWN)", "`touch${IFS}PWN`", "x;touch${IFS}PWN", "a|b&c",
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_findings_about_names_are_for_a_shell(archive: Archive, git: Git, name: str, tmp_path: Path) -> None:
+def test_advice_about_names_is_quoted_for_a_shell(archive: Archive, git: Git, name: str, tmp_path: Path) -> None:
     git("update-ref", f"refs/heads/poise/{name}", "poise/grpo")
     git("update-ref", f"refs/heads/evidence/{name}", "evidence/grpo")
     found = [*archive.conformity(), *archive.examine(hook_files())]
@@ -34,7 +34,7 @@ def test_findings_about_names_are_for_a_shell(archive: Archive, git: Git, name: 
 
 
 @pytest.mark.parametrize("file", [*(name.replace("${IFS}", " ") for name in HOSTILE), "-x", "--pathspec-from-file=x"])
-def test_findings_about_files_are_for_a_shell(archive: Archive, git: Git, file: str) -> None:
+def test_advice_about_files_is_quoted_for_a_shell(archive: Archive, git: Git, file: str) -> None:
     git("switch", "-q", "-c", "poise/wide", "poise/grpo")
     (archive.root / file).write_text("")
     git("add", "--", ".")
@@ -48,7 +48,7 @@ def test_findings_about_files_are_for_a_shell(archive: Archive, git: Git, file: 
     assert not (archive.root / "PWN").exists()
 
 
-def test_a_remote_that_is_an_option_is_none(archive: Archive, tmp_path: Path) -> None:
+def test_a_remote_named_like_an_option_is_ignored(archive: Archive, tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     run_git(tmp_path, "clone", "-q", str(archive.root), str(clone))
     remote = "--upload-pack=touch${IFS}PWN"
@@ -62,7 +62,7 @@ def test_a_remote_that_is_an_option_is_none(archive: Archive, tmp_path: Path) ->
     assert remote not in str(error.value)
 
 
-def test_places_are_for_a_shell(archive: Archive, tmp_path: Path) -> None:
+def test_paths_are_quoted_for_a_shell(archive: Archive, tmp_path: Path) -> None:
     place = tmp_path / "$(touch PWN) 'x'"
     with pytest.raises(NotAnArchive) as missing:
         Archive.open(place)

@@ -1,4 +1,4 @@
-"""The facade: opening an archive from wherever one stands, and naming candidates."""
+"""The facade: opening an archive from any folder, and naming candidates."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_bare_clone_and_a_linked_worktree_are_archives_too(archive: Archive, g
     assert run_git(tmp_path / "linked", "status", "--porcelain") == ""
 
 
-def test_what_is_no_archive_is_told_what_to_type(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_archive_gives_the_next_command(tmp_path: Path) -> None:
     with pytest.raises(NotAnArchive, match="poise-git init"):
         Archive.open(tmp_path)
     run_git(tmp_path, "init", "-q", "plain")
@@ -43,7 +43,7 @@ def test_what_is_no_archive_is_told_what_to_type(tmp_path: Path) -> None:
         Archive.open(tmp_path / "plain")
 
 
-def test_a_fresh_clone_is_told_how_to_fetch_its_candidates(archive: Archive, tmp_path: Path) -> None:
+def test_a_fresh_clone_gives_the_command_that_fetches_candidates(archive: Archive, tmp_path: Path) -> None:
     archive.add_candidate(make_proposal("x"), "# x\n")
     archive.add_evidence("x", make_metrics(), Reflection(ReflectionFacts(), "prose"))
     archive.write_round(1, {"number": 1})
@@ -55,7 +55,7 @@ def test_a_fresh_clone_is_told_how_to_fetch_its_candidates(archive: Archive, tmp
     assert clone.genealogy() == archive.genealogy()
     assert clone.rounds() == archive.rounds()
 
-    # From then on a plain fetch brings notes too, also while a candidate is checked out.
+    # After that a plain fetch also fetches notes, even while a candidate is checked out.
     add_refspecs(clone.repository, "origin")
     run_git(clone.root, "switch", "-q", "poise/grpo")
     archive.add_evidence("x", make_metrics(0.4), None)
@@ -67,7 +67,7 @@ def test_a_fresh_clone_is_told_how_to_fetch_its_candidates(archive: Archive, tmp
     run_git(clone.root, "fetch", "-q", "origin", *archive_refspecs())
     assert "y" in clone.genealogy()
 
-    # What both have added since is refused rather than overwritten, and merges without a conflict.
+    # If both sides have added notes, the fetch is refused, and the notes merge without a conflict.
     clone.add_evidence("grpo", make_metrics(0.1, gain=None), None)
     archive.add_evidence("grpo", make_metrics(0.2, gain=None, protocol="other"), None)
     with pytest.raises(AssertionError, match=r"rejected.*notes/poise/metrics"):
@@ -77,7 +77,7 @@ def test_a_fresh_clone_is_told_how_to_fetch_its_candidates(archive: Archive, tmp
     assert set(clone.genealogy().root.metrics) == {PROTOCOL, "other"}
 
 
-def test_candidates_are_resolved_from_whatever_a_person_types(archive: Archive, git: Git) -> None:
+def test_candidates_are_resolved_from_any_usual_name(archive: Archive, git: Git) -> None:
     x = archive.add_candidate(make_proposal("x"), "# x\n")
     archive.add_candidate(make_proposal("xy", "x"), "# xy\n")
     archive.add_evidence("x", make_metrics(), None)
@@ -100,7 +100,7 @@ def test_candidates_are_resolved_from_whatever_a_person_types(archive: Archive, 
 @pytest.mark.parametrize(
     "text", ["xyz", "poise/nobody", "main~1", "", "a b", "x\ny", "--help", "HEAD:README.md", "other"]
 )
-def test_what_means_no_candidate_is_one_line_with_a_hint(archive: Archive, git: Git, text: str) -> None:
+def test_text_that_denotes_no_candidate_is_an_error_with_a_hint(archive: Archive, git: Git, text: str) -> None:
     archive.add_candidate(make_proposal("xy"), "# x\n")
     git("switch", "-q", "-c", "other", "poise/xy")
     git("commit", "-q", "--allow-empty", "-m", "work on top of a candidate is not the candidate")
@@ -130,7 +130,7 @@ def test_the_work_tree_is_read_only_where_the_branch_is_checked_out(archive: Arc
     assert archive.work_tree_text("main", "missing") is None
 
 
-def test_reads_go_on_after_the_persistent_git_process_has_died(archive: Archive) -> None:
+def test_reads_continue_after_the_persistent_git_process_has_died(archive: Archive) -> None:
     assert archive.read_text("main", "README.md") == "an archive\n"
     process = archive.repository._git.cat_file_all
     assert process is not None
@@ -139,7 +139,7 @@ def test_reads_go_on_after_the_persistent_git_process_has_died(archive: Archive)
     assert archive.read_text("main", "README.md") == "an archive\n"
 
 
-def test_reads_see_what_another_process_packed_meanwhile(archive: Archive, git: Git) -> None:
+def test_reads_find_objects_that_another_process_has_packed(archive: Archive, git: Git) -> None:
     archive.add_candidate(make_proposal("x"), "# x\n")
     assert archive.recipe("x")["algorithm.py"] == "# x\n"
     archive.maintain()
@@ -148,7 +148,7 @@ def test_reads_see_what_another_process_packed_meanwhile(archive: Archive, git: 
     assert [archive.recipe(name)["algorithm.py"] for name in ("x", "y")] == ["# x\n", "# y\n"]
 
 
-def test_several_threads_read_and_write_one_archive(archive: Archive) -> None:
+def test_several_threads_can_read_and_write_one_archive(archive: Archive) -> None:
     failures: list[BaseException] = []
 
     def work(prefix: str) -> None:

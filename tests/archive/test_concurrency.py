@@ -1,4 +1,4 @@
-"""Several writers at once, and writers that die: nothing is lost, and what exists is whole."""
+"""Concurrent writers, and writers that are killed: nothing is lost, and every candidate is complete."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def start(archive: Archive, prefix: str, count: int) -> subprocess.Popen[bytes]:
 
 
 def assert_whole(archive: Archive, name: str) -> None:
-    """A branch that exists has its algorithm, its proposal and its place."""
+    """Every existing branch has its algorithm, its proposal and its parent."""
     assert archive.recipe(name)["algorithm.py"] == f"# {name}\n"
     proposal = archive.proposal(name)
     assert proposal is not None
@@ -55,7 +55,7 @@ def assert_whole(archive: Archive, name: str) -> None:
     assert archive.genealogy()[name].parents == ("grpo",)
 
 
-def test_two_processes_that_write_at_once_lose_nothing(archive: Archive, git: Git) -> None:
+def test_two_concurrent_writers_lose_nothing(archive: Archive, git: Git) -> None:
     writers = [start(archive, prefix, 8) for prefix in ("left", "right")]
     for writer in writers:
         _, errors = writer.communicate()
@@ -70,7 +70,7 @@ def test_two_processes_that_write_at_once_lose_nothing(archive: Archive, git: Gi
     git("fsck", "--strict")
 
 
-def test_a_person_who_adds_notes_meanwhile_loses_nothing_and_neither_do_we(archive: Archive, git: Git) -> None:
+def test_notes_added_by_a_person_meanwhile_are_kept(archive: Archive, git: Git) -> None:
     candidate = archive.add_candidate(make_proposal("reviewed"), "# reviewed\n")
     writer, said = start(archive, "c", 10), 0
     while writer.poll() is None:
@@ -80,7 +80,7 @@ def test_a_person_who_adds_notes_meanwhile_loses_nothing_and_neither_do_we(archi
             said += 1
             time.sleep(0.02)
         else:
-            # Refused, and told so: by the hook, or by git because our transaction held the ref.
+            # Refused with a message: by the hook, or by git because another transaction held the ref.
             assert "fatal" in done.stderr or "error" in done.stderr
     assert writer.returncode == 0, (writer.stderr.read() if writer.stderr else b"").decode()
     note = git("notes", "--ref=poise/metrics", "show", candidate.commit)
@@ -89,7 +89,7 @@ def test_a_person_who_adds_notes_meanwhile_loses_nothing_and_neither_do_we(archi
 
 
 def kill_tree(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL for a process and the git processes that it has started, at one moment."""
+    """Send SIGKILL to a process and to the git processes that it has started, all at once."""
     process.send_signal(signal.SIGSTOP)
     family, grew = {process.pid}, True
     while grew:
@@ -109,7 +109,7 @@ def kill_tree(process: subprocess.Popen[bytes]) -> None:
 
 
 def age_locks(archive: Archive) -> None:
-    """Let time pass for the lock files that a kill has left, so that the test need not wait."""
+    """Make the lock files that a kill has left look old, so that the test need not wait."""
     for path in (archive.root / ".git").rglob("*.lock"):
         os.utime(path, (0, time.time() - 2 * STALE_SECONDS))
 
@@ -119,7 +119,7 @@ CANDIDATES = 60
 
 
 @pytest.mark.slow
-def test_sigkill_at_any_moment_leaves_whole_candidates_and_running_again_completes(archive: Archive, git: Git) -> None:
+def test_sigkill_at_any_moment_leaves_complete_candidates_and_a_rerun_finishes(archive: Archive, git: Git) -> None:
     moments = random.Random(5)
     kills = 0
     for _ in range(40):
@@ -148,7 +148,7 @@ def test_sigkill_at_any_moment_leaves_whole_candidates_and_running_again_complet
 
 
 def test_a_torn_transaction_is_completed_by_writing_again(archive: Archive, git: Git) -> None:
-    """Evidence has moved, the branch has not: the order in which a kill can tear."""
+    """The evidence has moved and the branch has not: a kill can leave this state."""
     archive.add_candidate(make_proposal("x"), "# x\n")
     git("update-ref", "-d", "refs/heads/poise/x")
     assert "x" not in archive.genealogy()
@@ -169,7 +169,7 @@ def test_a_lock_file_left_by_a_kill_is_removed_once_it_is_old(archive: Archive, 
     assert not lock.exists()
 
 
-def test_a_lock_that_a_living_process_may_hold_is_left_alone(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_a_live_process_may_hold_is_kept(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = archive.root / ".git" / "refs" / "heads" / "poise" / "x.lock"
     lock.touch()
     monkeypatch.setattr("poise_git.archive.writer.ATTEMPTS", 2)
@@ -179,7 +179,7 @@ def test_a_lock_that_a_living_process_may_hold_is_left_alone(archive: Archive, m
 
 
 def test_without_the_hook_git_itself_would_lose_notes(archive: Archive, git: Git, tmp_path: Path) -> None:
-    """What the reference-transaction hook is for: a move that drops what was added meanwhile is refused."""
+    """The purpose of the reference-transaction hook: it refuses an update that would drop newer notes."""
     commit = archive.genealogy().root.commit
     git("notes", "--ref=poise/metrics", "append", "-m", "first", commit)
     stale = git("rev-parse", "refs/notes/poise/metrics").strip()

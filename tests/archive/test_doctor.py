@@ -13,7 +13,7 @@ def findings(archive: Archive) -> dict[str, str]:
     return {finding.where: finding.what for finding in archive.examine(hook_files())}
 
 
-def test_a_whole_archive_has_no_findings(archive: Archive) -> None:
+def test_a_complete_archive_has_no_findings(archive: Archive) -> None:
     archive.add_candidate(make_proposal("x"), "# x\n")
     archive.add_candidate(make_proposal("y"), "# y\n")
     archive.add_candidate(make_proposal("xy", "x", second_parent="y"), "# xy\n")
@@ -21,7 +21,7 @@ def test_a_whole_archive_has_no_findings(archive: Archive) -> None:
     assert findings(archive) == {}
 
 
-def test_what_plain_git_can_do_to_an_archive_is_found(archive: Archive, git: Git) -> None:
+def test_damage_by_plain_git_is_found(archive: Archive, git: Git) -> None:
     archive.add_candidate(make_proposal("x"), "# x\n")
     git("update-ref", "-d", "refs/heads/poise/x")
     git("branch", "poise/Bad_Name", "main")

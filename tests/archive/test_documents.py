@@ -30,7 +30,7 @@ def test_plain_data_is_read_back(data: dict[str, object]) -> None:
 
 
 @given(st.lists(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=200), max_size=4), NUMBER)
-def test_plain_words_and_numbers_are_written_by_either_emitter_alike(texts: list[str], number: float) -> None:
+def test_both_emitters_write_plain_words_and_numbers_alike(texts: list[str], number: float) -> None:
     data = {"texts": texts, "tables": [{text: number} for text in texts]}
     assert dump_yaml(data) == yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
@@ -39,7 +39,7 @@ def test_plain_words_and_numbers_are_written_by_either_emitter_alike(texts: list
 @example({"last": "a block\n"}, "")
 def test_a_reflection_is_read_back(facts: dict[str, object], prose: str) -> None:
     found = load_reflection(dump_reflection(Reflection(ReflectionFacts.from_data(facts), prose)), "reflection.md")
-    # What nobody would see is written so that it is seen.
+    # Invisible characters are written visibly.
     assert found == Reflection(ReflectionFacts.from_data(facts), visible(prose))
 
 
@@ -61,7 +61,7 @@ def test_prose_of_several_lines_is_a_block_that_diffs_as_text() -> None:
 
 
 @pytest.mark.parametrize("text", ["- a list", "a: [", "just text", "", "a: !!python/object:os.system x"])
-def test_what_is_not_a_mapping_is_refused_with_the_files_name(text: str) -> None:
+def test_a_document_that_is_not_a_mapping_is_refused_with_its_file_name(text: str) -> None:
     with pytest.raises(ArchiveError, match=r"^rounds/0001\.yaml:") as caught:
         load_yaml(text, "rounds/0001.yaml")
     assert "\n" not in str(caught.value)
@@ -72,8 +72,8 @@ def test_a_reflection_without_front_matter_is_refused() -> None:
         load_reflection("just prose\n", "reflection.md")
 
 
-def test_a_reflection_is_for_people_and_its_tables_are_apart() -> None:
-    """As one round trip, and as it was archived before: all in the front matter."""
+def test_a_reflection_has_prose_and_keeps_tables_in_another_file() -> None:
+    """The current form in a round trip, and the earlier form with everything in the front matter."""
     table = {"utility": {"value": 0.2, "difference": 0.1, "se": None, "direction": "up"}}
     facts = {"verdict": "better", "against_parent": table, "claims": [], "against_root": {}, "next": ["more"]}
     reflection = Reflection(ReflectionFacts.from_data(facts), "It helped.")
@@ -85,5 +85,5 @@ def test_a_reflection_is_for_people_and_its_tables_are_apart() -> None:
         load_reflection(text, "reflection.md", "[]", "evidence.yaml")
 
 
-def test_a_reflection_without_tables_has_no_file_of_them() -> None:
+def test_a_reflection_without_tables_has_no_file_for_them() -> None:
     assert dump_tables(Reflection(ReflectionFacts.from_data({"verdict": "root"}), "The root.")) == ""

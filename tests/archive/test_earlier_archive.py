@@ -1,7 +1,7 @@
 """An archive that the code of commit 4ea6386 made is still read, and reading changes nothing in it.
 
 `archive-4ea6386.bundle` holds all branches and notes of a search of that code under its `tests/protocols/short.yaml`:
-three candidates, one of them measured again and confirmed, an objective from a directive, and a branch by hand that
+three candidates, one of them replicated and confirmed, an objective from a directive, and a branch by hand that
 fails a check. Made with that commit's `poise-git`:
 
     poise-git init s; cp tests/protocols/short.yaml s/protocols/; cd s     # poise.yaml: protocol: short; committed
@@ -34,7 +34,7 @@ PROTOCOL = "5d09e364d662"
 
 @pytest.fixture(scope="module")
 def earlier(a_person: None, tmp_path_factory: pytest.TempPathFactory) -> Archive:
-    """A plain clone of the bundle, completed as a person completes one."""
+    """A plain clone of the bundle, completed by the usual command."""
     root = tmp_path_factory.mktemp("earlier") / "archive"
     run_git(BUNDLE.parent, "clone", "--quiet", str(BUNDLE), str(root))
     done = CliRunner().invoke(cli, ["-C", str(root), "doctor", "--repair"])
@@ -58,7 +58,7 @@ def notes_of(archive: Archive, ref: str) -> dict[str, list[str]]:
     return {commit: run_git(archive.root, "cat-file", "blob", blob).splitlines() for commit, blob in blobs.items()}
 
 
-def test_a_clone_of_it_is_whole_and_has_every_branch_and_note(earlier: Archive) -> None:
+def test_a_clone_is_complete_with_every_branch_and_note(earlier: Archive) -> None:
     genealogy = earlier.genealogy()
     assert tuple(sorted(node.name for node in genealogy)) == NAMES
     status = {node.name: node.status_under(PROTOCOL) for node in genealogy}
@@ -89,7 +89,7 @@ def test_a_clone_of_it_is_whole_and_has_every_branch_and_note(earlier: Archive) 
         (("status",), "short"),
     ],
 )
-def test_every_reading_verb_reads_it(earlier: Archive, verb: tuple[str, ...], said: str) -> None:
+def test_every_reading_command_reads_an_earlier_archive(earlier: Archive, verb: tuple[str, ...], said: str) -> None:
     before = refs(earlier)
     done = CliRunner().invoke(cli, ["-C", str(earlier.root), *verb])
     assert done.exit_code == 0, done.output
@@ -98,7 +98,7 @@ def test_every_reading_verb_reads_it(earlier: Archive, verb: tuple[str, ...], sa
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_documents_are_written_as_they_were(earlier: Archive, name: str) -> None:
+def test_documents_are_written_in_the_earlier_form(earlier: Archive, name: str) -> None:
     for file, kind in (("proposal.yaml", Proposal), ("metrics.yaml", Metrics)):
         path = f"evidence/{name}/{file}"
         if (name, kind) == ("zero-grpo", Proposal):
@@ -107,7 +107,7 @@ def test_documents_are_written_as_they_were(earlier: Archive, name: str) -> None
         assert dump_yaml(kind.from_data(load_yaml(text, path)).to_data()) == text
 
 
-def test_notes_are_written_as_they_were(earlier: Archive) -> None:
+def test_notes_are_written_in_the_earlier_form(earlier: Archive) -> None:
     for node in earlier.genealogy():
         for line in notes_of(earlier, METRICS_NOTES).get(node.commit, []):
             (data,) = parse_lines(line)

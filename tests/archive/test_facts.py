@@ -25,7 +25,7 @@ EARLIER: dict[str, Any] = {
 ANYTHING = (None, True, float("nan"), -3, 2**80, "words", "5", [], [None, "a"], [[1]], {}, {"a": 1}, {"a": {"b": []}})
 
 
-def test_facts_of_earlier_versions_are_printed_as_they_were() -> None:
+def test_facts_of_earlier_versions_are_printed_unchanged() -> None:
     for data in (EARLIER, {"verdict": "root"}, {}, {**EARLIER, "reviewed": {"by": "me"}, "diagnosis": "by rules: x"}):
         assert json.loads(json.dumps(ReflectionFacts.from_data(data).to_data())) == data
 
@@ -53,14 +53,14 @@ def test_every_field_is_an_attribute() -> None:
         ("next", None),
     ],
 )
-def test_a_field_of_another_form_counts_as_not_there(name: str, value: object) -> None:
+def test_a_field_of_another_form_counts_as_missing(name: str, value: object) -> None:
     facts = ReflectionFacts.from_data({**EARLIER, name: value})
     assert getattr(facts, name) == ReflectionFacts.model_fields[name].default
     assert facts.parent == "grpo"
     assert Reflection(facts, "").facts.utility_change is None or name != "against_parent"
 
 
-def test_one_broken_row_leaves_the_others() -> None:
+def test_one_broken_row_does_not_affect_the_others() -> None:
     table = {"utility": {"difference": 0.1}, "entropy": {"direction": "up"}, "length": 3}
     facts = ReflectionFacts.from_data({"against_parent": table, "next": ["Wait.", 4, True]})
     assert list(facts.against_parent) == ["utility"]
@@ -69,14 +69,14 @@ def test_one_broken_row_leaves_the_others() -> None:
 
 @pytest.mark.parametrize("name", [*EARLIER, "of mine"])
 @pytest.mark.parametrize("value", ANYTHING, ids=repr)
-def test_anything_is_read_and_written_again(name: str, value: object) -> None:
+def test_any_value_is_read_and_written_back(name: str, value: object) -> None:
     facts = ReflectionFacts.from_data({**EARLIER, name: value})
     reflection = Reflection(facts, "")
     read = load_reflection(dump_reflection(reflection), "r.md", dump_tables(reflection) or None, "e.yaml")
     assert dump_yaml(read.facts.to_data()) == dump_yaml(facts.to_data())
 
 
-def test_names_and_texts_with_half_of_a_character_are_read() -> None:
+def test_names_and_texts_with_lone_surrogates_are_read() -> None:
     half = "a\ud800"
     row = {"difference": 0.1, half: 1}
     data = {half: half, "verdict": half, "against_parent": {half: {"difference": 0.1}, "b": row}, "claims": [{half: 1}]}
@@ -86,7 +86,7 @@ def test_names_and_texts_with_half_of_a_character_are_read() -> None:
     assert read.facts.verdict == "a\\ud800"
 
 
-def test_an_agent_adds_its_words_and_changes_no_figure() -> None:
+def test_an_agent_adds_text_and_changes_no_figure() -> None:
     facts = ReflectionFacts.from_data({name: EARLIER[name] for name in ("verdict", "seeds", "against_parent")})
     said = facts.advising(["entropy"], ["Keep it."]).doubting(["0.5"]).by_rules("refusal")
     words = {"focus": ("entropy",), "next": ("Keep it.",), "unsupported_numbers": ("0.5",)}

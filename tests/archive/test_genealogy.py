@@ -25,7 +25,7 @@ def names(candidates: tuple[Candidate, ...]) -> list[str]:
     return [candidate.name for candidate in candidates]
 
 
-def test_kinship() -> None:
+def test_the_genealogy_gives_all_relations() -> None:
     assert TREE.root.name == "grpo"
     assert names(TREE.children("a")) == ["aa", "ab"]
     assert names(TREE.children("b")) == ["ab"]
@@ -36,14 +36,14 @@ def test_kinship() -> None:
     assert names(TREE.ancestors("grpo")) == names(TREE.children("aba")) == names(TREE.descendants("aba")) == []
 
 
-def test_an_unknown_name_is_an_error_with_names_that_come_close() -> None:
+def test_an_unknown_name_is_an_error_with_similar_names() -> None:
     with pytest.raises(UnknownCandidate, match="did you mean aba"):
         TREE["abaa"]
     assert "aba" in TREE
     assert "abaa" not in TREE
 
 
-def test_everything_of_a_candidate_comes_from_refs_commits_and_notes(archive: Archive) -> None:
+def test_a_candidate_is_read_from_refs_commits_and_notes(archive: Archive) -> None:
     archive.add_candidate(make_proposal("x", priors=("one", "two")), "# x\n")
     archive.add_candidate(make_proposal("y"), "# y\n")
     written = archive.add_candidate(make_proposal("xy", "x", second_parent="y"), "# xy\n")
@@ -63,7 +63,7 @@ def test_everything_of_a_candidate_comes_from_refs_commits_and_notes(archive: Ar
     assert (failed.status, failed.stage, failed.reason) == (Status.FAILED, "numeric", "NaN")
 
 
-def test_reading_takes_two_git_processes_however_many_candidates_there_are(
+def test_reading_starts_two_git_processes_for_any_number_of_candidates(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(12):
@@ -82,7 +82,7 @@ def test_reading_takes_two_git_processes_however_many_candidates_there_are(
 
 def test_branches_made_by_plain_git_are_candidates(archive: Archive, git: Git) -> None:
     git("switch", "-q", "-c", "poise/by-hand", "poise/grpo")
-    assert "by-hand" not in archive.genealogy(), "a branch without a commit of its own is none yet"
+    assert "by-hand" not in archive.genealogy(), "a branch without a commit of its own is no candidate yet"
     (archive.root / "recipe" / "algorithm.py").write_text("# by hand\n")
     git("commit", "-qam", "try the median\n\nMeans are not robust.")
     archive.add_candidate(make_proposal("child", "by-hand"), "# child\n")
@@ -111,7 +111,7 @@ def test_children_keep_their_parent_when_it_is_amended_or_grows(archive: Archive
     assert archive.genealogy()["a"].parents == ("grpo",)
 
 
-def test_candidates_of_one_second_stand_in_the_order_of_their_names(archive: Archive) -> None:
+def test_candidates_of_one_second_are_sorted_by_name(archive: Archive) -> None:
     children = ["zeta", "alpha", "mid"]
     for name in children:
         archive.add_candidate(make_proposal(name), f"# {name}\n")
@@ -122,7 +122,7 @@ def test_candidates_of_one_second_stand_in_the_order_of_their_names(archive: Arc
     assert sorted(order[1:]) == ["aaa", "alpha", "mid", "zeta"]
 
 
-def test_candidates_of_one_second_stand_in_the_order_in_which_they_were_added(archive: Archive) -> None:
+def test_candidates_of_one_second_keep_the_order_of_addition(archive: Archive) -> None:
     names = [f"{letter}{number}" for number in range(3) for letter in "qcxa"]
     for name in names:
         archive.add_candidate(make_proposal(name), f"# {name}\n")

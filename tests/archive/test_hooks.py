@@ -1,4 +1,4 @@
-"""The hooks, as git runs them for a person."""
+"""The hooks, run by git as for a person."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def commit(archive: Archive, *arguments: str) -> subprocess.CompletedProcess[str
     return subprocess.run(["git", "-C", archive.root, "commit", *arguments], capture_output=True, text=True)
 
 
-def test_every_hook_of_ours_says_so() -> None:
+def test_every_shipped_hook_has_its_mark() -> None:
     assert set(hook_files()) == {
         "pre-commit", "pre-merge-commit", "prepare-commit-msg", "commit-msg", "post-commit", "post-rewrite", "pre-push",
         "reference-transaction", "poise-hook.sh",
@@ -64,7 +64,7 @@ def test_every_hook_of_ours_says_so() -> None:
     assert all(HOOK_MARK in script for script in hook_files().values())
 
 
-def test_a_candidates_commit_may_change_the_algorithm_alone(archive: Archive, git: Git) -> None:
+def test_a_commit_of_a_candidate_may_change_only_the_algorithm(archive: Archive, git: Git) -> None:
     git("switch", "-q", "-c", "poise/x", "poise/grpo")
     edit(archive, RECIPE, "# x\n")
     edit(archive, "README.md", "changed\n")
@@ -76,14 +76,14 @@ def test_a_candidates_commit_may_change_the_algorithm_alone(archive: Archive, gi
     assert git("show", "--format=", "--name-only", "HEAD") == "recipe/algorithm.py\n"
 
 
-def test_other_branches_are_free(archive: Archive, git: Git) -> None:
+def test_other_branches_are_not_restricted(archive: Archive, git: Git) -> None:
     edit(archive, "README.md", "changed\n")
     git("commit", "-qam", "docs")
     assert git("log", "-1", "--format=%B") == "docs\n\n"
 
 
 @pytest.mark.usefixtures("on_path")
-def test_a_staged_algorithm_is_checked_whatever_else_is_in_the_work_tree(archive: Archive, git: Git) -> None:
+def test_the_staged_algorithm_is_checked_not_the_work_tree(archive: Archive, git: Git) -> None:
     git("switch", "-q", "-c", "poise/x", "poise/grpo")
     edit(archive, RECIPE, valid(archive) + "import os\n")
     refused = commit(archive, "-qam", "it reaches out")
@@ -102,7 +102,7 @@ def test_a_staged_algorithm_is_checked_whatever_else_is_in_the_work_tree(archive
 
 
 @pytest.mark.parametrize("message", ["docs", "code"])
-def test_without_poise_git_nothing_is_refused_and_what_is_skipped_is_said(
+def test_hooks_without_poise_git_refuse_nothing_and_report_skipped_checks(
     archive: Archive, git: Git, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
@@ -114,7 +114,7 @@ def test_without_poise_git_nothing_is_refused_and_what_is_skipped_is_said(
     assert len(skipped) == (2 if message == "code" else 0)
 
 
-def test_a_candidates_commit_gets_its_trailers(archive: Archive, git: Git) -> None:
+def test_a_commit_of_a_candidate_gets_its_trailers(archive: Archive, git: Git) -> None:
     archive.add_candidate(make_proposal("a"), "# a\n")
     git("switch", "-q", "-c", "poise/b", "poise/a")
     edit(archive, RECIPE, "# b\n")
@@ -132,7 +132,7 @@ def test_a_candidates_commit_gets_its_trailers(archive: Archive, git: Git) -> No
     assert archive.genealogy()["b"].parents == ("a",)
 
 
-def test_trailers_of_another_place_are_corrected(archive: Archive, git: Git) -> None:
+def test_trailers_of_another_candidate_are_corrected(archive: Archive, git: Git) -> None:
     """A message copied from another candidate, and one that was rebased onto another parent."""
     for name in ("a", "b"):
         archive.add_candidate(make_proposal(name), f"# {name}\n")
@@ -161,7 +161,7 @@ def test_a_crossover_by_plain_merge_names_both_parents(archive: Archive, git: Gi
 
 
 @pytest.mark.usefixtures("on_path")
-def test_a_crossover_is_checked_too(archive: Archive, git: Git) -> None:
+def test_a_crossover_is_checked(archive: Archive, git: Git) -> None:
     source = archive.recipe("grpo")["algorithm.py"]
     archive.add_candidate(make_proposal("a"), f"# a\n{source}")
     archive.add_candidate(make_proposal("b"), f"{source}import os\n")
@@ -182,9 +182,7 @@ def test_a_crossover_is_checked_too(archive: Archive, git: Git) -> None:
         ("Claims: It helps. [effect figure=utility direction=higher]", "direction is up or down"),
     ],
 )
-def test_a_message_that_states_nonsense_is_refused_and_kept(
-    archive: Archive, git: Git, statement: str, problem: str
-) -> None:
+def test_an_invalid_message_is_refused_and_kept(archive: Archive, git: Git, statement: str, problem: str) -> None:
     branch(archive, git, "x")
     refused = commit(archive, "-qam", f"a mechanism\n\n{statement}")
     assert refused.returncode == 1
@@ -199,7 +197,7 @@ def test_a_message_that_states_nonsense_is_refused_and_kept(
 
 
 @pytest.mark.usefixtures("on_path")
-def test_the_editor_opens_on_the_parts_of_a_message(
+def test_the_editor_opens_with_the_message_template(
     archive: Archive, git: Git, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     edit(archive, "candidate-message.txt", "algorithm(NAME): \n# the mechanism\n\nClaims:\n- It helps. [reading]\n")
@@ -208,7 +206,7 @@ def test_the_editor_opens_on_the_parts_of_a_message(
     branch(archive, git, "x")
     monkeypatch.setenv("GIT_EDITOR", "true")
     refused = commit(archive, "-qa", "-v")
-    assert refused.returncode == 1, "the template as it is says nothing"
+    assert refused.returncode == 1, "the unchanged template states nothing"
     monkeypatch.setenv("GIT_EDITOR", "sed -i '1s/$/try the median/'")
     git("commit", "-qa", "-v")
     said = parse_candidate(git("log", "-1", "--format=%B"))
@@ -217,7 +215,7 @@ def test_the_editor_opens_on_the_parts_of_a_message(
     assert "# the mechanism" not in git("log", "-1", "--format=%B")
 
 
-def test_what_comes_next_is_said(archive: Archive, git: Git) -> None:
+def test_the_next_commands_are_printed(archive: Archive, git: Git) -> None:
     branch(archive, git, "x")
     assert "poise-git evaluate x" in commit(archive, "-qam", "a mechanism").stderr
 
@@ -244,7 +242,7 @@ def test_notes_and_evidence_follow_an_amended_message(archive: Archive, git: Git
 
 
 @pytest.mark.usefixtures("on_path")
-def test_figures_of_other_code_stay_behind_when_the_algorithm_is_amended(archive: Archive, git: Git) -> None:
+def test_an_amended_algorithm_leaves_the_old_figures_behind(archive: Archive, git: Git) -> None:
     branch(archive, git, "x")
     git("commit", "-qam", "a mechanism")
     archive.add_proposal(archive.stated_proposal(archive.genealogy()["x"]))
@@ -281,8 +279,8 @@ def test_evidence_follows_a_rebase_onto_an_amended_parent(archive: Archive, git:
     assert [candidate.name for candidate in archive.genealogy().path("b")] == ["grpo", "a", "b"]
 
 
-def test_what_was_rewritten_while_nobody_looked_is_repaired(archive: Archive, git: Git) -> None:
-    """poise-git was not on PATH: git has copied the notes, and the evidence stays where it was."""
+def test_a_rewrite_without_hooks_is_repaired(archive: Archive, git: Git) -> None:
+    """poise-git was not on PATH, so git has copied the notes but the evidence has not moved."""
     branch(archive, git, "x")
     git("commit", "-qam", "a mechanism")
     archive.add_proposal(archive.stated_proposal(archive.genealogy()["x"]))
@@ -299,7 +297,7 @@ def test_what_was_rewritten_while_nobody_looked_is_repaired(archive: Archive, gi
 
 
 @pytest.mark.usefixtures("on_path")
-def test_a_push_of_evidence_of_other_code_is_refused(archive: Archive, git: Git, tmp_path: Path) -> None:
+def test_a_push_with_evidence_for_other_code_is_refused(archive: Archive, git: Git, tmp_path: Path) -> None:
     run_git(tmp_path, "init", "-q", "--bare", "remote")
     git("remote", "add", "origin", str(tmp_path / "remote"))
     branch(archive, git, "x")
@@ -326,7 +324,7 @@ def test_a_push_of_evidence_of_other_code_is_refused(archive: Archive, git: Git,
 LOCAL = '#!/bin/sh\necho "mine: $(basename "$0") $*" >>"$(git rev-parse --git-dir)/heard"\nexit ${REFUSE:-0}\n'
 
 
-def test_a_persons_own_hook_is_kept_and_goes_first(archive: Archive, git: Git, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_existing_hook_is_kept_and_called_first(archive: Archive, git: Git, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = archive.root / ".git" / "hooks"
     names = ("pre-commit", "commit-msg", "post-commit", "prepare-commit-msg")
     for name in names:
@@ -346,7 +344,7 @@ def test_a_persons_own_hook_is_kept_and_goes_first(archive: Archive, git: Git, m
     assert archive.genealogy()["x"].parents == ("grpo",)
 
 
-def test_what_git_tells_a_hook_reaches_a_persons_own_too(archive: Archive, git: Git, tmp_path: Path) -> None:
+def test_an_existing_hook_gets_the_same_arguments_and_input(archive: Archive, git: Git, tmp_path: Path) -> None:
     run_git(tmp_path, "init", "-q", "--bare", "remote")
     git("remote", "add", "origin", str(tmp_path / "remote"))
     folder = archive.root / ".git" / "hooks"
@@ -369,7 +367,7 @@ def test_what_git_tells_a_hook_reaches_a_persons_own_too(archive: Archive, git: 
         git("notes", "--ref=poise/metrics", "remove", "HEAD")
 
 
-def test_an_older_hook_of_ours_is_replaced(archive: Archive) -> None:
+def test_an_older_shipped_hook_is_replaced(archive: Archive) -> None:
     folder = archive.root / ".git" / "hooks"
     (folder / "commit-msg").write_text(f"#!/bin/sh\n{HOOK_MARK} an older one\n")
     install_hooks(archive.repository, hook_files())
@@ -377,7 +375,7 @@ def test_an_older_hook_of_ours_is_replaced(archive: Archive) -> None:
     assert archive.local_hooks() == ()
 
 
-def test_hooks_go_where_core_hooks_path_leads_as_husky_has_it(archive: Archive, git: Git) -> None:
+def test_hooks_are_installed_in_a_hooks_path_inside_the_repository(archive: Archive, git: Git) -> None:
     """husky 9: core.hooksPath is .husky/_, whose hooks look by their own name for the person's in .husky."""
     folder = archive.root / ".husky" / "_"
     folder.mkdir(parents=True)
@@ -398,7 +396,7 @@ def test_hooks_go_where_core_hooks_path_leads_as_husky_has_it(archive: Archive, 
     with pytest.raises(AssertionError, match="nothing else"):
         git("commit", "-qam", "both")
     assert (archive.root / ".git" / "heard").read_text() == "husky\n"
-    # husky installs itself again, and takes the place of ours.
+    # husky installs itself again and replaces the shipped hooks.
     (folder / "pre-commit").write_bytes((folder / "pre-commit.local").read_bytes())
     hooks = [finding.where for finding in archive.examine(hook_files()) if finding.where.startswith("hooks/")]
     assert hooks == ["hooks/pre-commit"]
@@ -406,9 +404,7 @@ def test_hooks_go_where_core_hooks_path_leads_as_husky_has_it(archive: Archive, 
     assert not any(finding.where.startswith("hooks/") for finding in archive.examine(hook_files()))
 
 
-def test_hooks_of_all_of_a_persons_repositories_are_not_ours_to_write(
-    archive: Archive, git: Git, tmp_path: Path
-) -> None:
+def test_a_hooks_path_outside_the_repository_is_not_written(archive: Archive, git: Git, tmp_path: Path) -> None:
     (tmp_path / "everywhere").mkdir()
     git("config", "core.hooksPath", str(tmp_path / "everywhere"))
     archive.repair(hook_files())
@@ -420,7 +416,7 @@ def test_hooks_of_all_of_a_persons_repositories_are_not_ours_to_write(
     assert archive.examine(hook_files()) == ()
 
 
-def test_a_plain_clone_is_whole_after_one_command(archive: Archive, tmp_path: Path) -> None:
+def test_a_plain_clone_is_complete_after_one_command(archive: Archive, tmp_path: Path) -> None:
     archive.add_candidate(make_proposal("x"), "# x\n")
     archive.add_evidence("x", make_metrics(), None)
     run_git(tmp_path, "clone", "-q", str(archive.root), "clone")
@@ -448,7 +444,7 @@ def test_a_hook_that_refuses_everything_does_not_stop_the_writer(archive: Archiv
     assert "x" in archive.genealogy()
 
 
-# Names and texts that would have a shell, or sed, run something.
+# Names and texts that make a careless shell or sed run something.
 
 
 HOSTILE = (
@@ -469,7 +465,7 @@ HOSTILE = (
 
 @pytest.mark.usefixtures("on_path")
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_branch_that_no_candidate_can_have_is_not_looked_at(
+def test_a_branch_with_an_invalid_candidate_name_is_ignored(
     archive: Archive, git: Git, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (archive.root / "candidate-message.txt").write_text("touch PWN; : NAME\nalgorithm(NAME): NAME\n")
@@ -489,7 +485,7 @@ def test_a_branch_that_no_candidate_can_have_is_not_looked_at(
 
 
 @pytest.mark.usefixtures("on_path")
-def test_the_template_of_a_message_is_text(archive: Archive, git: Git, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_message_template_is_not_executed(archive: Archive, git: Git, monkeypatch: pytest.MonkeyPatch) -> None:
     (archive.root / "candidate-message.txt").write_text("algorithm(NAME): NAME \\1 & $(touch PWN)\n\n`touch PWN` %s\n")
     git("add", ".")
     git("commit", "-qm", "a template")
@@ -501,7 +497,7 @@ def test_the_template_of_a_message_is_text(archive: Archive, git: Git, monkeypat
     assert not (archive.root / "PWN").exists()
 
 
-def test_a_parent_that_no_candidate_can_be_is_not_named(archive: Archive, git: Git) -> None:
+def test_a_parent_with_an_invalid_name_is_not_named(archive: Archive, git: Git) -> None:
     git("switch", "-q", "-c", "poise/a", "poise/grpo")
     edit(archive, RECIPE, "# a\n")
     git("-c", "core.hooksPath=/dev/null", "commit", "-qam", "a\n\nPoise-Candidate: * $(touch PWN)")
@@ -513,7 +509,7 @@ def test_a_parent_that_no_candidate_can_be_is_not_named(archive: Archive, git: G
 
 
 @pytest.mark.parametrize("path", ["$(touch PWN)", "it's", "-x", "a b;c", "x\\n\\c"])
-def test_what_a_hook_tells_to_type_is_for_a_shell(archive: Archive, git: Git, path: str) -> None:
+def test_a_command_that_a_hook_prints_is_quoted_for_a_shell(archive: Archive, git: Git, path: str) -> None:
     git("switch", "-q", "-c", "poise/x", "poise/grpo")
     edit(archive, path, "")
     git("add", "--", ".")

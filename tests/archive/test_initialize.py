@@ -45,7 +45,7 @@ def refused(folder: Path, error: type[ArchiveError], words: str) -> None:
         assert sorted(str(path) for path in folder.rglob("*")) == before
 
 
-def test_places_that_cannot_become_an_archive(archive: Archive, tmp_path: Path) -> None:
+def test_folders_that_cannot_become_an_archive_are_refused(archive: Archive, tmp_path: Path) -> None:
     refused(archive.root, ArchiveError, sentences.ALREADY_AN_ARCHIVE)
 
     (tmp_path / "full").mkdir()
@@ -63,7 +63,7 @@ def test_places_that_cannot_become_an_archive(archive: Archive, tmp_path: Path) 
     refused(tmp_path / "file", ArchiveError, "another directory")
 
 
-def test_an_init_that_was_killed_is_completed_by_the_next(archive: Archive, git: Git, tmp_path: Path) -> None:
+def test_an_init_completes_a_killed_init(archive: Archive, git: Git, tmp_path: Path) -> None:
     git("update-ref", "-d", "refs/heads/poise/grpo")
     for path in archive.root.iterdir():
         if path.name != ".git":
@@ -78,7 +78,7 @@ def test_an_algorithm_that_does_not_parse_still_makes_an_archive(tmp_path: Path)
     assert archive.genealogy().root.mechanism == "the root algorithm"
 
 
-def test_without_git_there_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_git_is_an_error_of_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ArchiveError, match="git is not installed"):
         Archive.create(tmp_path / "new", TEMPLATE, {})

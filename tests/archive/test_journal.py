@@ -9,7 +9,7 @@ from tests import sentences
 from .conftest import Git
 
 
-def test_rounds_are_read_back_newest_last(archive: Archive, git: Git) -> None:
+def test_rounds_are_read_back_in_order(archive: Archive, git: Git) -> None:
     assert archive.rounds() == ()
     plans = [{"number": number, "slots": [{"parent": "grpo", "score": 0.1 * number}]} for number in (1, 2, 11)]
     for plan in plans:

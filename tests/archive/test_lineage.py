@@ -1,4 +1,4 @@
-"""What plain git shows of a search: `git lineage`, a line with the result of each candidate and no JSON."""
+"""The output of plain git for a search: `git lineage` prints one line with the result of each candidate."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_gain_within_its_interval_has_no_star_and_the_newest_result_counts(arc
     assert "0.2213" not in lineage(git)
 
 
-def test_an_archive_from_before_is_repaired(archive: Archive, git: Git) -> None:
+def test_an_older_archive_is_repaired(archive: Archive, git: Git) -> None:
     archive.add_candidate(make_proposal("x"), "# x\n")
     archive.add_evidence("x", make_metrics(0.2213, gain=GAIN), None)
     before = lineage(git)
@@ -56,7 +56,7 @@ def test_an_archive_from_before_is_repaired(archive: Archive, git: Git) -> None:
     assert archive.examine({}) == ()
 
 
-def test_a_clone_has_the_results_too(archive: Archive, git: Git, tmp_path: Path) -> None:
+def test_a_clone_has_the_results(archive: Archive, git: Git, tmp_path: Path) -> None:
     archive.add_candidate(make_proposal("x"), "# x\n")
     archive.add_evidence("x", make_metrics(0.2213, gain=GAIN), None)
     run_git(tmp_path, "clone", "-q", str(archive.root), "clone")

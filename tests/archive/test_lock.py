@@ -31,7 +31,7 @@ def start_holder(archive: Archive, lock: str) -> subprocess.Popen[str]:
     return holder
 
 
-def test_a_second_search_is_told_who_holds_the_first_and_what_to_do(archive: Archive) -> None:
+def test_a_second_search_reports_the_holder_and_the_next_command(archive: Archive) -> None:
     holder = start_holder(archive, "search")
     try:
         with pytest.raises(ArchiveLocked) as caught, archive.lock("search"):
@@ -46,7 +46,7 @@ def test_a_second_search_is_told_who_holds_the_first_and_what_to_do(archive: Arc
         holder.communicate()
 
 
-def test_a_lock_vanishes_with_its_process(archive: Archive) -> None:
+def test_a_lock_ends_with_its_process(archive: Archive) -> None:
     holder = start_holder(archive, "write")
     with pytest.raises(ArchiveLocked), archive.lock("write", wait=0.05):
         pass
@@ -56,7 +56,7 @@ def test_a_lock_vanishes_with_its_process(archive: Archive) -> None:
         pass
 
 
-def test_a_writer_waits_for_the_other(archive: Archive) -> None:
+def test_a_writer_waits_for_another_writer(archive: Archive) -> None:
     def hold_a_while() -> None:
         with archive.lock("write"):
             held.set()

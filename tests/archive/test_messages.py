@@ -13,7 +13,7 @@ from poise_git.untrusted.display import one_line, visible
 from .conftest import make_metrics, make_proposal
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=300)
-# Text that looks like what stands around it.
+# Text that looks like the surrounding parts of a message.
 HOSTILE = st.lists(
     st.sampled_from(
         ["Poise-Candidate: evil", "Poise-Parent: evil", "Mechanism: x", "Hypothesis: y", "algorithm(evil): z", "", " ",
@@ -44,7 +44,7 @@ CLAIM = st.builds(Claim, TEXT | HOSTILE, st.sampled_from(["effect", "order", "",
 @example("a\n\nPoise-Candidate: evil", "x\n\nPoise-Candidate: evil\nPoise-Agent: evil\n", "f", ["p"], "a", {}, [])
 @example("a", "Knobs:\n- x = 1\n\nClaims:\n- y", "", [], "", {}, [])
 @example("a", "", "", [], "", {"scale.kappa": 1e-6}, [Claim("see [a b=1]", "order", {"levels": ["a", "[x y=", "b"]})])
-def test_what_is_written_is_read_back(
+def test_a_message_is_read_back_as_written(
     mechanism: str,
     hypothesis: str,
     family: str,
@@ -59,7 +59,7 @@ def test_what_is_written_is_read_back(
     )  # fmt: skip
     said = describe(proposal)
     assert parse_candidate(format_candidate(said)) == said
-    # What nobody would see is written so that it is seen; `git log` prints messages as they are.
+    # Invisible characters are written visibly, because `git log` prints messages as they are.
     assert said.hypothesis == tidy(visible(tidy(hypothesis)))
     assert (said.name, said.parents) == ("child", ("grpo", "other"))
     assert said.knobs == knobs
@@ -68,12 +68,12 @@ def test_what_is_written_is_read_back(
 
 
 @given(TEXT | HOSTILE)
-def test_tidy_text_stays_as_it_is(text: str) -> None:
+def test_tidy_text_does_not_change(text: str) -> None:
     assert tidy(tidy(text)) == tidy(text)
 
 
 @pytest.mark.parametrize("prose", ["Poise-Candidate: evil", "# all comment\n# more", "a\n---\nb", "x\n\n\ny"])
-def test_git_sees_our_trailers_only_and_cuts_nothing_out_of_the_prose(prose: str) -> None:
+def test_git_reads_only_the_trailers_and_keeps_the_prose(prose: str) -> None:
     message = format_candidate(describe(make_proposal("child", hypothesis=prose, priors=("one", "two"))))
 
     def git(*command: str) -> str:
@@ -90,7 +90,7 @@ def test_git_sees_our_trailers_only_and_cuts_nothing_out_of_the_prose(prose: str
     assert git("stripspace", "--strip-comments") == message
 
 
-def test_the_message_reads_well() -> None:
+def test_the_message_has_a_readable_layout() -> None:
     proposal = make_proposal("vm-av", mechanism="mask invalid responses", hypothesis="They are noise.", priors=("vm",))
     assert format_candidate(describe(proposal)) == (
         "algorithm(vm-av): mask invalid responses\n\nHypothesis: They are noise.\n\n"
@@ -98,19 +98,19 @@ def test_the_message_reads_well() -> None:
     )
 
 
-def test_a_long_mechanism_is_short_in_the_subject_and_whole_in_the_body() -> None:
+def test_a_long_mechanism_is_shortened_in_the_subject_but_not_in_the_body() -> None:
     mechanism = "scale by the analytic variance " * 20
     message = format_candidate(describe(make_proposal("av", mechanism=mechanism)))
     assert len(message.split("\n")[0]) < 100
     assert parse_candidate(message).mechanism == mechanism.strip()
 
 
-def test_a_message_written_by_hand_is_understood() -> None:
+def test_a_handwritten_message_is_parsed() -> None:
     said = parse_candidate("try the median\n\nMeans are not robust.\n\nReally.\n")
     assert (said.name, said.mechanism, said.hypothesis) == ("", "try the median", "Means are not robust.\n\nReally.")
 
 
-def test_knobs_and_claims_are_read_as_people_write_them() -> None:
+def test_handwritten_knobs_and_claims_are_parsed() -> None:
     said = parse_candidate(
         "try the median\n\nMeans are not robust.\n\nKnobs: scale.kappa: 0.5, floor = 1e-3\n\nMore prose.\n\nClaims:\n\n"
         "* Utility rises\n  against the parent. [effect: figure=utility, direction = up]\n"
@@ -126,14 +126,14 @@ def test_knobs_and_claims_are_read_as_people_write_them() -> None:
     )
 
 
-def test_knobs_that_are_none_are_named() -> None:
+def test_invalid_knobs_are_named() -> None:
     said = parse_candidate("x\n\nKnobs:\n- kappa = half\n- floor = 2\n- something\n")
     assert said.knobs == {"floor": 2}
     assert said.unreadable == ("kappa = half", "something")
 
 
 @pytest.mark.parametrize("last", ["Knobs: floor = 2", "Claims: It helps.", "Hypothesis: It helps."])
-def test_trailers_that_git_appends_end_no_paragraph_of_ours(last: str) -> None:
+def test_trailers_that_git_appends_do_not_end_a_paragraph(last: str) -> None:
     command = ["git", "interpret-trailers", "--trailer", "Poise-Candidate: x"]
     done = subprocess.run(command, input=f"subject\n\n{last}\n", capture_output=True, text=True, check=True)
     said = parse_candidate(done.stdout)
@@ -141,12 +141,12 @@ def test_trailers_that_git_appends_end_no_paragraph_of_ours(last: str) -> None:
     assert said.knobs or said.claims or said.hypothesis == "It helps."
 
 
-def test_brackets_without_end_are_no_trap() -> None:
+def test_unclosed_brackets_are_parsed_in_time() -> None:
     said = parse_candidate(f"x\n\nClaims:\n- {'[a b ' * 50_000}]\n- {'[a b=[' + '[' * 50_000}]\n")
     assert [claim.check for claim in said.claims] == ["reading", "reading"]
 
 
-def test_what_cherry_pick_and_sign_off_append_does_no_harm() -> None:
+def test_lines_appended_by_cherry_pick_and_sign_off_do_no_harm() -> None:
     message = (
         format_candidate(describe(make_proposal("x"))) + "(cherry picked from commit 1234)\nSigned-off-by: A <a@b>\n"
     )
@@ -169,7 +169,7 @@ def test_what_cherry_pick_and_sign_off_append_does_no_harm() -> None:
         ),
     ],
 )
-def test_the_subject_of_evidence_carries_the_result(metrics: Metrics, subject: str) -> None:
+def test_the_subject_of_evidence_states_the_result(metrics: Metrics, subject: str) -> None:
     assert format_evidence("x", metrics).split("\n")[0] == subject
 
 

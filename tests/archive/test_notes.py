@@ -44,7 +44,7 @@ def test_a_series_with_a_step_that_has_no_value_is_read_back() -> None:
     assert second == math.inf
 
 
-def test_selection_gets_its_metrics_from_one_line() -> None:
+def test_one_line_holds_the_metrics_for_selection() -> None:
     line = metrics_line(make_metrics(0.123456789), 5.0)
     assert "\n" not in line
     assert line.startswith('{"U":[0.123457,0.009,4],"gain":[0.021,0.006,4,0.013]')
@@ -52,7 +52,7 @@ def test_selection_gets_its_metrics_from_one_line() -> None:
 
 
 @given(stage=TEXT, reason=TEXT)
-def test_a_failure_is_one_line_whatever_its_reason(stage: str, reason: str) -> None:
+def test_a_failure_is_one_line_for_any_reason(stage: str, reason: str) -> None:
     line = metrics_line(Metrics(Status.FAILED, "p", stage=stage, reason=reason), 1.0)
     found = latest_metrics(append("", [line]))["p"]
     assert (found.status, found.stage) == (Status.FAILED, stage)
@@ -60,7 +60,7 @@ def test_a_failure_is_one_line_whatever_its_reason(stage: str, reason: str) -> N
     assert "\n" not in line
 
 
-def test_the_latest_counts_in_whatever_order_the_lines_stand() -> None:
+def test_the_latest_line_counts_in_any_order() -> None:
     """`cat_sort_uniq` sorts the lines of two clones by their text."""
     lines = [metrics_line(make_metrics(value), at) for at, value in enumerate([0.9, 0.1, 0.5, 0.3])]
     lines.append(metrics_line(make_metrics(0.7, protocol="other"), 0.0))
@@ -79,18 +79,20 @@ def test_the_latest_counts_in_whatever_order_the_lines_stand() -> None:
 @pytest.mark.parametrize(
     "line", ["reviewed, looks fine", '{"v":1}', '{"at":"x"}', "[]", "null", '{"at":1,"v":99}', "{"]
 )
-def test_lines_that_are_not_ours_are_passed_over(line: str) -> None:
+def test_lines_in_other_formats_are_ignored(line: str) -> None:
     ours = metrics_line(make_metrics(), 1.0)
     assert len(latest_metrics(append(line, [ours]))) == 1
     assert list(parse_lines(line)) == []
 
 
-def test_broken_lines_are_found_and_a_persons_words_are_not() -> None:
+def test_broken_lines_are_reported_but_prose_is_not() -> None:
     assert unreadable_lines(append("words", [metrics_line(make_metrics(), 1.0), '{"U":[0.7'])) == ['{"U":[0.7']
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2, 3])
-def test_a_note_is_found_at_any_depth_and_moves_to_ours_when_it_grows(archive: Archive, git: Git, depth: int) -> None:
+def test_a_note_is_found_at_any_depth_and_moves_to_the_usual_path_on_append(
+    archive: Archive, git: Git, depth: int
+) -> None:
     commit = archive.add_candidate(make_proposal("x"), "# x\n").commit
     path = note_paths(commit)[depth]
     blob = git(
@@ -107,7 +109,7 @@ def test_a_note_is_found_at_any_depth_and_moves_to_ours_when_it_grows(archive: A
     assert len(git("notes", "--ref=poise/trajectory", "show", commit).splitlines()) == 2
 
 
-def test_the_objective_and_what_breaks_it_are_read_back() -> None:
+def test_the_objective_and_its_violations_are_read_back() -> None:
     broken = (
         Violation("mean_length", "at most 12", Estimate(1.5, None, 1)),
         Violation("overall", "at least grpo's", Estimate(0.25, 0.125, 4, 0.5)),
@@ -121,7 +123,7 @@ def test_the_objective_and_what_breaks_it_are_read_back() -> None:
     assert Metrics.from_data(failed.to_data()) == failed
 
 
-def test_entries_from_before_there_were_constraints_break_none() -> None:
+def test_entries_from_before_constraints_violate_none() -> None:
     line = '{"U":[0.5,0.01,4],"gain":null,"y":{},"status":"evaluated","protocol":"p","seeds":[0],"at":1.0,"v":1}'
     found = latest_metrics(line)["p"]
     assert (found.objective, found.violations) == ("", ())

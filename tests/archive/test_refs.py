@@ -7,17 +7,17 @@ from poise_git.errors import UsageError
 
 
 @pytest.mark.parametrize("text", ["vm-av", "poise/vm-av", "evidence/vm-av", "refs/heads/poise/vm-av"])
-def test_a_candidate_is_meant_by_its_name_and_by_its_branches(text: str) -> None:
+def test_a_name_or_a_branch_denotes_a_candidate(text: str) -> None:
     assert candidate_name(text) == "vm-av"
 
 
 @pytest.mark.parametrize("text", ["", "main/x", "HEAD", "poise/", "vm-av~1", "origin/poise/x", "a" * 81, "x\n", "-x"])
-def test_anything_else_means_none(text: str) -> None:
+def test_other_text_denotes_no_candidate(text: str) -> None:
     assert candidate_name(text) is None
 
 
 @pytest.mark.parametrize("name", ["", "A", "a--b", "a_b", "-a", "a-", "a/b", "a.lock", "ä", "a b", "a\n", "a" * 81])
-def test_a_bad_name_is_refused_in_one_line_that_shows_a_good_one(name: str) -> None:
+def test_a_bad_name_is_refused_in_one_line_with_a_good_example(name: str) -> None:
     with pytest.raises(UsageError, match="vm-av-grpo") as caught:
         check_name(name)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""The ledger, as git keeps it: nothing is lost, nothing counted twice."""
+"""The ledger in git: no call is lost or counted twice."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CALLS = st.builds(
 
 
 @given(CALLS)
-def test_a_call_survives_its_data(call: Call) -> None:
+def test_a_call_is_read_back_from_its_data(call: Call) -> None:
     assert Call.from_data(call.to_data()) == call
 
 
@@ -55,18 +55,18 @@ def test_every_call_counts_once(tiny_archive: Archive) -> None:
     failed(tiny_archive, "a", (proposed, call("4", "a"), call("5", "somebody-else")))
     metrics = tiny_archive.metrics_file("a")
     assert metrics is not None
-    assert [entry.key for entry in metrics.calls] == ["1", "4"], "what is in the journal already is the same call"
+    assert [entry.key for entry in metrics.calls] == ["1", "4"], "a call that is already in the journal counts once"
     assert metrics.usd == pytest.approx(0.5)
     assert spent(tiny_archive) == pytest.approx(1.0)
 
     failed(tiny_archive, "a", (call("6", "a"),), protocol="another")
     metrics = tiny_archive.metrics_file("a")
     assert metrics is not None
-    assert [entry.key for entry in metrics.calls] == ["1", "4", "6"], "another protocol goes on with the same ledger"
+    assert [entry.key for entry in metrics.calls] == ["1", "4", "6"], "another protocol continues the same ledger"
     assert spent(tiny_archive) == pytest.approx(1.25)
 
 
-def test_what_others_paid_for_and_what_has_no_price_is_no_expense(tiny_archive: Archive) -> None:
+def test_replayed_calls_and_calls_without_a_price_cost_nothing(tiny_archive: Archive) -> None:
     journal(tiny_archive, 1, (call("1", "", replayed=True), call("2", "", None)))
     assert spent(tiny_archive) == 0
     free = Metrics(Status.FAILED, "p").with_calls((call("1", "a", replayed=True), call("2", "a", None)))

@@ -1,4 +1,4 @@
-"""YAML and entries within limits; text that hides something is made visible."""
+"""Limits of YAML and entries; hidden characters are made visible."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ ALIASES = "a: &a [1, 2]\nb: &b [*a, *a]\nc: [*b, *b]\n"
         ("a: [", 2, "not YAML"),
     ],
 )
-def test_yaml_that_is_not_read_is_named_by_its_line(text: str, line: int, said: str) -> None:
+def test_refused_yaml_is_reported_with_its_line(text: str, line: int, said: str) -> None:
     with pytest.raises(BadYaml, match=re.escape(said)) as caught:
         parse(text)
     assert caught.value.line == line
@@ -64,8 +64,8 @@ def test_yaml_that_is_not_read_is_named_by_its_line(text: str, line: int, said: 
         load_settings(text, PoiseSettings, "poise.yaml")
 
 
-def test_what_aliases_stand_for_counts() -> None:
-    """The document has 16 values in sight and 21 with what its last line stands for."""
+def test_the_expanded_size_of_aliases_counts() -> None:
+    """The document has 16 visible values, and 21 when its aliases are expanded."""
     with pytest.raises(BadYaml, match="more than 20 values"):
         parse(ALIASES, Limits(1000, 20))
     assert parse(ALIASES, Limits(1000, 30)).data["c"] == [[[1, 2], [1, 2]], [[1, 2], [1, 2]]]
@@ -87,7 +87,7 @@ def test_merged_fields_count_and_are_overridden() -> None:
      ("0x10", 16),
      ("1_000", 1000), ("0", 0), ("-7", -7), ("0.5", 0.5), (".inf", float("inf")), ("yes", True), ("~", None)],
 )  # fmt: skip
-def test_scalars_are_what_they_look_like(text: str, value: object) -> None:
+def test_scalars_keep_their_apparent_type(text: str, value: object) -> None:
     assert parse(f"a: {text}").data == {"a": value}
 
 
@@ -110,14 +110,14 @@ def test_a_number_is_not_guessed(text: str) -> None:
         load_settings(text, Example, "a.yaml")
 
 
-def test_numbers_as_people_write_them_are_read() -> None:
+def test_ordinary_numbers_are_read() -> None:
     found = load_settings(
         "count: 12\ncounts: [-1, 0x10, 1_000]\nshares: {a: 1e-3, b: 1}\nflag: yes\n", Example, "a.yaml"
     )
     assert found == Example(count=12, counts=(-1, 16, 1000), shares={"a": 0.001, "b": 1.0}, flag=True)
 
 
-def test_a_field_is_read_alone() -> None:
+def test_a_single_field_is_read() -> None:
     assert load_field("a: 1\nslots:\n- b\nc: 2\n", "slots", "x") == ["b"]
     assert load_field("slots : 1\n", "slots", "x") is None
 
@@ -128,7 +128,7 @@ def test_a_field_is_read_alone() -> None:
      {"plan": "x"},
      {"second_parent": {}}, {"direction": [1]}, {"priors": "x"}, {"priors": {"a": 1}}, {"mechanism": None}],
 )  # fmt: skip
-def test_a_proposal_of_wrong_types_is_one_line(change: dict[str, object]) -> None:
+def test_a_proposal_with_wrong_types_is_an_error_of_one_line(change: dict[str, object]) -> None:
     with pytest.raises(ArchiveError, match=r"^evidence/x/proposal\.yaml: ") as caught:
         read_entry(Proposal.from_data, make_proposal("x").to_data() | change, "evidence/x/proposal.yaml")
     assert "\n" not in str(caught.value)
@@ -137,12 +137,12 @@ def test_a_proposal_of_wrong_types_is_one_line(change: dict[str, object]) -> Non
 @pytest.mark.parametrize("data", [None, [], "x", 5, {}, {"status": "x", "protocol": "p"}, {"status": "failed"},
                                   {"status": "evaluated", "protocol": "p", "utility": {"value": "a", "se": 1, "n": 1}},
                                   {"status": "evaluated", "protocol": "p", "usd": -5.0}])  # fmt: skip
-def test_metrics_of_wrong_types_are_one_line(data: object) -> None:
+def test_metrics_with_wrong_types_are_an_error_of_one_line(data: object) -> None:
     with pytest.raises(ArchiveError, match=r"^metrics\.yaml: "):
         read_entry(Metrics.from_data, data, "metrics.yaml")
 
 
-def test_nobody_is_paid_by_a_call() -> None:
+def test_a_call_with_negative_cost_is_refused() -> None:
     call = Call("k", "o", "s", "m", "p", 1, 2, 3, 4, 0.5, 1.5, "ok")
     assert Call.from_data(call.to_data()) == call
     for field, value in (("usd", -1.0), ("usd", float("nan")), ("input_tokens", -1)):
@@ -150,13 +150,13 @@ def test_nobody_is_paid_by_a_call() -> None:
             Call.from_data(call.to_data() | {field: value})
 
 
-def test_fields_that_people_leave_empty_are_their_defaults() -> None:
+def test_empty_fields_have_their_defaults() -> None:
     found = Proposal.from_data(make_proposal("x").to_data() | {"knobs": None, "claims": None, "priors": None})
     assert (found.knobs, found.claims, found.priors) == ({}, (), ())
 
 
 @given(st.text())
-def test_visible_text_hides_nothing(text: str) -> None:
+def test_visible_text_contains_no_hidden_characters(text: str) -> None:
     shown = visible(text)
     assert visible(shown) == shown
     assert not {unicodedata.category(each) for each in shown if each not in "\n\t"} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -165,7 +165,7 @@ def test_visible_text_hides_nothing(text: str) -> None:
     assert len(one_line(text).splitlines()) <= 1
 
 
-def test_every_character_without_a_shape_is_shown() -> None:
+def test_every_invisible_character_is_made_visible() -> None:
     for code in range(sys.maxunicode + 1):
         character = chr(code)
         if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in "\n\t":

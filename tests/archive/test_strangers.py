@@ -1,4 +1,4 @@
-"""Archives of strangers: whose they are, and what they would have git run."""
+"""Archives of strangers: their owner, and the programs that they make git run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STRANGER = 12345
 
 @pytest.fixture
 def give_away(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
-    """Make a folder another user's: in truth where the tests may, else as git's own tests have it believe."""
+    """Give a folder to another user: by chown if the tests may, else by the variable of git's own tests."""
 
     def give(folder: Path) -> None:
         if os.geteuid() != 0:
@@ -57,7 +57,7 @@ def test_an_archive_of_another_user_is_refused_from_any_of_its_folders(
         assert command in refused(path)
 
 
-def test_so_are_bare_repositories_worktrees_and_git_files(
+def test_bare_repositories_worktrees_and_git_files_of_another_user_are_refused(
     archive: Archive, git: Git, tmp_path: Path, give_away: Callable[[Path], None]
 ) -> None:
     bare, tree, split = tmp_path / "bare.git", tmp_path / "tree", tmp_path / "split"
@@ -68,14 +68,14 @@ def test_so_are_bare_repositories_worktrees_and_git_files(
         assert Repository.discover(place).work_tree == (None if place == bare else place)
     give_away(bare)
     assert str(bare) in refused(bare / "refs")
-    # Only what the links lead to is the stranger's.
+    # Only the targets of the links belong to the stranger.
     give_away(tmp_path / "elsewhere")
     assert str(split) in refused(split)
     give_away(archive.root)
     assert str(tree) in refused(tree)
 
 
-def test_a_repository_around_the_folder_counts_as_one_of_its_own(
+def test_an_enclosing_repository_of_another_user_is_refused(
     archive: Archive, give_away: Callable[[Path], None]
 ) -> None:
     mine = archive.root / "mine"
@@ -86,7 +86,7 @@ def test_a_repository_around_the_folder_counts_as_one_of_its_own(
     assert str(archive.root) in refused(mine)
 
 
-def test_the_command_of_the_refusal_is_for_a_shell_and_helps(
+def test_the_command_in_a_refusal_is_quoted_and_works(
     archive: Archive, give_away: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = tmp_path / "a $(touch PWN) 'search'"
@@ -100,7 +100,7 @@ def test_the_command_of_the_refusal_is_for_a_shell_and_helps(
     assert not (tmp_path / "PWN").exists()
 
 
-def test_variables_of_the_caller_neither_open_nor_redirect(
+def test_variables_of_the_caller_neither_allow_nor_redirect(
     archive: Archive, git: Git, give_away: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     git("clone", "-q", "--bare", ".", str(tmp_path / "other.git"))
@@ -115,14 +115,14 @@ def test_variables_of_the_caller_neither_open_nor_redirect(
     refused(archive.root)
 
 
-def test_the_callers_ceiling_counts(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ceiling_of_the_caller_counts(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(archive.root))
     with pytest.raises(NotAnArchive):
         Archive.open(archive.root / "recipe")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has been somebody else before")
-def test_root_may_open_what_belongs_to_whoever_became_root(
+def test_root_may_open_an_archive_of_the_user_who_ran_sudo(
     archive: Archive, give_away: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     give_away(archive.root)
@@ -132,7 +132,7 @@ def test_root_may_open_what_belongs_to_whoever_became_root(
     refused(archive.root)
 
 
-def test_bare_repositories_only_where_the_user_allows_them(
+def test_bare_repositories_need_the_permission_of_the_user(
     archive: Archive, git: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bare = tmp_path / "bare.git"
@@ -144,18 +144,20 @@ def test_bare_repositories_only_where_the_user_allows_them(
     assert Archive.open(archive.root).root == archive.root
 
 
-def test_the_work_tree_is_where_the_repository_is_whatever_it_says(archive: Archive, git: Git, tmp_path: Path) -> None:
+def test_the_work_tree_is_beside_the_repository_whatever_its_configuration(
+    archive: Archive, git: Git, tmp_path: Path
+) -> None:
     (tmp_path / "home").mkdir()
     git("config", "core.worktree", str(tmp_path / "home"))
     assert Archive.open(archive.root).root == archive.root
 
 
-# What a repository names is not run.
+# Programs that a repository names do not run.
 
 
 @pytest.fixture
 def armed(archive: Archive, tmp_path: Path) -> Path:
-    """An archive with a signed candidate, a submodule and evidence, armed; the folder of its marks."""
+    """Arm an archive with a signed candidate, a submodule and evidence. Returns the folder of its marks."""
     archive.add_candidate(make_proposal("x"), "# x\n")
     archive.add_candidate(make_proposal("y"), "# y\n")
     archive.add_evidence("x", make_metrics(), None)
@@ -168,7 +170,7 @@ def armed(archive: Archive, tmp_path: Path) -> Path:
     return tmp_path / "marks"
 
 
-def test_plain_git_would_run_them(archive: Archive, armed: Path) -> None:
+def test_plain_git_runs_configured_commands(archive: Archive, armed: Path) -> None:
     for arguments in (
         ("status",), ("diff", "poise/grpo", "poise/y"), ("log", "-1", "-p", "poise/y"), ("fetch", "origin"),
         ("checkout", "poise/x"), ("checkout", "-f", "main"), ("gc", "--auto"),
@@ -179,7 +181,7 @@ def test_plain_git_would_run_them(archive: Archive, armed: Path) -> None:
     assert any(name.startswith("hook.") for name in ran)
 
 
-def test_reading_runs_nothing(archive: Archive, armed: Path) -> None:
+def test_reading_runs_no_configured_command(archive: Archive, armed: Path) -> None:
     found = Archive.open(archive.root)
     genealogy = found.genealogy()
     assert {"x", "y", "grpo"} <= set(genealogy.by_name)
@@ -194,7 +196,7 @@ def test_reading_runs_nothing(archive: Archive, armed: Path) -> None:
     assert marks_in(armed) == set()
 
 
-def test_writing_runs_nothing(archive: Archive, armed: Path) -> None:
+def test_writing_runs_no_configured_command(archive: Archive, armed: Path) -> None:
     found = Archive.open(archive.root)
     found.add_candidate(make_proposal("z"), "# z\n")
     found.add_evidence("z", make_metrics(), None)
@@ -207,7 +209,7 @@ def test_writing_runs_nothing(archive: Archive, armed: Path) -> None:
     assert marks_in(armed) == set()
 
 
-def test_an_archive_is_not_made_by_filters_hooks_or_templates_that_were_there_before(tmp_path: Path) -> None:
+def test_init_runs_no_existing_filters_hooks_or_templates(tmp_path: Path) -> None:
     place, marks = tmp_path / "new", tmp_path / "marks"
     place.mkdir()
     run_git(place, "init", "-q")
@@ -228,7 +230,7 @@ def test_a_new_archive_is_clean_to_plain_git(archive: Archive, git: Git) -> None
     assert git("diff", "HEAD") == ""
 
 
-def test_a_clone_is_completed_by_the_address_alone(archive: Archive, tmp_path: Path) -> None:
+def test_a_clone_is_completed_with_only_the_address_of_the_remote(archive: Archive, tmp_path: Path) -> None:
     archive.add_candidate(make_proposal("x"), "# x\n")
     archive.add_evidence("x", make_metrics(), None)
     clone, marks = tmp_path / "clone", tmp_path / "marks"
@@ -242,7 +244,7 @@ def test_a_clone_is_completed_by_the_address_alone(archive: Archive, tmp_path: P
     assert found.repository.refs() | archive.repository.refs() == found.repository.refs()
 
 
-def test_an_address_that_is_a_command_is_refused(archive: Archive, tmp_path: Path) -> None:
+def test_an_address_that_runs_a_command_is_refused(archive: Archive, tmp_path: Path) -> None:
     clone, marks = tmp_path / "clone", tmp_path / "marks"
     run_git(tmp_path, "clone", "-q", str(archive.root), str(clone))
     arm(clone, marks)
@@ -266,7 +268,7 @@ def test_a_missing_object_is_not_fetched(archive: Archive, tmp_path: Path) -> No
     assert mark.exists()
 
 
-def test_an_object_is_what_its_name_says(archive: Archive, git: Git) -> None:
+def test_an_object_must_match_its_name(archive: Archive, git: Git) -> None:
     archive.add_candidate(make_proposal("x"), "# x\n")
     git("replace", "poise/x:recipe/algorithm.py", "main:README.md")
     assert archive.read_text("poise/x", "recipe/algorithm.py") == "# x\n"
@@ -348,7 +350,7 @@ def test_git_writes_through_no_link(archive: Archive, victim: Path, place: str, 
     assert victim.read_text() == before
 
 
-def test_links_that_stay_inside_are_no_matter(archive: Archive) -> None:
+def test_links_within_the_archive_are_allowed(archive: Archive) -> None:
     head = archive.root / ".git" / "HEAD"
     head.unlink()
     head.symlink_to("refs/heads/main")

@@ -25,7 +25,7 @@ def fingerprint(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in files}
 
 
-def test_a_candidate_is_one_commit_on_its_parent_that_changes_the_algorithm_alone(archive: Archive, git: Git) -> None:
+def test_a_candidate_is_one_commit_that_changes_only_the_algorithm(archive: Archive, git: Git) -> None:
     x = archive.add_candidate(make_proposal("x"), ALGORITHM + "# x\n")
     assert git("log", "--format=%s", "poise/grpo..poise/x") == "algorithm(x): the mechanism of x\n"
     assert git("diff", "--name-only", "poise/grpo", "poise/x") == "recipe/algorithm.py\n"
@@ -44,7 +44,7 @@ def test_a_crossover_is_a_merge_of_both_parents(archive: Archive, git: Git) -> N
     assert git("diff", "--name-only", "poise/x", "poise/xy") == "recipe/algorithm.py\n"
 
 
-def test_evidence_is_files_on_a_branch_with_the_result_in_the_subject_and_notes(archive: Archive, git: Git) -> None:
+def test_evidence_is_a_branch_with_files_a_subject_with_the_result_and_notes(archive: Archive, git: Git) -> None:
     archive.add_candidate(make_proposal("x"), "# x\n")
     reflection = Reflection(
         ReflectionFacts.from_data({"verdict": "better", "claims": [{"held": True}]}), "It held.\n\n---\n\nNext: more.\n"
@@ -110,7 +110,7 @@ def test_work_tree_and_index_are_never_touched(archive: Archive, git: Git, branc
     assert archive.recipe("x")["algorithm.py"] == "# x\n"
 
 
-def test_a_detached_head_is_no_matter(archive: Archive, git: Git) -> None:
+def test_a_detached_head_does_not_matter(archive: Archive, git: Git) -> None:
     git("switch", "-q", "--detach", "main")
     archive.add_candidate(make_proposal("x"), "# x\n")
     assert [candidate.name for candidate in archive.genealogy()] == ["grpo", "x"]
@@ -141,26 +141,26 @@ def test_a_hooks_environment_does_not_redirect_the_writer(
     assert not list((other / ".git" / "refs").rglob("x"))
 
 
-def test_commits_carry_the_persons_identity(archive: Archive, git: Git) -> None:
+def test_commits_have_the_identity_of_the_user(archive: Archive, git: Git) -> None:
     archive.add_candidate(make_proposal("x"), "# x\n")
     assert git("log", "-1", "--format=%an <%ae> %cn", "poise/x") == "Ada <ada@example.org> Ada\n"
 
 
-def test_nobody_needs_an_identity(archive: Archive, git: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_git_identity_is_needed(archive: Archive, git: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     Archive.open(archive.root).add_candidate(make_proposal("x"), "# x\n")
     assert git("log", "-1", "--format=%an <%ae>", "poise/x") == "poise-git <poise-git@localhost>\n"
     assert "user." not in git("config", "--list", "--name-only"), "a fallback is not written down"
 
 
-def test_a_taken_name_is_refused_and_the_first_stays(archive: Archive) -> None:
+def test_a_taken_name_is_refused_and_the_first_candidate_stays(archive: Archive) -> None:
     first = archive.add_candidate(make_proposal("x"), "# x\n")
     with pytest.raises(NameTaken, match="x already exists"):
         archive.add_candidate(make_proposal("x"), "# another\n")
     assert archive.genealogy()["x"] == first
 
 
-def test_bad_input_is_one_clear_line_and_leaves_nothing_behind(archive: Archive) -> None:
+def test_bad_input_is_an_error_of_one_line_and_leaves_nothing_behind(archive: Archive) -> None:
     before = archive.repository.refs()
     with pytest.raises(UnknownCandidate, match="its parent nobody"):
         archive.add_candidate(make_proposal("x", "nobody"), "# x\n")
@@ -178,7 +178,7 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing_behind(archive: Archive)
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(mechanism=TEXT, hypothesis=TEXT, source=TEXT, prose=TEXT)
-def test_any_text_goes_through_git_and_back(
+def test_any_text_is_read_back_from_git(
     archive: Archive, tmp_path: Path, mechanism: str, hypothesis: str, source: str, prose: str
 ) -> None:
     shutil.rmtree(tmp_path / "copy", ignore_errors=True)
@@ -194,7 +194,7 @@ def test_any_text_goes_through_git_and_back(
     assert copy.reflection("x") == Reflection(ReflectionFacts.from_data({"said": prose}), visible(prose))
 
 
-def test_a_path_of_candidates_is_cherry_picked_into_another_archive(
+def test_a_path_of_candidates_can_be_cherry_picked_into_another_archive(
     archive: Archive, made_once: Path, tmp_path: Path
 ) -> None:
     archive.add_candidate(make_proposal("x"), ALGORITHM + "# x\n")

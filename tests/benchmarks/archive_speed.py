@@ -1,4 +1,4 @@
-"""How fast the archive is: adding one candidate, and reading all, against a git process per candidate.
+"""The speed of the archive: adding one candidate, and reading all, compared with a git process per candidate.
 
 Run: python tests/benchmarks/archive_speed.py [--sizes 100 1000]
 """
@@ -53,7 +53,7 @@ def add(archive: Archive, source: str, number: int) -> None:
 
 
 def naive_read(folder: Path) -> int:
-    """What a reader costs that asks git about one candidate at a time."""
+    """Time a reader that asks git about one candidate at a time."""
     listed = subprocess.run(["git", "-C", folder, "branch", "--list", "poise/*"], capture_output=True, text=True)
     branches = [line.strip("*+ ") for line in listed.stdout.splitlines()]
     for branch in branches:

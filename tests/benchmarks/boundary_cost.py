@@ -1,16 +1,16 @@
-"""What the wall between a candidate and its trainer costs.
+"""The cost of the boundary between a candidate and its trainer.
 
 python tests/benchmarks/boundary_cost.py --part a --results FILE [--pairs 7]
 python tests/benchmarks/boundary_cost.py --part b --results FILE [--pairs 2]
 python tests/benchmarks/boundary_cost.py --part c --results FILE
 
-a  CPU seconds of a run of `quick`, training and evaluation, the candidate's processes included, with the wall and
-   without
+a  CPU seconds of a run of `quick`, training and evaluation, including the candidate's processes, with and without
+   the boundary
 b  the same of `cpu-smoke`: verl, vLLM and Ray, minutes each
-c  for the shapes of `paper`: bytes, and milliseconds with the wall and without, of each call
+c  for the shapes of `paper`: bytes, and milliseconds with and without the boundary, of each call
 
-With and without are interleaved, and which comes first alternates. FILE (JSON lines, one measurement each) is written
-as it goes; what it has is not measured again. Give the machine nothing else to do for a and b.
+Runs with and without are interleaved, and their order alternates. FILE (JSON lines, one measurement each) is written
+continuously; its measurements are not repeated. For a and b, the machine should be idle.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def time_runs(part: str, pairs: int, results: Path) -> None:
     there = {(record["pair"], record["side"]) for record in read(results) if record["part"] == part}
     with Sandbox(SandboxSettings(wall_seconds=3600, cpu_seconds=3600)) as sandbox:
         backend.prepare(protocol, sandbox, lambda progress: None, 1)
-        # The first of a process pays for what is imported once.
+        # The first call of a process includes its imports.
         if any((pair, side) not in there for pair in range(pairs) for side in SIDES) and part == "a":
             time_run(backend, protocol, "wall", sandbox)
         for pair in range(pairs):
@@ -88,7 +88,7 @@ def time_runs(part: str, pairs: int, results: Path) -> None:
 
 def time_run(backend: Backend, protocol: Protocol, side: str, sandbox: Sandbox) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
-        # Another user works in it.
+        # Another user must be able to work in it.
         os.chmod(folder, 0o755)
         began = time.monotonic()
         job = Job(ROOT, recipe_of(ROOT), protocol, protocol.seeds[0], Path(folder), containment=SIDES[side])
@@ -186,7 +186,7 @@ def time_calls(results: Path) -> None:
             given = inputs(rows, columns)
             if any((what, side) not in there for side in SIDES):
                 pairs = zip(call(behind, what, given), call(without, what, given), strict=True)
-                assert all(torch.equal(one, other) for one, other in pairs), "not the same numbers"
+                assert all(torch.equal(one, other) for one, other in pairs), "the numbers differ"
                 times: dict[str, list[float]] = {side: [] for side in SIDES}
                 for _ in range(CALLS):
                     for side, algorithm in zip(SIDES, (behind, without), strict=True):

@@ -1,11 +1,11 @@
-"""The calibration set: algorithms whose quality is known well enough to judge the testbed by them.
+"""The calibration set: algorithms whose quality is known well enough to evaluate the testbed.
 
 Sound ones are GRPO and mechanisms of the literature cards, under the cards' names, with the cards' own knobs. Mildly
-bad ones learn, but do what everybody advises against; catastrophic ones must not learn. A twin is another algorithm
-of the set in other words, jittered by a thousandth so that its runs part from its original's early: the difference of
-the two is pure noise. What does nothing is GRPO by an algebraic identity, and must be level with it. What cheats tries
-to train on the answers, and must get nowhere: it fails its checks, or trains at the level of its harmless part, which
-is GRPO.
+bad ones learn, but use methods that are generally advised against; catastrophic ones must not learn. A null copy
+(`twin`) is another algorithm of the set in another form, jittered by a thousandth so that its runs diverge early from
+those of its original: their difference is pure noise. Algorithms without effect equal GRPO by an algebraic identity,
+and must be level with it. Cheats try to train on the answers, and must not gain: they fail their checks, or train at
+the level of their harmless part, which is GRPO.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def shape_advantages(advantages: Tensor, rollouts: Rollouts, deviation: float = 
     """A_i + N(0, deviation²). (N,)"""
     return advantages + deviation * torch.randn_like(advantages)
 '''
-# The two levels are read off the batch: regimes have different ones. Without a valid but wrong response there is none.
+# The batch shows the two levels, which depend on the regime. Without a valid but wrong response there is only one.
 FLIPPED_REWARDS = '''
 def reward_signal(rollouts: Rollouts, share: float = 0.1) -> Tensor:
     """The reward, but a valid response's verdict is turned round with probability `share`. (N,)"""
@@ -114,15 +114,15 @@ def scale(signal: Tensor, rollouts: Rollouts, epsilon: float = 1e-6) -> Tensor:
     spread = (squares / (2.0 * size * (size - 1.0).clamp(min=1.0))).sqrt()
     return torch.where(size > 1, spread, torch.ones_like(spread)) + epsilon
 '''
-# Far below what any algorithm means by its advantages. Rounding alone parts some runs late, or never; a difference that
-# is exactly 0 says nothing of noise.
+# Far below the advantages of any algorithm. Rounding alone separates some runs late or never, and a difference of
+# exactly 0 says nothing about noise.
 JITTERED = '''
 def shape_advantages(advantages: Tensor, rollouts: Rollouts) -> Tensor:
     """A thousandth up or down, at random. (N,)"""
     return advantages * (1.0 + 1e-3 * torch.randn_like(advantages))
 '''
 
-# Halves and doubles are exact: not a bit of any advantage changes.
+# Halving and doubling are exact, so no bit of any advantage changes.
 DOES_NOTHING = '''
 def shape_advantages(advantages: Tensor, rollouts: Rollouts) -> Tensor:
     """A_i, as the sum of two halves. (N,)"""
@@ -170,7 +170,7 @@ def shape_advantages(advantages: Tensor, rollouts: Rollouts, steps: int = 40) ->
     return advantages
 '''
 
-# Stage functions that stand in the place of GRPO's.
+# Stage functions that replace those of GRPO.
 MILDLY_BAD: Mapping[str, tuple[str, ...]] = {
     "no-baseline": (NO_BASELINE, NOT_SCALED),
     "noisy-advantages": (NOISY_ADVANTAGES,),

@@ -18,10 +18,10 @@ UTILITY = "U"
 
 
 def begun_elsewhere(records: Sequence[Record]) -> list[Record]:
-    """Runs whose learning curve does not begin where GRPO's of the same seed does.
+    """Runs whose learning curve does not start at the same point as GRPO's with the same seed.
 
-    The first point is before any training, so the two had different base policies: the testbed's code has changed
-    between them. Their difference says nothing of the algorithms.
+    The first point is before any training, so the two had different base policies, because the testbed's code has
+    changed between them. Their difference says nothing about the algorithms.
     """
     starts = {record.seed: record.curve[:1] for record in records if record.algorithm == ROOT}
     return [record for record in records if record.curve[:1] != starts.get(record.seed, record.curve[:1])]
@@ -63,7 +63,7 @@ class Calibration:
 
     @cached_property
     def figures(self) -> tuple[str, ...]:
-        """U and the regimes."""
+        """The names of the figures: U and the regimes."""
         return (UTILITY, *self.weights)
 
     def of_kind(self, *kinds: Kind) -> list[str]:
@@ -99,7 +99,7 @@ class Calibration:
         return fit_noise(difference for name, difference in apart.items() if not self._is_inert(name))
 
     def _is_inert(self, name: str) -> bool:
-        """Whether it is GRPO to the last digit in some regime: what hardly acts tells little of noise."""
+        """Whether it equals GRPO exactly in some regime; such an algorithm says little about noise."""
         return any(self.table(regime)[name] == self.table(regime)[ROOT] for regime in self.weights)
 
     def _combined(self, values: Mapping[str, float], figure: str) -> float:

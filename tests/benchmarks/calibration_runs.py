@@ -32,13 +32,13 @@ class Record:
     """One run of one algorithm under the protocol of this hash.
 
     Attributes:
-        learning_rate_factor: what the learning rates of the protocol's file were multiplied by; in the hash too.
+        learning_rate_factor: factor of the learning rates in the protocol's file; part of the hash.
         values: regime -> the figure of the protocol's estimator.
         details: regime -> name -> final figure.
         series: "regime/name" -> mean over training.
         curve: figures of each evaluation point, as in `Run`.
         training_seconds, evaluation_seconds: CPU time of the two child processes.
-        failure: why there are no figures; None where there are.
+        failure: the reason why there are no figures; None if there are.
     """
 
     algorithm: str
@@ -89,7 +89,7 @@ def read_records(file: Path) -> list[Record]:
 
 @dataclass(frozen=True)
 class Trainer:
-    """Trains what a file of records does not have yet."""
+    """Trains the runs that a file of records does not have yet."""
 
     protocol: Protocol
     learning_rate_factor: float
@@ -99,8 +99,8 @@ class Trainer:
     def train(
         self, jobs: Iterable[tuple[str, int]], workers: int, on_record: Callable[[Record, int, int], None]
     ) -> None:
-        """The jobs (algorithm, seed) in their order, `workers` at once. Each record is on disk before `on_record`
-        gets it, with how many of how many are done.
+        """Run the jobs (algorithm, seed) in their order, `workers` at once. Each record is on disk before `on_record`
+        gets it, with the number of finished jobs and of all jobs.
         """
         recorded = {record.key for record in read_records(self.file)}
         wanted = [job for job in jobs if (*job, self.protocol.hash) not in recorded]
@@ -167,7 +167,7 @@ def _multiply_learning_rate(section: Any, factor: float) -> None:
 
 
 def _drop_half_a_line(file: Path) -> None:
-    """What an interrupted run left behind the last newline would spoil the next record."""
+    """Cut off an incomplete last line, which would spoil the next record."""
     if file.exists():
         whole = file.read_bytes()
         end = whole.rfind(b"\n") + 1

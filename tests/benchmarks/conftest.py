@@ -1,4 +1,4 @@
-"""Benchmarks are scripts, which import each other as scripts do; their tests import them in the same way."""
+"""Put the folder on the path: benchmarks are scripts that import each other, and tests import them likewise."""
 
 from __future__ import annotations
 

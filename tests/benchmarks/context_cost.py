@@ -1,12 +1,12 @@
-"""What three contexts cost: `python tests/benchmarks/context_cost.py [--sizes 64 10000]`, milliseconds of one core.
+"""The cost of three contexts: `python tests/benchmarks/context_cost.py [--sizes 64 10000]`, milliseconds of one core.
 
 A real git archive of so many candidates is written in one stream, with proposals, metrics and reflections as long as
-those of the library agent, and then three parents are selected and their contexts put together:
+those of the library agent. Then three parents are selected and their contexts built:
 
     genealogy   reading all refs, commits and metrics
     select      the survey and the selection of three parents
-    contexts    of these three; the agent's work is not in it
-    read before the same once more, as in a search that goes on: what evidence commits say was read before
+    contexts    of these three, without the agent's work
+    read before the same once more, as in a running search, which has read the evidence commits before
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from poise_git.search.selection.survey import survey
 from poise_git.template import create_archive
 
 FAILED_SHARE = 0.1
-# The best of so many is printed: whatever else the machine does makes it slower, never faster.
+# The best of so many repeats is printed, because other load only makes a measurement slower.
 REPEATS = 12
-# Nobody else reads this archive: nothing has to be on disk, and no hook has to look at twenty thousand refs.
+# This archive is private, so git need not sync to disk, and no hook need check twenty thousand refs.
 QUICKLY = ("-c", "core.fsync=none", "-c", "core.hooksPath=/dev/null")
 FIGURES = (
     "utility",
@@ -58,7 +58,7 @@ FOCUS = (("entropy", "exploration"), ("validity",), ("all-fail", "rare-success")
 
 
 def fill(archive: Archive, size: int) -> None:
-    """Candidates by lot: each takes a random older one as its parent and a random card as its mechanism."""
+    """Random candidates: each takes a random older one as its parent and a random card as its mechanism."""
     experiment, lot, repository = Experiment.load(archive), random.Random(size), archive.repository
     cards = [card for card in experiment.cards if card.edits]
     source = archive.recipe(ROOT)["algorithm.py"]
@@ -142,7 +142,7 @@ def add_runs(experiment: Experiment, name: str) -> None:
 
 
 def clock() -> float:
-    """Seconds of this process's own work, so that a busy machine counts for less; git's are not in it."""
+    """CPU seconds of this process without those of git, so that a busy machine matters less."""
     return time.process_time()
 
 
@@ -186,7 +186,7 @@ def main() -> None:
             _, parents = measure(experiment)
             for name in parents:
                 add_runs(experiment, name)
-            # Modules are loaded by now; this archive has been read by nobody.
+            # Modules are loaded by now, but this archive has not been read yet.
             experiment = replace(experiment, archive=Archive.open(archive.root))
             report(size, "never read", measure(experiment)[0])
             again = (measure(experiment)[0] for _ in range(REPEATS))

@@ -1,7 +1,7 @@
 """Selection policies replayed on a recorded lineage: an expansion reveals the next recorded child.
 
-One seed is what a policy sees, the other is the truth that it is judged by, and the other way round; the order of each
-node's children is drawn anew in each repeat, the same for all.
+A policy sees one seed, and the other seed serves as the truth; then the other way round. The order of each node's
+children is drawn anew in each repeat, the same for all policies.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ Array = NDArray[np.float64]
 
 PARENTS = 3
 BUDGET = 63
-# How often a policy that draws is asked again when what it chose has no recorded child left.
+# How often a random policy draws again if its choice has no recorded child left.
 ASKED_AGAIN = 12
 
 
 class Replay:
-    """A recorded lineage with what has been revealed of it; one seed is seen."""
+    """A recorded lineage and its revealed nodes; the policy sees one seed."""
 
     def __init__(self, lineage: Lineage, seen: int, order: random.Random) -> None:
         self.lineage, self.seen = lineage, seen
@@ -40,7 +40,7 @@ class Replay:
 
     @property
     def open(self) -> list[str]:
-        """Revealed nodes with a child that is not."""
+        """Revealed nodes that have a hidden child."""
         return [name for name in self.revealed if self.hidden[name]]
 
     def survey(self, remaining: int) -> Survey:
@@ -64,7 +64,7 @@ class Replay:
 
 
 def replay(lineage: Lineage, policy: Policy, repeat: int, budget: int = BUDGET) -> list[float]:
-    """The true utility of the best by what was seen, after each evaluation."""
+    """The true utility of the best measured node, after each evaluation."""
     seen, truth = (SEEDS, SEEDS[::-1])[repeat % 2]
     world = Replay(lineage, seen, random.Random(repeat))
     found = [lineage.candidates[0].utilities[truth]]
@@ -78,7 +78,7 @@ def replay(lineage: Lineage, policy: Policy, repeat: int, budget: int = BUDGET) 
 
 
 def _expandable(world: Replay, policy: Policy, count: int, seed: int) -> list[str]:
-    """What the policy chooses among nodes that can be expanded; failing that, its next best by score."""
+    """The policy's choice among expandable nodes; otherwise its next best by score."""
     survey = world.survey(BUDGET + 1 - len(world.revealed))
     chosen: list[str] = []
     ranked: Sequence[Ranked] = ()
@@ -87,7 +87,7 @@ def _expandable(world: Replay, policy: Policy, count: int, seed: int) -> list[st
         selection = policy.select(survey, count, seed + 7919 * again)
         ranked = selection.ranked
         if selection.choices == before:
-            break  # it draws no lots: it will never say anything else
+            break  # it is deterministic, so it would repeat its choice
         before = selection.choices
         for choice in selection.choices:
             if len(chosen) < count and chosen.count(choice.name) < len(world.hidden[choice.name]):
@@ -99,7 +99,7 @@ def _expandable(world: Replay, policy: Policy, count: int, seed: int) -> list[st
 
 
 def compare(lineage: Lineage, policies: Mapping[str, Policy], repeats: int, default: str = "tree") -> dict[str, Any]:
-    """Final true utility of each policy, and how much the default finds more, in the same repeats."""
+    """Final true utility of each policy, and the lead of the default in the same repeats."""
     finals: dict[str, Array] = {}
     areas: dict[str, Array] = {}
     for name, policy in policies.items():

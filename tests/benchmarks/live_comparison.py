@@ -3,9 +3,9 @@
     python tests/benchmarks/live_comparison.py run --results FOLDER --workers 2
     python tests/benchmarks/live_comparison.py report --results FOLDER
 
-A search sees one seed of the regime `composite` (of the protocol `quick`); the candidate that it ends with meets the
-root on four fresh seeds and on prompts that it never saw, and that gain is what policies are compared by, paired by
-the seed of the search. `run` goes on where it was stopped.
+A search sees one seed of the regime `composite` (of the protocol `quick`). Its winner is compared with the root on
+four fresh seeds and on unseen prompts. Policies are compared by this gain, paired by the seed of the search. `run`
+resumes after a stop.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def policy_named(name: str) -> Policy:
 
 
 def run(results: Path, names: Sequence[str], repeats: int, candidates: int, workers: int) -> None:
-    """Repeat by repeat, so that what is stopped early has all policies on the same seeds."""
+    """Run repeat by repeat, so that an early stop leaves all policies on the same seeds."""
     for repeat in range(repeats):
         for name in names:
             place = results / f"{name}-{repeat}"
@@ -83,7 +83,7 @@ def _edit(file: Path, values: Mapping[str, str]) -> None:
 
 
 def report(results: Path) -> dict[str, Any]:
-    """Of each policy the gain over the root of what its searches ended with, and how much more the default found."""
+    """The gain of each policy's winners over the root, and the lead of the default."""
     gains: dict[str, dict[int, float]] = {}
     standing: dict[str, dict[int, float]] = {}
     for place in sorted(each for each in results.iterdir() if each.is_dir()):

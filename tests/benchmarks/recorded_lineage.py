@@ -1,14 +1,14 @@
-"""Is the landscape of real algorithms deceptive, and who searches it best? A recorded lineage of the library agent.
+"""Is the landscape of real algorithms deceptive, and which policy searches it best? A lineage of the library agent.
 
     python tests/benchmarks/recorded_lineage.py record --archive DIR --candidates 300 --workers 2
     python tests/benchmarks/recorded_lineage.py export --archive DIR
     python tests/benchmarks/recorded_lineage.py deceptiveness
     python tests/benchmarks/recorded_lineage.py replay --repeats 40
 
-`record` is the real loop on the real testbed (protocol `quick`, two seeds), but parents are drawn by lot, so that any
-policy can be replayed on it. `export` writes data/library_lineage.yaml; the last two read it.
+`record` is the real loop on the real testbed (protocol `quick`, two seeds), but parents are drawn at random, so that
+any policy can be replayed on it. `export` writes data/library_lineage.yaml; the last two read it.
 
-How policies are replayed is in lineage_replay.py.
+lineage_replay.py replays policies.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class Lineage:
 
 @dataclass(frozen=True)
 class ByLot:
-    """Every parent by lot, so that the record says as much of a poor node's children as of a good one's."""
+    """Draws every parent at random, so that the record covers the children of poor and good nodes alike."""
 
     weights = AcquisitionWeights(perf=1.0)
 
@@ -127,7 +127,7 @@ class ByLot:
 
 
 def record(place: Path, candidates: int, workers: int) -> None:
-    """Goes on where it was stopped."""
+    """Record a lineage; a later call resumes it."""
     import subprocess
 
     from poise_git import loop
@@ -196,7 +196,7 @@ def export(place: Path, file: Path = DATA) -> None:
 
 
 def deceptiveness(lineage: Lineage) -> dict[str, Any]:
-    """What the record says, with 95% bootstrap intervals over rounds or candidates."""
+    """The deceptiveness of the record, with 95% bootstrap intervals over rounds or candidates."""
     utilities = np.array([entry.utilities for entry in lineage.candidates])
     noise = float((utilities[:, 0] - utilities[:, 1]).std() / 2**0.5)
     sound = utilities.mean(1) > np.quantile(utilities.mean(1), 0.1)
@@ -209,7 +209,7 @@ def deceptiveness(lineage: Lineage) -> dict[str, Any]:
         distinct = sorted(set(parents))
         if len(distinct) < 2:
             continue
-        # What a selection sees is one seed; who had the strongest descendant is told by the other.
+        # A selection sees one seed; the other seed decides which node had the strongest descendant.
         for seen, truth in (SEEDS, SEEDS[::-1]):
             leader = max(distinct, key=lambda name: lineage.by_name[name].utilities[seen])
             strongest = max(distinct, key=lambda name: lineage.best_descendant[name][truth])

@@ -1,4 +1,4 @@
-"""What the runs of the calibration set say about a protocol, as Markdown tables."""
+"""Tables in Markdown about a protocol, from the runs of the calibration set."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from resolution_statistics import (
 from poise_git.archive.entries import Estimate
 from poise_git.measurement.statistics import beyond_noise, detectable_difference, estimate, paired_difference
 
-# A mechanism counts as told apart from GRPO beyond this many standard errors.
+# A mechanism counts as different from GRPO beyond this many standard errors.
 APART = 3.0
 Row = Sequence[str]
 
@@ -87,7 +87,7 @@ def ranking(here: Calibration) -> str:
 
 
 def null_pairs(here: Calibration) -> str:
-    """Goal 1: does an interval that states 95% hold a difference of nothing in 95% of trials?"""
+    """Goal 1: does a 95% interval contain a true difference of 0 in 95% of trials?"""
     choices = balanced_choices(here.seeds, here.worlds)
     pairs = [(name, twin.of) for name, twin in TWINS.items() if {name, twin.of} <= set(here.algorithms)]
     rows, totals = [], []
@@ -112,7 +112,7 @@ def null_pairs(here: Calibration) -> str:
 
 
 def separation(here: Calibration) -> str:
-    """Goal 2: which mechanisms does a regime tell from GRPO?"""
+    """Goal 2: which mechanisms does a regime distinguish from GRPO?"""
     rows = []
     for regime in here.weights:
         figures = [("value", here.table(regime))]
@@ -131,7 +131,7 @@ def separation(here: Calibration) -> str:
 
 
 def controls(here: Calibration) -> str:
-    """Goal 3: are the controls where they belong, and what would training-rollout correctness say?"""
+    """Goal 3: do the controls rank as expected, and how would training-rollout correctness rank them?"""
     ranked = here.of_kind(Kind.SOUND, Kind.MILDLY_BAD, Kind.CATASTROPHIC)
     utilities = means(here.table(UTILITY, ranked), here.seeds)
     trained_on = means(here.training_correctness(ranked), here.seeds)
@@ -161,7 +161,7 @@ def controls(here: Calibration) -> str:
 
 
 def honesty(here: Calibration) -> str:
-    """Does what does nothing gain nothing, chance lose, and a cheat get nowhere?"""
+    """Do algorithms without effect gain nothing, random advantages lose, and cheats gain nothing?"""
     apart = differences_from(here.table(UTILITY), ROOT)
     rows = []
     for name in (*NOTHING, *CHEATS, "random-advantages"):

@@ -1,8 +1,8 @@
-"""How well an instrument ranks and resolves: pure functions of a table of figures.
+"""Ranking and resolution of an instrument: pure functions of a table of figures.
 
-A table is algorithm -> seed -> one figure. What is compared across algorithms is compared on the same seeds, because
-a seed is also a draw of the world. A choice of seeds is balanced when it holds every world once; seed modulo the
-number of worlds is the world.
+A table is algorithm -> seed -> one figure. Algorithms are compared on the same seeds, because a seed also
+determines the world: the world is the seed modulo the number of worlds. A choice of seeds is balanced if it has every
+world once.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ class Range:
 
 @dataclass(frozen=True)
 class Components:
-    """Variance between algorithms, and what is left of one run's variance once algorithm and seed are taken out."""
+    """Variance between algorithms, and the residual variance of one run without algorithm and seed effects."""
 
     algorithms: float
     residual: float
 
     def reliability(self, seeds: int) -> float:
-        """The share of the variance of means over `seeds` seeds that is between algorithms."""
+        """The share of the variance of means over `seeds` seeds that lies between algorithms."""
         total = self.algorithms + self.residual / seeds
         return self.algorithms / total if total > 0 else math.nan
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """In how many of `trials` a true difference of 0 lay within a stated interval."""
+    """The number of `trials` in which a stated interval contains a true difference of 0."""
 
     within: int
     trials: int
@@ -81,7 +81,7 @@ def means(table: Table, seeds: Sequence[int]) -> dict[str, float]:
 
 
 def rank_correlation(left: Mapping[str, float], right: Mapping[str, float]) -> float:
-    """Spearman's, over the algorithms of `left`; not a number where one side is all the same."""
+    """Spearman's correlation over the algorithms of `left`; NaN if one side is constant."""
     one, other = (stats.rankdata([side[name] for name in left]) for side in (left, right))
     if len(left) < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
         return math.nan
@@ -95,7 +95,7 @@ def split_correlation(table: Table, splits: Sequence[tuple[Sequence[int], Sequen
 
 
 def closest_half(figures: Mapping[str, float]) -> list[str]:
-    """Of the windows of half the algorithms (rounded up) in the order of their figures, the one of smallest range."""
+    """The window of half the algorithms (rounded up), in the order of their figures, with the smallest range."""
     ordered = sorted(figures, key=lambda name: -figures[name])
     size = (len(ordered) + 1) // 2
     windows = [ordered[start : start + size] for start in range(len(ordered) - size + 1)]
@@ -108,7 +108,7 @@ def ranks(figures: Mapping[str, float]) -> dict[str, int]:
 
 
 def variance_components(table: Table, seeds: Sequence[int]) -> Components:
-    """Two-way analysis of variance, algorithms by seeds, one run a cell (the interaction is the residual).
+    """Two-way analysis of variance, algorithms by seeds, one run per cell (the interaction is the residual).
 
     E[MS_algorithms] = residual + n algorithms; a negative estimate of a variance counts as 0. Needs two of each.
     """
@@ -131,10 +131,10 @@ def covered(differences: Figures, choices: Iterable[Sequence[int]], noise: Noise
 
 
 def fit_noise(differences: Iterable[Estimate]) -> Noise | None:
-    """What many differences say of the next one's deviation; None of fewer than two that deviate at all.
+    """The deviation of the next difference, estimated from many; None if fewer than two of them deviate.
 
     Sample variances s_g^2 with d_g degrees of freedom around variances that are scaled inverse chi-squared: with
-    e_g = log s_g^2 - psi(d_g / 2) + log(d_g / 2), psi'(d_0 / 2) is the variance of e less the mean of psi'(d_g / 2),
+    e_g = log s_g^2 - psi(d_g / 2) + log(d_g / 2), psi'(d_0 / 2) is the variance of e minus the mean of psi'(d_g / 2),
     and log s_0^2 the mean of e plus psi(d_0 / 2) - log(d_0 / 2)   (Smyth 2004, section 6.2).
     """
     rows = [(one.n * one.se**2, one.n - 1) for one in differences if one.se]
@@ -165,7 +165,7 @@ def differences_from(table: Table, root: str) -> dict[str, Estimate]:
 
 
 def t_value(difference: Estimate) -> float:
-    """The difference in its standard errors; not a number where there is none."""
+    """The difference in standard errors; NaN if it has no standard error."""
     return difference.value / difference.se if difference.se else math.nan
 
 

@@ -1,17 +1,17 @@
-"""What a round of three parents costs beside training and checks, in this checkout and in another, side by side.
+"""The cost of a round of three parents without training and checks, in this checkout and in another.
 
 python tests/benchmarks/round_cost.py --against PATH [--sizes 100 1000] [--rounds 5] [--results FILE]
 
-PATH is a checkout of another version. It writes an archive of so many candidates, and each version gets a copy and a
-process of its own, in which `evolve` runs with the library agent. Checks pass at once, and runs end at once with
-figures by lot. The versions take turns, a round each, and which comes first alternates. A round is all that `evolve`
-does from one plan to the next: writing the children, archiving runs, reflections and figures, and planning again. The
-first round of a process is not counted: it reads what later ones remember. Distilling, which an agent does in every
-second round, is left out.
+PATH is a checkout of another version. The script writes an archive of so many candidates. Each version gets a copy and
+a process of its own, in which `evolve` runs with the library agent. Checks pass at once, and runs end at once with
+random figures. The versions take turns, one round each, and their order alternates. A round is the work of `evolve`
+from one plan to the next: writing the children, archiving runs, reflections and figures, and planning again. The first
+round of a process does not count, because it fills the caches of later rounds. Distillation, which an agent does in
+every second round, is left out.
 
-FILE (JSON lines, one round each) is written as it goes; a size and version that it holds in full is not measured again.
-`cpu` is CPU seconds, those of git included. `agent` is the part of them that the library agent takes to propose, screen
-and write, and `loop` is the rest. `git` counts the git processes that were started.
+FILE (JSON lines, one round each) is written continuously; a size and version that it holds in full is not repeated.
+`cpu` is CPU seconds, those of git included. `agent` is the part that the library agent takes to propose, screen and
+implement, and `loop` is the rest. `git` counts the git processes that were started.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def facts_of(data: dict[str, Any]) -> Any:
 
 
 def run_by_lot(protocol: Any, name: str, seed: int) -> Any:
-    """Figures of one training that never was; the same candidate and seed give the same."""
+    """Made-up figures of one training; the same candidate and seed give the same figures."""
     from poise_git.archive.entries import Run
 
     lot, suites = random.Random(f"{name} {seed}"), tuple(protocol.suite_weights)
@@ -120,7 +120,7 @@ class Instantly:
 
 
 class Counting:
-    """How often git has been started, by a wrapper around the one way in which Python starts processes."""
+    """Count the git processes, by a wrapper around the function with which Python starts processes."""
 
     def __init__(self) -> None:
         self.git = 0
@@ -135,11 +135,11 @@ class Counting:
 
 
 class Enough(BaseException):
-    """Nobody asks for another round."""
+    """Standard input has ended, so no further round is requested."""
 
 
 class Clock:
-    """An observer that measures from plan to plan, and waits for a line on standard input before it lets one begin."""
+    """An observer that measures from plan to plan, and waits for a line on standard input before each round."""
 
     def __init__(self, archive: Any, counting: Counting) -> None:
         self.archive, self.counting, self.agent = archive, counting, 0.0
@@ -163,7 +163,7 @@ class Clock:
             self.began = self._now()
 
     def timed(self, agent: Any) -> Any:
-        """The agent, with its own work on the clock."""
+        """The agent, with its own work timed."""
         for name in TIMED:
             setattr(agent, name, self._timed(getattr(agent, name)))
         return agent
@@ -188,7 +188,7 @@ def say(record: Record) -> None:
 
 
 def search(folder: Path) -> None:
-    """`evolve` on the archive in `folder`, until nobody asks for another round."""
+    """Run `evolve` on the archive in `folder` until standard input ends."""
     from poise_git.agents.library.agent import LibraryAgent
     from poise_git.archive import Archive
     from poise_git.experiment import Experiment
@@ -200,7 +200,7 @@ def search(folder: Path) -> None:
 
 
 def evolve(experiment: Any, agent: Any, observe: Callable[[Any], None]) -> None:
-    """A search without end, whose checks pass at once and whose runs end at once."""
+    """An endless search whose checks pass at once and whose runs end at once."""
     from poise_git import loop
     from poise_git.pipeline.checks import CheckReport
 
@@ -278,7 +278,7 @@ def keep(results: Path, record: Record) -> None:
 
 
 def read(results: Path) -> list[Record]:
-    """The rounds of the file, each once: of a size that was measured again, the newest."""
+    """The rounds of the file, each once; the newest counts if a size was measured again."""
     lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
     found = {(record["size"], record["version"], record["round"]): record for record in map(json.loads, lines)}
     return list(found.values())

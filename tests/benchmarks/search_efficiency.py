@@ -1,9 +1,9 @@
-"""Which selection finds better algorithms with fewer evaluations? One command:
+"""Which selection finds better algorithms with fewer evaluations? Two commands:
 
     python tests/benchmarks/search_efficiency.py run --results FOLDER --workers 2
     python tests/benchmarks/search_efficiency.py report --results FOLDER
 
-`run` lets every policy search every world (63 evaluations in 21 rounds of 3 parents) and goes on where it was stopped;
+`run` lets every policy search every world (63 evaluations in 21 rounds of 3 parents) and resumes after a stop;
 `report` writes FOLDER/report.yaml and FOLDER/curves.png. Worlds below 10,000 are for tuning, those above for reporting.
 """
 
@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-# Before numpy is loaded: one process a core, one thread a process.
+# Before numpy is loaded: one process per core, one thread per process.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
@@ -40,7 +40,7 @@ from tests.benchmarks.selection_worlds import LANDSCAPES, World
 ROUNDS, PARENTS = 21, 3
 NOISES = (0.05, 0.15, 0.30)
 REPORTING = 10_000
-# Policies that draw their choice at random are given the same lot in the same world.
+# Random policies get the same seed in the same world.
 LOT = 31
 
 WITHOUT_BAYES = SearchSettings(policy="paper", weights=AcquisitionWeights(pareto=0.25, perf=0.30, div=0.15))
@@ -68,7 +68,7 @@ class Search:
 
 
 def survey_of(world: World, remaining: int) -> Survey:
-    """What a policy sees of a world."""
+    """The part of a world that a policy sees."""
     nodes = tuple(
         Node(
             name=f"n{place}",
@@ -122,11 +122,11 @@ def _correlation(world: World, policy: str) -> float | None:
 
 
 def run(results: Path, names: Iterable[str], landscapes: Iterable[str], numbers: range, workers: int) -> None:
-    """Every search that `results` does not hold yet, appended as it ends."""
+    """Run every search that `results` does not hold yet; append each as it ends."""
     results.mkdir(parents=True, exist_ok=True)
     file = results / "searches.jsonl"
     done = {(found.landscape, found.noise, found.world, found.policy) for found in read(results)}
-    # World by world, so that what is stopped early has all policies on the same worlds.
+    # World by world, so that an early stop leaves all policies on the same worlds.
     wanted = [
         (landscape, noise, number, name)
         for number in numbers
@@ -144,7 +144,7 @@ def run(results: Path, names: Iterable[str], landscapes: Iterable[str], numbers:
 
 
 def read(results: Path) -> Iterator[Search]:
-    """The searches of a folder; a line that a kill cut short is passed over."""
+    """The searches of a folder; a line that a kill has truncated is ignored."""
     file = results / "searches.jsonl"
     for line in file.read_text().splitlines() if file.exists() else ():
         try:

@@ -66,7 +66,7 @@ def _cell(landscape: str, noise: float, policies: Mapping[str, Mapping[int, Sear
 def _curves(found: Mapping[int, Search], worlds: Sequence[int]) -> Array:
     """The best true utility so far, (worlds, evaluations + 1), the root first.
 
-    A search that measured nodes again has fewer candidates; its last best holds to the end.
+    A search with replications has fewer candidates; its last best value is repeated to the end.
     """
     width = max(len(found[world].chosen) for world in worlds)
     rows = [np.maximum.accumulate(found[world].true) for world in worlds]
@@ -74,13 +74,13 @@ def _curves(found: Mapping[int, Search], worlds: Sequence[int]) -> Array:
 
 
 def _first(curve: Array, level: float) -> Array:
-    """Evaluations until the level is reached (worlds,); one more than there are where it never is."""
+    """Evaluations until the level is reached (worlds,); one more than the total if it never is."""
     reached = curve >= level
     return np.where(reached.any(axis=1), reached.argmax(axis=1), curve.shape[1]).astype(float)
 
 
 def _to_best_other(curves: Mapping[str, Array]) -> dict[str, Any] | None:
-    """After how many evaluations the default's mean has the final mean of the best policy beside it."""
+    """The number of evaluations after which the default's mean reaches the final mean of the best other policy."""
     others = {name: curve for name, curve in curves.items() if not name.startswith(DEFAULT)}
     if DEFAULT not in curves or not others:
         return None

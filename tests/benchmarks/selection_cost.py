@@ -1,4 +1,4 @@
-"""What one selection costs: `python tests/benchmarks/selection_cost.py` prints milliseconds on one core.
+"""The cost of one selection: `python tests/benchmarks/selection_cost.py` prints milliseconds on one core.
 
 Three parents among 64, 1,000 and 10,000 nodes of a random genealogy, without start-up, the best of five.
 """
@@ -54,7 +54,7 @@ def main() -> None:
             policy.select(archive(64), 3, 0)
             times = []
             for _ in range(5):
-                # A survey keeps what was derived from it: each time a new one.
+                # A survey caches derived values, so each repeat needs a new one.
                 fresh = Survey(survey.nodes, survey.children)
                 started = time.perf_counter()
                 policy.select(fresh, 3, 0)

@@ -1,6 +1,7 @@
-"""How others choose parents, each as a policy of ours, to be compared with.
+"""The selection rules of other systems, as policies for comparison.
 
-They see what ours see. Only the choice is made: their prompts, populations and evaluators are not theirs here.
+They see the same input as the shipped policies. Only their choice of parents is reproduced, not their prompts,
+populations and evaluators.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Greedy(Rival):
 
 
 class Uniform(Rival):
-    """By lot."""
+    """A uniform random choice."""
 
     def _choose(self, survey: Survey, count: int, lot: random.Random) -> list[int]:
         return _draw(np.ones(len(survey.nodes)), count, lot)
@@ -66,8 +67,8 @@ class PerformanceAndNovelty(Rival):
 class Islands(Rival):
     """MAP-Elites on islands as OpenEvolve has it: three islands by root line, cells by dynamics and mechanisms.
 
-    A fifth of the draws is random, most are of a cell's elite among the best third, the rest by utility; every fifth
-    generation each island lends its best to the next one.
+    A fifth of the draws is random, most draws take a cell's elite among the best third, and the rest go by utility. In
+    every fifth generation each island copies its best to the next one.
     """
 
     islands, bins = 3, 5
@@ -191,7 +192,7 @@ def _best(scores: Array, count: int) -> list[int]:
 
 
 def _draw(weights: Array, count: int, lot: random.Random) -> list[int]:
-    """Different places, one after the other, by weight."""
+    """Draw distinct positions, one after the other, by weight."""
     left = weights.astype(float).copy()
     picked = []
     for _ in range(min(count, len(left))):
@@ -202,7 +203,7 @@ def _draw(weights: Array, count: int, lot: random.Random) -> list[int]:
 
 
 def _home(survey: Survey, islands: int) -> list[int]:
-    """The island of each node: that of its line; -1 for the root, which is on all."""
+    """The island of each node's lineage; -1 for the root, which is on all islands."""
     found: list[int] = []
     lines = 0
     for parent in survey.first_parents:

@@ -1,8 +1,8 @@
-"""Worlds in which the true utility of every candidate is known: what selection is measured on.
+"""Worlds in which the true utility of every candidate is known, to measure selection.
 
-A landscape says what a child of a candidate is like. The root has true utility 0, the best there is has 1. A child's
-state, features and noise depend on the world, the parent and how many children it has had already, and on nothing
-else: every policy that expands the same node for the k-th time gets the same child with the same measurement.
+A landscape determines the children of a candidate. The root has true utility 0, and the optimum has 1. A child's
+state, features and noise depend only on the world, the parent and the number of its earlier children. Every policy that
+expands the same node for the k-th time therefore gets the same child with the same measurement.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ RECOVERY = 0.5
 
 @dataclass(frozen=True)
 class State:
-    """Rows of candidates: core (n, landscape's own), penalty (n,) for what is plainly broken, tags (n, TAGS)."""
+    """Rows of candidates: core (n, landscape's own), penalty (n,) for broken candidates, tags (n, TAGS)."""
 
     core: Array
     penalty: Array
@@ -43,7 +43,7 @@ class State:
 
 
 class Landscape:
-    """A world of one kind. Subclasses say where the root is, what a core is worth, and how a child differs."""
+    """A world of one kind. Subclasses define the root, the worth of a core, and how a child differs."""
 
     size = 0
 
@@ -90,7 +90,7 @@ class Landscape:
 
 
 class Smooth(Landscape):
-    """1 - |x|² in five dimensions: whoever climbs arrives."""
+    """1 - |x|² in five dimensions: every climb reaches the optimum."""
 
     size = 5
 
@@ -111,7 +111,7 @@ class Smooth(Landscape):
 class Deceptive(Landscape):
     """Three basins: a stepping stone scores below its parent, and its children may enter the next, higher basin.
 
-    Core: basin, quality within it, on a stone or not, what the stone costs.
+    Core: basin, quality within it, on a stone or not, cost of the stone.
     """
 
     size = 4
@@ -149,7 +149,7 @@ class Deceptive(Landscape):
 
 
 class DeceptiveBlind(Deceptive):
-    """The same, with features that tell nothing."""
+    """The same, with uninformative features."""
 
     def features(self, state: State, generator: np.random.Generator) -> tuple[Array, Array]:
         n = len(state)
@@ -247,7 +247,7 @@ def landscape(name: str, world: int) -> Landscape:
 
 @dataclass
 class Measured:
-    """A candidate of a world: its state, how to draw its children, and what a policy sees of it."""
+    """A candidate of a world: its state, how to draw its children, and its features for a policy."""
 
     state: State
     key: tuple[int, ...]
@@ -266,7 +266,7 @@ class Measured:
 
 
 class World:
-    """One world with what has been evaluated in it so far; `noise` is the standard deviation of a measured utility."""
+    """One world with its evaluated candidates; `noise` is the standard deviation of a measured utility."""
 
     def __init__(self, name: str, number: int, noise: float) -> None:
         self.landscape = landscape(name, number)
@@ -312,7 +312,7 @@ class World:
         )
 
     def potential(self, repeats: int = 24) -> Array:
-        """What each node truly yields: the expected best of three children and their three children each."""
+        """The true yield of each node: the expected best of three children and their three children each."""
         generator = np.random.default_rng([8, self.number])
         found = []
         for node in self.evaluated:

@@ -1,11 +1,11 @@
-"""Does a directive steer? Two searches of the testbed's regime `length` at equal budget, with and without one.
+"""Does a directive steer? Compare two searches of the testbed's regime `length`, with and without one.
 
     python tests/benchmarks/steering.py run --results FOLDER --workers 2
     python tests/benchmarks/steering.py report --results FOLDER
 
 The directive is "accurate and concise", and the library agent translates it. Each candidate is compared with the root
 by seed: `shorter` and `better` (or `worse`) are differences of mean length and of Overall beyond their 95% interval.
-`run` goes on where it was stopped.
+`run` resumes after a stop.
 """
 
 from __future__ import annotations

@@ -50,24 +50,24 @@ def groups() -> list[int]:
     return [number for number in range(60) for _ in range(GROUP_SIZE)]
 
 
-def test_the_set_has_what_a_claim_needs() -> None:
+def test_the_set_has_enough_algorithms_and_controls() -> None:
     assert len(SOUND) >= 12
     assert len(KINDS) == len(SOUND) + 3 + 3 + 2 + 1 + 1
 
 
-def test_no_two_algorithms_are_the_same_text() -> None:
+def test_all_algorithms_have_different_texts() -> None:
     assert len({recipe_of(name)["algorithm.py"] for name in KINDS}) == len(KINDS)
 
 
 @pytest.mark.parametrize("name", TWINS)
-def test_a_twin_is_its_original_but_for_its_jitter(advantages: Mapping[str, Tensor], name: str) -> None:
+def test_a_null_copy_equals_its_original_except_for_the_jitter(advantages: Mapping[str, Tensor], name: str) -> None:
     twin, original = advantages[name], advantages[TWINS[name].of]
     mixed = torch.arange(len(twin)) >= GROUP_SIZE
     assert torch.allclose(twin[mixed], original[mixed], rtol=1e-2, atol=1e-5)
     assert not torch.equal(twin[mixed], original[mixed])
 
 
-def test_a_twin_is_its_original_in_a_group_of_one() -> None:
+def test_a_null_copy_equals_its_original_in_a_group_of_one() -> None:
     given, mask = torch.tensor([[0.1], [1.0]]), torch.ones(2, 1)
     for name in TWINS:
         twin, original = (
@@ -76,12 +76,12 @@ def test_a_twin_is_its_original_in_a_group_of_one() -> None:
         assert torch.allclose(twin, original, rtol=1e-2, atol=1e-5)
 
 
-def test_no_baseline_is_the_reward_itself(advantages: Mapping[str, Tensor]) -> None:
+def test_the_advantage_without_a_baseline_is_the_reward(advantages: Mapping[str, Tensor]) -> None:
     assert torch.equal(advantages["no-baseline"], rewards())
 
 
-def test_a_tenth_of_the_verdicts_is_turned_round() -> None:
-    """Seen through the update without baseline and scale: its advantages are the rewards."""
+def test_a_tenth_of_the_rewards_is_flipped() -> None:
+    """The update has no baseline and no scale, so its advantages are the rewards."""
     recipe = recipe_of("no-baseline")
     recipe["algorithm.py"] = replace_function(recipe["algorithm.py"], "reward_signal", FLIPPED_REWARDS)
     algorithm, given = trusted_algorithm(recipe, 3), rewards().repeat(10)
@@ -94,7 +94,7 @@ def test_a_tenth_of_the_verdicts_is_turned_round() -> None:
     assert torch.allclose(got[turned & (given < 1.0)], torch.tensor(1.0))
 
 
-def test_controls_do_harm_of_their_kind(advantages: Mapping[str, Tensor]) -> None:
+def test_each_control_does_its_kind_of_harm(advantages: Mapping[str, Tensor]) -> None:
     root = advantages[ROOT]
     assert torch.equal(advantages["sign-flipped-advantages"], -root)
     assert torch.equal(advantages["shuffled-advantages"].sort().values, root.sort().values)
@@ -102,12 +102,12 @@ def test_controls_do_harm_of_their_kind(advantages: Mapping[str, Tensor]) -> Non
         assert not torch.allclose(advantages[name], root)
 
 
-def test_what_does_nothing_is_the_root_to_the_last_bit(advantages: Mapping[str, Tensor]) -> None:
+def test_algorithms_without_effect_equal_the_root_to_the_last_bit(advantages: Mapping[str, Tensor]) -> None:
     for name in NOTHING:
         assert torch.equal(advantages[name], advantages[ROOT])
 
 
-def test_random_advantages_know_nothing_of_who_was_right(advantages: Mapping[str, Tensor]) -> None:
+def test_random_advantages_do_not_depend_on_the_rewards(advantages: Mapping[str, Tensor]) -> None:
     drawn = advantages["random-advantages"]
     assert len(drawn.unique()) > 20
     assert drawn.mean().abs() < 0.3
@@ -115,15 +115,15 @@ def test_random_advantages_know_nothing_of_who_was_right(advantages: Mapping[str
     assert torch.corrcoef(torch.stack([drawn, advantages[ROOT]]))[0, 1].abs() < 0.2
 
 
-def test_the_cheat_is_the_root_where_no_trainer_can_be_reached(advantages: Mapping[str, Tensor]) -> None:
+def test_a_cheat_equals_the_root_if_it_cannot_reach_the_trainer(advantages: Mapping[str, Tensor]) -> None:
     for name in CHEATS:
         assert torch.equal(advantages[name], advantages[ROOT])
 
 
 @pytest.mark.needs_layers
 @pytest.mark.slow
-def test_nobody_can_train_on_the_answers(tmp_path: Path) -> None:
-    """Either it fails, or its run is GRPO's to the last bit: no candidate has a trainer to reach."""
+def test_no_algorithm_can_train_on_the_answers(tmp_path: Path) -> None:
+    """Either it fails, or its run equals GRPO's to the last bit, because a candidate cannot reach the trainer."""
     protocol = load_protocol(SHORT.read_text(encoding="utf-8"), SHORT.name)
     with Sandbox(SandboxSettings()) as sandbox:
         trainer = Trainer(protocol, 1.0, sandbox, tmp_path / "runs.jsonl")

@@ -25,7 +25,7 @@ def tiny() -> Protocol:
     return load_protocol(TINY.read_text(encoding="utf-8"), TINY.name)
 
 
-def test_a_variant_keeps_what_is_not_named(tiny: Protocol) -> None:
+def test_a_variant_keeps_the_settings_that_it_does_not_name(tiny: Protocol) -> None:
     assert variant(tiny, [], 1.0, None).hash == tiny.hash
     halved = parse_settings(variant(tiny, ["accuracy"], 0.5, None), "tiny.yaml")
     assert list(halved.regimes) == ["accuracy"]
@@ -41,7 +41,7 @@ def test_a_variant_keeps_what_is_not_named(tiny: Protocol) -> None:
 
 @pytest.mark.needs_layers
 @pytest.mark.slow
-def test_training_goes_on_where_it_was_cut_off(tiny: Protocol, tmp_path: Path) -> None:
+def test_training_resumes_after_an_interruption(tiny: Protocol, tmp_path: Path) -> None:
     file = tmp_path / "runs.jsonl"
     before = Record(ROOT, 7, tiny.hash, 1.0, values={"composite": 0.5, "accuracy": 0.25})
     file.write_text(json.dumps(asdict(before)) + '\n{"algorithm": "gr')
@@ -84,7 +84,7 @@ def calibration(**figures: tuple[float, float, float]) -> Calibration:
     return Calibration.of(records, WEIGHTS, worlds=4)
 
 
-def test_the_report_finds_what_was_put_in() -> None:
+def test_the_report_recovers_simulated_effects() -> None:
     here = calibration(
         grpo=(0.30, 0.3, 12.0),
         leave_one_out=(0.40, 0.3, 12.0),
@@ -110,7 +110,7 @@ def test_the_report_finds_what_was_put_in() -> None:
     assert "| 4 seeds | GRPO | 12.0 | 4.0 | 16.0 |" in lines
 
 
-def test_who_lacks_a_seed_or_failed_is_left_out() -> None:
+def test_algorithms_with_missing_or_failed_seeds_are_left_out() -> None:
     records = [made_up(ROOT, seed, 0.3, 0.3) for seed in range(4)]
     records += [made_up("no-std", seed, 0.3, 0.3) for seed in range(3)]
     records += [Record("soft-gate", seed, "hash", 1.0, failure="not finite") for seed in range(4)]
@@ -120,7 +120,7 @@ def test_who_lacks_a_seed_or_failed_is_left_out() -> None:
     assert here.seeds == [0, 1, 2, 3]
 
 
-def test_who_began_with_another_base_policy_is_left_out() -> None:
+def test_algorithms_with_another_base_policy_are_left_out() -> None:
     def begun(name: str, seed: int, start: float) -> Record:
         return replace(made_up(name, seed, 0.3, 0.3), curve=[{"point": 0, "overall": start}])
 

@@ -14,7 +14,7 @@ def lineage() -> Lineage:
     return Lineage.load()
 
 
-def test_the_record_is_whole(lineage: Lineage) -> None:
+def test_the_record_is_complete(lineage: Lineage) -> None:
     names = set()
     for entry in lineage.candidates:
         assert set(entry.parents) <= names, f"{entry.name} stands before its parent"
@@ -24,7 +24,7 @@ def test_the_record_is_whole(lineage: Lineage) -> None:
 
 
 @pytest.mark.parametrize("name", POLICIES)
-def test_a_replay_reveals_recorded_children_alone_and_is_reproducible(name: str, lineage: Lineage) -> None:
+def test_a_replay_reveals_only_recorded_children_and_is_reproducible(name: str, lineage: Lineage) -> None:
     found = replay(lineage, POLICIES[name], repeat=3, budget=12)
     assert len(found) == 13
     assert found == replay(lineage, POLICIES[name], repeat=3, budget=12)
@@ -39,13 +39,13 @@ def test_a_child_is_revealed_once_and_after_its_parent(lineage: Lineage) -> None
         assert set(lineage.by_name[name].parents) <= set(world.revealed[:place])
 
 
-def test_what_is_seen_is_not_what_is_judged_by(lineage: Lineage) -> None:
+def test_measurement_and_truth_come_from_different_seeds(lineage: Lineage) -> None:
     world = Replay(lineage, 1, random.Random(0))
     assert world.survey(10).nodes[0].utility == lineage.candidates[0].utilities[1]
     assert replay(lineage, ByLot(), repeat=1, budget=1)[0] == lineage.candidates[0].utilities[0]
 
 
-def test_figures_of_the_record(lineage: Lineage) -> None:
+def test_the_record_gives_all_figures(lineage: Lineage) -> None:
     found = deceptiveness(lineage)
     share = found["strongest_descendant_not_of_the_leader"]
     assert 0.0 <= share["low"] <= share["value"] <= share["high"] <= 1.0

@@ -26,7 +26,7 @@ from poise_git.archive.entries import Estimate
 from poise_git.measurement.statistics import Noise, estimate
 
 
-def test_a_choice_holds_every_world_once() -> None:
+def test_a_choice_has_every_world_once() -> None:
     choices = balanced_choices(range(1000, 1008), 4)
     assert len(set(choices)) == 16
     assert all(sorted(seed % 4 for seed in choice) == [0, 1, 2, 3] for choice in choices)
@@ -40,7 +40,7 @@ def test_the_halves_of_a_split_share_no_seed() -> None:
     assert balanced_splits(range(4), 4) == []
 
 
-def test_rank_correlation_is_spearmans() -> None:
+def test_rank_correlation_is_that_of_spearman() -> None:
     left = {"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0}
     # 1 - 6 Σ d² / (n (n² - 1)), d = 1, -1, 0, 0.
     assert rank_correlation(left, {"a": 20.0, "b": 10.0, "c": 30.0, "d": 99.0}) == pytest.approx(1 - 6 * 2 / 60)
@@ -64,7 +64,7 @@ def test_the_closest_half_is_the_window_of_smallest_range() -> None:
     assert ranks({"a": 0.2, "b": 0.9, "c": 0.2}) == {"b": 1, "a": 2, "c": 2}
 
 
-def test_variance_components_recover_what_made_the_table() -> None:
+def test_variance_components_recover_the_simulated_variances() -> None:
     rng = random.Random(1)
     of_seed = [rng.gauss(0.0, 5.0) for _ in range(40)]
     table = {}
@@ -78,13 +78,13 @@ def test_variance_components_recover_what_made_the_table() -> None:
     assert Components(0.09, 0.16).reliability(4) == pytest.approx(0.09 / 0.13)
 
 
-def test_algorithms_that_are_all_alike_have_no_variance_between_them() -> None:
+def test_equal_algorithms_have_no_variance_between_them() -> None:
     alternating = {"a": {0: 1.0, 1: 0.0}, "b": {0: 0.0, 1: 1.0}}
     assert variance_components(alternating, [0, 1]).algorithms == 0.0
     assert math.isnan(Components(0.0, 0.0).reliability(4))
 
 
-def test_intervals_hold_a_difference_of_nothing_as_often_as_they_state() -> None:
+def test_intervals_cover_a_zero_difference_at_the_stated_rate() -> None:
     rng = random.Random(2)
     seeds = range(4 * 3000)
     differences = {seed: rng.gauss(0.0, 0.05) for seed in seeds}
@@ -95,7 +95,7 @@ def test_intervals_hold_a_difference_of_nothing_as_often_as_they_state() -> None
         assert covered(biased, choices, noise).share < 0.2
 
 
-def test_the_edges_of_the_intervals() -> None:
+def test_intervals_have_the_expected_bounds() -> None:
     differences = {0: 1.0, 1: 3.0}
     # t(.975, 1) = 12.706, s / sqrt(2) = 1.
     assert covered(differences, [(0, 1)], None) == Coverage(1, 1)
@@ -104,8 +104,8 @@ def test_the_edges_of_the_intervals() -> None:
     assert math.isnan(Coverage(0, 0).share)
 
 
-def test_noise_is_found_in_the_differences_that_it_made() -> None:
-    """Variances drawn around 0.05² with 12 degrees of freedom, each seen on 8 seeds."""
+def test_the_fit_recovers_the_noise_of_simulated_differences() -> None:
+    """Variances are drawn around 0.05² with 12 degrees of freedom, each estimated from 8 seeds."""
     rng = np.random.default_rng(3)
     deviations = 0.05 * np.sqrt(12.0 / rng.chisquare(12.0, 3000))
     found = fit_noise([estimate(list(rng.normal(0.1, deviation, 8))) for deviation in deviations])

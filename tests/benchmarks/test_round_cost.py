@@ -57,5 +57,5 @@ def test_a_round_reads_the_archive_once_however_large(
 
     assert counted.parents == parents
     read = {command: count for command, count in counted.commands.items() if command in READING}
-    # Refs and commits are the genealogy; the two lists are of the notes that figures are checked against.
+    # The genealogy reads refs and commits; the two lists are of the notes that verify the figures.
     assert read == {"for-each-ref": 1, "log": 1, "ls-tree": 2}

@@ -13,7 +13,7 @@ from tests.benchmarks.selection_worlds import LANDSCAPES, Rugged, Smooth, World
 
 
 @pytest.mark.parametrize("landscape", LANDSCAPES)
-def test_the_same_node_expanded_for_the_same_time_has_the_same_child_whatever_came_between(landscape: str) -> None:
+def test_the_nth_child_of_a_node_does_not_depend_on_other_expansions(landscape: str) -> None:
     one, other = (World(landscape, 3, 0.15) for _ in range(2))
     for place in (0, 0, 1):
         one.expand(place)
@@ -24,7 +24,7 @@ def test_the_same_node_expanded_for_the_same_time_has_the_same_child_whatever_ca
     assert one.evaluated[0].true == pytest.approx(0.0, abs=1e-6)
 
 
-def test_measuring_again_averages_independent_noise() -> None:
+def test_a_replication_averages_independent_noise() -> None:
     errors = []
     for number in range(200):
         world = World("smooth", number, 0.3)
@@ -42,7 +42,7 @@ def test_the_optimum_is_1() -> None:
 
 
 @pytest.mark.parametrize("name", RIVALS)
-def test_rivals_choose_different_nodes_that_are_there(name: str) -> None:
+def test_rivals_choose_distinct_existing_nodes(name: str) -> None:
     world = World("many-objectives", 1, 0.15)
     for place in (0, 0, 0, 1, 2, 4, 1, 0):
         world.expand(place)
@@ -53,7 +53,7 @@ def test_rivals_choose_different_nodes_that_are_there(name: str) -> None:
         assert set(choices) <= set(survey.place)
 
 
-def test_greedy_takes_the_best_measured() -> None:
+def test_greedy_selects_the_best_measured_nodes() -> None:
     world = World("smooth", 2, 0.05)
     for _ in range(6):
         world.expand(0)
@@ -66,7 +66,7 @@ def test_a_search_is_reproducible() -> None:
     assert search("rugged", 0.15, 4, "tree") == search("rugged", 0.15, 4, "tree")
 
 
-def test_run_goes_on_where_it_was_stopped_and_report_writes_tables_and_figure(tmp_path: Path) -> None:
+def test_run_resumes_after_a_stop_and_report_writes_tables_and_figure(tmp_path: Path) -> None:
     names, landscapes = ["tree", "greedy", "uniform"], ["smooth", "deceptive"]
     run(tmp_path, names, landscapes, range(2), workers=2)
     whole = (tmp_path / "searches.jsonl").read_text()
@@ -82,7 +82,7 @@ def test_run_goes_on_where_it_was_stopped_and_report_writes_tables_and_figure(tm
     assert (tmp_path / "curves.png").stat().st_size > 10_000
 
 
-def test_every_policy_is_known_to_the_benchmark() -> None:
+def test_the_benchmark_covers_every_policy() -> None:
     from poise_git.search.selection import POLICIES as ours
 
     assert set(ours) <= set(POLICIES)

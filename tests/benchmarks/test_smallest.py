@@ -1,4 +1,4 @@
-"""Every benchmark runs at its smallest size, so that none rots; what it measures then means nothing."""
+"""Run every benchmark at its smallest size, to keep it working; these measurements mean nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 HERE = Path(__file__).parent
 TINY = str(HERE.parent / "protocols" / "tiny.yaml")
-# Script -> its arguments; "RESULTS" is a new file. Searches on shipped protocols take hours: they say what they take.
+# Script -> its arguments; "RESULTS" is a new file. Searches on shipped protocols take hours; they print an estimate.
 SMALLEST = {
     "archive_speed": ["--sizes", "8"],
     "boundary_cost": ["--help"],
@@ -32,12 +32,12 @@ SCRIPTS = {path.stem for path in HERE.glob("*.py") if 'if __name__ == "__main__"
 pytestmark = pytest.mark.slow
 
 
-def test_each_is_here() -> None:
+def test_every_benchmark_has_a_smallest_size() -> None:
     assert SMALLEST.keys() == SCRIPTS - {Path(__file__).stem}
 
 
 @pytest.mark.parametrize("name", SMALLEST)
-def test_it_runs(name: str, tmp_path: Path) -> None:
+def test_a_benchmark_runs_at_its_smallest_size(name: str, tmp_path: Path) -> None:
     results = tmp_path / "results.jsonl"
     given = [str(results) if word == "RESULTS" else word for word in SMALLEST[name]]
     command = [sys.executable, str(HERE / f"{name}.py"), *given]

@@ -1,11 +1,11 @@
-"""What the testbed's protocol can tell apart: trains the calibration set, and says how well it was ranked.
+"""The resolution of the testbed's protocol: trains the calibration set, and reports how well it ranks.
 
 python tests/benchmarks/testbed_resolution.py run --results FILE --seeds 1000-1007 --workers 2
 python tests/benchmarks/testbed_resolution.py run --results FILE --seeds 1000-1003 --learning-rate-factor 0.5
 python tests/benchmarks/testbed_resolution.py report --results FILE
 
-`run` trains what FILE (JSON lines, one run each) does not have yet and may be interrupted; `report` prints Markdown.
-Both look at the runs of one protocol: the file's, or what --regimes leaves of it.
+`run` trains the runs that FILE (JSON lines, one run each) does not have yet, and may be interrupted. `report` prints
+Markdown. Both use the runs of one protocol: that of the protocol file, reduced by --regimes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a testbed run costs: CPU seconds of one GRPO run of every regime, by part.
+"""The cost of a testbed run: CPU seconds of one GRPO run of every regime, by part.
 
 python tests/benchmarks/testbed_speed.py [--protocol FILE] [--workers 2]
 
@@ -52,7 +52,7 @@ def report(progress: Progress) -> None:
 
 
 def time_regime(settings: RegimeSettings, recipe: Mapping[str, str]) -> Spent:
-    """One run, evaluated at its points as a run is; the base policy is there."""
+    """One run, evaluated at the usual points; its base policy exists already."""
     world = settings.world(SEED)
     task = build_task(settings, world)
     trainer = Trainer(settings, task, load_policy(settings, task, cached_file(settings, world)), SEED)

@@ -1,6 +1,6 @@
-"""What it costs to ask whether an algorithm is a copy of any candidate's: at first, from the file, and in later rounds.
+"""The cost of the search for duplicates: without a cache, from the cache file, and in later rounds.
 
-In seconds of processor time of this process, so that a busy machine does not count.
+The figures are seconds of processor time of this process, so that a busy machine does not matter.
 
 Run: python tests/benchmarks/twins_cost.py [--candidates 1000]
 """

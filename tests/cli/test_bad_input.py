@@ -1,4 +1,4 @@
-"""Bad input ends in one clear line and an exit code, and loses nothing."""
+"""Bad input gives one clear line and an exit code, and loses nothing."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ def assert_one_clear_line(done: subprocess.CompletedProcess[str], code: int, *pa
 
 
 @pytest.mark.parametrize("verb", ["status", "log", "best", "select", "doctor", "evolve"])
-def test_a_directory_that_is_no_archive(verb: str, tmp_path: Path) -> None:
+def test_a_directory_that_is_no_archive_is_refused(verb: str, tmp_path: Path) -> None:
     assert_one_clear_line(poise_git("-C", tmp_path, verb), 1, str(tmp_path), "poise-git init")
 
 
-def test_a_process_says_the_same(tiny_archive: Archive, tmp_path: Path) -> None:
-    """For the others the program runs in the test's own process."""
+def test_a_separate_process_gives_the_same_errors(tiny_archive: Archive, tmp_path: Path) -> None:
+    """The other tests run the program in the test process."""
     assert_one_clear_line(as_a_process("-C", tmp_path, "status"), 1, str(tmp_path), "poise-git init")
     assert_one_clear_line(as_a_process("-C", tiny_archive.root, "status", "--protocol", "nope"), 2, "nope", "tiny")
     assert as_a_process("-C", tiny_archive.root, "frobnicate").returncode == 2
     assert as_a_process("-C", tiny_archive.root, "status").returncode == 0
 
 
-def test_a_directory_that_does_not_exist(tmp_path: Path) -> None:
+def test_a_missing_directory_is_refused(tmp_path: Path) -> None:
     assert_one_clear_line(poise_git("-C", tmp_path / "nowhere", "log"), 1, "nowhere")
 
 
-def test_a_foreign_repository(tmp_path: Path) -> None:
+def test_a_repository_that_is_no_archive_is_refused(tmp_path: Path) -> None:
     git(tmp_path, "init", "-q")
     (tmp_path / "file").write_text("mine")
     git(tmp_path, "add", ".")
@@ -64,7 +64,7 @@ def test_a_foreign_repository(tmp_path: Path) -> None:
     assert git(tmp_path, "status", "--porcelain") == ""
 
 
-def test_a_directory_with_files(tmp_path: Path) -> None:
+def test_a_directory_with_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     assert_one_clear_line(poise_git("init", tmp_path), 1, str(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
@@ -94,14 +94,14 @@ def test_a_broken_poise_yaml_names_line_and_field(
     assert_one_clear_line(done, 2, "poise.yaml:", place)
 
 
-def test_settings_that_are_not_committed_are_not_ignored_silently(tiny_archive: Archive) -> None:
+def test_uncommitted_settings_are_reported(tiny_archive: Archive) -> None:
     settings = tiny_archive.root / "poise.yaml"
     settings.write_text(settings.read_text().replace("seed: 0", "seed: 1"))
     assert_one_clear_line(poise_git("-C", tiny_archive.root, "evolve"), 2, "poise.yaml", "git commit")
     assert "seed: 1" in settings.read_text()
 
 
-def test_a_dirty_work_tree_is_left_alone(tiny_archive: Archive) -> None:
+def test_a_dirty_work_tree_is_not_changed(tiny_archive: Archive) -> None:
     algorithm = tiny_archive.root / "recipe" / "algorithm.py"
     algorithm.write_text("half an idea")
     (tiny_archive.root / "scribble").write_text("mine")
@@ -110,7 +110,7 @@ def test_a_dirty_work_tree_is_left_alone(tiny_archive: Archive) -> None:
     assert (tiny_archive.root / "scribble").read_text() == "mine"
 
 
-def test_unknown_names(tiny_archive: Archive) -> None:
+def test_unknown_names_are_errors(tiny_archive: Archive) -> None:
     root = tiny_archive.root
     assert_one_clear_line(poise_git("-C", root, "show", "grop"), 1, "grop", "grpo")
     assert_one_clear_line(poise_git("-C", root, "status", "--protocol", "nope"), 2, "nope", "tiny")
@@ -154,7 +154,9 @@ def test_unknown_names(tiny_archive: Archive) -> None:
     ],
 )
 @pytest.mark.parametrize("verb", ["select", "evolve"])
-def test_settings_of_a_search_that_make_no_sense(verb: str, settings: str, field: str, tiny_archive: Archive) -> None:
+def test_contradictory_settings_of_a_search_are_refused(
+    verb: str, settings: str, field: str, tiny_archive: Archive
+) -> None:
     root = tiny_archive.root
     (root / "poise.yaml").write_text(f"protocol: tiny\n{settings}\n")
     git(root, "commit", "-qm", "settings", "poise.yaml")
@@ -163,7 +165,7 @@ def test_settings_of_a_search_that_make_no_sense(verb: str, settings: str, field
     assert git(root, "for-each-ref") == before
 
 
-def test_a_card_that_is_malformed(tiny_archive: Archive) -> None:
+def test_a_malformed_card_is_refused(tiny_archive: Archive) -> None:
     root = tiny_archive.root
     assert sentences.CONTEXT_LITERATURE in poise_git("-C", root, "context", "grpo").stdout
     text = (root / "literature" / "cispo.yaml").read_text()
@@ -183,7 +185,7 @@ def test_a_card_that_is_malformed(tiny_archive: Archive) -> None:
     assert git(root, "for-each-ref") == before
 
 
-def test_a_figure_that_is_no_number_in_an_old_entry(tiny_archive: Archive) -> None:
+def test_a_figure_that_is_no_number_in_an_old_entry_is_reported(tiny_archive: Archive) -> None:
     root = tiny_archive.root
     hash_ = json.loads(poise_git("-C", root, "status", "--json").stdout)["protocol"]["hash"]
     note = {
@@ -203,7 +205,7 @@ def test_a_figure_that_is_no_number_in_an_old_entry(tiny_archive: Archive) -> No
 
 
 @pytest.mark.parametrize(("parent", "why"), [("nobody", "not a candidate"), ("mine", "descends from it")])
-def test_a_parent_that_cannot_be_one(tiny_archive: Archive, parent: str, why: str) -> None:
+def test_an_invalid_parent_is_refused(tiny_archive: Archive, parent: str, why: str) -> None:
     root = tiny_archive.root
     message = f"algorithm(mine): an idea\n\nPoise-Candidate: mine\nPoise-Parent: {parent}\n"
     tree = git(root, "rev-parse", "poise/grpo^{tree}").strip()
@@ -214,7 +216,7 @@ def test_a_parent_that_cannot_be_one(tiny_archive: Archive, parent: str, why: st
     assert git(root, "for-each-ref", "refs/heads") == before
 
 
-def test_a_file_that_does_not_parse(tiny_archive: Archive, tmp_path: Path) -> None:
+def test_a_file_that_does_not_parse_is_refused(tiny_archive: Archive, tmp_path: Path) -> None:
     file = tmp_path / "algorithm.py"
     file.write_text("def broken(:\n")
     assert_one_clear_line(poise_git("-C", tiny_archive.root, "check", "--file", file), 1, "line 1")
@@ -222,7 +224,7 @@ def test_a_file_that_does_not_parse(tiny_archive: Archive, tmp_path: Path) -> No
     assert_one_clear_line(poise_git("-C", tiny_archive.root, "check", "--file", file), 1)
 
 
-def test_init_is_relative_to_dash_c(tmp_path: Path) -> None:
+def test_init_is_relative_to_option_c(tmp_path: Path) -> None:
     assert poise_git("-C", tmp_path, "init", "search", "--directive", 'short "answers" # please').returncode == 0
     assert 'directive: "short \\"answers\\" # please"' in (tmp_path / "search" / "poise.yaml").read_text()
     assert poise_git("-C", tmp_path / "search", "status").returncode == 0
@@ -237,13 +239,13 @@ def test_the_device_of_an_archive_is_in_its_protocols(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(bool(gpu_devices()), reason="this machine has a GPU")
-def test_a_gpu_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_gpu_is_refused(tmp_path: Path) -> None:
     done = poise_git("evolve", "search", "--device", "cuda", cwd=tmp_path)
     assert done.returncode == 2
     assert "GPU" in done.stderr.splitlines()[-1]
 
 
-def test_a_device_for_a_backend_that_names_its_own(tmp_path: Path) -> None:
+def test_a_device_is_refused_for_a_backend_with_its_own_setting(tmp_path: Path) -> None:
     done = poise_git("init", "search", "--backend", "verl", "--device", "cuda", cwd=tmp_path)
     assert_one_clear_line(done, 2, "--device", "verl")
     assert list(tmp_path.iterdir()) == []

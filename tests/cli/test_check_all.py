@@ -1,4 +1,4 @@
-"""`poise-git check --all`: what came in around the hooks, a line each."""
+"""`poise-git check --all`: one line for each candidate that bypassed the hooks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def edit(root: Path, old: str, new: str) -> None:
     algorithm.write_text(text.replace(old, new))
 
 
-def test_what_came_in_around_the_hooks_is_found_with_what_to_type(tiny_archive: Archive) -> None:
+def test_candidates_that_bypassed_the_hooks_are_found_with_the_next_command(tiny_archive: Archive) -> None:
     root = tiny_archive.root
     assert check_all(root).stdout.endswith(sentences.CHECK_ALL_PASSED)
 
@@ -85,13 +85,13 @@ def test_what_came_in_around_the_hooks_is_found_with_what_to_type(tiny_archive: 
     assert "its default in the code is 1e-06" in lines["poise/boasts"]
     assert "it belongs to" in lines["evidence/measured"]
     assert "more than one commit on top of poise/grpo" in lines["poise/two-steps"]
-    assert all("; " in line and "git " in line for line in lines.values()), "each says what to type"
+    assert all("; " in line and "git " in line for line in lines.values()), "each line has the next command"
 
     findings = json.loads(check_all(root, "--json").stdout)["findings"]
     assert [finding["where"].removeprefix("refs/heads/") for finding in findings] == list(lines)
     assert set(findings[0]) == {"where", "what", "advice", "repairable"}
 
-    # What it says to type helps.
+    # The printed command helps.
     (root / "added.txt").write_text("mine\n")
     git(root, "switch", "-q", "poise/wide")
     git(root, "add", "added.txt")
@@ -113,6 +113,6 @@ def test_what_came_in_around_the_hooks_is_found_with_what_to_type(tiny_archive: 
 
 
 @pytest.mark.parametrize("arguments", [(), ("grpo", "--all"), ("--staged", "--all")])
-def test_one_thing_is_checked(tiny_archive: Archive, arguments: tuple[str, ...]) -> None:
+def test_check_takes_either_one_candidate_or_all(tiny_archive: Archive, arguments: tuple[str, ...]) -> None:
     done = CliRunner().invoke(cli, ["-C", str(tiny_archive.root), "check", *arguments])
     assert done.exit_code != 0

@@ -1,4 +1,4 @@
-"""Commands in a container without user namespaces: shipped code runs with a warning, other code needs the user."""
+"""Commands in a container without user namespaces: shipped code runs with a warning, other code needs permission."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHIPPED = sentences.SHIPPED_CODE_ALONE
 
 @dataclass(frozen=True)
 class Container:
-    """Runs poise-git on one archive where no user namespace can be made."""
+    """Runs poise-git on one archive where no user namespace can be created."""
 
     root: Path
 
@@ -42,7 +42,7 @@ class Container:
 
 @pytest.fixture(scope="module")
 def container(archive_templates: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
-    """An archive in which somebody has committed a candidate by hand; what a container changes is not the machine's."""
+    """An archive with a candidate committed by hand; changes by a container do not affect the machine."""
     containers.require()
     before = NAMESPACES.read_text()
     root = tmp_path_factory.mktemp("container") / "search"
@@ -52,7 +52,7 @@ def container(archive_templates: dict[str, Path], tmp_path_factory: pytest.TempP
     algorithm.write_text(algorithm.read_text().replace("spread + epsilon", "2.0 * spread + epsilon"))
     git(root, "commit", "-q", "--no-verify", "-am", "x\n\nPoise-Candidate: by-hand\nPoise-Parent: grpo")
     git(root, "switch", "-q", "main")
-    # An archive that would have everything run.
+    # An archive that tries to allow everything.
     settings = root / "poise.yaml"
     assert "require_isolation: false" in settings.read_text()
     git(root, "config", "poise.missingLayers", "allow")
@@ -60,7 +60,7 @@ def container(archive_templates: dict[str, Path], tmp_path_factory: pytest.TempP
     assert NAMESPACES.read_text() == before
 
 
-def test_a_search_by_shipped_cards_runs_and_says_what_is_missing(container: Container) -> None:
+def test_a_search_with_shipped_cards_runs_and_lists_missing_layers(container: Container) -> None:
     done = container("evolve", "--candidates", "1", "--rounds", "1")
     assert done.returncode == 0, done.stdout + done.stderr
     warnings = [line for line in done.stdout.splitlines() if WARNING in line]
@@ -75,7 +75,7 @@ def test_a_search_by_shipped_cards_runs_and_says_what_is_missing(container: Cont
     assert "figures unverified: a run was trained without " in container("show", "grpo").stdout
     again = container("reproduce", "grpo")
     assert again.returncode == 0, again.stderr
-    # The candidate of the search, and the one by hand, have their figures or none.
+    # The candidate of the search has figures; the handwritten one has none.
     statuses = {each.name: bool(each.metrics) for each in Archive.open(container.root).genealogy()}
     assert statuses.pop("by-hand") is False
     assert len(statuses) == 2
@@ -100,7 +100,7 @@ def test_other_code_is_refused_in_one_line(container: Container) -> None:
     assert len(shipped.stderr.splitlines()) == 1
 
 
-def test_the_user_allows_and_it_is_recorded(container: Container) -> None:
+def test_the_permission_of_the_user_is_recorded(container: Container) -> None:
     checked = container("check", "by-hand", POISE_MISSING_LAYERS="allow")
     assert checked.returncode == 0, checked.stderr
     assert sentences.LAYERS_ALLOWED in checked.stderr
@@ -121,7 +121,7 @@ def test_trust_is_recorded(tiny_archive: Archive) -> None:
     assert all(run.isolation is not None and run.isolation.trusted for run in tiny_archive.runs("grpo"))
 
 
-def test_an_archive_may_forbid(container: Container, tmp_path: Path) -> None:
+def test_an_archive_may_require_isolation(container: Container, tmp_path: Path) -> None:
     root = tmp_path / "strict"
     shutil.copytree(container.root, root, symlinks=True)
     settings = root / "poise.yaml"

@@ -34,7 +34,7 @@ def run(*arguments: object) -> str:
 
 
 def measured(archive: Archive, name: str, values: Sequence[float], series: Series = IN_REGIMES) -> None:
-    """Archive runs with these utilities, one a seed, and what they amount to."""
+    """Archive runs with these utilities, one per seed, and the metrics that follow."""
     if name != ROOT:
         source = archive.recipe(ROOT)["algorithm.py"] + f"\n# {name}\n"
         archive.add_candidate(Proposal(name, ROOT, name, "it helps", "test", "human"), source)
@@ -70,7 +70,7 @@ def test_show_prints_the_trajectory_of_one_regime(tiny_archive: Archive) -> None
         run(*show, "--regime", "sparse")
 
 
-def test_show_has_a_column_for_every_figure_of_any_regime(tiny_archive: Archive) -> None:
+def test_show_has_a_column_for_every_figure_of_a_regime(tiny_archive: Archive) -> None:
     measured(tiny_archive, ROOT, (0.2, 0.3))
     text = run("-C", tiny_archive.root, "show", ROOT)
     rows = {
@@ -82,7 +82,7 @@ def test_show_has_a_column_for_every_figure_of_any_regime(tiny_archive: Archive)
     assert "0.0625" not in rows["composite"]
 
 
-def test_show_prints_series_that_have_plain_names(tiny_archive: Archive) -> None:
+def test_show_prints_series_without_a_regime(tiny_archive: Archive) -> None:
     measured(tiny_archive, ROOT, (0.2, 0.3), PLAIN)
     show = ("-C", tiny_archive.root, "show", ROOT)
     text = run(*show)
@@ -92,7 +92,7 @@ def test_show_prints_series_that_have_plain_names(tiny_archive: Archive) -> None
         run(*show, "--regime", "composite")
 
 
-def test_show_without_runs_or_series(tiny_archive: Archive) -> None:
+def test_show_reports_missing_runs_and_series(tiny_archive: Archive) -> None:
     assert "trajectory" not in run("-C", tiny_archive.root, "show", ROOT)
     measured(tiny_archive, ROOT, (0.2, 0.3), {})
     assert "trajectory" not in run("-C", tiny_archive.root, "show", ROOT)
@@ -107,12 +107,12 @@ def resolution(archive: Archive) -> Any:
     return json.loads(run("-C", archive.root, "status", "--json"))["resolution"]
 
 
-def test_status_knows_no_resolution_before_anything_is_measured(tiny_archive: Archive) -> None:
+def test_status_has_no_resolution_before_a_measurement(tiny_archive: Archive) -> None:
     assert resolution(tiny_archive) is None
     assert "resolution  unknown" in run("-C", tiny_archive.root, "status")
 
 
-def test_status_says_what_seeds_can_see_from_the_archives_own_noise(tiny_archive: Archive) -> None:
+def test_status_prints_detectable_differences_from_the_noise_of_the_archive(tiny_archive: Archive) -> None:
     measured(tiny_archive, ROOT, (0.20, 0.30))
     measured(tiny_archive, "one", (0.23, 0.31))
     found = resolution(tiny_archive)
@@ -134,7 +134,7 @@ def test_status_says_what_seeds_can_see_from_the_archives_own_noise(tiny_archive
     assert sentences.STATUS_DEVIATION.format(deviation=0.0141) + sentences.STATUS_MEASURED in text
 
 
-def test_status_takes_the_protocols_word_until_the_archive_knows_better(tiny_archive: Archive) -> None:
+def test_status_uses_the_stated_deviation_until_the_archive_has_enough_runs(tiny_archive: Archive) -> None:
     before = Experiment.load(tiny_archive).protocol.hash
     edit_protocol(
         tiny_archive, "backend: testbed\n", "backend: testbed\npaired_deviation: {value: 0.02, freedom: 20}\n"
@@ -157,7 +157,7 @@ def test_status_takes_the_protocols_word_until_the_archive_knows_better(tiny_arc
     assert found["deviation"] == pytest.approx(0.02 / 2**0.5)
 
 
-def test_another_objective_is_not_what_the_protocol_speaks_of(tiny_archive: Archive) -> None:
+def test_the_stated_deviation_is_not_used_for_another_objective(tiny_archive: Archive) -> None:
     edit_protocol(
         tiny_archive, "backend: testbed\n", "backend: testbed\npaired_deviation: {value: 0.02, freedom: 20}\n"
     )

@@ -1,4 +1,4 @@
-"""Ctrl-C: one line, exit code 130, nothing left running, and the same command goes on from there."""
+"""Ctrl-C: one line, exit code 130, no process left, and the same command resumes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.conftest import git
 pytestmark = pytest.mark.slow
 
 
-def test_an_interrupt_keeps_everything(tiny_archive: Archive) -> None:
+def test_an_interrupt_keeps_finished_work(tiny_archive: Archive) -> None:
     command = [sys.executable, "-m", "poise_git", "evolve", str(tiny_archive.root), "--candidates", "1", "--json"]
     process = subprocess.Popen(
         command,
@@ -26,7 +26,7 @@ def test_an_interrupt_keeps_everything(tiny_archive: Archive) -> None:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # A shell's background jobs ignore the signal, and hand that down.
+        # A shell's background jobs ignore the signal, and their children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
@@ -46,7 +46,7 @@ def test_an_interrupt_keeps_everything(tiny_archive: Archive) -> None:
         time.sleep(0.1)
     assert not [pid for pid in family if Path(f"/proc/{pid}").exists()]
     git(tiny_archive.root, "fsck", "--strict")
-    assert tiny_archive.runs("grpo"), "the run that had ended is kept"
+    assert tiny_archive.runs("grpo"), "the finished run is kept"
     assert subprocess.run(command, capture_output=True).returncode == 0
 
 

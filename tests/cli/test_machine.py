@@ -1,4 +1,4 @@
-"""What is said before anything starts: costs, what this machine can run, which protocol a new archive has."""
+"""Output before anything starts: costs, the protocols that this machine can run, the protocol of a new archive."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_an_estimate_needs_no_archive_and_no_candidate(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["paper", "one-gpu", "cpu-smoke", "testbed"])
-def test_an_estimate_as_text(tmp_path: Path, protocol: str) -> None:
+def test_an_estimate_is_printed_as_text(tmp_path: Path, protocol: str) -> None:
     done = run("-C", tmp_path, "evaluate", "--protocol", protocol, "--estimate")
     assert done.exit_code == 0, done.output
     for word in (protocol, "training steps", "rollouts", "hours" if protocol == "paper" else "m", "note"):
@@ -64,30 +64,30 @@ def test_an_estimate_of_an_unknown_protocol_names_the_known_ones(tmp_path: Path)
         run("-C", tmp_path, "evaluate", "--protocol", "nope", "--estimate")
 
 
-def test_evaluate_without_a_candidate_says_so(tiny_archive: Archive) -> None:
+def test_evaluate_without_a_candidate_is_refused(tiny_archive: Archive) -> None:
     with pytest.raises(UsageError, match=sentences.NAME_A_CANDIDATE):
         run("-C", tiny_archive.root, "evaluate")
 
 
-def test_an_archives_own_protocol_is_estimated(tiny_archive: Archive) -> None:
+def test_a_protocol_of_the_archive_is_estimated(tiny_archive: Archive) -> None:
     found = json_of("-C", tiny_archive.root, "evaluate", "--estimate")
     assert found["protocol"]["name"] == "tiny"
     assert found["protocol"]["hash"] == Experiment.load(tiny_archive).protocol.hash
 
 
-def test_gpu_check_outside_an_archive(tmp_path: Path) -> None:
+def test_gpu_check_works_outside_an_archive(tmp_path: Path) -> None:
     found = json_of("-C", tmp_path, "gpu-check")
     assert found["machine"]["cores"] >= 1
     assert found["machine"]["memory_gb"] > 0
     assert set(found["packages"]) == {"verl", "verl-cpu"}
     assert found["protocols"]["testbed"] == {"runs": True, "obstacles": []}
     assert set(found["protocols"]) == {"cpu-smoke", "large", "one-gpu", "paper", "quick", "testbed"}
-    # Its files are not here, whatever else there is.
+    # The files of this protocol do not exist here.
     assert any("data/aime24.jsonl" in line for line in found["protocols"]["paper"]["obstacles"])
     assert {"name", "up", "detail"} <= set(found["sandbox"][0])
 
 
-def test_gpu_check_in_an_archive_knows_its_protocols_and_survives_a_wrong_one(tiny_archive: Archive) -> None:
+def test_gpu_check_lists_the_protocols_of_an_archive_despite_an_invalid_one(tiny_archive: Archive) -> None:
     wrong = Path(tiny_archive.root, "protocols/wrong.yaml")
     wrong.write_text("name: wrong\nbackendd: testbed\n")
     git(tiny_archive.root, "add", str(wrong))
@@ -100,7 +100,7 @@ def test_gpu_check_in_an_archive_knows_its_protocols_and_survives_a_wrong_one(ti
     assert "runs here" in text
 
 
-def test_a_new_archive_has_the_protocol_that_was_asked_for(tmp_path: Path) -> None:
+def test_a_new_archive_has_the_requested_protocol(tmp_path: Path) -> None:
     assert run("init", tmp_path / "a", "--protocol", "one-gpu").exit_code == 0
     assert "\nprotocol: one-gpu\n" in (tmp_path / "a" / "poise.yaml").read_text()
     assert run("init", tmp_path / "b").exit_code == 0
@@ -108,7 +108,7 @@ def test_a_new_archive_has_the_protocol_that_was_asked_for(tmp_path: Path) -> No
 
 
 @pytest.mark.skipif("verl" not in BACKENDS, reason="the backend verl is not registered")
-def test_a_backend_has_a_protocol_to_begin_with(tmp_path: Path) -> None:
+def test_every_backend_has_a_default_protocol(tmp_path: Path) -> None:
     assert run("init", tmp_path / "a", "--backend", "verl").exit_code == 0
     assert "\nprotocol: cpu-smoke\n" in (tmp_path / "a" / "poise.yaml").read_text()
 

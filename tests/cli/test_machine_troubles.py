@@ -1,4 +1,4 @@
-"""What the machine refuses, or a copied archive holds that git is not prepared for: one line, and nothing is lost."""
+"""Failures of the machine, and unusual content of a copied archive: one line, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def assert_one_line(done: subprocess.CompletedProcess[str], *parts: str) -> None
         assert part in line
 
 
-def test_a_disk_that_is_full(tiny_archive: Archive) -> None:
+def test_a_full_disk_is_an_error_of_one_line(tiny_archive: Archive) -> None:
     with open("/dev/full", "w") as full:
         done = poise_git("-C", tiny_archive.root, "log", stdout=full)
     assert_one_line(done, sentences.NO_SPACE)
 
 
-def test_too_few_open_files(tiny_archive: Archive) -> None:
+def test_too_few_open_files_give_no_traceback(tiny_archive: Archive) -> None:
     command = f"ulimit -n 12; {sys.executable} -m poise_git -C {tiny_archive.root} check grpo"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
@@ -57,7 +57,7 @@ def test_too_few_open_files(tiny_archive: Archive) -> None:
     assert done.stderr.splitlines()[-1].startswith("poise-git: ")
 
 
-def test_a_current_folder_that_is_gone(tmp_path: Path) -> None:
+def test_a_missing_current_folder_is_an_error_of_one_line(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     command = f"mkdir {gone}; cd {gone}; rmdir {gone}; {sys.executable} -m poise_git log"
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -65,14 +65,14 @@ def test_a_current_folder_that_is_gone(tmp_path: Path) -> None:
     assert_one_line(done, sentences.FOLDER_GONE, "cd DIR")
 
 
-def test_a_path_that_is_no_text(tiny_archive: Archive, tmp_path: Path) -> None:
+def test_a_path_that_is_not_utf8_gives_no_traceback(tiny_archive: Archive, tmp_path: Path) -> None:
     place = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
     tiny_archive.root.rename(place)
     for verb in ("log", "status", "select", "show grpo"):
         assert "Traceback" not in poise_git("-C", place, *verb.split()).stderr
 
 
-def test_a_git_that_is_none(tiny_archive: Archive, tmp_path: Path) -> None:
+def test_a_program_that_is_not_git_is_an_error_of_one_line(tiny_archive: Archive, tmp_path: Path) -> None:
     fake = tmp_path / "git"
     fake.write_text("#!/bin/sh\necho nothing\n")
     fake.chmod(0o755)
@@ -91,7 +91,7 @@ def test_git_waits_for_no_fifo(tiny_archive: Archive, place: str) -> None:
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "0", "-1", "1e999", "ten"])
 @pytest.mark.parametrize("option", ["--budget-usd", "--budget-hours"])
-def test_a_budget_that_bounds_nothing(tiny_archive: Archive, option: str, value: str) -> None:
+def test_a_budget_without_a_finite_value_is_refused(tiny_archive: Archive, option: str, value: str) -> None:
     done = poise_git("evolve", tiny_archive.root, option, value)
     assert done.returncode == 2
     assert option in done.stderr
@@ -99,7 +99,7 @@ def test_a_budget_that_bounds_nothing(tiny_archive: Archive, option: str, value:
 
 
 @pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_to_end_leaves_no_folder(tiny_archive: Archive, tmp_path: Path, which: signal.Signals) -> None:
+def test_sigterm_leaves_no_folder(tiny_archive: Archive, tmp_path: Path, which: signal.Signals) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     process = subprocess.Popen(
@@ -123,7 +123,7 @@ def test_a_signal_to_end_leaves_no_folder(tiny_archive: Archive, tmp_path: Path,
 
 
 @pytest.mark.parametrize("signature", ["a <a@b> -1 +0000", "a"])
-def test_a_commit_without_a_date(tiny_archive: Archive, signature: str) -> None:
+def test_a_commit_without_a_date_gives_no_traceback(tiny_archive: Archive, signature: str) -> None:
     root = tiny_archive.root
     text = (
         f"tree {git(root, 'rev-parse', 'poise/grpo^{tree}').strip()}\n"
@@ -146,14 +146,14 @@ def test_a_commit_without_a_date(tiny_archive: Archive, signature: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_branch_in_the_way(tiny_archive: Archive) -> None:
+def test_a_conflicting_branch_is_reported_with_the_command(tiny_archive: Archive) -> None:
     git(tiny_archive.root, "branch", "evidence/mine/sub", "poise/grpo")
     git(tiny_archive.root, "branch", "poise/mine", "poise/grpo")
     with pytest.raises(ArchiveError, match=r"evidence/mine/sub is in the way .*: git branch -m evidence/mine/sub"):
         tiny_archive.add_proposal(Proposal("mine", "grpo", "m", "h", "f", "human"))
 
 
-def test_a_message_without_end(tiny_archive: Archive) -> None:
+def test_a_very_long_message_is_read_in_time(tiny_archive: Archive) -> None:
     root = tiny_archive.root
     made = subprocess.run(
         ["git", "-C", str(root), "commit-tree", "-p", "poise/grpo", "poise/grpo^{tree}"],

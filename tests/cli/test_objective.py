@@ -1,4 +1,4 @@
-"""Another objective, on archives whose figures are given: measured anew, and followed by every verb."""
+"""Another objective, on archives with given figures: candidates are rescored, and every command follows it."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def measure(archive: Archive, *names: str) -> None:
 
 @pytest.fixture
 def four(tiny_archive: Archive) -> Archive:
-    """grpo, and one better and longer, one slightly better and shorter, one worse and much shorter."""
+    """grpo and three candidates: better and longer, slightly better and shorter, worse and much shorter."""
     for name, value, length in ((ROOT, 0.2, 11.0), ("long", 0.4, 14.0), ("short", 0.25, 9.0), ("silent", 0.1, 1.0)):
         archive_runs(tiny_archive, name, value, length)
     measure(tiny_archive, ROOT, "long", "short", "silent")
     return tiny_archive
 
 
-def test_selection_and_best_follow_another_objective_without_training(four: Archive) -> None:
+def test_selection_and_best_follow_a_new_objective_without_training(four: Archive) -> None:
     assert run("-C", four.root, "best", "--json").find('"name": "long"') > 0
     edit_settings(four.root, "  metrics: {}", f"  metrics: {SHORTER}")
     edit_settings(four.root, "  constraints: []", f"  constraints: {BOUNDS}")
@@ -96,7 +96,7 @@ def test_selection_and_best_follow_another_objective_without_training(four: Arch
             assert selected[kept]["ingredients"]["front"] < selected[broken]["ingredients"]["front"]
 
 
-def test_the_metric_vector_is_oriented_and_has_what_the_objective_counts(four: Archive) -> None:
+def test_the_metric_vector_has_signs_and_the_metrics_of_the_objective(four: Archive) -> None:
     edit_settings(four.root, "  metrics: {}", f"  metrics: {SHORTER}")
     measure(four, ROOT, "long", "short", "silent")
     experiment = Experiment.load(four)
@@ -105,7 +105,7 @@ def test_the_metric_vector_is_oriented_and_has_what_the_objective_counts(four: A
     assert all(node.feasible and len(node.metrics) == 3 for node in nodes)
 
 
-def test_only_bad_candidates_leave_the_best_of_them_and_say_so(four: Archive) -> None:
+def test_the_best_of_only_violating_candidates_is_reported_as_such(four: Archive) -> None:
     edit_settings(four.root, "  constraints: []", "  constraints: [{metric: mean_length, at_most: 0.5}]")
     measure(four, ROOT, "long", "short", "silent")
     text = run("-C", four.root, "best")
@@ -113,7 +113,7 @@ def test_only_bad_candidates_leave_the_best_of_them_and_say_so(four: Archive) ->
     assert sentences.ALL_VIOLATE in text
 
 
-def test_entries_without_a_fingerprint_are_judged_by_their_figures(four: Archive) -> None:
+def test_entries_without_a_fingerprint_are_compared_by_their_figures(four: Archive) -> None:
     entry = json.loads(git(four.root, "notes", "--ref=poise/metrics", "show", "poise/long"))
     del entry["objective"]
     for off, stale in ((0.0, ()), (0.01, ("long",))):
@@ -133,7 +133,7 @@ def test_entries_without_a_fingerprint_are_judged_by_their_figures(four: Archive
         ),
     ],
 )
-def test_an_unknown_metric_is_refused_as_soon_as_the_root_has_told_the_names(
+def test_an_unknown_metric_is_refused_once_the_root_has_run(
     tiny_archive: Archive, old: str, new: str, field: str
 ) -> None:
     edit_settings(tiny_archive.root, old, new)
@@ -153,7 +153,7 @@ def test_an_unknown_metric_is_refused_as_soon_as_the_root_has_told_the_names(
     assert git(tiny_archive.root, "for-each-ref") == before
 
 
-def test_a_candidate_without_a_needed_figure_fails_until_the_objective_needs_it_no_more(four: Archive) -> None:
+def test_a_candidate_without_a_required_figure_fails_until_the_objective_changes(four: Archive) -> None:
     archive_runs(four, "mute", 0.3, 9.0, entropy=float("nan"))
     measure(four, "mute")
     edit_settings(four.root, "  metrics: {}", "  metrics: {overall: 1, entropy: 0.1}")
@@ -169,7 +169,7 @@ def test_a_candidate_without_a_needed_figure_fails_until_the_objective_needs_it_
     assert "mute" in Experiment.load(four).evaluated()
 
 
-def test_a_winner_that_breaks_a_constraint_on_fresh_seeds_is_not_confirmed(four: Archive) -> None:
+def test_a_winner_that_violates_a_constraint_on_fresh_seeds_is_not_confirmed(four: Archive) -> None:
     file = Path(four.root, "protocols/tiny.yaml")
     file.write_text(file.read_text().replace("seeds: [0, 1]\n", "seeds: [0, 1]\nconfirmation_seeds: [8, 9]\n"))
     git(four.root, "commit", "-qam", "confirmation seeds")
@@ -180,7 +180,7 @@ def test_a_winner_that_breaks_a_constraint_on_fresh_seeds_is_not_confirmed(four:
             details = {suite: {"mean_length": length} for suite in values}
             four.add_run(name, Run(protocol.hash, seed, values, details, {}, (), 1.0))
     assert sentences.CONFIRMED in run("-C", four.root, "best").splitlines()[-2]
-    # On the search's seeds it is .15 ± .05 beyond, on the fresh ones .1 on each.
+    # It is beyond the bound by .15 ± .05 on the search's seeds, and by .1 on each fresh seed.
     bound = "[{metric: mean_length, at_most: 13.9, slack: 3.5}]"
     edit_settings(four.root, "  constraints: []", f"  constraints: {bound}")
     run("-C", four.root, "reflect", "long")

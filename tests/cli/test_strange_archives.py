@@ -1,4 +1,4 @@
-"""A stranger's archive: whatever its files and notes hold, verbs end soon, in lines a terminal does not obey."""
+"""A stranger's archive: for any content of files and notes, commands end soon and print no control characters."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Done:
 
 
 def run(archive: Archive, verb: str) -> Done:
-    """A verb as the program runs it, in this process, because an interpreter takes longer to start than most to end."""
+    """Run a command in this process, because starting an interpreter takes longer than most commands."""
     started, out, err = time.monotonic(), io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.setattr(sys, "argv", ["poise-git", "-C", str(archive.root), *verb.split()])
@@ -50,7 +50,7 @@ def run(archive: Archive, verb: str) -> Done:
         assert visible(text) == text, verb
     assert done.code in (0, 1, 2), done.stderr
     if done.code and verb != "doctor" and "check" not in verb:
-        # The figures of this archive are made up, which every verb that reads them says first.
+        # The figures of this archive are made up, so every command that reads them warns first.
         assert len([line for line in without_warning(done.stderr).splitlines() if " is suspicious" not in line]) == 1, (
             done.stderr
         )
@@ -80,7 +80,7 @@ def put_note(archive: Archive, ref: str, candidate: str, line: str) -> None:
 
 
 def commit(archive: Archive, branch: str, files: dict[str, str]) -> None:
-    """Put files on a branch by plain git, without its being checked out."""
+    """Put files on a branch with plain git, without a checkout."""
     tree = archive.root.parent / f"tree-{branch.replace('/', '-')}"
     git(archive.root, *NO_HOOKS, "worktree", "add", "--force", str(tree), branch)
     for path, text in files.items():
@@ -103,7 +103,7 @@ ESTIMATES: Sequence[object] = (
 
 
 @pytest.mark.parametrize("numbers", ESTIMATES, ids=lambda value: json.dumps(value)[:24])
-def test_numbers_of_a_metrics_note_that_are_none(tiny_archive: Archive, numbers: object) -> None:
+def test_invalid_numbers_in_a_metrics_note_give_no_traceback(tiny_archive: Archive, numbers: object) -> None:
     protocol = measured(tiny_archive)
     for note in (
         line(protocol, U=numbers), line(protocol, y={"composite": numbers, "accuracy": numbers}),
@@ -113,7 +113,7 @@ def test_numbers_of_a_metrics_note_that_are_none(tiny_archive: Archive, numbers:
         run(tiny_archive, "log")
     for verb in ("log", "select", "show child", "context grpo", "doctor"):
         run(tiny_archive, verb)
-    # Not a number is how a figure is written that there is none of.
+    # NaN is how a missing figure is written.
     finite = not any(isinstance(value, float) and not math.isfinite(value) for value in numbers)
     assert ("unreadable line" in run(tiny_archive, "doctor").stdout) or not finite
 
@@ -127,7 +127,7 @@ SERIES: Sequence[object] = (
 
 
 @pytest.mark.parametrize("series", SERIES, ids=lambda value: json.dumps(value)[:24])
-def test_series_of_a_run_that_are_none(tiny_archive: Archive, series: object) -> None:
+def test_invalid_series_of_a_run_give_no_traceback(tiny_archive: Archive, series: object) -> None:
     protocol = measured(tiny_archive)
     fields = {"protocol": protocol, "values": {"composite": 0.1, "accuracy": 0.1}, "details": {}, "curve": []}
     note = {**fields, "seed": 0, "series": series, "cpu_seconds": 1.0, "at": 9e9, "v": 1}
@@ -143,7 +143,7 @@ LINES = (
 
 
 @pytest.mark.parametrize("note", LINES, ids=lambda text: text[:24])
-def test_lines_that_hardly_are_json(tiny_archive: Archive, note: str) -> None:
+def test_malformed_json_lines_are_reported(tiny_archive: Archive, note: str) -> None:
     measured(tiny_archive)
     for ref in (METRICS_NOTES, TRAJECTORY_NOTES):
         put_note(tiny_archive, ref, "child", note)
@@ -168,7 +168,7 @@ DOCUMENTS: dict[str, str] = {
 
 
 @pytest.mark.parametrize("text", DOCUMENTS.values(), ids=DOCUMENTS)
-def test_yaml_of_an_evidence_branch(tiny_archive: Archive, text: str) -> None:
+def test_malformed_yaml_of_an_evidence_branch_gives_no_traceback(tiny_archive: Archive, text: str) -> None:
     measured(tiny_archive)
     files = {f"evidence/child/{name}.yaml": text for name in ("proposal", "metrics")}
     commit(tiny_archive, "evidence/child", {**files, "evidence/child/reflection.md": f"---\n{text}\n---\nprose\n"})
@@ -176,13 +176,15 @@ def test_yaml_of_an_evidence_branch(tiny_archive: Archive, text: str) -> None:
         run(tiny_archive, verb)
 
 
-# Those that only a file of megabytes shows take their time, and are read in the same way everywhere.
+# Documents of megabytes take time, and all files are read in the same way.
 SHORT = {name: text for name, text in DOCUMENTS.items() if len(text) < 1_000_000}
 
 
 @pytest.mark.parametrize("place", ["settings", "protocol", "protocol-settings", "card"])
 @pytest.mark.parametrize("text", SHORT.values(), ids=SHORT)
-def test_yaml_of_settings_protocols_and_cards(tiny_archive: Archive, place: str, text: str) -> None:
+def test_malformed_yaml_of_settings_protocols_and_cards_gives_no_traceback(
+    tiny_archive: Archive, place: str, text: str
+) -> None:
     root = tiny_archive.root
     if place == "settings":
         (root / "poise.yaml").write_text(text)
@@ -200,7 +202,7 @@ def test_yaml_of_settings_protocols_and_cards(tiny_archive: Archive, place: str,
 
 
 @pytest.mark.parametrize("text", SHORT.values(), ids=SHORT)
-def test_yaml_of_the_journal(tiny_archive: Archive, text: str) -> None:
+def test_malformed_yaml_of_the_journal_gives_no_traceback(tiny_archive: Archive, text: str) -> None:
     measured(tiny_archive)
     tiny_archive.write_round(1, {"round": 1})
     slots = f"slots:\n- {{child: 1}}\ncalls: {{}}\n{text}"
@@ -222,7 +224,7 @@ TEMPLATES: dict[str, str] = {
 
 
 @pytest.mark.parametrize("text", TEMPLATES.values(), ids=TEMPLATES)
-def test_a_template_of_the_archives(tiny_archive: Archive, text: str) -> None:
+def test_a_hostile_template_of_an_archive_gives_no_traceback(tiny_archive: Archive, text: str) -> None:
     measured(tiny_archive)
     file = tiny_archive.root / "prompts" / "context.md.j2"
     file.parent.mkdir(exist_ok=True)
@@ -232,7 +234,7 @@ def test_a_template_of_the_archives(tiny_archive: Archive, text: str) -> None:
     run(tiny_archive, "context child")
 
 
-def test_escapes_are_shown_and_not_obeyed(tiny_archive: Archive) -> None:
+def test_escape_sequences_are_made_visible(tiny_archive: Archive) -> None:
     protocol = measured(tiny_archive)
     said = f"{ESCAPES}\nforged: U 0.9999"
     proposal = make_proposal("marked", mechanism=said, hypothesis=said, family=said, agent=said, priors=(said,))
@@ -249,7 +251,7 @@ def test_escapes_are_shown_and_not_obeyed(tiny_archive: Archive) -> None:
     assert r"\x1b]0;title\x07" in run(tiny_archive, "log").stdout
 
 
-def test_only_one_module_of_the_verbs_prints() -> None:
+def test_only_one_module_of_the_cli_prints() -> None:
     folder = Path(sys.modules["poise_git"].__file__ or "").parent / "cli"
     ways: Sequence[Callable[[str], bool]] = (
         lambda text: "click.echo" in text or "click.secho" in text,

@@ -1,4 +1,4 @@
-"""Every verb on an archive whose settings, attributes and hooks all name programs."""
+"""Every command on an archive whose settings, attributes and hooks all name programs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.in_process import poise_git
 
 
 @pytest.mark.slow
-def test_no_verb_runs_what_an_archive_names(tiny_archive: Archive, tmp_path: Path) -> None:
+def test_no_command_runs_programs_that_an_archive_configures(tiny_archive: Archive, tmp_path: Path) -> None:
     assert poise_git("-C", tiny_archive.root, "evolve", "--candidates", "1").returncode == 0
     name = next(candidate.name for candidate in tiny_archive.genealogy() if candidate.name != "grpo")
     git(tiny_archive.root, "branch", "-q", "poise/by-hand", f"poise/{name}")
@@ -36,7 +36,7 @@ def test_no_verb_runs_what_an_archive_names(tiny_archive: Archive, tmp_path: Pat
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 @pytest.mark.parametrize("verb", ["status", "log", "doctor", "evolve", "gpu-check", "init"])
-def test_every_verb_refuses_an_archive_of_another_user(tiny_archive: Archive, verb: str) -> None:
+def test_every_command_refuses_an_archive_of_another_user(tiny_archive: Archive, verb: str) -> None:
     subprocess.run(["chown", "-R", "12345", tiny_archive.root], check=True)
     done = poise_git("-C", tiny_archive.root, verb)
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""What the verbs print, on one small search; and that a person with plain git can do the same."""
+"""The output of the commands on one small search, and the same steps with plain git."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def archive(archive_templates: dict[str, Path], tmp_path_factory: pytest.TempPat
     return folder
 
 
-def test_evolve_ends_with_lineage_best_and_next(archive: Path) -> None:
+def test_evolve_ends_with_lineage_best_and_next_commands(archive: Path) -> None:
     text = (archive / "ended.txt").read_text()
     assert "├─" in text or "└─" in text
     assert " ± " in text
@@ -90,7 +90,7 @@ def test_show_has_proposal_metrics_trajectory_and_reflection(archive: Path) -> N
     assert run("-C", archive, "show", document["commit"][:10]).stdout == text
 
 
-def test_diff_is_gits_own(archive: Path) -> None:
+def test_diff_equals_git_diff(archive: Path) -> None:
     entry = next(entry for entry in json_of("-C", archive, "log") if entry["parents"])
     patch = run("-C", archive, "diff", entry["name"]).stdout
     assert patch == git(archive, "diff", f"poise/{entry['parents'][0]}", f"poise/{entry['name']}")
@@ -120,7 +120,7 @@ def test_propose_shows_every_proposal_with_its_verdict_and_writes_nothing(archiv
     assert git(archive, "for-each-ref") == refs
 
 
-def test_propose_gives_a_person_the_context_the_next_steps_and_a_message_to_fill_in(archive: Path) -> None:
+def test_propose_prints_context_next_commands_and_message_template_for_a_person(archive: Path) -> None:
     text = run("-C", archive, "propose", "grpo", "--agent", "human").stdout
     context = run("-C", archive, "context", "grpo").stdout
     assert text.startswith(context.rstrip("\n"))
@@ -131,7 +131,7 @@ def test_propose_gives_a_person_the_context_the_next_steps_and_a_message_to_fill
     assert document["next"].startswith(sentences.NEXT_COMMANDS)
 
 
-def test_status_says_what_can_be_detected(archive: Path) -> None:
+def test_status_prints_the_detectable_difference(archive: Path) -> None:
     document = json_of("-C", archive, "status")
     assert document["candidates"]["evaluated"] == 4
     assert document["resolution"]["own"]["difference"] > 0
@@ -139,7 +139,7 @@ def test_status_says_what_can_be_detected(archive: Path) -> None:
     assert sentences.STATUS_DETECTS.format(seeds=2) in run("-C", archive, "status").stdout
 
 
-def test_best_has_the_highest_utility_and_its_path_can_be_picked(archive: Path, tmp_path: Path) -> None:
+def test_best_has_the_highest_utility_and_its_path_can_be_cherry_picked(archive: Path, tmp_path: Path) -> None:
     best = json_of("-C", archive, "best")
     utilities = [
         entry["metrics"]["utility"]["value"]
@@ -157,7 +157,7 @@ def test_best_has_the_highest_utility_and_its_path_can_be_picked(archive: Path, 
     )
 
 
-def test_check_reflect_and_doctor(archive: Path) -> None:
+def test_check_reflect_and_doctor_succeed(archive: Path) -> None:
     name = next(
         entry["name"] for entry in json_of("-C", archive, "log") if entry["status"] == "evaluated" and entry["parents"]
     )
@@ -174,8 +174,8 @@ def test_help_has_examples() -> None:
         assert "Example" in text, verb
 
 
-def test_a_candidate_by_hand(short_archive: Archive) -> None:
-    """Plain git and two verbs: branch, edit, commit, check, evaluate."""
+def test_a_handwritten_candidate_is_checked_and_evaluated(short_archive: Archive) -> None:
+    """Plain git and two commands: branch, edit, commit, check, evaluate."""
     root = short_archive.root
     git(root, "switch", "-qc", "poise/half-scale", "poise/grpo")
     algorithm = root / "recipe" / "algorithm.py"
@@ -189,7 +189,7 @@ def test_a_candidate_by_hand(short_archive: Archive) -> None:
     assert "evidence(half-scale): U " in git(root, "log", "-1", "--format=%s", "evidence/half-scale")
 
 
-def test_a_used_up_budget_is_exit_code_3_and_keeps_what_was_paid_for(tiny_archive: Archive) -> None:
+def test_a_used_up_budget_exits_with_3_and_keeps_paid_work(tiny_archive: Archive) -> None:
     command = [sys.executable, "-m", "poise_git", "evolve", str(tiny_archive.root), "--budget-hours", "0.000001"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 3, done.stderr
@@ -208,7 +208,7 @@ sys.exit("torch" in sys.modules)
 """
 
 
-def test_looking_loads_no_torch(archive: Path) -> None:
+def test_commands_that_read_load_no_torch(archive: Path) -> None:
     lines = ("status", "log", "show grpo", "best", "select", "context grpo", "doctor", "check --all", "evaluate --help")
     done = subprocess.run([sys.executable, "-c", READS, archive, *lines], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Texts made from texts that are read: pieces doubled, swapped, nested and broken, and stumbling blocks put in."""
+"""Mutations of accepted texts: pieces are doubled, swapped, nested and broken, and difficult tokens inserted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 
 LONGEST = 20_000
-# Tokens of the formats that are read, and values at which types, sizes and encodings end.
+# Tokens of the formats that are read, and values at the limits of types, sizes and encodings.
 TOKENS = tuple(
     token.encode(errors="surrogatepass")
     for token in (

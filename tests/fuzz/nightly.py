@@ -1,8 +1,8 @@
 """Run readers on millions of mutated texts: python -m tests.fuzz.nightly --corpus FOLDER --minutes 30
 
-Counts go to FOLDER/counts.json every few seconds, and the next call adds to them. A text that ends a reader is kept in
-FOLDER/findings/TARGET/, some of those that were accepted in FOLDER/TARGET/, to begin with the next time. With
-`--atheris` (pip install 'poise-git[fuzz]') texts are chosen by the lines that they reach, in one target a call.
+Counts go to FOLDER/counts.json every few seconds, and the next call adds to them. A text that makes a reader fail is
+kept in FOLDER/findings/TARGET/. Some accepted texts are kept in FOLDER/TARGET/, as seeds of the next call. With
+`--atheris` (pip install 'poise-git[fuzz]') coverage guides the choice of texts, for one target per call.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from types import FrameType
 from tests.fuzz.mutations import LONGEST, mutated
 
 if "--atheris" in sys.argv:
-    # It follows the lines of what is imported under its eyes.
+    # It traces the lines of modules that are imported under its instrumentation.
     import atheris
 
     with atheris.instrument_imports(include=["poise_git"]):
@@ -34,7 +34,7 @@ if "--atheris" in sys.argv:
 else:
     from tests.fuzz.targets import TARGETS, Target
 
-# Of one text: seconds of processor time, and what the whole process may have.
+# Limits: seconds of processor time for one text, and the memory of the whole process.
 SECONDS = 5.0
 MEMORY = 4 * 2**30
 SAVE_EVERY = 5.0
@@ -43,7 +43,7 @@ KEPT = 400
 
 
 class TooSlow(BaseException):
-    """Not an Exception, so that no reader takes it for an error of its own."""
+    """Not an Exception, so that no reader catches it as one of its own errors."""
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def time_limit() -> Iterator[None]:
 
 
 class Counts:
-    """What has been run, kept in a file that the next call goes on from."""
+    """Counts of the executed cases, in a file that the next call continues."""
 
     def __init__(self, folder: Path) -> None:
         self.file, self.folder = folder / "counts.json", folder
@@ -87,7 +87,7 @@ class Counts:
         os.replace(beside, self.file)
 
     def found(self, name: str, data: bytes, said: str) -> None:
-        """Keep a text that ended a reader, once for each place where it did."""
+        """Keep a text that made a reader fail, once for each place of failure."""
         place = self.folder / "findings" / name / hashlib.sha256(said.encode()).hexdigest()[:12]
         self.findings[name] += 1
         if not place.exists():
@@ -98,7 +98,7 @@ class Counts:
 
 
 def attempt(counts: Counts, name: str, target: Target, data: bytes) -> bool:
-    """Whether the reader accepted the text; what it must not raise is counted as a finding."""
+    """Whether the reader accepted the text; an error that it must not raise counts as a finding."""
     counts.executions[name] += 1
     try:
         with time_limit():
@@ -127,7 +127,7 @@ def mutate(folder: Path, names: list[str], seconds: float, executions: int, gene
             corpus, target = corpora[name], TARGETS[name]
             for _ in range(BATCH):
                 data = mutated(generator.choice(corpus), corpus, generator)
-                # Accepted texts are further from the seeds each time; a few of them are kept.
+                # Accepted texts differ more from the seeds each time; a few of them are kept.
                 if attempt(counts, name, target, data) and generator.random() < 0.01 and fresh[name] < KEPT:
                     fresh[name] += 1
                     corpus.append(data)
@@ -142,7 +142,7 @@ def mutate(folder: Path, names: list[str], seconds: float, executions: int, gene
 
 
 def guide(folder: Path, name: str, seconds: float, executions: int) -> None:
-    """Let atheris choose the texts by what they reach. Does not return: libFuzzer ends the process."""
+    """Let atheris choose the texts by their coverage. Does not return: libFuzzer ends the process."""
     counts, target = Counts(folder), TARGETS[name]
     place = folder / name
     place.mkdir(parents=True, exist_ok=True)

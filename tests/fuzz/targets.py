@@ -1,7 +1,7 @@
-"""The readers of what strangers write, each as a function of bytes: it may raise a PoiseError, and nothing else.
+"""The readers of strangers' texts, each as a function of bytes that may only raise a PoiseError.
 
-Another reader joins by an entry in `TARGETS`: its function, texts that it accepts to begin with, and the errors by
-which it may refuse.
+To add a reader, add an entry to `TARGETS`: its function, texts that it accepts as seeds, and the errors by which it may
+refuse.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Target:
 
 
 def text_of(data: bytes) -> str:
-    """As the archive decodes what git keeps."""
+    """Decode bytes as the archive decodes git objects."""
     return data.decode(errors="replace")
 
 
@@ -282,7 +282,7 @@ def _replies() -> tuple[str, ...]:
 
 
 def _frames() -> tuple[str, ...]:
-    """What a candidate's process sends: it has loaded, then an answer of each entry point."""
+    """The messages of a candidate's process: it has loaded, then an answer of each entry point."""
     shape = [["float32", [4, 6]]]
     answers = (
         frame({"loaded": True}),

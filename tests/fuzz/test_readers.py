@@ -1,4 +1,4 @@
-"""Readers of strangers' texts on some of what the nightly run gives them millions of: python -m tests.fuzz.nightly."""
+"""Readers of strangers' texts on a sample of the nightly run's cases: python -m tests.fuzz.nightly."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ SECONDS = 5.0
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_what_is_well_formed_is_accepted(name: str) -> None:
-    """Else a fuzzer would only ever see the first refusal."""
+def test_well_formed_input_is_accepted(name: str) -> None:
+    """Otherwise a fuzzer would reach only the first refusal."""
     accepted = [TARGETS[name].run(seed.encode()) for seed in TARGETS[name].seeds()]
     assert any(accepted), name
 
@@ -31,7 +31,7 @@ def test_what_is_well_formed_is_accepted(name: str) -> None:
 @given(
     number=st.integers(0, 2**32), data=st.binary(max_size=400) | st.text(max_size=200).map(lambda text: text.encode())
 )
-def test_nothing_but_a_refusal_comes_out_of_a_reader(name: str, number: int, data: bytes) -> None:
+def test_a_reader_accepts_or_refuses_any_input(name: str, number: int, data: bytes) -> None:
     target, generator = TARGETS[name], random.Random(number)
     seeds = [seed.encode()[:20_000] for seed in target.seeds()]
     started = time.process_time()
@@ -40,7 +40,7 @@ def test_nothing_but_a_refusal_comes_out_of_a_reader(name: str, number: int, dat
     assert time.process_time() - started < SECONDS
 
 
-def test_the_nightly_run_counts_and_goes_on(tmp_path: Path) -> None:
+def test_the_nightly_run_counts_its_cases_and_resumes(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",

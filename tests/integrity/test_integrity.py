@@ -1,6 +1,6 @@
-"""Figures that can be traced: every one is recomputed from archived runs, or something says why it is not.
+"""Figures that can be traced: every figure is recomputed from archived runs, or a message states why it is not.
 
-One small search on the testbed, made once and copied; forged and mended by plain git.
+The tests copy one small search on the testbed, and forge and repair it with plain git.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ METRICS, TRAJECTORY = "refs/notes/poise/metrics", "refs/notes/poise/trajectory"
 
 
 def call(*arguments: object) -> Result:
-    """A verb; what it refuses is its result's exception, and exit code 1."""
+    """Run a command; a refusal is the exception of its result, with exit code 1."""
     done = CliRunner().invoke(cli, [str(argument) for argument in arguments])
     if done.exception and not isinstance(done.exception, PoiseError | SystemExit):
         raise done.exception
@@ -53,7 +53,7 @@ def marks(root: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def searched(archive_templates: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A search of three candidates, for all tests of this module; they work on copies."""
+    """A search of three candidates; all tests of this module work on copies."""
     folder = tmp_path_factory.mktemp("integrity") / "search"
     shutil.copytree(archive_templates["short"], folder, symlinks=True)
     done = call("evolve", folder, "--candidates", "3", "--workers", "2")
@@ -67,7 +67,7 @@ def root(searched: Path, tmp_path: Path) -> Path:
 
 
 def isolated(root: Path) -> None:
-    """Say of every run that nothing was missing of its isolation, as is said on a machine that lacks nothing."""
+    """Record full isolation for every run, as on a machine with all layers."""
     archive = Archive.open(root)
     runs = {candidate.name: archive.trajectory(candidate).runs for candidate in archive.genealogy()}
     git(root, "update-ref", "-d", TRAJECTORY)
@@ -101,7 +101,7 @@ def test_an_honest_archive_is_verified_and_has_no_findings(root: Path) -> None:
     assert "figures verified" in best.stdout
 
 
-def test_a_forged_note_is_named_and_selects_nothing(root: Path) -> None:
+def test_a_forged_note_is_reported_and_does_not_affect_selection(root: Path) -> None:
     before = json_of(root, "best")["name"]
     selected = json_of(root, "select")
     name, honest = worst(root)
@@ -111,7 +111,7 @@ def test_a_forged_note_is_named_and_selects_nothing(root: Path) -> None:
     assert best.stderr.count("\n") == 1
     assert f"{name} is suspicious: its note says U 0.9900" in best.stderr
     again = json_of(root, "select")
-    assert again == selected, "neither the forged candidate nor its rivals stand otherwise"
+    assert again == selected, "the ranks of the forged candidate and its rivals do not change"
     for output in ("\n".join(findings(root)), call("-C", root, "check", "--all").output):
         (line,) = [line for line in output.splitlines() if "0.9900" in line]
         assert f"poise/{name}" in line
@@ -119,18 +119,18 @@ def test_a_forged_note_is_named_and_selects_nothing(root: Path) -> None:
     assert marks(root)[name] == "suspicious"
     assert "suspicious: its note says U 0.9900" in call("-C", root, "show", name).stdout
 
-    # From the future it would win over all later lines; measured anew it still counts by its runs.
+    # A line from the future would take precedence over all later lines; the archived runs still count.
     forge(root, name, replace(honest, utility=Estimate(0.98, 0.001, 2)), at=time.time() + 1e9)
     assert call("-C", root, "reflect", name).exit_code == 0
     assert json_of(root, "best")["name"] == before
 
-    # What doctor says to type is of the protocol of those figures, whichever poise.yaml names now.
+    # The command that doctor prints names the protocol of those figures, whatever poise.yaml names now.
     forge(root, name, replace(honest, utility=Estimate(0.97, 0.001, 2)), at=time.time() + 1e9)
     edit_settings(root, "protocol: short", "protocol: tiny")
     assert any(f"poise-git reproduce {name} --seed 0 --protocol short" in line for line in findings(root))
 
 
-def test_what_a_session_knows_before_it_is_read_is_no_verdict_on_a_note(root: Path) -> None:
+def test_metrics_ahead_of_the_archive_give_no_verdict_on_a_note(root: Path) -> None:
     before = json_of(root, "best")["name"]
     name, honest = worst(root)
     forge(root, name, replace(honest, utility=Estimate(0.98, 0.001, 2)), at=time.time() + 1e9)
@@ -141,7 +141,7 @@ def test_what_a_session_knows_before_it_is_read_is_no_verdict_on_a_note(root: Pa
     assert json_of(root, "best")["name"] == before
 
 
-def test_a_note_that_nothing_backs_counts_for_nothing(root: Path) -> None:
+def test_a_note_without_runs_or_evidence_does_not_count(root: Path) -> None:
     archive = Archive.open(root)
     before, protocol = json_of(root, "best")["name"], Experiment.load(archive).protocol.hash
     source = archive.recipe(ROOT)["algorithm.py"] + "\n# boasts\n"
@@ -153,7 +153,7 @@ def test_a_note_that_nothing_backs_counts_for_nothing(root: Path) -> None:
     assert sentences.DOES_NOT_COUNT in best.stderr
     assert any(line.startswith("refs/heads/poise/boasts: a note says U 0.9900") for line in findings(root))
     assert "boasts" not in call("-C", root, "select").stdout
-    # What it says to type helps.
+    # The printed command helps.
     (line,) = [line for line in findings(root) if line.startswith("refs/heads/poise/boasts: a note")]
     remove, evaluate = line.partition("; ")[2].split(" && ")
     git(root, *remove.split()[1:])
@@ -161,7 +161,7 @@ def test_a_note_that_nothing_backs_counts_for_nothing(root: Path) -> None:
     assert "boasts" not in call("-C", root, "best").stderr
 
 
-def test_forged_failure_does_not_knock_a_rival_out(root: Path) -> None:
+def test_a_forged_failure_does_not_exclude_a_rival(root: Path) -> None:
     best = json_of(root, "best")["name"]
     protocol = Experiment.load(Archive.open(root)).protocol.hash
     forge(root, best, Metrics(Status.FAILED, protocol, stage="train", reason="diverged"))
@@ -170,7 +170,7 @@ def test_forged_failure_does_not_knock_a_rival_out(root: Path) -> None:
     assert "its note says failed at train" in done.stderr
 
 
-def test_forged_evidence_is_named(root: Path) -> None:
+def test_forged_evidence_is_reported(root: Path) -> None:
     name, honest = worst(root)
     forged = replace(honest, utility=Estimate(0.97, 0.001, 2))
     archive = Archive.open(root)
@@ -182,7 +182,7 @@ def test_forged_evidence_is_named(root: Path) -> None:
 
 
 def edit_run(root: Path, name: str, **changes: Any) -> None:
-    """Replace the first archived run of a candidate by a changed one, as somebody would who edits the notes."""
+    """Replace the first archived run of a candidate by a changed one, as by an edit of the notes."""
     archive = Archive.open(root)
     candidate = archive.genealogy()[name]
     lines = git(root, "notes", f"--ref={TRAJECTORY}", "show", candidate.commit).splitlines()
@@ -202,14 +202,14 @@ def edit_run(root: Path, name: str, **changes: Any) -> None:
         ({"series": {"composite/reward": [0.5] * 7}}, "has 7 steps, the protocol 6"),
         ({"series": {}}, "there is no series of regime composite"),
         ({"curve": []}, "its curve has 0 points, the protocol 3"),
-        # A line of another form is passed over, and named as a line.
+        # A line of another form is ignored, and reported as a line.
         ({"curve": [{"overall": "x"}] * 3}, "no runs of seeds 0"),
         ({"values": {"composite": "0.9", "reuse": 0.9}}, "0"),
         ({"details": {"composite": {"acc@1": 7.0}}}, "acc@1 7 is not a share"),
         ({"seed": 77}, sentences.FOREIGN_SEED.format(seed=77)),
     ],
 )
-def test_a_forged_run_is_named(root: Path, changes: dict[str, Any], said: str) -> None:
+def test_a_forged_run_is_reported(root: Path, changes: dict[str, Any], said: str) -> None:
     name, _ = worst(root)
     edit_run(root, name, **changes)
     lines = [line for line in findings(root) if f"poise/{name}:" in line]
@@ -220,7 +220,7 @@ def test_a_forged_run_is_named(root: Path, changes: dict[str, Any], said: str) -
         assert done.exit_code == 0, done.output
 
 
-def test_runs_of_other_code_and_lines_of_the_future_are_named(root: Path) -> None:
+def test_runs_of_other_code_and_lines_of_a_later_version_are_reported(root: Path) -> None:
     name, _ = worst(root)
     edit_run(root, name, algorithm="0123456789ab", at=time.time() + 1e9)
     lines = [line for line in findings(root) if f"poise/{name}:" in line]
@@ -228,7 +228,7 @@ def test_runs_of_other_code_and_lines_of_the_future_are_named(root: Path) -> Non
     assert any("dated in the future" in line for line in lines), lines
 
 
-def test_an_unisolated_run_is_unverified_with_what_was_missing(root: Path) -> None:
+def test_an_unisolated_run_is_unverified_and_lists_missing_layers(root: Path) -> None:
     name, _ = worst(root)
     isolated(root)
     edit_run(root, name, isolation={"missing": ["landlock"], "trusted": False})
@@ -257,15 +257,15 @@ def test_a_run_reproduces_to_the_last_bit_and_nothing_archived_changes(root: Pat
     assert not [line for line in findings(root) if name in line or ROOT in line]
 
 
-def test_a_forged_trajectory_does_not_reproduce_and_is_left_out(root: Path) -> None:
-    """Runs, metrics and evidence forged together contradict nothing: training again does."""
+def test_a_forged_trajectory_does_not_reproduce_and_does_not_count(root: Path) -> None:
+    """Runs, metrics and evidence forged together agree with each other; only training again contradicts them."""
     name, _ = worst(root)
     archive = Archive.open(root)
     experiment = Experiment.load(archive)
     for run in experiment.runs(name, experiment.protocol.seeds):
         curve = tuple({**point, **dict.fromkeys(("composite", "reuse", "overall"), 0.95)} for point in run.curve)
         archive.add_run(name, replace(run, values={"composite": 0.95, "reuse": 0.95}, curve=curve))
-    # The honest lines are taken out, too.
+    # The honest lines are removed, too.
     commit = archive.genealogy()[name].commit
     lines = git(root, "notes", f"--ref={TRAJECTORY}", "show", commit).splitlines()
     (root / "note.txt").write_text("\n".join(line for line in lines if "0.95" in line))
@@ -283,7 +283,7 @@ def test_a_forged_trajectory_does_not_reproduce_and_is_left_out(root: Path) -> N
     assert any(f"poise-git reproduce {name} --seed 0" in line for line in findings(root))
 
 
-def test_other_last_bits_are_no_proof_of_forging(root: Path) -> None:
+def test_different_last_bits_do_not_prove_forgery(root: Path) -> None:
     name, _ = worst(root)
     archive = Archive.open(root)
     protocol = Experiment.load(archive).protocol.hash
@@ -295,7 +295,7 @@ def test_other_last_bits_are_no_proof_of_forging(root: Path) -> None:
 
 
 def hub_of(root: Path, to: Path) -> Path:
-    """What `git push --all` makes of an archive."""
+    """A hub that received the archive with `git push --all`."""
     git(root, "init", "-q", "--bare", str(to))
     git(root, "push", "-q", "--all", "--no-verify", str(to))
     git(to, "symbolic-ref", "HEAD", "refs/heads/main")
@@ -322,7 +322,7 @@ def test_a_hub_without_notes_has_every_figure_and_trains_nothing(root: Path, tmp
     events = [json.loads(line)["event"] for line in evolved.stdout.splitlines()]
     assert "RunEnded" not in events
 
-    assert call("-C", hub, "doctor", "--repair").exit_code == 1, "trajectories cannot come back"
+    assert call("-C", hub, "doctor", "--repair").exit_code == 1, "trajectories cannot be recovered"
     assert [line for line in findings(hub) if "evidence branches alone" in line] == []
     notes = git(hub, "notes", f"--ref={METRICS}", "list").splitlines()
     assert len(notes) == len([each for each in whole if each["metrics"]])
@@ -330,7 +330,7 @@ def test_a_hub_without_notes_has_every_figure_and_trains_nothing(root: Path, tmp
         each["name"]: each["status"] for each in whole
     }
 
-    # Going on trains the root's runs, to pair with, and the new candidate's; nobody else's.
+    # The search trains only the root, for pairing, and the new candidate.
     evolved = call("-C", hub, "evolve", "--candidates", "4", "--json", "--workers", "2")
     assert evolved.exit_code == 0, evolved.output
     trained = {
@@ -342,7 +342,7 @@ def test_a_hub_without_notes_has_every_figure_and_trains_nothing(root: Path, tmp
     assert all(gain is not None for name, gain in gains.items() if name in trained - {ROOT} and marks(hub).get(name))
 
 
-def test_some_missing_notes_are_read_from_the_evidence_branches(root: Path, tmp_path: Path) -> None:
+def test_missing_notes_are_read_from_the_evidence_branches(root: Path, tmp_path: Path) -> None:
     whole = {each["name"]: each["status"] for each in json_of(root, "log")}
     name, metrics = worst(root)
     git(root, *UNHOOKED, "notes", f"--ref={METRICS}", "remove", f"poise/{name}")
@@ -357,7 +357,7 @@ def test_some_missing_notes_are_read_from_the_evidence_branches(root: Path, tmp_
     assert found.value == pytest.approx(metrics.utility.value, rel=1e-5)
 
 
-def test_a_clone_fetches_its_notes_where_there_are_any(root: Path, tmp_path: Path) -> None:
+def test_a_clone_fetches_notes_if_there_are_any(root: Path, tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     git(tmp_path, "clone", "-q", str(root), str(clone))
     git(

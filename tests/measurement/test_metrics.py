@@ -39,7 +39,7 @@ def test_gain_is_paired_with_the_root_by_seed() -> None:
     assert summarise("h", root, None, objective()).gain is None
 
 
-def test_what_the_objective_counts_beside_the_suites_is_a_metric_with_its_own_error() -> None:
+def test_every_other_metric_of_the_objective_has_its_own_error() -> None:
     runs, root = [run(0, 0.2, 0.4, 9.0), run(1, 0.6, 0.8, 5.0)], [run(0, 0.1, 0.3), run(1, 0.5, 0.7)]
     shorter = objective(metrics={"overall": 1, "mean_length": {"weight": 1, "direction": "minimize", "scale": 10}})
     metrics = summarise("h", runs, root, shorter)
@@ -72,16 +72,16 @@ def test_violations_are_part_of_the_metrics_and_the_root_meets_its_own_figures()
 @pytest.mark.parametrize(
     "needed", [{"metrics": {"mean_length": 1}}, {"constraints": [{"metric": "mean_length", "at_most": 1}]}]
 )
-def test_a_run_without_a_finite_figure_that_is_needed_is_a_failure_that_names_it(needed: dict[str, Any]) -> None:
+def test_a_run_without_a_required_finite_figure_fails_and_names_it(needed: dict[str, Any]) -> None:
     runs = [run(0, 0.2, 0.4), run(1, 0.2, 0.4, math.nan)]
     assert summarise("h", runs, None, objective()).utility is not None
     with pytest.raises(RunFailed, match=f"{MEASURING} failed: .*seed 1.* mean_length"):
         summarise("h", runs, None, objective(**needed))
 
 
-def test_measured_again_a_candidate_has_a_more_certain_gain_and_the_utility_that_follows_from_it() -> None:
+def test_a_replication_gives_a_more_certain_gain_and_a_consistent_utility() -> None:
     runs, root = [run(0, 0.3, 0.3), run(1, 0.6, 0.6)], [run(0, 0.2, 0.2), run(1, 0.4, 0.4)]
-    # In the worlds of the further seeds everything is better, and the candidate no better than the root.
+    # In the worlds of the further seeds all utilities are higher, and the candidate is no better than the root.
     again = [run(10, 0.9, 0.9), run(11, 0.9, 0.9)], [run(10, 0.9, 0.9), run(11, 0.9, 0.9)]
     metrics = summarise("h", runs, root, objective(), again=again)
     assert metrics.gain is not None
@@ -92,14 +92,14 @@ def test_measured_again_a_candidate_has_a_more_certain_gain_and_the_utility_that
     assert metrics.values["a"].value == pytest.approx(0.3 + metrics.gain.value)
     assert metrics.values["a"].n == 4
     assert metrics.seeds == (0, 1, 10, 11)
-    # Without the root's runs there nothing can be compared.
+    # Without the root's runs on these seeds no difference can be computed.
     assert (
         summarise("h", runs, root, objective(), again=(again[0], [])).utility
         == summarise("h", runs, root, objective()).utility
     )
 
 
-def test_measured_again_u_is_the_sum_of_the_values_that_are_shown_and_constraints_see_every_seed() -> None:
+def test_a_replicated_utility_is_the_sum_of_the_shown_values_and_constraints_use_every_seed() -> None:
     by_length = objective(
         metrics={"a": {"weight": 3}, "mean_length": {"direction": "minimize", "scale": 20}},
         constraints=[{"metric": "mean_length", "at_most": "root", "slack": 0}],

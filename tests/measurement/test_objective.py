@@ -49,7 +49,7 @@ def run(seed: int, **values: float) -> Run:
     return Run("h", seed, values, {suite: {"mean_length": length} for suite in values}, {}, (), 1.0)
 
 
-def test_no_metrics_are_the_protocols_own_mean_of_suites() -> None:
+def test_utility_without_metrics_is_the_mean_of_the_protocol() -> None:
     assert objective().coefficients == {"overall": 1.0}
     assert objective().utilities(figures([run(7, a=1.0, b=0.5)], SUITES)) == {7: pytest.approx(0.625)}
     assert objective().is_overall
@@ -67,9 +67,7 @@ def test_coefficients_are_signed_scaled_and_share_the_weight() -> None:
 
 
 @given(objectives, st.dictionaries(st.sampled_from(SEEDS), st.tuples(*[st.floats(-10, 10)] * 5), min_size=1))
-def test_u_is_linear_so_that_differences_of_u_are_u_of_differences(
-    found: Objective, rows: dict[int, tuple[float, ...]]
-) -> None:
+def test_utility_is_linear_in_differences(found: Objective, rows: dict[int, tuple[float, ...]]) -> None:
     names = ("a", "b", "overall", "mean_length", "entropy")
     table = {name: {seed: row[place] for seed, row in rows.items()} for place, name in enumerate(names)}
     mean = {name: math.fsum(column.values()) / len(column) for name, column in table.items()}
@@ -85,14 +83,14 @@ def test_seeds_without_a_metric_have_no_utility() -> None:
 
 
 @given(objectives)
-def test_it_is_read_back_from_its_data_and_from_its_block(found: Objective) -> None:
+def test_an_objective_is_read_back_from_its_data_and_from_yaml(found: Objective) -> None:
     again = objective(**found.stated.to_data())
     assert again.fingerprint == found.fingerprint
     assert again.coefficients == found.coefficients
     assert objective(**yaml.safe_load(yaml.safe_dump(found.stated.to_data()))) == again
 
 
-def test_the_block_is_what_a_person_would_write() -> None:
+def test_the_yaml_block_is_concise() -> None:
     found = objective(
         metrics={"overall": 1, "mean_length": LENGTH},
         constraints=[{"metric": "overall", "at_least": "root"}, {"metric": "mean_length", "at_most": 12.5, "slack": 2}],
@@ -110,7 +108,7 @@ def test_the_block_is_what_a_person_would_write() -> None:
     )
 
 
-def test_the_fingerprint_tells_objectives_apart_by_what_they_decide() -> None:
+def test_the_fingerprint_distinguishes_objectives_by_their_effect() -> None:
     plain = objective().fingerprint
     assert objective(metrics={"overall": 5}).fingerprint == plain
     assert objective(metrics={"a": 1, "b": 2}).fingerprint == objective(metrics={"b": 4, "a": 2}).fingerprint
@@ -132,8 +130,8 @@ def violated(own: list[float], root: list[float] | None, **constraint: Any) -> b
     return bool(objective(constraints=[{"metric": "a", **constraint}]).violations(figures(runs, SUITES), against))
 
 
-def test_a_bound_at_the_root_is_decided_by_the_paired_difference() -> None:
-    # Worlds differ much more than candidates: only pairing sees that each seed is .1 (± .01) below.
+def test_the_paired_difference_decides_a_root_bound() -> None:
+    # Worlds differ much more than candidates: only pairing shows that each seed is .1 (± .01) below.
     root, below = [0.1, 0.5, 0.9], [0.01, 0.4, 0.79]
     assert violated(below, root, at_least="root")
     assert violated(below, root, at_least="root", slack=2)
@@ -159,7 +157,7 @@ def test_one_seed_has_no_error_and_the_estimate_decides() -> None:
     assert violated([0.51], None, at_most=0.5, slack=5)
 
 
-def test_a_violation_says_by_how_much() -> None:
+def test_a_violation_states_its_amount() -> None:
     runs = [run(seed, a=0.5, b=0.5, mean_length=12.0 + seed) for seed in SEEDS]
     (found,) = objective(constraints=[{"metric": "mean_length", "at_most": 10}]).violations(figures(runs, SUITES), None)
     assert (found.constraint, found.excess.value) == ("mean_length at most 10", pytest.approx(3.0))
@@ -181,11 +179,11 @@ def test_a_violation_says_by_how_much() -> None:
         ({"constraints": [{"at_least": 1}]}, "metric"),
     ],
 )
-def test_what_makes_no_sense_is_refused(data: dict[str, Any], field: str) -> None:
+def test_an_invalid_objective_is_refused(data: dict[str, Any], field: str) -> None:
     with pytest.raises(ValidationError, match=field):
         objective(**data)
 
 
-def test_earlier_archives_spell_the_direction_otherwise() -> None:
+def test_earlier_spellings_of_the_direction_are_read() -> None:
     british, american = (objective(metrics={"mean_length": {"direction": word}}) for word in ("minimise", "minimize"))
     assert british == american

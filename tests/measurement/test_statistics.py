@@ -30,7 +30,7 @@ def test_one_run_has_no_standard_error() -> None:
     assert not beyond_noise(Estimate(5.0, None, 1))
 
 
-def test_pairing_removes_what_seeds_share() -> None:
+def test_pairing_removes_the_shared_effect_of_seeds() -> None:
     of = {0: 1.1, 1: 5.2, 2: 9.1, 7: 100.0}
     against = {0: 1.0, 1: 5.0, 2: 9.0, 8: -100.0}
     found = paired_difference(of, against)
@@ -42,7 +42,7 @@ def test_pairing_removes_what_seeds_share() -> None:
     assert paired_difference({0: 1.0}, {1: 1.0}) is None
 
 
-def test_beyond_noise_is_outside_of_the_interval_in_either_direction() -> None:
+def test_a_difference_beyond_noise_is_outside_the_interval_on_either_side() -> None:
     assert beyond_noise(Estimate(0.021, 0.01, 4, interval=0.02))
     assert beyond_noise(Estimate(-0.021, 0.01, 4, interval=0.02))
     assert not beyond_noise(Estimate(0.019, 0.01, 4, interval=0.02))
@@ -55,11 +55,11 @@ def test_a_difference_without_an_interval_is_judged_by_its_own_noise() -> None:
     assert not beyond_noise(Estimate(0.031, 0.01, 4))
 
 
-def test_noise_known_beforehand_is_weighed_with_the_seeds_own() -> None:
+def test_known_noise_is_combined_with_the_deviation_of_the_seeds() -> None:
     """t(.975) is 2.069 with 20 + 3 degrees of freedom; s = 0.02 on 4 seeds."""
     found = half_width(Estimate(0.0, 0.01, 4), Noise(0.01, 20.0))
     assert found == pytest.approx(2.069 * ((20 * 0.01**2 + 3 * 0.02**2) / 23 / 4) ** 0.5, rel=1e-3)
-    # One seed says nothing of its noise: what is known beforehand is all there is. t(.975) is 2.086 with 20.
+    # One seed has no deviation, so only the known noise counts. t(.975) is 2.086 with 20 degrees of freedom.
     assert half_width(Estimate(0.0, None, 1), Noise(0.01, 20.0)) == pytest.approx(0.02086, rel=1e-3)
     assert half_width(Estimate(0.0, None, 1)) is None
 
@@ -85,7 +85,7 @@ def test_pooled_deviation_recovers_the_deviation_of_one_difference() -> None:
 
 @pytest.mark.parametrize("noise", [None, Noise(0.3, 30.0)])
 @pytest.mark.parametrize("seeds", [2, 4, 8])
-def test_the_rule_has_the_stated_power_and_false_alarms(seeds: int, noise: Noise | None) -> None:
+def test_the_rule_has_the_stated_power_and_false_alarm_rate(seeds: int, noise: Noise | None) -> None:
     rng, trials = random.Random(11), 3000
 
     def found(gap: float) -> float:
@@ -99,7 +99,7 @@ def test_the_rule_has_the_stated_power_and_false_alarms(seeds: int, noise: Noise
     assert found(0.0) == pytest.approx(0.05, abs=0.02)
 
 
-def test_what_is_known_beforehand_sharpens_the_rule_and_lets_one_seed_see() -> None:
+def test_known_noise_reduces_the_detectable_difference_and_allows_one_seed() -> None:
     known = Noise(0.3, 30.0)
     assert detectable_difference(0.3, 1) is None
     alone, informed = (detectable_difference(0.3, 4, noise) for noise in (None, known))

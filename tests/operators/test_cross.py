@@ -1,4 +1,4 @@
-"""Crossover for real: git's merge of two candidates, and an agent where it conflicts."""
+"""Real crossover: git merges two candidates, and an agent resolves conflicts."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def cross_as_a_process(archive: Archive, *arguments: str) -> subprocess.Complete
     return subprocess.run(command, capture_output=True, text=True)
 
 
-def test_two_lines_of_the_tree_are_merged_by_git(archive: Archive) -> None:
+def test_git_merges_two_lineages(archive: Archive) -> None:
     done = cross(archive, "child", "small", "--json")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
@@ -62,7 +62,7 @@ def test_two_lines_of_the_tree_are_merged_by_git(archive: Archive) -> None:
     assert git(archive.root, "show", "HEAD:recipe/algorithm.py") == text
 
 
-def test_one_line_has_nothing_to_merge(archive: Archive) -> None:
+def test_a_single_lineage_has_nothing_to_merge(archive: Archive) -> None:
     for pair in (("child", "wide"), ("wide", "child"), ("wide", "wide"), ("grpo", "small")):
         done = cross(archive, *pair)
         assert done.returncode == 2, pair
@@ -70,7 +70,7 @@ def test_one_line_has_nothing_to_merge(archive: Archive) -> None:
         assert len(without_warning(done.stderr).strip().splitlines()) == 1
 
 
-def test_a_conflict_is_said_or_resolved(archive: Archive, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_conflict_is_reported_or_resolved(archive: Archive, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     done = cross(archive, "small", "large")
     assert done.returncode == 1
     assert "change the same lines" in done.stderr

@@ -1,4 +1,4 @@
-"""Where what is made once per machine is kept."""
+"""The folder for data that is made once per machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from poise_git.pipeline.cache import cache_folder
     [("/some/cache", "/some/cache/poise-git/models"), ("", "~/.cache/poise-git/models"),
      ("relative", "~/.cache/poise-git/models"), (None, "~/.cache/poise-git/models")],
 )  # fmt: skip
-def test_the_cache_is_where_xdg_says(monkeypatch: pytest.MonkeyPatch, home: str | None, expected: str) -> None:
+def test_the_cache_is_in_the_xdg_folder(monkeypatch: pytest.MonkeyPatch, home: str | None, expected: str) -> None:
     if home is None:
         monkeypatch.delenv("XDG_CACHE_HOME")
     else:

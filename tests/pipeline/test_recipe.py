@@ -14,7 +14,7 @@ from tests import sentences
 RECIPE = {path.removeprefix("recipe/"): text for path, text in template_files().items() if path.startswith("recipe/")}
 
 
-def test_the_shipped_recipe_is_an_algorithm_and_a_version() -> None:
+def test_the_shipped_recipe_is_an_algorithm_and_a_known_version() -> None:
     assert algorithm_of(RECIPE) == Algorithm(RECIPE["algorithm.py"], "1")
     assert rollouts_text("1") == RECIPE["rollouts.py"]
 
@@ -30,7 +30,7 @@ def test_an_unknown_version_is_refused(version: str) -> None:
 
 
 @pytest.mark.parametrize("change", ["\n", " ", "# coding: utf-7\n", "\ufeff"])
-def test_one_character_makes_rollouts_another(change: str) -> None:
+def test_one_changed_character_makes_rollouts_unknown(change: str) -> None:
     for text in (change + RECIPE["rollouts.py"], RECIPE["rollouts.py"] + change):
         with pytest.raises(CheckFailed, match=sentences.UNKNOWN_ROLLOUTS) as failure:
             algorithm_of({**RECIPE, "rollouts.py": text})
@@ -44,8 +44,8 @@ def test_a_missing_file_is_named(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["algorithm.py", "rollouts.py"])
-def test_a_link_in_git_is_no_file(tmp_path: Path, name: str) -> None:
-    """Even one whose target's name is the whole text of the file."""
+def test_a_link_in_git_is_not_read_as_a_file(tmp_path: Path, name: str) -> None:
+    """This holds even if the target's name is the whole text of the file."""
     archive = Archive.create(tmp_path / "search", template_files(), hook_files())
 
     def git(*arguments: str, stdin: str = "") -> str:

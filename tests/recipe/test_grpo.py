@@ -137,7 +137,7 @@ def test_levels_are_decoded_exactly(recipe: ModuleType) -> None:
 
 @pytest.fixture(scope="module")
 def core_algos() -> ModuleType:
-    """The real verl, where it is installed."""
+    """The real verl, if it is installed."""
     if importlib.util.find_spec("verl") is None:
         pytest.skip("pip install 'poise-git[verl-cpu]'")
     hide_broken_packages()
@@ -146,7 +146,7 @@ def core_algos() -> ModuleType:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_advantages_equal_verls_grpo(recipe: ModuleType, core_algos: ModuleType, seed: int) -> None:
+def test_advantages_equal_grpo_of_verl(recipe: ModuleType, core_algos: ModuleType, seed: int) -> None:
     import numpy
 
     rewards, mask, index = batch(seed)
@@ -159,7 +159,9 @@ def test_advantages_equal_verls_grpo(recipe: ModuleType, core_algos: ModuleType,
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("corrected", [False, True])
-def test_loss_equals_verls_vanilla(recipe: ModuleType, core_algos: ModuleType, mode: str, corrected: bool) -> None:
+def test_loss_equals_the_vanilla_loss_of_verl(
+    recipe: ModuleType, core_algos: ModuleType, mode: str, corrected: bool
+) -> None:
     config_module = importlib.import_module("verl.workers.config")
     config = config_module.ActorConfig(
         strategy="fsdp",

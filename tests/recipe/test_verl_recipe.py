@@ -13,7 +13,7 @@ import pytest
 from poise_git.package_data import template_files
 from poise_git.pipeline.backends.verl.versions import VERSIONS, VLLM_VERSION
 
-# What a person's machine lacks: poise-git, and a torchvision that fits torch, which is of no use here.
+# Hide poise-git, which a user's machine lacks, and a torchvision that does not fit torch and is not needed here.
 PRELUDE = """
 import sys
 sys.modules.update(dict.fromkeys(("poise_git", "torchvision", "torchaudio", "torchcodec")))
@@ -52,7 +52,7 @@ for text in (r"so \\boxed{\\frac12}", r"\\boxed{3}", r"\\boxed{1} \\boxed{2}", r
 
 @pytest.fixture(scope="module")
 def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As `recipe/poise` of a verl checkout, with a space in its path."""
+    """The recipe as `recipe/poise` of a verl checkout, with a space in the path."""
     folder: Path = tmp_path_factory.mktemp("a checkout") / "recipe" / "poise"
     for path, text in template_files().items():
         if path.startswith("recipe/"):
@@ -63,7 +63,7 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(copied: Path, script: str, *arguments: str, path: Path | None = None) -> str:
-    """Run `script` in the copied folder's parent's parent: the root of the checkout."""
+    """Run `script` in the root of the checkout, two levels above the copied folder."""
     environment = {**os.environ, "PYTHONPATH": str(path or copied)}
     done = subprocess.run(
         [sys.executable, "-c", PRELUDE + script, *arguments],
@@ -86,7 +86,7 @@ def _verl() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("_verl")
 def test_the_script_composes_a_configuration_that_verl_accepts(copied: Path, tmp_path: Path) -> None:
-    # In place of python: what the script would have started.
+    # A replacement of python that records the command of the script.
     recorder = tmp_path / "python"
     recorder.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > "$RECORD"\nprintf "%s\\n" "$PYTHONPATH" > "$RECORD.path"\n')
     recorder.chmod(0o755)
@@ -128,7 +128,7 @@ def test_the_reward_has_three_levels(copied: Path) -> None:
     ]
 
 
-def test_the_script_is_sound_and_says_what_it_lacks(copied: Path) -> None:
+def test_the_script_is_valid_and_reports_missing_packages(copied: Path) -> None:
     script = str(copied / "run_poise.sh")
     subprocess.run(["bash", "-n", script], check=True)
     environment = {name: value for name, value in os.environ.items() if name not in ("MODEL", "TRAIN")}
@@ -137,12 +137,12 @@ def test_the_script_is_sound_and_says_what_it_lacks(copied: Path) -> None:
     assert "set MODEL" in done.stderr
 
 
-def test_no_file_of_it_names_poise_git_as_a_need(copied: Path) -> None:
+def test_no_file_of_the_recipe_requires_poise_git(copied: Path) -> None:
     for file in copied.rglob("*.py"):
         assert "poise_git" not in file.read_text(), file.name
 
 
-def test_the_verl_that_it_names_is_the_one_that_is_checked(copied: Path) -> None:
+def test_the_recipe_names_the_verl_version_that_is_tested(copied: Path) -> None:
     required = (copied / "REQUIRED_VERL.txt").read_text()
     assert f"verl=={VERSIONS['verl']} vllm=={VLLM_VERSION} TransferQueue=={VERSIONS['TransferQueue']}" in required
     assert f"VERSION={VERSIONS['verl']}" in required

@@ -1,4 +1,4 @@
-"""The shipped cards: each does what its formula says, claims what is true, and can be put in and taken out."""
+"""The shipped cards: each computes its formula, makes true claims, and can be added and removed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.agents.library.formulas import ADVANTAGES, GRADIENTS, TOKEN_WEIGHTS, 
 from tests.agents.library.support import cards, claims_at_defaults, coded_cards, load, recipe, root_text
 
 by_name = pytest.mark.parametrize("card", coded_cards(), ids=lambda card: card.name)
-# Groups of eight of every composition that matters, groups of other sizes, and of one.
+# Groups of eight with every relevant composition, groups of other sizes, and groups of one.
 COMPOSITIONS = (
     "iiiwwwcc",
     "iiiiiiic",
@@ -75,12 +75,12 @@ def test_every_coded_card_has_an_independent_formula() -> None:
     assert len(coded_cards()) >= 50
 
 
-def test_cards_have_names_and_shorts_of_their_own() -> None:
+def test_names_and_short_names_of_cards_are_unique() -> None:
     assert len({card.name for card in cards()}) == len({card.short for card in cards()}) == len(cards())
 
 
 def test_published_algorithms_have_cards() -> None:
-    """GRPO and what followed it; POISE's own mechanisms are 2603.23951, of which there are more than a dozen."""
+    """GRPO and its successors; the card file has more than a dozen mechanisms of POISE (2603.23951)."""
     published = (
         "2402.03300 2503.20783 2503.14476 2507.18071 2507.20673 2511.20347 2510.06062 2506.13585 2402.14740 2501.03262 "
         "2505.23585 2504.02546 2505.22617 2505.15201 2503.19595 2508.10751 2506.14758 2508.08221 2601.05242 2506.02864 "
@@ -104,7 +104,7 @@ stages: [baseline]
 """
 
 
-def test_a_card_is_a_file() -> None:
+def test_a_file_defines_a_card() -> None:
     (card,) = load_cards({"literature/mine.yaml": MINIMAL})
     assert (card.source, card.stages) == ("derived", ("baseline",))
     assert {card.name: card.stages for card in cards()}["decoupled-streams"] == ("reward_signal", "shape_advantages")
@@ -143,7 +143,7 @@ def test_a_malformed_card_is_refused_with_file_line_and_reason(old: str, new: st
 
 
 @pytest.mark.parametrize(("field", "line"), [("name", 1), ("short", 2)])
-def test_two_cards_of_one_name_are_refused(field: str, line: int) -> None:
+def test_two_cards_with_one_name_are_refused(field: str, line: int) -> None:
     other = MINIMAL.replace("mine", "other").replace(f"{field}: other", f"{field}: mine")
     with pytest.raises(SettingsError) as failure:
         load_cards({"literature/b.yaml": other, "literature/a.yaml": MINIMAL})
@@ -240,7 +240,7 @@ def test_diff_touches_only_the_functions_of_the_edits(card: Card) -> None:
 
 
 @by_name
-def test_card_is_recognised_and_taking_it_out_is_the_inverse_of_putting_it_in(card: Card) -> None:
+def test_a_card_is_recognized_and_its_removal_inverts_its_addition(card: Card) -> None:
     text = install(root_text(), card)
     assert [mechanism.card.name for mechanism in mechanisms(text, cards())] == [card.name]
     assert knob_values(text, card) == {name: knob.default for name, knob in card.knobs.items()}
@@ -264,19 +264,19 @@ def test_two_cards_compose(pair: tuple[Card, Card]) -> None:
 
 @pytest.mark.slow
 @by_name
-def test_another_card_goes_on_top_and_either_comes_off_again(card: Card) -> None:
+def test_some_other_cards_can_be_added_and_either_removed(card: Card) -> None:
     others = _others(card)
     _on_top_and_off_again(card, random.Random(card.name).sample(others, min(4, len(others))))
 
 
 @pytest.mark.nightly
 @by_name
-def test_any_other_card_goes_on_top_and_either_comes_off_again(card: Card) -> None:
+def test_every_other_card_can_be_added_and_either_removed(card: Card) -> None:
     _on_top_and_off_again(card, _others(card))
 
 
 def _others(card: Card) -> list[Card]:
-    """The later ones that it does not conflict with."""
+    """The later cards that do not conflict with it."""
     return [right for left, right in _pairs() if left is card]
 
 

@@ -1,8 +1,8 @@
-"""Proposing on a real archive, by agents that are told what to answer; nothing is trained.
+"""Proposing on a real archive, by agents with scripted answers; nothing is trained.
 
-P1  Every proposal has a verdict with a reason, and of a slot at most one is chosen.
-P2  A parent of which all proposals were rejected is asked again, with the reasons, a stated number of times.
-P3  Then the next parent in the ranking that is not taken has its turn, and every attempt is in the plan.
+P1  Every proposal has a verdict with a reason, and at most one per slot is chosen.
+P2  If all proposals for a parent are rejected, the agent tries again with the reasons, a stated number of times.
+P3  After that the next free parent in the ranking is used, and every attempt is in the plan.
 P4  The same state of the archive and the same seed give the same slots.
 """
 
@@ -55,7 +55,7 @@ def archive(tiny_archive: Archive) -> Archive:
 
 
 class Told:
-    """Proposes as many as it is asked for; `answer` says what becomes of each: its text, or a failure."""
+    """Proposes the requested number; `answer` gives the text of each, or a failure."""
 
     name = "told"
 
@@ -94,7 +94,7 @@ def slots_of(archive: Archive, agent: Agent, parents: int = 1) -> tuple[tuple[Sl
 
 
 def different(proposal: Proposal, context: Context) -> str:
-    """An algorithm that nobody has."""
+    """An algorithm that no candidate has."""
     penalty = "penalty = torch.zeros_like(log_prob)"
     assert penalty in context.source
     return context.source.replace(penalty, f"{penalty} + 0.1{proposal.plan['n'][-1]}")
@@ -108,7 +108,7 @@ def impossible(proposal: Proposal, context: Context) -> str:
     raise CheckFailed("implement", "no idea how")
 
 
-def test_every_proposal_has_a_verdict_and_the_best_that_can_be_written_is_chosen(archive: Archive) -> None:
+def test_every_proposal_has_a_verdict_and_the_best_feasible_one_is_chosen(archive: Archive) -> None:
     def answer(proposal: Proposal, context: Context) -> str:
         return (impossible, copied, different, different)[proposal.plan["n"][1]](proposal, context)
 
@@ -129,7 +129,7 @@ def test_every_proposal_has_a_verdict_and_the_best_that_can_be_written_is_chosen
     ]
 
 
-def test_a_parent_is_asked_again_with_the_reasons(archive: Archive) -> None:
+def test_proposals_for_a_parent_are_repeated_with_the_reasons(archive: Archive) -> None:
     def answer(proposal: Proposal, context: Context) -> str:
         return different(proposal, context) if context.rejected else impossible(proposal, context)
 
@@ -151,7 +151,7 @@ def test_a_parent_is_asked_again_with_the_reasons(archive: Archive) -> None:
     assert (read.chosen, read.attempts) == (slot.chosen, 2)
 
 
-def test_then_the_next_parent_in_the_ranking_has_its_turn(archive: Archive) -> None:
+def test_the_next_parent_in_the_ranking_follows_after_the_retries(archive: Archive) -> None:
     def answer(proposal: Proposal, context: Context) -> str:
         return different(proposal, context) if len(agent.contexts) > 6 else copied(proposal, context)
 
@@ -168,7 +168,7 @@ def test_then_the_next_parent_in_the_ranking_has_its_turn(archive: Archive) -> N
     ]
 
 
-def test_when_nobody_is_left_the_round_ends(archive: Archive) -> None:
+def test_a_round_ends_if_no_parent_is_left(archive: Archive) -> None:
     edit_settings(archive.root, "  resamples: 2", "  resamples: 0")
     slots, _ = slots_of(archive, Told(copied), parents=1)
     assert len(slots) == 2
@@ -177,7 +177,7 @@ def test_when_nobody_is_left_the_round_ends(archive: Archive) -> None:
     assert all(slot.chosen is None and slot.attempts == 1 for slot in slots)
 
 
-def test_an_agent_that_has_nothing_to_say_is_asked_again_and_left(archive: Archive) -> None:
+def test_an_agent_without_proposals_is_retried_and_then_skipped(archive: Archive) -> None:
     class Silent(Told):
         def propose(self, context: Context, directions: Sequence[Direction], seed: int) -> tuple[Proposal, ...]:
             super().propose(context, directions, seed)
@@ -189,7 +189,7 @@ def test_an_agent_that_has_nothing_to_say_is_asked_again_and_left(archive: Archi
     assert len(agent.contexts) == 6
 
 
-def test_what_the_journal_has_rejected_is_not_made_again(archive: Archive) -> None:
+def test_a_proposal_rejected_in_the_journal_is_not_repeated(archive: Archive) -> None:
     class Stubborn(Told):
         def propose(self, context: Context, directions: Sequence[Direction], seed: int) -> tuple[Proposal, ...]:
             self.contexts.append(context)

@@ -1,4 +1,4 @@
-"""A directive becomes an objective: shown, journalled, committed, edited; what is not understood changes nothing."""
+"""A directive becomes an objective: shown, journaled, committed, edited; unknown words change nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def objective_of(archive: Archive) -> dict[str, Any]:
     return Experiment.load(archive).objective.stated.to_data()
 
 
-def test_evolve_translates_a_directive_once_and_people_edit_it(fake_archive: Archive, checks_read: None) -> None:
+def test_evolve_translates_a_directive_once_and_keeps_later_edits(fake_archive: Archive, checks_read: None) -> None:
     root = fake_archive.root
     before = (root / "poise.yaml").read_text()
     shown = run("evolve", root, "--directive", "accurate and concise", "--rounds", 1, "--proposals", 1).stdout
@@ -52,7 +52,7 @@ def test_evolve_translates_a_directive_once_and_people_edit_it(fake_archive: Arc
     assert journalled["reasons"]
     assert {metrics.objective for node in fake_archive.genealogy() for metrics in node.metrics.values()} == {
         Experiment.load(fake_archive).objective.fingerprint
-    }, "the root is measured by it too"
+    }, "the root is scored by it too"
 
     edit_settings(root, "{overall: 1.0, mean_length: {weight: 0.3", "{overall: 1.0, mean_length: {weight: 0.1")
     run("evolve", root, "--directive", "accurate and concise", "--rounds", 1, "--proposals", 1)
@@ -63,7 +63,7 @@ def test_evolve_translates_a_directive_once_and_people_edit_it(fake_archive: Arc
     assert objective_of(fake_archive)["metrics"]["mean_length"]["weight"] == 0.1
 
 
-def test_what_is_not_understood_is_said_and_changes_nothing(fake_archive: Archive, checks_read: None) -> None:
+def test_an_unknown_directive_is_reported_and_changes_nothing(fake_archive: Archive, checks_read: None) -> None:
     root = fake_archive.root
     shown = run("evolve", root, "--directive", "witty", "--rounds", 1, "--proposals", 1).stdout
     assert sentences.DIRECTIVE_UNKNOWN_WORDS.format(strange="witty", known="accura…") in shown
@@ -72,7 +72,7 @@ def test_what_is_not_understood_is_said_and_changes_nothing(fake_archive: Archiv
     assert fake_archive.directives()[0]["not_understood"] == ["witty"]
 
 
-def test_the_verb_shows_and_commits_when_told_to(tiny_archive: Archive) -> None:
+def test_the_command_directive_shows_and_commits_on_request(tiny_archive: Archive) -> None:
     root = tiny_archive.root
     refused = run("-C", root, "directive", "concise", code=1)
     assert "poise-git evaluate grpo" in str(refused.exception)

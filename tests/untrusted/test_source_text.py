@@ -1,4 +1,4 @@
-"""Texts become syntax trees in one way: what is refused, and that nothing that is not refused can exhaust a walk."""
+"""The one way from a text to a syntax tree: refused texts, and no accepted text exhausts the parser or a walk."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from poise_git.untrusted.source_text import DEPTH_LIMIT, SourceRefused, lines, p
 from tests.agents.library.support import card, cards, coded_cards, root_text
 from tests.search.test_literature import MINIMAL
 
-# Everything that splits a line, or stops one, somewhere else than in Python's parser.
+# Characters that end a line for some readers but not for Python's parser.
 ENDS = "\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 HEAD = "def f(x):\n    return "
 # Repeated often enough, each of these exhausts a parser or a walk.
@@ -95,7 +95,7 @@ def taken(text: str) -> tuple[ast.Module | None, SourceRefused | None]:
 
 
 def walks(text: str) -> Iterator[str]:
-    """All that a text goes through here that walks its tree; yields what is said where it is refused."""
+    """Every function that walks the tree of a text; yields the message if it refuses."""
     message_problems(parse_candidate("algorithm(x): y\n\nKnobs:\n- f.a = 1\n"), text)
     normal_form(text)
     check_text({"algorithm.py": text}, {})
@@ -135,12 +135,12 @@ def test_nothing_exhausts_the_parser_or_a_walk(kind: str) -> None:
             ast.unparse(tree)
             ast.dump(tree)
         assert all("\n" not in said and len(said) < 600 for said in walks(text))
-    # A statement may go on for as many lines as it likes where nothing is inside anything.
+    # A statement without nesting may have any number of lines.
     assert len(passed) < len(COUNTS) or kind == "backslashes"
 
 
 def test_the_deepest_tree_can_be_walked_from_a_deep_stack() -> None:
-    """Half of Python's stack is left to whoever calls."""
+    """The caller may use half of Python's stack."""
     texts = [text for make in DEEP.values() for count in range(1, 60, 3) if taken(text := make(count))[0]]
 
     def at(depth: int, work: Callable[[], Any]) -> Any:
@@ -165,7 +165,7 @@ def test_shipped_code_is_far_from_every_limit() -> None:
 
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("place", ["before", "within", "after", "in a text"])
-def test_no_end_of_a_line_but_the_line_feed(end: str, place: str) -> None:
+def test_only_the_line_feed_ends_a_line(end: str, place: str) -> None:
     """Each of these shifted an edit by lines: `str.splitlines` counts them, the parser does not."""
     text = {
         "before": end + root_text(),
@@ -181,20 +181,20 @@ def test_no_end_of_a_line_but_the_line_feed(end: str, place: str) -> None:
         install(text, card("no-std"))
 
 
-def test_carriage_returns_before_line_feeds_are_ordinary_and_edits_fit() -> None:
+def test_carriage_returns_before_line_feeds_are_accepted_and_edits_fit() -> None:
     text = root_text().replace("\n", "\r\n")
     changed = install(text, card("no-std"))
     assert ast.dump(parse(changed)) == ast.dump(parse(install(root_text(), card("no-std"))))
 
 
 @given(st.text(st.sampled_from("ab =()\n\r\x0b\x0c\x1c\x85\u2028\t'\"#\\:")))
-def test_lines_are_those_of_the_parser(text: str) -> None:
+def test_lines_match_the_lines_of_the_parser(text: str) -> None:
     assert "".join(lines(text)) == text
     assert len(lines(text)) == text.count("\n") + (not text.endswith("\n") and text != "")
 
 
 @pytest.mark.parametrize("category", ["Cc", "Cf", "Cs", "Co", "Zl", "Zp"])
-def test_no_character_of_these_categories(category: str) -> None:
+def test_characters_of_forbidden_categories_are_refused(category: str) -> None:
     for code in range(sys.maxunicode + 1):
         character = chr(code)
         if unicodedata.category(character) == category and character not in "\n\t":
@@ -203,13 +203,13 @@ def test_no_character_of_these_categories(category: str) -> None:
 
 
 @pytest.mark.parametrize("character", "\xa0\u2007\u202f\u3000\u3164\uffa0\u115f\u2800\ufe0f\U000e0100\ufffd\uffff")
-def test_nothing_that_nobody_sees(character: str) -> None:
+def test_invisible_characters_are_refused(character: str) -> None:
     with pytest.raises(SourceRefused, match="line 2: "):
         parse(f"x = 1\n# {character}\n")
 
 
 @pytest.mark.parametrize("text", ["σ² = p̃(1-p̃), ∇log π, ±δ, “x”, é, 中文, ½, 🙂\n"])
-def test_what_people_write_passes(text: str) -> None:
+def test_ordinary_text_passes(text: str) -> None:
     parse(f'"""{text}"""\n# {text}')
 
 
@@ -224,7 +224,7 @@ def test_what_people_write_passes(text: str) -> None:
         "# decoding: how",
     ],
 )
-def test_no_coding_is_declared(cookie: str) -> None:
+def test_a_declared_encoding_is_refused(cookie: str) -> None:
     for text in (f"{cookie}\nx = 1\n", f"#!/usr/bin/python\n{cookie}\nx = 1\n"):
         with pytest.raises(SourceRefused, match="PEP 263"):
             parse(text)
@@ -234,7 +234,7 @@ def test_no_coding_is_declared(cookie: str) -> None:
 @pytest.mark.parametrize(
     ("data", "line"), [(b"x = 1\n\xff\n", 2), (b"\xed\xa0\x80", 1), (b"a\nb\n\xc3", 3), (b"\xef\xbb\xbfx = 1\n", 1)]
 )
-def test_bytes_that_are_no_text(data: bytes, line: int) -> None:
+def test_bytes_that_are_not_utf8_are_refused(data: bytes, line: int) -> None:
     with pytest.raises(SourceRefused) as refusal:
         read(data)
     assert refusal.value.line == line
@@ -242,14 +242,14 @@ def test_bytes_that_are_no_text(data: bytes, line: int) -> None:
 
 
 @given(st.text(max_size=300) | st.text(st.sampled_from("()[]{}-.:=,'\"f#\\\n \tab01ifelsedeflambda"), max_size=300))
-def test_any_text_is_taken_or_refused_in_one_line(text: str) -> None:
+def test_any_text_is_accepted_or_refused_in_one_line(text: str) -> None:
     tree, refusal = taken(text)
     assert refusal is None or (str(refusal).isprintable() and len(str(refusal)) < 400)
     if tree is not None:
         ast.unparse(tree)
 
 
-def test_a_card_with_such_code_is_refused_with_its_place() -> None:
+def test_a_card_with_such_code_is_refused_with_its_position() -> None:
     body = MINIMAL.replace("stages: [baseline]\n", "") + "edits:\n  - stage: baseline\n    replace: |\n"
     for code in ("def baseline(a=" + "-" * 300 + "1): pass", "def baseline(:", "def baseline():\n\x85    pass"):
         card_text = body + "".join(f"      {line}\n" for line in code.split("\n"))
@@ -259,7 +259,7 @@ def test_a_card_with_such_code_is_refused_with_its_place() -> None:
         assert str(failure.value).startswith("literature/mine.yaml:")
 
 
-def test_there_is_no_other_way() -> None:
+def test_no_other_module_parses_source_text() -> None:
     package = Path(source_text.__file__).parents[1]
     ways = re.compile(r"ast\.parse|splitlines\(keepends|\bcompile\(.*exec")
     found = {str(file.relative_to(package)) for file in package.rglob("*.py") if ways.search(file.read_text())}
@@ -273,7 +273,7 @@ def test_there_is_no_other_way() -> None:
 
 
 @pytest.mark.parametrize("text", ["x = 1if 2else 3\n", "def f(x):\n    return x is 3\n", "y = '\\d'\n"])
-def test_python_prints_no_warning_of_it(text: str) -> None:
+def test_python_prints_no_warning_about_the_text(text: str) -> None:
     code = f"from poise_git.untrusted.source_text import parse, require_compiles; require_compiles(parse({text!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == ""

@@ -1,4 +1,4 @@
-"""Templates that an archive brings: what prompts need is filled in, all else is one line, and soon."""
+"""Templates of an archive: the constructs that prompts need work; all others are refused in one line, soon."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def fill(source: str) -> str:
         ("{{ 'many' if items else 'none' }} {{ [1, 2]|join(', ') }}", "many 1, 2"),
     ],
 )
-def test_what_prompts_need_is_there(source: str, text: str) -> None:
+def test_the_template_language_covers_the_needs_of_prompts(source: str, text: str) -> None:
     assert fill(source) == text
 
 
@@ -67,7 +67,7 @@ def test_what_prompts_need_is_there(source: str, text: str) -> None:
         ("{{ text|join(text) }}", "characters"),
     ],
 )
-def test_all_else_is_one_line(source: str, said: str) -> None:
+def test_everything_else_is_an_error_of_one_line(source: str, said: str) -> None:
     started = time.process_time()
     with pytest.raises(UsageError, match=said) as caught:
         fill(source)
@@ -76,7 +76,7 @@ def test_all_else_is_one_line(source: str, said: str) -> None:
     assert time.process_time() - started < 5
 
 
-def test_loops_end_when_their_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loops_end_at_their_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(template, "SECONDS", 0.2)
     with pytest.raises(UsageError, match=r"more than 0\.2 seconds"):
         fill("{% for a in text %}{% for b in text %}{% endfor %}{% endfor %}")

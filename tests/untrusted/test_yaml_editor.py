@@ -1,4 +1,4 @@
-"""The editor of settings files changes the fields that it is told to, and not a byte of any other."""
+"""The editor of settings files changes the given fields, and no byte of any other."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ PROTOCOLS = {path: text for path, text in template_files().items() if path.start
          {("anthropic", "replay"): {"folder": "recordings", "mode": "record"}}),
     ],
 )  # fmt: skip
-def test_all_else_in_the_template_stays(old: str, new: str, fields: dict[tuple[str, ...], Any]) -> None:
+def test_an_edit_keeps_the_rest_of_the_template(old: str, new: str, fields: dict[tuple[str, ...], Any]) -> None:
     assert TEMPLATE.count(old) == 1
     assert with_fields(TEMPLATE, fields) == TEMPLATE.replace(old, new)
 
 
 @pytest.mark.parametrize("text", [TEMPLATE, *PROTOCOLS.values()], ids=["poise.yaml", *PROTOCOLS])
-def test_fields_that_are_set_to_what_they_are_change_nothing(text: str) -> None:
+def test_setting_a_field_to_its_value_changes_nothing(text: str) -> None:
     data = parse(text, SETTINGS).data
     data.pop("description", None)
     own = {(name,): value for name, value in data.items() if not isinstance(value, dict | list)}
@@ -90,7 +90,7 @@ def test_odd_texts_keep_their_form(text: str, expected: str) -> None:
         ("a0: &a0 []\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 20)), None, "not YAML"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_edited_is_refused(text: str, line: int | None, what: str) -> None:
+def test_an_impossible_edit_is_refused(text: str, line: int | None, what: str) -> None:
     with pytest.raises(BadYaml, match=what) as refused:
         with_fields(text, {("a",): 7, ("b", "c"): ["x", "y"]})
     assert line is None or refused.value.line == line
@@ -107,14 +107,14 @@ plain = st.recursive(
 
 @settings(max_examples=40)
 @given(plain, st.sampled_from([("a",), ("b", "c"), ("b", "new"), ("new", "new")]))
-def test_any_plain_data_are_read_back(value: Any, path: tuple[str, ...]) -> None:
+def test_any_plain_data_is_read_back(value: Any, path: tuple[str, ...]) -> None:
     found = parse(with_fields("a: 1 # one\nb:\n  # two\n  c: 2\n", {path: value}), SETTINGS).data
     for key in path:
         found = found[key]
     assert found == value
 
 
-def test_settings_of_main_may_have_any_shape() -> None:
+def test_edits_work_for_settings_of_any_shape() -> None:
     changed = with_fields(
         "protocol: tiny\n", {("directive",): 'say "short": # please', ("objective", "constraints"): []}
     )

@@ -1,4 +1,4 @@
-"""What the user chooses, and what an archive therefore cannot."""
+"""Choices of the user, which an archive cannot make."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Configure = Callable[..., None]
 
 @pytest.fixture
 def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Configure:
-    """Write the user's configuration, and look from within a repository that says otherwise."""
+    """Write the user's configuration, and read it inside a repository whose configuration differs."""
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "global"))
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", str(tmp_path / "system"))
     monkeypatch.delenv("GIT_CONFIG_NOSYSTEM", raising=False)
@@ -54,7 +54,7 @@ def test_a_repositorys_own_configuration_does_not_count(configure: Configure, mo
     assert Preferences.load({}) == Preferences()
 
 
-def test_the_users_and_the_systems_count(configure: Configure) -> None:
+def test_the_configurations_of_user_and_system_count(configure: Configure) -> None:
     configure("poise.missingLayers", "allow", "system")
     configure("poise.baseUrl", "http://127.0.0.1:8000")
     configure("POISE.baseurl", "https://gateway.example.org")
@@ -71,17 +71,17 @@ def test_the_users_and_the_systems_count(configure: Configure) -> None:
         recordings=(Path("~/search/recordings").expanduser(),),
     )
     configure("poise.missingLayers", "refuse")
-    assert Preferences.load({}).missing_layers == "refuse", "the user's file is over the system's"
+    assert Preferences.load({}).missing_layers == "refuse", "the user's file takes precedence over the system's"
 
 
-def test_what_a_caller_gives_git_counts(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_configuration_in_the_environment_counts(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
     monkeypatch.setenv("GIT_CONFIG_KEY_0", "poise.missingLayers")
     monkeypatch.setenv("GIT_CONFIG_VALUE_0", "allow")
     assert Preferences.load({}).missing_layers == "allow"
 
 
-def test_a_variable_replaces_what_is_configured(configure: Configure, tmp_path: Path) -> None:
+def test_a_variable_replaces_the_configuration(configure: Configure, tmp_path: Path) -> None:
     configure("poise.missingLayers", "refuse")
     configure("poise.baseUrl", "https://gateway.example.org")
     found = Preferences.load(
@@ -107,7 +107,7 @@ def test_a_folder_of_a_configuration_is_absolute(configure: Configure) -> None:
         Preferences.load({})
 
 
-# What an archive asks for.
+# Settings of an archive.
 
 
 def command_of(error: pytest.ExceptionInfo[UsageError]) -> list[str]:
@@ -125,14 +125,14 @@ def command_of(error: pytest.ExceptionInfo[UsageError]) -> list[str]:
         ({"kind": "ray", "address": "mine:1", "shared": "/mnt/poise/../x"}, "poise.shared", "/mnt/x"),
     ],
 )
-def test_a_cluster_and_its_folder_are_the_users(executor: dict[str, object], key: str, value: str) -> None:
+def test_the_user_chooses_the_cluster_and_its_folder(executor: dict[str, object], key: str, value: str) -> None:
     chosen = Preferences(ray_addresses=("mine:1",), shared=(Path("/mnt/poise"),))
     with pytest.raises(UsageError) as error:
         refuse_executor(ExecutorSettings.model_validate(executor), chosen)
     assert command_of(error) == ["git", "config", "--global", "--add", key, value]
 
 
-def test_a_cluster_that_was_chosen_is_gone_to() -> None:
+def test_a_chosen_cluster_is_allowed() -> None:
     refuse_executor(ExecutorSettings(), Preferences())
     refuse_executor(ExecutorSettings(address="unused:1", shared=Path("/unused")), Preferences())
     shared = ExecutorSettings(kind="ray", address="mine:1", shared=Path("/mnt/poise/a"))
@@ -155,7 +155,7 @@ def test_devices_that_the_user_has_hidden_stay_hidden(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     "path", ["/etc/passwd", "../x.jsonl", "data/../x.jsonl", "x.jsonl", "~/.netrc", "data/link", "."]
 )
-def test_files_of_a_protocol_lie_in_data_or_where_the_user_says(tmp_path: Path, path: str) -> None:
+def test_files_of_a_protocol_are_in_data_or_in_an_allowed_folder(tmp_path: Path, path: str) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "link").symlink_to("/etc")
     with pytest.raises(UsageError) as error:
@@ -167,7 +167,7 @@ def test_files_of_a_protocol_lie_in_data_or_where_the_user_says(tmp_path: Path, 
         refuse_files([path], "protocols/p.yaml", tmp_path, Preferences(data=(Path(command[-1]),)))
 
 
-def test_recordings_are_where_links_lead(tmp_path: Path) -> None:
+def test_a_link_does_not_move_recordings_out_of_the_allowed_folder(tmp_path: Path) -> None:
     chosen = Preferences(recordings=(tmp_path / "recordings",))
     refuse_recordings(tmp_path / "recordings", chosen)
     (tmp_path / "link").symlink_to("/etc")
@@ -175,7 +175,7 @@ def test_recordings_are_where_links_lead(tmp_path: Path) -> None:
         refuse_recordings(tmp_path / "link", chosen)
 
 
-# By the command line.
+# Options of the command line.
 
 
 def evolve(archive: Archive, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -196,7 +196,7 @@ def evolve(archive: Archive, *options: str, **variables: str) -> subprocess.Comp
         ("  replay: null", "  replay: {folder: notes}", "poise.recordings", ("--agent", "anthropic")),
     ],
 )
-def test_evolve_refuses_what_was_not_chosen(
+def test_evolve_refuses_settings_that_the_user_did_not_allow(
     tiny_archive: Archive, old: str, new: str, key: str, options: tuple[str, ...]
 ) -> None:
     edit_settings(tiny_archive.root, old, new)
@@ -210,7 +210,7 @@ def test_evolve_refuses_what_was_not_chosen(
     assert git(tiny_archive.root, "for-each-ref") == refs
 
 
-def test_evolve_refuses_a_device_that_was_not_chosen(tiny_archive: Archive) -> None:
+def test_evolve_refuses_a_device_that_the_user_did_not_allow(tiny_archive: Archive) -> None:
     protocol = tiny_archive.root / "protocols" / "tiny.yaml"
     protocol.write_text(protocol.read_text().replace("\nsettings:\n", "\nsettings:\n  device: cuda\n"))
     assert "device: cuda" in protocol.read_text()

@@ -1,4 +1,4 @@
-"""Models for the loopback server: one whose replies are of use, and some whose replies are not."""
+"""Models for the loopback server: one with useful replies, and some with useless ones."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def operator(request: Body) -> str:
 
 
 def told(request: Body) -> str:
-    """All that a request says."""
+    """The whole text of a request."""
     return "\n".join(part.get("text", "") for message in request["messages"] for part in message["content"])
 
 
 class Useful:
-    """Floors under the scale, each time another one; every step is answered as it should be."""
+    """Propose a floor under the scale, another one each time; answer every operator correctly."""
 
     def __init__(self) -> None:
         self.numbers = count(1)
@@ -109,7 +109,7 @@ class Useful:
 
 
 class Useless:
-    """Words, refusals, broken code, numbers made up: never what was asked for."""
+    """Reply with words, refusals, broken code and invented numbers, never with a usable answer."""
 
     def __init__(self) -> None:
         self.turn = count()

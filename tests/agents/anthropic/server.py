@@ -1,4 +1,4 @@
-"""A server on this machine that speaks the Messages API, with scripted replies and every way in which they go wrong."""
+"""A local server for the Messages API, with scripted replies and every kind of failure."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def text(words: str) -> Message:
 
 
 def one_after_another(*replies: Scripted) -> Script:
-    """The scripted replies in this order; the last one for ever."""
+    """The scripted replies in this order; the last one repeats."""
     left = list(replies)
     return lambda _: left.pop(0) if len(left) > 1 else left[0]
 
 
 @dataclass
 class Loopback:
-    """What was asked, and where."""
+    """The requests, and their paths."""
 
     url: str
     script: Script

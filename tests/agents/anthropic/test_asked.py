@@ -1,4 +1,4 @@
-"""What is asked of the model beside a search: it is paid for by the archive as well."""
+"""Calls to the model outside a search: the archive's ledger records them too."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEY = "sk-canary-5b0d"
 
 @pytest.fixture
 def archive(tiny_archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Archive:
-    """The root has run; replies that were paid for are this test's own."""
+    """An archive whose root has run, with a reply cache of its own."""
     edit_settings(tiny_archive.root, "model: claude-sonnet-5-5", "model: m")
     price = "    m: {input: 2.0, output: 10.0, cache_write: 2.5, cache_read: 0.1}\n"
     edit_settings(tiny_archive.root, "  prices:\n", f"  prices:\n{price}")
@@ -59,7 +59,7 @@ def test_proposals_are_paid_for_once_and_are_in_the_ledger(archive: Archive, mon
     assert "calls(1): propose grpo" in git(archive.root, "log", "--format=%s", "poise-journal")
 
 
-def test_a_directive_is_paid_for_whether_it_is_committed_or_not(
+def test_a_directive_is_in_the_ledger_whether_it_is_committed_or_not(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serving(Useful()) as server:

@@ -1,4 +1,4 @@
-"""Calls against a real server on this machine: what goes right, and every way in which it goes wrong."""
+"""Calls to a real local server: success, and every kind of failure."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def request(subject: str = "a", max_tokens: int = SHORT, words: str = "hello") -
 
 
 class Desk:
-    """A caller with its parts, as the agent puts it together."""
+    """A caller and its parts, composed as the agent composes them."""
 
     def __init__(self, script: Script, folder: Path, budget: float | None = None, **changes: object) -> None:
         self.script, self.recordings, self.changes = script, Recordings(folder), changes
@@ -104,7 +104,7 @@ class Desk:
 
 
 @pytest.mark.parametrize("max_tokens", [SHORT, LONG], ids=["whole", "streamed"])
-def test_a_typed_answer_arrives_whole_and_in_pieces(tmp_path: Path, max_tokens: int) -> None:
+def test_a_typed_answer_arrives_whole_or_streamed(tmp_path: Path, max_tokens: int) -> None:
     desk = Desk(lambda _: tool_use(GOOD), tmp_path, max_tokens=max_tokens)
     assert desk.ask() == (Verdict(**GOOD), "")
     assert desk.server is not None
@@ -112,7 +112,7 @@ def test_a_typed_answer_arrives_whole_and_in_pieces(tmp_path: Path, max_tokens: 
     assert sent.get("stream", False) is (max_tokens == LONG)
     assert sent["system"][0]["cache_control"] == {"type": "ephemeral"}
     assert [part["text"] for part in sent["messages"][0]["content"]] == ["shared", "task"]
-    assert "cache_control" not in sent["messages"][0]["content"][1], "what differs from call to call is not cached"
+    assert "cache_control" not in sent["messages"][0]["content"][1], "text that differs from call to call is not cached"
     assert sent["tools"][0]["input_schema"] == Verdict.model_json_schema()
     assert sent["tool_choice"] == {"type": "auto"}, "current models refuse to be forced"
     (call,) = desk.ledger.calls
@@ -122,7 +122,7 @@ def test_a_typed_answer_arrives_whole_and_in_pieces(tmp_path: Path, max_tokens: 
 
 @pytest.mark.parametrize("max_tokens", [SHORT, LONG], ids=["whole", "streamed"])
 @pytest.mark.parametrize("first", [tool_use({"sound": "perhaps"}), text("I would rather talk."), tool_use([1])])
-def test_what_does_not_fit_is_sent_back_once_with_the_reason(tmp_path: Path, first: Message, max_tokens: int) -> None:
+def test_an_invalid_answer_is_sent_back_once_with_the_reason(tmp_path: Path, first: Message, max_tokens: int) -> None:
     desk = Desk(one_after_another(first, tool_use(GOOD)), tmp_path, max_tokens=max_tokens)
     assert desk.ask()[0] == Verdict(**GOOD)
     assert desk.server is not None
@@ -138,7 +138,7 @@ def test_what_does_not_fit_is_sent_back_once_with_the_reason(tmp_path: Path, fir
     assert len(desk.ledger.calls) == 2
 
 
-def test_then_it_is_a_failure_by_name(tmp_path: Path) -> None:
+def test_a_second_invalid_answer_is_a_named_failure(tmp_path: Path) -> None:
     desk = Desk(lambda _: tool_use({"sound": "perhaps"}), tmp_path)
     with pytest.raises(ReplyUnusable, match=r"verify: schema: sound: .*why: Field required"):
         desk.ask()
@@ -155,7 +155,9 @@ def test_then_it_is_a_failure_by_name(tmp_path: Path) -> None:
         (Message((), "model_context_window_exceeded"), "model_context_window_exceeded: "),
     ],
 )
-def test_refused_and_too_long_replies_have_names(tmp_path: Path, reply: Message, reason: str, max_tokens: int) -> None:
+def test_refused_and_too_long_replies_are_named_failures(
+    tmp_path: Path, reply: Message, reason: str, max_tokens: int
+) -> None:
     desk = Desk(lambda _: reply, tmp_path)
     (failure,) = desk.run(request(max_tokens=max_tokens))
     assert isinstance(failure, ReplyUnusable)
@@ -163,14 +165,14 @@ def test_refused_and_too_long_replies_have_names(tmp_path: Path, reply: Message,
     (call,) = desk.ledger.calls
     assert call.outcome.startswith(reason)
     assert call.usd is not None
-    assert call.usd > 0, "refused is paid for"
+    assert call.usd > 0, "a refusal is paid for"
 
 
 @pytest.mark.parametrize(
     "busy",
     [Status(429, "rate_limit_error", (("retry-after", "0.01"),)), Status(529, "overloaded_error"), Status(500, "api")],
 )
-def test_a_busy_service_is_asked_again(tmp_path: Path, busy: Status) -> None:
+def test_a_call_to_a_busy_service_is_repeated(tmp_path: Path, busy: Status) -> None:
     desk = Desk(one_after_another(busy, tool_use(GOOD)), tmp_path)
     (reply,) = desk.run(request())
     assert isinstance(reply, Reply)
@@ -188,7 +190,7 @@ def test_a_busy_service_is_asked_again(tmp_path: Path, busy: Status) -> None:
         (Stall(1.0), "anthropic.timeout"),
     ],
 )
-def test_a_service_that_does_not_answer_is_one_line(
+def test_a_service_that_does_not_answer_is_an_error_of_one_line(
     tmp_path: Path, answer: Status | Stall, said: str, max_tokens: int
 ) -> None:
     desk = Desk(lambda _: answer, tmp_path, timeout=0.3, retries=1)
@@ -200,7 +202,7 @@ def test_a_service_that_does_not_answer_is_one_line(
     assert desk.ledger.reserved == 0
 
 
-def test_nobody_there_is_one_line(tmp_path: Path) -> None:
+def test_an_unreachable_service_is_an_error_of_one_line(tmp_path: Path) -> None:
     async def go() -> None:
         async with Service(settings("http://127.0.0.1:9", retries=0)).connected() as connection:
             await connection.send(request())
@@ -225,7 +227,7 @@ CUT = Message(tool_use(GOOD).content, "tool_use", cut_after=4)
     ],
     ids=["in the middle", "before the first event", "after the first", "by an error event", "without its end"],
 )
-def test_a_stream_that_breaks_off_is_asked_for_once_more(tmp_path: Path, broken: Message) -> None:
+def test_an_interrupted_stream_is_requested_once_more(tmp_path: Path, broken: Message) -> None:
     desk = Desk(one_after_another(broken, tool_use(GOOD)), tmp_path)
     (reply,) = desk.run(request(max_tokens=LONG))
     assert isinstance(reply, Reply)
@@ -234,21 +236,21 @@ def test_a_stream_that_breaks_off_is_asked_for_once_more(tmp_path: Path, broken:
     assert cut.outcome != "ok"
     assert cut.key != whole.key
     if broken.cut_after not in (0,):
-        assert cut.input_tokens == 100, "what broke off has been paid for as well"
+        assert cut.input_tokens == 100, "the interrupted reply has been paid for as well"
     assert desk.ledger.reserved == 0
 
 
-def test_a_stream_that_breaks_off_twice_is_a_failure_by_name(tmp_path: Path) -> None:
+def test_a_stream_that_is_interrupted_twice_is_a_named_failure(tmp_path: Path) -> None:
     desk = Desk(lambda _: CUT, tmp_path)
     (failure,) = desk.run(request(max_tokens=LONG))
     assert isinstance(failure, ReplyUnusable)
     assert failure.reason.startswith("cut off")
     assert len(desk.ledger.calls) == 2
-    assert not list(tmp_path.iterdir()), "half a reply is no reply"
+    assert not list(tmp_path.iterdir()), "a partial reply does not count"
 
 
 @pytest.mark.parametrize("body", ["{", "[]", '"words"', "{}", '{"type": "message", "content": 3}', "null"])
-def test_malformed_json_is_a_failure_by_name(tmp_path: Path, body: str) -> None:
+def test_malformed_json_is_a_named_failure(tmp_path: Path, body: str) -> None:
     (failure,) = Desk(lambda _: Raw(body), tmp_path).run(request())
     assert isinstance(failure, ReplyUnusable)
     assert failure.reason.startswith("malformed")
@@ -263,7 +265,7 @@ def test_tokens_of_each_kind_have_their_price() -> None:
     assert cost(usage, PRICE) == pytest.approx((1000 * 2.0 + 2000 * 2.5 + 3000 * 0.1 + 100 * 10.0) / 1e6)
 
 
-def test_a_call_that_might_not_fit_is_not_made(tmp_path: Path) -> None:
+def test_a_call_that_may_exceed_the_budget_is_not_made(tmp_path: Path) -> None:
     # Its longest reply alone costs a cent.
     desk = Desk(lambda _: tool_use(GOOD), tmp_path, budget=0.01)
     (failure,) = desk.run(request(max_tokens=SHORT))
@@ -274,7 +276,7 @@ def test_a_call_that_might_not_fit_is_not_made(tmp_path: Path) -> None:
     assert not desk.server.requests
 
 
-def test_calls_made_together_cannot_overspend_together(tmp_path: Path) -> None:
+def test_concurrent_calls_stay_within_the_budget(tmp_path: Path) -> None:
     """Each may cost 1.5 cents and costs 1: three fit into 3.6 cents one after another, two at once."""
     dear = Message(tool_use(GOOD).content, "tool_use", usage={"input_tokens": 0, "output_tokens": 1000})
     desk = Desk(lambda _: dear, tmp_path, budget=0.036)
@@ -294,7 +296,7 @@ def test_a_model_without_a_price_has_no_budget(tmp_path: Path) -> None:
     assert "anthropic.prices has no m" in str(failure)
 
 
-def test_calls_run_at_once_and_no_more_than_may(tmp_path: Path) -> None:
+def test_calls_run_concurrently_up_to_the_limit(tmp_path: Path) -> None:
     barrier: list[int] = []
 
     def slow(_: object) -> Message:
@@ -311,18 +313,18 @@ def test_calls_run_at_once_and_no_more_than_may(tmp_path: Path) -> None:
 # Recordings.
 
 
-def test_what_was_paid_for_is_not_asked_twice(tmp_path: Path) -> None:
+def test_a_paid_call_is_not_repeated(tmp_path: Path) -> None:
     first = Desk(lambda _: tool_use(GOOD), tmp_path)
     (reply,) = first.run(request())
     second = Desk(lambda _: Status(500, "api_error"), tmp_path)
     assert second.run(request()) == [reply]
     assert second.server is not None
     assert not second.server.requests
-    assert second.ledger.calls == first.ledger.calls, "with what it cost"
+    assert second.ledger.calls == first.ledger.calls, "with its cost"
     assert second.ledger.spent == first.ledger.spent
 
 
-def test_a_replay_asks_nobody_and_costs_nothing(tmp_path: Path) -> None:
+def test_a_replay_calls_no_service_and_costs_nothing(tmp_path: Path) -> None:
     (reply,) = Desk(lambda _: tool_use(GOOD), tmp_path).run(request())
     ledger = Ledger({"m": PRICE}, budget=0.0)
     replay = Caller(None, Recordings(tmp_path, replaying=True), ledger, 1)
@@ -333,7 +335,7 @@ def test_a_replay_asks_nobody_and_costs_nothing(tmp_path: Path) -> None:
         asyncio.run(replay.call(request(words="something else")))
 
 
-def test_a_request_is_known_by_all_that_its_reply_depends_on() -> None:
+def test_the_key_of_a_request_covers_all_that_determines_its_reply() -> None:
     body = {"model": "m", "max_tokens": 1}
     requests = [
         Request("propose", "a", "p", "", body),
@@ -346,7 +348,7 @@ def test_a_request_is_known_by_all_that_its_reply_depends_on() -> None:
 
 
 @pytest.mark.parametrize("broken", ["", "{", "{}", '{"reply": {"content": 3}, "seconds": 1}'])
-def test_a_broken_recording_is_one_line(tmp_path: Path, broken: str) -> None:
+def test_a_broken_recording_is_an_error_of_one_line(tmp_path: Path, broken: str) -> None:
     (tmp_path / f"{request().key}.json").write_text(broken)
     (failure,) = Desk(lambda _: tool_use(GOOD), tmp_path).run(request())
     assert isinstance(failure, AgentError)
@@ -354,7 +356,7 @@ def test_a_broken_recording_is_one_line(tmp_path: Path, broken: str) -> None:
     assert "\n" not in str(failure)
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_an_error_of_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (failure,) = Desk(lambda _: tool_use(GOOD), tmp_path / "file" / "folder").run(request())
     assert isinstance(failure, AgentError)
@@ -369,11 +371,11 @@ def test_no_child_has_the_key(tmp_path: Path) -> None:
     desk = Desk(lambda _: tool_use(GOOD), tmp_path)
     desk.run(request())
     assert desk.server is not None
-    assert KEY in json.dumps(desk.server.headers), "the service has it"
+    assert KEY in json.dumps(desk.server.headers), "the service gets it"
     assert KEY not in subprocess.run(["env"], capture_output=True, text=True, check=True).stdout
 
 
-def test_a_gateway_that_echoes_the_key_does_not_get_it_kept(tmp_path: Path) -> None:
+def test_a_key_that_a_gateway_echoes_is_not_stored(tmp_path: Path) -> None:
     desk = Desk(lambda _: Status(403, f"permission_error {KEY}"), tmp_path, retries=0)
     (failure,) = desk.run(request())
     assert isinstance(failure, ServiceFailed)
@@ -384,7 +386,7 @@ def test_a_gateway_that_echoes_the_key_does_not_get_it_kept(tmp_path: Path) -> N
     assert all(KEY not in file.read_text() for file in tmp_path.iterdir())
 
 
-def test_an_archive_does_not_say_where_the_key_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_does_not_choose_the_address_that_gets_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     nothing, gateway = Preferences(), "https://gateway.example.org"
     for harmless in (None, "https://api.anthropic.com", "https://api.anthropic.com/v1"):
         refuse_address(harmless, nothing)
@@ -392,7 +394,7 @@ def test_an_archive_does_not_say_where_the_key_goes(monkeypatch: pytest.MonkeyPa
     for elsewhere in (
         *(gateway, "http://api.anthropic.com", "https://api.anthropic.com@evil.example"),
         *("http://localhost.evil.example", "http://127.0.0.1.evil.example", "https://api.anthropic.com.evil.example"),
-        # Whoever else works on this machine may listen there.
+        # Another user of this machine may listen there.
         *("http://127.0.0.1:8000", "http://localhost", "http://[::1]:1"),
     ):
         with pytest.raises(PoiseError) as error:
@@ -403,7 +405,7 @@ def test_an_archive_does_not_say_where_the_key_goes(monkeypatch: pytest.MonkeyPa
     refuse_address(gateway, nothing)
 
 
-def test_a_model_of_this_machine_needs_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_model_needs_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ANTHROPIC_API_KEY")
     monkeypatch.setenv("ANTHROPIC_CONFIG_DIR", str(tmp_path / "none"))
     assert isinstance(Desk(lambda _: tool_use(GOOD), tmp_path / "kept").run(request())[0], Reply)

@@ -35,7 +35,7 @@ def test_roundings_of_figures_are_citations(text: str) -> None:
         ("it is +0.5", ("+0.5",)),
     ],
 )
-def test_other_numbers_are_not(text: str, wrong: tuple[str, ...]) -> None:
+def test_other_numbers_are_no_citations(text: str, wrong: tuple[str, ...]) -> None:
     assert unsupported(text, FIGURES) == wrong
 
 
@@ -44,5 +44,5 @@ def test_every_rounding_of_a_figure_is_known(figure: float, digits: int) -> None
     assert unsupported(f"it is {figure:.{digits}f} now", (figure,)) == ()
 
 
-def test_what_is_shown_may_be_cited() -> None:
+def test_shown_numbers_may_be_cited() -> None:
     assert set(numbers_in("clip_high: 0.28, chain-4, 1e-6, 12 of 1000")) == {0.28, 4.0, 1e-6, 12.0, 1000.0}

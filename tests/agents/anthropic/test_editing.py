@@ -35,12 +35,12 @@ def test_a_stage_is_replaced_and_a_helper_added() -> None:
         assert _function(text, name) == _function(ROOT, name)
 
 
-def test_a_piece_of_text_is_replaced_where_it_stands() -> None:
+def test_a_passage_is_replaced_in_place() -> None:
     text = edited(ROOT, CodeAnswer(patch=[Replacement(old="clip_high: float = 0.2", new="clip_high: float = 0.28")]))
     assert text == ROOT.replace("clip_high: float = 0.2", "clip_high: float = 0.28")
 
 
-def test_what_it_uses_of_rollouts_is_imported() -> None:
+def test_names_from_rollouts_are_imported() -> None:
     body = (
         "def regularizer(old_log_prob, log_prob, response_mask):\n    return response_mean(log_prob, response_mask)\n"
     )
@@ -64,14 +64,14 @@ def test_what_it_uses_of_rollouts_is_imported() -> None:
         (CodeAnswer(patch=[Replacement(old="def policy_loss(", new="def loss(")]), "policy_loss is the contract"),
     ],
 )
-def test_what_does_not_fit_says_why(answer: CodeAnswer, reason: str) -> None:
+def test_an_edit_that_does_not_fit_is_refused_with_the_reason(answer: CodeAnswer, reason: str) -> None:
     with pytest.raises(CheckFailed, match=reason) as caught:
         edited(ROOT, answer)
     assert caught.value.check == "implement"
 
 
 @given(st.lists(st.text(max_size=60), max_size=3), st.lists(st.tuples(st.text(min_size=1, max_size=9), st.text())))
-def test_no_answer_breaks_it(functions: list[str], patch: list[tuple[str, str]]) -> None:
+def test_any_answer_is_applied_or_fails_the_check(functions: list[str], patch: list[tuple[str, str]]) -> None:
     answer = CodeAnswer(functions=functions, patch=[Replacement(old=old, new=new) for old, new in patch])
     with suppress(CheckFailed):
         assert edited(ROOT, answer) != ROOT
@@ -84,7 +84,7 @@ def _function(text: str, name: str) -> str:
 
 
 @pytest.mark.parametrize("unseen", ["\u202e", "\x0c", "\x1b[2J"])
-def test_an_unseen_character_can_be_mended(unseen: str) -> None:
+def test_an_invisible_character_can_be_repaired(unseen: str) -> None:
     source = ROOT.replace("# Loss: computed", f"# Loss: {unseen}computed")
     with pytest.raises(CheckFailed, match=r"does not parse: line \d+: "):
         edited(source, CodeAnswer(functions=[SCALE, SPREAD]))

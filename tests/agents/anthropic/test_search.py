@@ -1,7 +1,6 @@
-"""Whole searches, as a person runs them, against the loopback server.
+"""Complete searches, as a person runs them, against the loopback server.
 
-Where the subject is candidates or keys, checks and training are real; where it is calls, replies or money, the figures
-are made up.
+Tests of candidates and keys use real checks and real training. Tests of calls, replies and costs use made-up figures.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ SETTINGS = "  proposals: 4\n"
 
 
 class Searched:
-    """What a call of the command left."""
+    """The result of one call of the command."""
 
     def __init__(
         self,
@@ -65,13 +64,13 @@ class Searched:
             watcher.join()
 
     def _watch(self, process: subprocess.Popen[str]) -> None:
-        """The environment of every descendant, as often as can be."""
+        """Read the environment of every descendant process, as often as possible."""
         own = Path(f"/proc/{process.pid}/cmdline").read_bytes()
         while process.poll() is None:
             for pid in descendants(process.pid):
                 try:
                     words = Path(f"/proc/{pid}/cmdline").read_bytes()
-                    # A process that has been forked and is not yet another program shows its parent's.
+                    # A process between fork and exec shows the environment of its parent.
                     if words != own:
                         self.environments.append(Path(f"/proc/{pid}/environ").read_bytes())
                 except OSError:
@@ -115,7 +114,7 @@ def for_a_model(archive: Archive) -> Archive:
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
-    """A cache of its own, but for the base policies, which all tests share."""
+    """A cache for one test; only the base policies are shared by all tests."""
     own = tmp_path / "cache"
     shared = Path(os.environ["XDG_CACHE_HOME"]) / "poise-git"
     (own / "poise-git").mkdir(parents=True)
@@ -129,7 +128,7 @@ def evaluated(archive: Archive) -> list[str]:
 
 
 def everything(folder: Path) -> str:
-    """All that git holds, loose and packed, and what lies around it."""
+    """The content of all git objects, loose and packed, and of the other files."""
     objects = subprocess.run(
         ["git", "-C", str(folder), "cat-file", "--batch-all-objects", "--batch"], capture_output=True, check=True
     ).stdout
@@ -137,7 +136,7 @@ def everything(folder: Path) -> str:
     return b"\n".join((objects, *files)).decode(errors="replace")
 
 
-def test_a_search_by_a_model_of_use(archive: Archive, cache: Path) -> None:
+def test_a_useful_model_completes_a_search(archive: Archive, cache: Path) -> None:
     with serving(Useful()) as server:
         done = Searched(archive, server, "--candidates", "4", replies=cache, watched=True)
     assert done.code == 0, done.errors
@@ -158,12 +157,12 @@ def test_a_search_by_a_model_of_use(archive: Archive, cache: Path) -> None:
         assert reflection.facts.next == ("Try a larger one.",)
         assert "Poise-Agent: anthropic" in git(archive.root, "log", "-1", "--format=%B", f"poise/{name}")
     beside = [call for data in archive.rounds() for call in data["calls"] if call["operator"] == "screen"]
-    assert beside, "what no candidate has paid for is in the journal"
+    assert beside, "calls that belong to no candidate are in the journal"
     principles = archive.principles()["principles"]
     assert principles[0]["statement"].startswith("Floors")
     assert any("Floors below the deviation" in json.dumps(request) for request in server.requests)
 
-    # Keys: the service has it, and nobody else.
+    # Keys: only the service gets it.
     assert all(KEY in json.dumps(headers) for headers in server.headers)
     assert len(done.environments) > 10
     assert not any(KEY.encode() in environment for environment in done.environments)
@@ -172,7 +171,7 @@ def test_a_search_by_a_model_of_use(archive: Archive, cache: Path) -> None:
     assert not any(KEY.encode() in file.read_bytes() for file in cache.rglob("*.json"))
 
 
-def test_a_search_by_a_useless_model_loses_nothing(archive: Archive, cache: Path) -> None:
+def test_a_useless_model_loses_no_work(archive: Archive, cache: Path) -> None:
     with serving(Useless()) as server:
         done = Searched(archive, server, "--rounds", "2", replies=cache)
     assert done.code == 0, done.errors
@@ -180,7 +179,7 @@ def test_a_search_by_a_useless_model_loses_nothing(archive: Archive, cache: Path
     protocol = Experiment.load(archive).protocol.hash
     genealogy = archive.genealogy()
     failed = [node.name for node in genealogy if node.status_under(protocol) is Status.FAILED]
-    assert failed, "what could be written and did not pass is archived as failed"
+    assert failed, "written candidates that did not pass are archived as failed"
     assert evaluated(archive) == []
     metrics = archive.metrics_file(failed[0])
     assert metrics is not None
@@ -192,7 +191,7 @@ def test_a_search_by_a_useless_model_loses_nothing(archive: Archive, cache: Path
     git(archive.root, "fsck", "--strict")
 
 
-def test_a_service_that_is_overloaded_ends_the_search_and_it_goes_on_later(made_up: Archive, cache: Path) -> None:
+def test_an_overloaded_service_ends_the_search_which_then_resumes(made_up: Archive, cache: Path) -> None:
     model = Useful()
 
     def fails_after_a_while(request: Body) -> Scripted:
@@ -210,7 +209,7 @@ def test_a_service_that_is_overloaded_ends_the_search_and_it_goes_on_later(made_
         assert done.code == 0, done.errors
         again = [operator(request) for request in server.requests]
     assert proposed == 4
-    assert again.count("propose") == 0, "what was paid for is used"
+    assert again.count("propose") == 0, "paid replies are used"
     assert again.count("write") == 0
     assert len(evaluated(made_up)) == 2
     metrics = made_up.metrics_file(evaluated(made_up)[0])
@@ -218,7 +217,7 @@ def test_a_service_that_is_overloaded_ends_the_search_and_it_goes_on_later(made_
     assert [call.operator for call in metrics.calls] == ["propose", "implement", "verify", "reflect"]
 
 
-def test_a_reader_who_objects_sends_it_to_repair(made_up: Archive, cache: Path) -> None:
+def test_a_negative_code_review_leads_to_a_repair(made_up: Archive, cache: Path) -> None:
     model, read = Useful(), 0
 
     def strict(request: Body) -> Scripted:
@@ -243,7 +242,7 @@ def test_a_reader_who_objects_sends_it_to_repair(made_up: Archive, cache: Path) 
     assert "floor: float = 0.015" in made_up.recipe(name)["algorithm.py"]
 
 
-def test_a_budget_ends_the_search_before_it_is_overspent(made_up: Archive, cache: Path) -> None:
+def test_the_search_ends_before_it_exceeds_the_budget(made_up: Archive, cache: Path) -> None:
     edit_settings(made_up.root, "  max_tokens: 16000", "  max_tokens: 4000")
     edit_settings(made_up.root, "  context_tokens: 24000", "  context_tokens: 8000")
     with serving(Useful()) as server:
@@ -254,12 +253,12 @@ def test_a_budget_ends_the_search_before_it_is_overspent(made_up: Archive, cache
         assert calls > 0
         again = Searched(made_up, server, "--candidates", "9", "--budget-usd", "0.2", replies=cache, program=PROGRAM)
         assert again.code == 3
-    # What calls at once had reserved and not used may pay for a few cheaper ones, and for nothing beyond the budget.
+    # Concurrent calls release unused reservations, which may pay for a few cheaper calls within the budget.
     assert calls <= len(server.requests) < 1.5 * calls
     assert 0 < spent(made_up) <= 0.2
 
 
-def test_a_recorded_search_is_replayed_to_the_letter_without_key_or_network(
+def test_a_recorded_search_replays_exactly_without_key_or_network(
     made_up: Archive, archive_templates: dict[str, Path], cache: Path, tmp_path: Path
 ) -> None:
     edit_settings(made_up.root, "  replay: null", "  replay: {folder: recordings, mode: record}")
@@ -277,7 +276,7 @@ def test_a_recorded_search_is_replayed_to_the_letter_without_key_or_network(
 
 
 def found(archive: Archive) -> dict[str, object]:
-    """Every candidate with its code, its figures and its calls, without what a replay says of itself."""
+    """Every candidate with its code, figures and calls, without the marks of a replay."""
     table: dict[str, object] = {}
     for node in archive.genealogy():
         metrics = archive.metrics_file(node.name)
@@ -289,7 +288,7 @@ def found(archive: Archive) -> dict[str, object]:
     return table
 
 
-def test_an_archive_has_prompts_of_its_own(made_up: Archive, cache: Path) -> None:
+def test_an_archive_can_replace_prompts(made_up: Archive, cache: Path) -> None:
     own = made_up.root / "prompts" / "propose.md.j2"
     own.parent.mkdir()
     own.write_text("Floors, please, for {{ parent }}.\n")
@@ -313,7 +312,9 @@ def test_an_archive_has_prompts_of_its_own(made_up: Archive, cache: Path) -> Non
         (("  effort: null", "  effort: utmost"), "anthropic.effort"),
     ],
 )
-def test_settings_that_cannot_be_are_one_line(archive: Archive, cache: Path, edit: tuple[str, str], said: str) -> None:
+def test_invalid_settings_are_an_error_of_one_line(
+    archive: Archive, cache: Path, edit: tuple[str, str], said: str
+) -> None:
     edit_settings(archive.root, *edit)
     refs = git(archive.root, "for-each-ref")
     with serving(Useful()) as server:

@@ -1,4 +1,4 @@
-"""A real language model behind vLLM, too small to have an idea: the loop rejects, records and goes on."""
+"""A real language model behind vLLM, too small for useful proposals: the loop rejects, records and continues."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ READY_SECONDS = 900
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`vllm serve` on this machine, for as long as the module's tests run."""
+    """`vllm serve` on this machine, while the tests of this module run."""
     assert FOUND is not None
     assert FOUND.submodule_search_locations
     folder = tmp_path_factory.mktemp("vllm")
@@ -84,7 +84,7 @@ def _answers(url: str) -> bool:
 
 
 @pytest.mark.parametrize("tool_choice", ["tool"])
-def test_a_search_by_a_model_without_ideas_loses_nothing(tiny_archive: Archive, address: str, tool_choice: str) -> None:
+def test_a_search_by_a_weak_model_loses_nothing(tiny_archive: Archive, address: str, tool_choice: str) -> None:
     folder = tiny_archive.root
     for old, new in (
         ("  model: claude-sonnet-5-5", "  model: smollm2"),
@@ -112,7 +112,7 @@ def test_a_search_by_a_model_without_ideas_loses_nothing(tiny_archive: Archive, 
     protocol = Experiment.load(tiny_archive).protocol.hash
     for node in tiny_archive.genealogy():
         status = node.status_under(protocol)
-        assert status is not Status.PENDING, "every candidate is accounted for"
+        assert status is not Status.PENDING, "every candidate is recorded"
         assert (node.name == ROOT) <= (status is Status.EVALUATED)
     git(folder, "fsck", "--strict")
     assert git(folder, "status", "--porcelain") == ""

@@ -1,4 +1,4 @@
-"""Candidates that people commit by plain git, in a search: taken in at the next round, asked for by the human agent."""
+"""Candidates that people commit with plain git: a search adopts them, and the human agent waits for them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ HALVED = (
 def commit_candidate(
     root: Path, name: str, *, off: str = ROOT, change: tuple[tuple[str, str], ...] = HALVED, message: str = MESSAGE
 ) -> None:
-    """As a person does: branch, edit, commit, and back."""
+    """Branch, edit, commit and switch back, as a person does."""
     git(root, "switch", "-qc", f"poise/{name}", f"poise/{off}")
     algorithm = root / "recipe" / "algorithm.py"
     text = algorithm.read_text()
@@ -69,7 +69,7 @@ def status_of(archive: Archive, name: str) -> Status:
     return archive.genealogy()[name].status_under(Experiment.load(archive).protocol.hash)
 
 
-def test_what_people_committed_is_taken_in_before_the_next_round(tiny_archive: Archive) -> None:
+def test_a_search_adopts_commits_of_people_before_the_next_round(tiny_archive: Archive) -> None:
     root = tiny_archive.root
     commit_candidate(root, "halved")
     not_finite = (("return rollouts.score", "return rollouts.score * float('nan')"),)
@@ -78,7 +78,7 @@ def test_what_people_committed_is_taken_in_before_the_next_round(tiny_archive: A
     renamed = ("spread", "deviation")
     commit_candidate(root, "renamed", change=(*HALVED, renamed))
     evolve(tiny_archive, Goal(candidates=2))
-    assert tiny_archive.count_rounds() == 1, "what was taken in counts towards the goal"
+    assert tiny_archive.count_rounds() == 1, "adopted candidates count toward the goal"
     halved = tiny_archive.metrics_file("halved")
     assert halved is not None
     assert (halved.status, halved.stage, halved.reason) == (Status.EVALUATED, "", "")
@@ -108,7 +108,7 @@ def test_what_people_committed_is_taken_in_before_the_next_round(tiny_archive: A
 
 @contextmanager
 def waiting(archive: Archive, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A search by the human agent in a process of its own, at the moment at which it waits."""
+    """A search by the human agent in another process, when it waits for a branch."""
     command = [sys.executable, "-m", PROGRAM, "evolve", str(archive.root), "--agent", "human", "--json", *arguments]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -126,7 +126,7 @@ def waiting(archive: Archive, *arguments: str) -> Iterator[subprocess.Popen[str]
         process.communicate()
 
 
-def test_the_human_agent_waits_for_a_branch_and_goes_on(fake_archive: Archive) -> None:
+def test_the_human_agent_waits_for_a_branch_and_continues(fake_archive: Archive) -> None:
     with waiting(fake_archive, "--candidates", "2") as process:
         commit_candidate(fake_archive.root, "halved")
         assert process.stdout is not None
@@ -134,7 +134,7 @@ def test_the_human_agent_waits_for_a_branch_and_goes_on(fake_archive: Archive) -
             if line.startswith("{") and json.loads(line)["event"] == "Waiting":
                 break
         assert status_of(fake_archive, "halved") is Status.EVALUATED
-        # Off a parent that nobody asked for.
+        # On another parent than the selected one.
         thrice = (("factor: float = 2.0", "factor: float = 3.0"),)
         commit_candidate(fake_archive.root, "third", off="halved", change=thrice, message="three times")
         output, errors = process.communicate(timeout=300)

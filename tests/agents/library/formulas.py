@@ -1,4 +1,4 @@
-"""Every card's formula once more: plain Python over lists, one response or token at a time."""
+"""An independent copy of every card's formula: plain Python over lists, one response or token at a time."""
 
 from __future__ import annotations
 
@@ -395,7 +395,7 @@ ADVANTAGES: dict[str, Formula] = {
 }
 
 
-# Loss: for one response with advantage A, per token, d(what is maximised)/d(log π), before aggregation.
+# Loss: for one response with advantage A, per token, d(maximized objective)/d(log π), before aggregation.
 # Arguments: A, old log-probabilities, new ones.
 Gradient = Callable[[float, Sequence[float], Sequence[float]], list[float]]
 
@@ -428,7 +428,7 @@ def geometric_mean_ratio(advantage: float, old: Sequence[float], new: Sequence[f
     logs = [n - o for o, n in zip(old, new, strict=True)]
     bounded = [min(x, 0.4) if advantage > 0 else max(x, -0.4) for x in logs]
     mean = math.exp(fmean(bounded))
-    # Summed over the response's T tokens, each of which holds the mean, 1/T of it comes back T times.
+    # Each of the T tokens holds 1/T of the mean, so the sum over the response is the mean.
     return [advantage * mean if x == b else 0.0 for x, b in zip(logs, bounded, strict=True)]
 
 

@@ -43,7 +43,7 @@ def card(name: str) -> Card:
 
 
 def load(text: str, claims: Sequence[Claim] = ()) -> Trial:
-    """The algorithm in this process, and beside it the variants that `claims` of reduction compare with it."""
+    """The algorithm in this process, with the variants that reduction claims compare with it."""
     own = {**recipe(), "algorithm.py": text}
     variants, problems = knob_variants(own, knobs_of(claims))
 
@@ -56,7 +56,7 @@ def load(text: str, claims: Sequence[Claim] = ()) -> Trial:
 
 
 def claims_at_defaults(of: Card) -> tuple[Claim, ...]:
-    """The card's claims about code, with its knobs' defaults where they name a knob."""
+    """The card's claims about code; claims that name a knob get its default."""
     values = {f"{{{name}}}": knob.default for name, knob in of.knobs.items()}
 
     def filled(arguments: Mapping[str, Any]) -> dict[str, Any]:

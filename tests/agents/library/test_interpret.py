@@ -1,4 +1,4 @@
-"""Directives become objectives by rules that are stated, and what is not understood is said."""
+"""Stated rules translate directives into objectives; unknown words are reported."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def data_of(directive: str) -> dict[str, Any]:
     "directive", ["accurate and concise", "Correct, short answers!", "strong but brief", "better with fewer tokens",
                   "less verbose and more accurate", "Be as terse as possible.", "no loss of accuracy, shorter"],
 )  # fmt: skip
-def test_what_means_the_same_is_the_same(directive: str) -> None:
+def test_synonyms_give_the_same_objective(directive: str) -> None:
     assert data_of(directive) == {"metrics": {"overall": 1.0, "mean_length": CONCISE}, "constraints": [NO_LOSS]}
 
 
@@ -44,7 +44,7 @@ def test_what_means_the_same_is_the_same(directive: str) -> None:
         ("accurate, no collapse", {"metric": "kl", "at_most": "root"}),
     ],
 )
-def test_what_is_negated_is_a_limit_and_no_goal(directive: str, constraint: dict[str, Any]) -> None:
+def test_a_negation_gives_a_bound_instead_of_a_goal(directive: str, constraint: dict[str, Any]) -> None:
     assert data_of(directive) == {"metrics": {"overall": 1.0}, "constraints": [constraint]}
 
 
@@ -69,7 +69,7 @@ def test_a_negation_ends_with_its_clause() -> None:
         ("mean_length", "mean_length", "maximize"),
     ],
 )
-def test_goals_and_names_of_figures(directive: str, figure: str, direction: str) -> None:
+def test_goals_and_names_of_figures_are_understood(directive: str, figure: str, direction: str) -> None:
     reading = interpret(directive, FIGURES)
     assert reading.objective is not None
     assert reading.objective.metrics[figure].direction == direction
@@ -77,7 +77,7 @@ def test_goals_and_names_of_figures(directive: str, figure: str, direction: str)
     assert reading.objective.constraints[0].at_least == "root"
 
 
-def test_what_is_not_understood_is_said_and_is_no_objective() -> None:
+def test_unknown_words_are_reported_and_give_no_objective() -> None:
     reading = interpret("witty, please", FIGURES)
     assert reading.objective is None
     assert reading.strange == ("witty",)
@@ -87,7 +87,7 @@ def test_what_is_not_understood_is_said_and_is_no_objective() -> None:
     assert partly.strange == ("witty",)
 
 
-def test_a_figure_that_nobody_records_is_said() -> None:
+def test_a_figure_without_records_is_reported() -> None:
     reading = interpret("concise", {"overall": 0.2})
     assert reading.objective is None
     assert sentences.ROOT_LACKS_FIGURE.format(figures="mean_length or response_length") in reading.reasons[0]

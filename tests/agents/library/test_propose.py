@@ -50,17 +50,17 @@ def chances(of: Context) -> Counter[str]:
     return Counter({name: share / shares.total() for name, share in shares.items()})
 
 
-def test_agent_is_known_by_name() -> None:
+def test_agent_is_registered_by_name() -> None:
     assert AGENT.name == "library"
 
 
-def test_same_seed_same_proposals_other_seed_others() -> None:
+def test_the_seed_determines_the_proposals() -> None:
     of = child_of("av-grpo", "analytic-variance")
     assert AGENT.propose(of, (OPEN,) * 4, 7) == AGENT.propose(of, (OPEN,) * 4, 7)
     assert AGENT.propose(of, (OPEN,) * 4, 7) != AGENT.propose(of, (OPEN,) * 4, 8)
 
 
-def test_proposals_differ_and_keep_off_taken_names() -> None:
+def test_proposals_differ_and_avoid_taken_names() -> None:
     of = context(taken=frozenset({ROOT, "av-grpo", "loo-grpo", "gspo-grpo"}))
     proposals = AGENT.propose(of, EVERYTHING, 0)
     names = [proposal.name for proposal in proposals]
@@ -71,12 +71,12 @@ def test_proposals_differ_and_keep_off_taken_names() -> None:
     assert len({str(proposal.plan) for proposal in proposals}) == len(proposals)
 
 
-def test_proposals_survive_being_written_and_read() -> None:
+def test_proposals_are_read_back_as_written() -> None:
     for proposal in AGENT.propose(child_of("av-grpo", "analytic-variance"), (OPEN,) * 12, 0):
         assert Proposal.from_data(proposal.to_data()) == proposal
 
 
-def test_no_card_is_favoured_without_a_reason() -> None:
+def test_no_card_is_favored_without_a_reason() -> None:
     found = chances(context())
     assert found.keys() == {each.name for each in coded_cards()}
     ordinary = {round(found[each.name], 12) for each in coded_cards() if "known-bad" not in each.tags}
@@ -93,7 +93,7 @@ def test_draws_follow_the_chances() -> None:
     assert max(drawn.values()) < 20
 
 
-def test_directive_prefers_cards_that_speak_of_it() -> None:
+def test_a_directive_favors_cards_that_match_it() -> None:
     concise, plain = chances(context(directive="accurate and concise")), chances(context())
     for each in coded_cards():
         if {"concise", "conciseness"} & set(each.tags):
@@ -103,10 +103,10 @@ def test_directive_prefers_cards_that_speak_of_it() -> None:
 
 @pytest.mark.parametrize(
     ("difference", "status", "factor"),
-    # 2^(z/2), z = 4 standard errors at most (1 lost by a failure), halved by the pseudo-observation of 0
+    # 2^(z/2), with z at most 4 standard errors (-1 for a failure), halved by the pseudo-observation of 0
     [(-0.05, Status.EVALUATED, 0.5), (0.05, Status.EVALUATED, 2.0), (0.0, Status.FAILED, 2**-0.25)],
 )
-def test_evidence_moves_a_cards_chance(difference: float, status: Status, factor: float) -> None:
+def test_evidence_changes_the_probability_of_a_card(difference: float, status: Status, factor: float) -> None:
     row = {"difference": difference, "se": 0.01}
     reflection = (
         None
@@ -118,7 +118,7 @@ def test_evidence_moves_a_cards_chance(difference: float, status: Status, factor
     assert informed["cispo"] / informed["soft-gate"] == pytest.approx(factor)
 
 
-def test_losing_by_a_removal_speaks_for_the_mechanism() -> None:
+def test_a_loss_after_a_removal_supports_the_mechanism() -> None:
     removal = replace(adding("cispo"), plan={"operation": "remove", "card": "cispo", "knobs": {}})
     row = {"difference": -0.05, "se": 0.01}
     ablated = known(
@@ -130,7 +130,7 @@ def test_losing_by_a_removal_speaks_for_the_mechanism() -> None:
     assert informed["cispo"] / informed["soft-gate"] == pytest.approx(2.0)
 
 
-def test_gain_over_the_root_counts_where_no_reflection_says_more() -> None:
+def test_gain_over_the_root_counts_if_there_is_no_reflection() -> None:
     harmful = known("cispo-grpo", proposal=adding("cispo"), gain=Estimate(-0.02, 0.01, 4))
     informed = chances(context(items=[told(Kind.COMPLEMENTARY, harmful)]))
     assert informed["cispo"] / informed["soft-gate"] == pytest.approx(2**-0.5)
@@ -143,7 +143,7 @@ def test_parents_weak_spot_draws_mechanisms_that_address_it() -> None:
     assert found["validity-masking"] / found["cispo"] == pytest.approx(2.0)
 
 
-def test_what_a_sibling_tried_is_not_tried_again() -> None:
+def test_a_mechanism_of_a_sibling_is_not_repeated() -> None:
     proposals = AGENT.propose(context(), EVERYTHING, 0)
     sibling = known(proposals[0].name, proposal=proposals[0])
     again = AGENT.propose(context(items=[told(Kind.SIBLING, sibling)]), EVERYTHING, 0)
@@ -151,7 +151,7 @@ def test_what_a_sibling_tried_is_not_tried_again() -> None:
     assert len(again) == len(proposals) - 1
 
 
-def test_conflicting_mechanism_takes_the_others_place() -> None:
+def test_a_conflicting_mechanism_replaces_the_other() -> None:
     of = child_of("focal-av-grpo", "analytic-variance", "difficulty-weighting")
     proposal = next(p for p in AGENT.propose(of, EVERYTHING, 0) if p.priors == ("leave-one-out",))
     assert proposal.plan["operation"] == "replace"
@@ -161,7 +161,7 @@ def test_conflicting_mechanism_takes_the_others_place() -> None:
     assert child == install(install(root_text(), card("difficulty-weighting")), card("leave-one-out"))
 
 
-def test_present_mechanisms_are_not_added_and_conflicts_never_meet() -> None:
+def test_no_mechanism_is_added_twice_or_beside_a_conflicting_one() -> None:
     of = child_of("gspo-av-grpo", "analytic-variance", "sequence-ratio")
     for proposal in AGENT.propose(of, EVERYTHING, 0):
         present = [found.card for found in mechanisms(AGENT.implement(proposal, of), cards())]
@@ -171,7 +171,7 @@ def test_present_mechanisms_are_not_added_and_conflicts_never_meet() -> None:
             assert proposal.priors[0] not in ("analytic-variance", "sequence-ratio")
 
 
-def test_mutation_moves_one_knob_and_says_so() -> None:
+def test_a_mutation_changes_one_knob_and_states_it() -> None:
     of = child_of("focal-av-grpo", "analytic-variance", "difficulty-weighting")
     mutations = [p for p in AGENT.propose(of, EVERYTHING, 3) if p.plan["operation"] == "mutate"]
     assert {(p.priors[0], *p.plan["knobs"]) for p in mutations} == {
@@ -217,7 +217,7 @@ def test_a_mechanism_is_borrowed_from_a_better_candidate_with_its_knobs() -> Non
     assert not [p for p in AGENT.propose(of, EVERYTHING, 0) if p.plan["operation"] == "borrow"]
 
 
-def test_proposal_says_why() -> None:
+def test_a_proposal_states_its_reasons() -> None:
     reflection = Reflection(
         ReflectionFacts.from_data({"against_parent": {"utility": {"difference": 0.02, "se": 0.01}}}), ""
     )
@@ -234,7 +234,7 @@ def test_proposal_says_why() -> None:
     ]
 
 
-def test_claims_that_other_mechanisms_break_are_not_made() -> None:
+def test_claims_that_other_mechanisms_invalidate_are_not_made() -> None:
     def checks(of: Context) -> list[str]:
         proposal = next(p for p in AGENT.propose(of, EVERYTHING, 0) if p.priors == ("difficulty-weighting",))
         return [claim.check for claim in proposal.claims if claim.check != "effect"]
@@ -246,8 +246,8 @@ def test_claims_that_other_mechanisms_break_are_not_made() -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_walk_of_proposals_passes_all_checks(seed: int) -> None:
-    """A lineage six deep, as the loop would make it: every child is sound and claims nothing false."""
+def test_a_chain_of_proposals_passes_all_checks(seed: int) -> None:
+    """A lineage of six steps, as the loop makes it: every child passes the checks, and its claims hold."""
     of, parent = context(), load(root_text())
     for depth in range(6):
         proposal = AGENT.propose(of, (OPEN,), seed * 100 + depth)[0]
@@ -259,7 +259,7 @@ def test_a_walk_of_proposals_passes_all_checks(seed: int) -> None:
 
 
 def _later_ones_on_top_of(first: Card, most: int | None = None) -> None:
-    """Each later card on top, and in its place where they conflict; each knob moved."""
+    """Add each later card, or replace the first one if they conflict; change each knob."""
     later = [each for each in coded_cards() if each.name > first.name]
     chosen = later if most is None else random.Random(first.name).sample(later, min(most, len(later)))
     of = replace(child_of(f"{first.short}-grpo", first.name), cards=(first, *chosen))
@@ -280,7 +280,7 @@ def test_every_pair_of_cards_is_sound_as_the_agent_proposes_it(first: Card) -> N
     _later_ones_on_top_of(first)
 
 
-# Most of the time of all checks: tried on a third of the children, the same ones every time.
+# These checks take the most time, so they run on a third of the children, the same ones every time.
 COSTLY = ("memory", "micro-batches", "amplification")
 
 
@@ -298,14 +298,14 @@ def _assert_sound(proposal: Proposal, child: str, of: Context, parent: object) -
     return trial
 
 
-def test_a_plan_that_is_not_the_librarys_is_refused() -> None:
+def test_a_plan_of_another_agent_is_refused() -> None:
     proposal = AGENT.propose(context(), (OPEN,), 0)[0]
     for plan in ({}, {"operation": "add", "card": "no-such-card", "knobs": {}}, {"operation": "guess"}):
         with pytest.raises(CheckFailed, match="cannot be carried out"):
             AGENT.implement(replace(proposal, plan=plan), context())
 
 
-def test_a_parent_without_the_stage_gets_what_fits_it() -> None:
+def test_a_parent_without_the_stage_gets_a_mechanism_that_fits() -> None:
     text = root_text().replace("def regularizer(", "def penalty_of(").replace("regularizer(old", "penalty_of(old")
     proposals = AGENT.propose(context(text, parent=known("mine")), EVERYTHING, 0)
     unfit = {card.name for card in coded_cards() if "regularizer" in card.stages}
@@ -313,7 +313,7 @@ def test_a_parent_without_the_stage_gets_what_fits_it() -> None:
     assert len(proposals) == len(coded_cards()) - len(unfit)
 
 
-def test_repair_imports_what_is_missing_and_bounds_knobs() -> None:
+def test_repair_adds_missing_imports_and_bounds_knobs() -> None:
     of = context()
     proposal = AGENT.propose(of, (OPEN,), 0)[0]
     failure = CheckFailed("import", "NameError: response_mean")
@@ -355,11 +355,11 @@ def test_integer_knobs_move_by_whole_numbers() -> None:
         (naming.unique("-".join(["cliphi"] * 8) + "-old-grpo", set()), "cliphi-cliphi-cliphi-cliphi-cliphi-grpo"),
     ],
 )
-def test_names(name: str, expected: str) -> None:
+def test_candidate_names(name: str, expected: str) -> None:
     assert name == expected
 
 
-def test_known_candidates_of_a_context_may_lack_everything() -> None:
+def test_candidates_of_a_context_may_lack_all_optional_fields() -> None:
     bare = CandidateRecord(known().candidate, None, None, None)
     of = replace(
         context(), parent=bare, items=tuple(told(kind, bare) for kind in (Kind.PARETO, Kind.SIBLING, Kind.LINEAGE))

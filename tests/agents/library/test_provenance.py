@@ -1,8 +1,8 @@
-"""Shipped code is told from texts alone.
+"""Whether code is shipped depends only on texts.
 
-P1  Every line of changes that the library agent makes with shipped cards is shipped code, at any knobs.
-P2  One character changed anywhere, but in a knob's number, and it is not; nor is whatever descends from it.
-P3  Nothing that an archive says of itself matters.
+P1  Every sequence of changes that the library agent makes with shipped cards is shipped code, at any knobs.
+P2  A text with one changed character outside a knob's number is not shipped, and neither are its descendants.
+P3  Statements in an archive have no effect.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def line(seed: int) -> list[str]:
 
 
 @pytest.mark.parametrize("card", coded_cards(), ids=lambda card: card.name)
-def test_each_card_on_the_root_and_off_again(card: Card) -> None:
+def test_adding_and_removing_a_card_stays_shipped(card: Card) -> None:
     text = install(root_text(), card)
     other = set_knobs(text, card, {name: knob.high * 3 + 1 for name, knob in card.knobs.items()})
     assert composed_of_shipped_cards([root_text(), text])
@@ -54,13 +54,13 @@ def test_each_card_on_the_root_and_off_again(card: Card) -> None:
 
 
 @pytest.mark.parametrize("start", range(0, LINES, 20))
-def test_lines_of_cards(start: int) -> None:
+def test_lineages_of_cards_are_shipped(start: int) -> None:
     for seed in range(start, start + 20):
         texts = line(seed)
         assert len(texts) >= 3
         assert composed_of_shipped_cards(texts), seed
         if not is_root(texts[-1]) and not follows(texts[-1], root_text()):
-            assert not composed_of_shipped_cards([texts[0], texts[-1]]), "a step must be seen to be believed"
+            assert not composed_of_shipped_cards([texts[0], texts[-1]]), "the intermediate texts are needed"
 
 
 def single_changes(text: str, generator: random.Random) -> Iterator[str]:
@@ -72,7 +72,7 @@ def single_changes(text: str, generator: random.Random) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_one_character_is_enough(seed: int) -> None:
+def test_a_change_of_one_character_is_not_shipped(seed: int) -> None:
     texts, generator = line(seed), random.Random(seed)
     child, told = texts[-1], 0
     for changed in single_changes(child, generator):
@@ -82,7 +82,7 @@ def test_one_character_is_enough(seed: int) -> None:
             assert _differs_in_a_number(child, changed), changed
         else:
             told += 1
-            assert not composed_of_shipped_cards([*texts[:-1], changed, child]), "nor is what comes of it"
+            assert not composed_of_shipped_cards([*texts[:-1], changed, child]), "its child is not shipped either"
     assert told >= 60
 
 
@@ -114,7 +114,7 @@ def _differs_in_a_number(one: str, other: str) -> bool:
         ("import torch\n", "import torch\n# coding: utf-7\n"),
     ],
 )
-def test_what_is_not_shipped(old: str, new: str) -> None:
+def test_other_text_is_not_shipped(old: str, new: str) -> None:
     text = root_text().replace(old, new, 1)
     assert text != root_text()
     assert not is_root(text)
@@ -124,13 +124,13 @@ def test_what_is_not_shipped(old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "\0", "def f(:", "x = " + "-" * 900 + "1", "\ud800", "if a:\n pass\n" * 3])
-def test_what_is_no_algorithm_is_not_shipped_and_nothing_is_raised(text: str) -> None:
+def test_text_that_is_no_algorithm_is_not_shipped_and_raises_nothing(text: str) -> None:
     assert not composed_of_shipped_cards([text])
     assert not composed_of_shipped_cards([root_text(), text])
     assert not composed_of_shipped_cards([])
 
 
-def test_a_card_of_that_name_and_another_text_is_nobodys() -> None:
+def test_a_card_with_a_shipped_name_and_another_text_is_not_shipped() -> None:
     ours = card("cispo")
     edit = ours.edits[0]
     assert edit.replace is not None
@@ -149,13 +149,13 @@ def archive(tmp_path: Path) -> Archive:
 
 
 def add(archive: Archive, name: str, text: str, parent: str = "grpo", second: str | None = None) -> None:
-    # Everything it says of itself is in order: the library made it, of a shipped card.
+    # All its statements are plausible: the library agent, a shipped card.
     archive.add_candidate(
         Proposal(name, parent, "m", "h", "f", "library", priors=("no-std",), second_parent=second), text
     )
 
 
-def test_candidates_of_an_archive(archive: Archive) -> None:
+def test_shipped_candidates_of_an_archive_are_found(archive: Archive) -> None:
     clip, scale = install(root_text(), card("cispo")), install(root_text(), card("no-std"))
     add(archive, "clip", clip)
     add(archive, "scale", scale)

@@ -45,7 +45,7 @@ def proposal(operation: str = "add") -> Proposal:
     return replace(found, priors=("cispo",), mechanism="Clipped weights", plan={"operation": operation})
 
 
-def test_what_moved_is_told_from_noise() -> None:
+def test_changes_are_distinguished_from_noise() -> None:
     reflection = AGENT.reflect(proposal(), evidence(), "")
     assert reflection.facts.verdict == "better"
     assert "# cispo-av-grpo: better than its parent" in reflection.prose
@@ -69,7 +69,7 @@ def test_claims_warnings_and_weak_spots_are_reported() -> None:
     assert any("not for the stated reason" in advice for advice in reflection.facts.next)
 
 
-def test_worse_sends_back_to_the_parent_and_noise_asks_for_seeds() -> None:
+def test_a_loss_advises_the_parent_and_noise_advises_more_seeds() -> None:
     worse = AGENT.reflect(proposal(), evidence(-0.05, Direction.DOWN), "")
     assert worse.facts.verdict == "worse"
     assert worse.facts.next[0] == sentences.GO_BACK.format(mechanism="cispo", parent="av-grpo")
@@ -79,7 +79,7 @@ def test_worse_sends_back_to_the_parent_and_noise_asks_for_seeds() -> None:
     assert sentences.SEEDS_DETECT.format(seeds=4, difference=0.02) in noise.facts.next[0]
 
 
-def test_an_ablation_reads_the_other_way_round() -> None:
+def test_an_ablation_reverses_the_reading() -> None:
     assert "Leave cispo out" in AGENT.reflect(proposal("remove"), evidence(), "").facts.next[0]
     assert "Put cispo back" in AGENT.reflect(proposal("remove"), evidence(-0.05, Direction.DOWN), "").facts.next[0]
 
@@ -91,7 +91,7 @@ def test_a_child_of_the_root_is_compared_once_and_facts_are_plain_yaml() -> None
     assert ReflectionFacts.from_data(yaml.safe_load(yaml.safe_dump(reflection.facts.to_data()))) == reflection.facts
 
 
-def test_nothing_measured_is_said_plainly() -> None:
+def test_a_missing_measurement_is_stated() -> None:
     empty = replace(evidence(), differences=(), claims=(), warnings=(), dynamics={}, runs=0)
     reflection = AGENT.reflect(proposal(), empty, "")
     assert reflection.facts.verdict == "within noise"

@@ -41,7 +41,9 @@ def opinion(proposal: Proposal, of: Context) -> Opinion:
         ((REDUCTION, UP, DOWN), 0.0, sentences.CLAIMS_CONTRADICT.format(figure="utility")),
     ],
 )
-def test_consistency_is_what_the_claims_can_decide(claims: tuple[Claim, ...], consistency: float, reason: str) -> None:
+def test_consistency_measures_whether_claims_test_the_proposal(
+    claims: tuple[Claim, ...], consistency: float, reason: str
+) -> None:
     of = context()
     found = opinion(replace(proposed(of, "length-gate"), claims=claims), of)
     assert found.consistency == pytest.approx(consistency)
@@ -49,14 +51,14 @@ def test_consistency_is_what_the_claims_can_decide(claims: tuple[Claim, ...], co
     assert found.reason.startswith(reason)
 
 
-def test_a_claim_about_the_regime_it_was_sent_to_gives_no_advantage() -> None:
+def test_a_claim_about_the_assigned_regime_raises_no_score() -> None:
     of, sent = context(), Direction(DirectionKind.REGIME, "length", "weak")
     raised = Claim("It rises.", "effect", {"figure": "length", "direction": "up"})
     plain = replace(proposed(of, "length-gate"), claims=(UP,))
     assert opinion(replace(plain, claims=(raised, UP), direction=sent), of) == opinion(plain, of)
 
 
-def test_feasibility_is_whether_it_can_be_written_here() -> None:
+def test_feasibility_depends_on_the_parent() -> None:
     of = context(install(root_text(), card("analytic-variance")), parent=known("av-grpo"))
     assert opinion(proposed(of, "length-gate"), of).feasibility == 1.0
     replacing = opinion(proposed(of, "no-std"), of)
@@ -68,7 +70,7 @@ def test_feasibility_is_whether_it_can_be_written_here() -> None:
     assert alien.reason.startswith("cannot be written: ")
 
 
-def test_expected_improvement_is_what_relatives_gained_shrunk_to_nothing() -> None:
+def test_expected_improvement_is_the_shrunk_mean_gain_of_relatives() -> None:
     of = context()
     proposal = proposed(of, "length-gate")
 
@@ -84,7 +86,7 @@ def test_expected_improvement_is_what_relatives_gained_shrunk_to_nothing() -> No
     assert opinion(removal, replace(several, effects={"cispo": (1.0,)})).improvement < 0.5
 
 
-def test_every_proposal_of_its_own_is_accepted() -> None:
+def test_the_agent_accepts_its_own_proposals() -> None:
     for source in ("analytic-variance", "soft-gate", "length-gate"):
         of = context(install(root_text(), card(source)), parent=known("parent"))
         proposals = AGENT.propose(of, (OPEN,) * 100, 0)
@@ -92,7 +94,7 @@ def test_every_proposal_of_its_own_is_accepted() -> None:
         assert all(each.accepted for each in AGENT.screen(of, proposals))
 
 
-def test_each_direction_is_filled_by_what_lies_in_it() -> None:
+def test_each_direction_gets_a_proposal_within_it() -> None:
     by_name = {each.name: each for each in coded_cards()}
     of = context(install(root_text(), card("analytic-variance")), parent=known("av-grpo"))
     for seed in range(20):
@@ -110,7 +112,7 @@ def test_each_direction_is_filled_by_what_lies_in_it() -> None:
                 assert direction.name in inside
 
 
-def test_a_regime_is_answered_by_mechanisms_for_it_and_with_a_claim_about_it() -> None:
+def test_a_proposal_for_a_regime_has_a_suitable_mechanism_and_claim() -> None:
     of, sent = context(), Direction(DirectionKind.REGIME, "length", "weak")
     for seed in range(10):
         (proposal,) = AGENT.propose(of, [sent], seed)
@@ -119,7 +121,7 @@ def test_a_regime_is_answered_by_mechanisms_for_it_and_with_a_claim_about_it() -
         assert Claim("The figure of length rises against the parent.", "effect", raised) in proposal.claims
 
 
-def test_where_a_direction_has_nothing_left_the_proposal_says_so_and_goes_where_nobody_else_goes() -> None:
+def test_an_exhausted_direction_is_left_for_one_that_no_other_proposal_has() -> None:
     few = (card("leave-one-out"), card("cispo"), card("soft-gate"))
     directions = [
         Direction(DirectionKind.FAMILY, "regularization", "why not"),
@@ -133,7 +135,7 @@ def test_where_a_direction_has_nothing_left_the_proposal_says_so_and_goes_where_
         assert kept.direction == directions[1]
 
 
-def test_what_was_rejected_is_not_proposed_again() -> None:
+def test_a_rejected_proposal_is_not_repeated() -> None:
     of = context()
     proposals = AGENT.propose(of, (OPEN,) * 4, 3)
     rejected = screen(proposals, AGENT.screen(of, proposals), ProposalHistory(), frozenset(), ScreeningWeights())
@@ -141,7 +143,7 @@ def test_what_was_rejected_is_not_proposed_again() -> None:
     assert not {each.priors for each in proposals} & {each.priors for each in again}
 
 
-def test_what_speaks_to_the_directive_is_expected_to_gain_more() -> None:
+def test_proposals_that_match_the_directive_have_a_higher_expected_gain() -> None:
     plain, told = context(), context(directive="concise")
     assert opinion(proposed(plain, "length-gate"), plain).improvement == 0.5
     found = opinion(proposed(told, "length-gate"), told)

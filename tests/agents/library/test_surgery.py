@@ -11,7 +11,7 @@ from tests.agents.library.support import card, cards, root_text
 BONUS = "def reward_brevity(signal: Tensor, rollouts: Rollouts, bonus: float = 0.2) -> Tensor:\n    return signal\n"
 
 
-def test_first_addition_binds_what_the_stage_returned() -> None:
+def test_first_addition_binds_the_return_value_of_the_stage() -> None:
     text = surgery.apply_edit(root_text(), Edit(stage="reward_signal", add=BONUS))
     assert surgery.function_text(text, "reward_signal").endswith(
         "    signal = rollouts.score\n    signal = reward_brevity(signal, rollouts)\n    return signal\n"
@@ -19,12 +19,12 @@ def test_first_addition_binds_what_the_stage_returned() -> None:
     assert text.index("def reward_brevity(") < text.index("def reward_signal(")
 
 
-def test_additions_are_called_in_the_order_they_came() -> None:
+def test_additions_are_called_in_their_order() -> None:
     text = install(install(root_text(), card("advantage-clip")), card("difficulty-weighting"))
     assert surgery.chained(text, "shape_advantages") == ["bound_advantages", "weigh_by_difficulty"]
 
 
-def test_replacing_a_stage_keeps_what_was_added_to_it() -> None:
+def test_replacing_a_stage_keeps_its_additions() -> None:
     text = install(install(root_text(), card("length-bonus")), card("analytic-variance"))
     assert surgery.function_text(text, "reward_signal").endswith(
         "    signal = rollouts.correct\n    signal = reward_brevity(signal, rollouts)\n    return signal\n"
@@ -39,13 +39,13 @@ def test_defaults_are_set_in_place_and_integers_stay_integers() -> None:
     assert surgery.defaults(changed, "f") == {"a": 7, "b": 0.5, "c": -3.0}
 
 
-def test_a_default_after_letters_of_several_bytes_is_found() -> None:
+def test_a_default_after_multibyte_characters_is_found() -> None:
     assert surgery.set_defaults("def f(σ: float = 1.0, k: int = 2) -> None: ...\n", "f", {"k": 3}) == (
         "def f(σ: float = 1.0, k: int = 3) -> None: ...\n"
     )
 
 
-def test_imports_follow_what_is_used() -> None:
+def test_imports_match_the_names_in_use() -> None:
     text = install(root_text(), card("sequence-ratio"))
     assert "from .rollouts import Rollouts, aggregate_loss, masked_mean, response_mean, to_tokens\n" in text
     assert surgery.mend_imports(text) == text
@@ -64,13 +64,13 @@ def test_imports_follow_what_is_used() -> None:
          "does not end in its only return"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_edited_is_refused_with_the_reason(text: str, edit: Edit, reason: str) -> None:
+def test_an_impossible_edit_is_refused_with_the_reason(text: str, edit: Edit, reason: str) -> None:
     with pytest.raises(CheckFailed, match=reason) as failure:
         surgery.apply_edit(text, edit)
     assert failure.value.check == "implement"
 
 
-def test_mechanisms_are_recognised_in_code_that_people_wrote() -> None:
+def test_mechanisms_are_recognized_in_handwritten_code() -> None:
     by_hand = root_text().replace(
         "    spread = torch.where(rollouts.group_size() > 1, rollouts.group_std(signal), torch.ones_like(signal))\n"
         "    return spread + epsilon\n",
@@ -84,7 +84,7 @@ def test_mechanisms_are_recognised_in_code_that_people_wrote() -> None:
     }
 
 
-def test_a_mechanism_that_is_defined_but_not_called_is_not_there() -> None:
+def test_a_mechanism_that_is_not_called_is_not_reported() -> None:
     text = install(root_text(), card("positive-only"))
     call = "    advantages = keep_positives(advantages, rollouts)\n"
     assert mechanisms(text, cards())

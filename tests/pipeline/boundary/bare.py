@@ -1,9 +1,9 @@
-"""Makes the attempts of hostile candidates under one layer alone, or under none. Run as a program.
+"""Run the attempts of hostile candidates under a single layer, or under none. Run as a program.
 
     python bare.py LAYER < {name: code}   prints {name: outcome}
 
-LAYER is a layer of `confinement`, which one process puts up for all attempts, since what is refused leaves nothing
-behind; or "none", where every attempt has a process of its own.
+LAYER is a layer of `confinement` or "none". One process installs the layer for all attempts, because a refused attempt
+has no effect. With "none", every attempt has its own process.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from poise_git.pipeline.sandbox import confinement, kernel
 
 
 def told(layer: str, attempts: dict[str, str]) -> dict[str, str]:
-    """What each attempt says of itself, in a process of its own in a fresh folder."""
+    """The reported outcome of each attempt, each in its own process and in a fresh folder."""
     reading, writing = os.pipe()
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "there").write_text("before")
@@ -39,7 +39,7 @@ def told(layer: str, attempts: dict[str, str]) -> dict[str, str]:
 
 
 def _attempt_all(layer: str, attempts: dict[str, str]) -> dict[str, str]:
-    # Where a candidate has its connection there is something that reads nothing.
+    # In place of a candidate's connection there is a socket whose other end reads nothing.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 3)
     prepared = {name: _outcome(code) for name, code in attempts.items()}
     kernel.process_control(kernel.PR_SET_NO_NEW_PRIVS, 1)

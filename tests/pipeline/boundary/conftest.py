@@ -1,4 +1,4 @@
-"""Real hosts in real sandboxes, and sockets at whose other end a test stands in a candidate's place."""
+"""Real hosts in real sandboxes, and sockets at which a test plays the part of a candidate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from poise_git.settings import SandboxSettings
 RECIPE = {name: template_files()[f"recipe/{name}"] for name in ("algorithm.py", "rollouts.py")}
 OpenDoor = Callable[..., Door]
 
-# What a test's candidate does not define.
+# Entry points for candidates that do not define them.
 ENTRY_POINTS = """import torch
 
 
@@ -32,7 +32,7 @@ def policy_loss(old_log_prob, log_prob, advantages, response_mask, loss_agg_mode
 
 
 def with_text(text: str) -> Mapping[str, str]:
-    """A recipe that is `text` after plain entry points, which it may define again."""
+    """A recipe of plain entry points followed by `text`, which may redefine them."""
     return {"algorithm.py": f"{ENTRY_POINTS}\n\n{text}\n", "rollouts.py": RECIPE["rollouts.py"]}
 
 
@@ -44,7 +44,7 @@ def boundary_sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def open_door(boundary_sandbox: Sandbox) -> Iterator[OpenDoor]:
-    """Starts a host of recipes and hands out its door, as a trusted child finds it."""
+    """Starts a host of recipes and returns its door, as a trusted child gets it."""
     with ExitStack() as stack:
 
         def opened(recipe: Mapping[str, str] = RECIPE, **others: Mapping[str, str]) -> Door:

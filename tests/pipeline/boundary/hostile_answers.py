@@ -1,4 +1,4 @@
-"""Hostile candidates, second part: each does something to the process it is in, to its answers or to the connection."""
+"""Hostile candidates, second part: each attacks its own process, its answers or the connection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Hostile:
     Attributes:
         advantages: body of compute_advantages; `honest` are the advantages of an honest algorithm.
         loss: body of policy_loss; `honest` is an honest loss.
-        shows: a regular expression that the failure has, whole but for the place in the recipe.
+        shows: a regular expression that matches the whole failure except the place in the recipe.
     """
 
     name: str
@@ -229,7 +229,7 @@ MEMORY = (
     _remembers("more-descriptors", "", "os.dup(0)"),
     _remembers("flags-of-the-connection", "", "2 if socket.socket(fileno=os.dup(3)).gettimeout() is None and "
                "os.get_blocking(3) is False else 1 + (os.set_blocking(3, True) or os.dup(3))"),
-    # An attacker's own answers, one question late.
+    # The attacker's answers arrive one question late.
     Hostile("answers-one-question-late", WITNESS, r"(compute_advantages|policy_loss) .*",
             top='os.write(3, (struct.pack(">I", 64) + b'+"b'[{\"loaded\":true},[]]'.ljust(64)"[1:]+') * 2)'),
 )  # fmt: skip

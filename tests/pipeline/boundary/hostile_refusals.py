@@ -1,4 +1,4 @@
-"""Hostile candidates, first part: each tries one thing that a layer of the sandbox forbids, and tells how it went."""
+"""Hostile candidates, first part: each tries one action that a sandbox layer forbids, and reports the outcome."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Refused:
     """One attempt.
 
     Attributes:
-        code: the body of a function that makes the attempt; it raises OSError where it is refused.
-        error: what the attempt ends with behind the boundary.
-        layer: the layer that refuses it; one of a candidate's own refuses it as well where no other layer is.
-        harmless: it may be made without any layer, where it goes through or fails for another reason.
+        code: the body of a function that makes the attempt; it raises OSError if it is refused.
+        error: the error of the attempt behind the boundary.
+        layer: the layer that refuses it; a layer of the candidate's own also refuses it without any other layer.
+        harmless: it may be made without any layer, and then succeeds or fails for another reason.
     """
 
     name: str

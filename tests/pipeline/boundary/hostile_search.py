@@ -1,4 +1,4 @@
-"""Hostile candidates, third part: each looks for what is not its own, or for a way to leave something behind."""
+"""Hostile candidates, third part: each looks for foreign data, or for a way to keep data between calls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def compute_advantages(token_level_rewards, response_mask, index, config=None):
 )
 
 NOTHING_TO_FIND = "nothing is here"
-# Everything that Python knows, every frame, every descriptor and the environment.
+# All objects of Python, every frame, every descriptor and the environment.
 SEARCH = (
     _PLAIN
     + f"""
@@ -47,7 +47,7 @@ def _alive(number):
 """
 )
 
-# Seeds as they were once drawn: in a row, from a generator that begins with the run's seed.
+# Seeds as an earlier version drew them: in sequence, from a generator that starts with the run's seed.
 SEEDS = (
     _PLAIN
     + """
@@ -65,7 +65,7 @@ def compute_advantages(token_level_rewards, response_mask, index, config=None):
 
 
 def _channel(leave: str, find: str) -> str:
-    """A candidate whose advantages of the first response are what it finds before it leaves something itself."""
+    """A candidate that returns the number it finds as the advantages of the first response, and then leaves its own."""
     return (
         _PLAIN
         + f"""

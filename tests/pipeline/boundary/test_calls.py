@@ -1,4 +1,4 @@
-"""What a candidate raises becomes one line, whatever its error does when it is printed."""
+"""An error of a candidate becomes one line, even if printing it fails."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from poise_git.pipeline.boundary.failures import CandidateFailed
 
 
 @pytest.mark.parametrize("raised", [ValueError, SystemExit, GeneratorExit])
-def test_an_error_that_raises_when_it_is_printed(raised: type[BaseException]) -> None:
+def test_an_error_that_raises_in_str_is_reported_in_one_line(raised: type[BaseException]) -> None:
     class Unprintable(Exception):
         def __str__(self) -> str:
             raise raised

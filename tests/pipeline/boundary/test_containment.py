@@ -1,4 +1,4 @@
-"""Whose code runs where a layer of the sandbox is missing; the layers are really missing where code runs."""
+"""Permission to run code if a layer of the sandbox is missing; in tests that run code, layers are really missing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SPREAD = "return spread + epsilon"
 
 
 def commit(archive: Archive, name: str, parent: str, edit: Callable[[str], str]) -> None:
-    """A candidate by plain git, around the hooks."""
+    """Commit a candidate with plain git, without the hooks."""
     git(archive.root, "switch", "-qc", f"poise/{name}", f"poise/{parent}")
     file = archive.root / "recipe" / "algorithm.py"
     file.write_text(edit(file.read_text()))
@@ -39,7 +39,7 @@ def of_checks(containing: Containing, archive: Archive, name: str) -> Containmen
     return containing.of_checks(text, genealogy[name].parents, genealogy)
 
 
-def test_other_code_than_ours_needs_the_user(tiny_archive: Archive) -> None:
+def test_code_that_is_not_shipped_needs_permission(tiny_archive: Archive) -> None:
     root_text = tiny_archive.recipe("grpo")["algorithm.py"]
     commit(tiny_archive, "by-hand", "grpo", lambda text: text.replace(SPREAD, "return 2.0 * spread + epsilon"))
     commit(tiny_archive, "back", "by-hand", lambda text: root_text)
@@ -48,29 +48,29 @@ def test_other_code_than_ours_needs_the_user(tiny_archive: Archive) -> None:
     assert of_checks(containing, tiny_archive, "grpo") == ALLOWED
     assert of_checks(containing, tiny_archive, "by-hand") == STRICT
     assert containing.of(genealogy["by-hand"], genealogy) == STRICT
-    # Its own text is ours, but its checks run its parent's too.
+    # Its own text is shipped, but its checks also run its parent's text.
     assert containing.of(genealogy["back"], genealogy) == ALLOWED
     assert of_checks(containing, tiny_archive, "back") == STRICT
     assert of_checks(Containing(provenance, LACKING, "allow"), tiny_archive, "by-hand") == ALLOWED
-    # Where nothing is missing here, something may be on another machine of a cluster.
+    # If this machine lacks nothing, another machine of a cluster may still lack a layer.
     assert of_checks(Containing(provenance, (), "allow"), tiny_archive, "by-hand") == ALLOWED
     assert of_checks(Containing(provenance), tiny_archive, "by-hand") == STRICT
     assert of_checks(Containing(provenance, LACKING, "refuse", True), tiny_archive, "by-hand").trusted
 
 
-def test_an_archives_own_root_is_not_ours(tiny_archive: Archive) -> None:
+def test_the_root_of_an_archive_is_not_shipped(tiny_archive: Archive) -> None:
     root_text = tiny_archive.recipe("grpo")["algorithm.py"]
     git(tiny_archive.root, "switch", "-q", "poise/grpo")
     (tiny_archive.root / "recipe" / "algorithm.py").write_text(root_text.replace(SPREAD, "return spread"))
     git(tiny_archive.root, "commit", "-q", "--no-verify", "--amend", "-a", "--no-edit")
     containing, genealogy = Containing(Provenance(tiny_archive), LACKING), tiny_archive.genealogy()
     assert of_checks(containing, tiny_archive, "grpo") == STRICT
-    # A file that is ours to the letter, compared with that root.
+    # A text identical to a shipped one, compared with that root.
     assert containing.of_checks(root_text, (), genealogy) == STRICT
     assert containing.of_checks(root_text, ("nobody",), genealogy) == STRICT
 
 
-def test_a_refusal_is_one_line_that_says_what_to_type() -> None:
+def test_a_refusal_is_one_line_with_the_next_command() -> None:
     refused = str(IsolationMissing.of((*LACKING, *LACKING, Layer("quota", False, "no /proc")), archive_requires=False))
     assert refused.startswith("the sandbox lacks landlock, quota on this machine, so code")
     assert "git config --global poise.missingLayers allow, or POISE_MISSING_LAYERS=allow" in refused
@@ -115,7 +115,7 @@ print(json.dumps(found))
         ("seccomp", {"system call filter", "candidate system call filter"}),
     ],
 )
-def test_a_missing_layer_refuses_or_is_recorded(call: str, layers: set[str]) -> None:
+def test_a_missing_layer_is_refused_or_recorded(call: str, layers: set[str]) -> None:
     containers.require()
     line = containers.command(sys.executable, "-c", OPEN_A_HOST, without=(call,))
     done = subprocess.run(line, env=containers.environment(), capture_output=True, text=True, check=False)

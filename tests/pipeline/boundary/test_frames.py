@@ -1,4 +1,4 @@
-"""Frames between the trusted side and a candidate: what arrives is a frame, or is refused in one line, in time."""
+"""Frames between the trusted side and a candidate: bytes are a frame, or are refused in one line, in time."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def take(connection: socket.socket, seconds: float = 5.0) -> Frame:
 
 @pytest.mark.parametrize("dtype", DTYPES.values(), ids=str)
 @pytest.mark.parametrize("shape", [(), (3,), (2, 5), (0, 4), (2, 0)], ids=str)
-def test_tensors_arrive_to_the_bit(
+def test_tensors_arrive_bit_for_bit(
     ends: tuple[socket.socket, socket.socket], dtype: torch.dtype, shape: tuple[int, ...]
 ) -> None:
     ours, theirs = ends
@@ -66,7 +66,7 @@ def test_tensors_arrive_to_the_bit(
         assert torch.equal(found, tensor)
 
 
-def test_numbers_that_are_none_arrive_to_the_bit(ends: tuple[socket.socket, socket.socket]) -> None:
+def test_nan_and_infinity_arrive_bit_for_bit(ends: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = ends
     odd = torch.tensor([math.nan, -0.0, math.inf, -math.inf, 1e-45])
     send(theirs, {}, (odd,))
@@ -74,7 +74,7 @@ def test_numbers_that_are_none_arrive_to_the_bit(ends: tuple[socket.socket, sock
     assert torch.equal(found.view(torch.int32), odd.view(torch.int32))
 
 
-def test_a_view_is_sent_as_its_own_numbers(ends: tuple[socket.socket, socket.socket]) -> None:
+def test_a_view_is_sent_without_its_base(ends: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = ends
     whole = torch.arange(12.0).reshape(3, 4).requires_grad_()
     send(theirs, {}, (whole.t(), whole[:, 1], whole[:1].expand(3, 4)))
@@ -84,7 +84,7 @@ def test_a_view_is_sent_as_its_own_numbers(ends: tuple[socket.socket, socket.soc
     assert torch.equal(found[2], whole[:1].expand(3, 4))
 
 
-def test_tensors_of_odd_sizes_stand_side_by_side(ends: tuple[socket.socket, socket.socket]) -> None:
+def test_tensors_of_odd_sizes_are_aligned_in_one_frame(ends: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = ends
     odd = (torch.tensor([True, False, True]), torch.arange(3), torch.ones(5, dtype=torch.bfloat16), torch.zeros(0, 2))
     send(theirs, {}, (*odd, torch.arange(2.0)))
@@ -94,7 +94,7 @@ def test_tensors_of_odd_sizes_stand_side_by_side(ends: tuple[socket.socket, sock
     assert torch.equal(found[1], odd[1])
 
 
-def test_more_than_a_buffer_goes_through(ends: tuple[socket.socket, socket.socket]) -> None:
+def test_a_frame_larger_than_a_buffer_arrives(ends: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = ends
     big = torch.randn(3_000_000, generator=torch.Generator().manual_seed(0))
     thread = threading.Thread(target=send, args=(theirs, {"n": 1}, (big, big)))
@@ -138,7 +138,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_is_no_frame_is_refused_in_one_line(ends: tuple[socket.socket, socket.socket], what: str) -> None:
+def test_an_invalid_frame_is_refused_in_one_line(ends: tuple[socket.socket, socket.socket], what: str) -> None:
     ours, theirs = ends
     data, said = REFUSED[what]
     theirs.sendall(data)
@@ -149,7 +149,7 @@ def test_what_is_no_frame_is_refused_in_one_line(ends: tuple[socket.socket, sock
 
 
 @pytest.mark.parametrize("data", [b"", b"\0\0", raw({}, [["float32", [4]]], b"\0" * 15), with_length(b"{}")[:-1]])
-def test_a_frame_that_breaks_off_is_the_end(ends: tuple[socket.socket, socket.socket], data: bytes) -> None:
+def test_an_incomplete_frame_ends_the_connection(ends: tuple[socket.socket, socket.socket], data: bytes) -> None:
     ours, theirs = ends
     theirs.sendall(data)
     theirs.close()
@@ -157,8 +157,8 @@ def test_a_frame_that_breaks_off_is_the_end(ends: tuple[socket.socket, socket.so
         take(ours)
 
 
-def test_a_frame_that_drips_is_too_late(ends: tuple[socket.socket, socket.socket]) -> None:
-    """Each byte is in time, and all of them are not."""
+def test_a_frame_that_arrives_slowly_is_too_late(ends: tuple[socket.socket, socket.socket]) -> None:
+    """Each byte arrives in time, but the whole frame does not."""
     ours, theirs = ends
     over = threading.Event()
 
@@ -178,7 +178,7 @@ def test_a_frame_that_drips_is_too_late(ends: tuple[socket.socket, socket.socket
     thread.join()
 
 
-def test_a_reader_that_sips_is_too_late(ends: tuple[socket.socket, socket.socket]) -> None:
+def test_a_reader_that_reads_slowly_is_too_late(ends: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = ends
     over = threading.Event()
 
@@ -196,19 +196,19 @@ def test_a_reader_that_sips_is_too_late(ends: tuple[socket.socket, socket.socket
     thread.join()
 
 
-def test_silence_is_too_late(ends: tuple[socket.socket, socket.socket]) -> None:
+def test_no_frame_in_time_is_too_late(ends: tuple[socket.socket, socket.socket]) -> None:
     with pytest.raises(TooLate):
         take(ends[0], 0.1)
 
 
-def test_nobody_to_read_is_the_end(ends: tuple[socket.socket, socket.socket]) -> None:
+def test_a_closed_reader_ends_the_connection(ends: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = ends
     theirs.close()
     with pytest.raises(Closed):
         send(ours, {}, (torch.zeros(1_000_000),))
 
 
-def test_one_frame_leaves_the_next_where_it_is(ends: tuple[socket.socket, socket.socket]) -> None:
+def test_reading_a_frame_leaves_the_next_one_unread(ends: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = ends
     for number in range(3):
         send(theirs, {"number": number}, (torch.full((number,), float(number)),))
@@ -219,6 +219,6 @@ def test_one_frame_leaves_the_next_where_it_is(ends: tuple[socket.socket, socket
 
 
 @pytest.mark.parametrize("value", [torch.zeros(2, dtype=torch.complex64), torch.zeros(2, dtype=torch.uint8)])
-def test_a_type_that_cannot_be_sent_is_said(ends: tuple[socket.socket, socket.socket], value: torch.Tensor) -> None:
+def test_a_type_that_cannot_be_sent_is_reported(ends: tuple[socket.socket, socket.socket], value: torch.Tensor) -> None:
     with pytest.raises(ValueError, match=f"type {value.dtype} cannot be sent"):
         send(ends[1], {}, (value,))

@@ -1,4 +1,4 @@
-"""Whatever a candidate's side of the channel says, the trusted side gets numbers or CandidateFailed, at once."""
+"""For any bytes from the candidate's end of the channel, the trusted side gets numbers or CandidateFailed, at once."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from poise_git.pipeline.boundary.process import CandidateProcess
 REWARDS = torch.zeros(4, 6)
 MASK = torch.ones(4, 6)
 INDEX = [0, 0, 1, 1]
-# Seconds for a case, of which there are four runs: nothing is waited for, since the other end is closed.
+# Seconds for the four runs of a case; no run waits, because the other end is closed.
 AT_MOST = 5.0
-# Of a socket's buffer, so that a case needs no second thread.
+# The size of a socket's buffer, so that a case needs no second thread.
 LONGEST = 100_000
 
 
 def channel_case(data: bytes) -> None:
-    """One case for any fuzzer: `data` is all that a candidate's process ever sends."""
+    """One case for any fuzzer: `data` holds all bytes that a candidate's process sends."""
     began = time.monotonic()
     for before in (b"", frame({"loaded": True})):
         for entry_point in (_advantages, _gradient):
@@ -88,7 +88,7 @@ NAME = some.sampled_from(["float32", "float64", "bfloat16", "int64", "bool", "co
 KIND = ANYTHING | some.tuples(NAME, SHAPE)
 KINDS = ANYTHING | some.lists(KIND, max_size=3)
 FRAME = some.builds(frame, CONTENT, KINDS, some.binary(max_size=300))
-# As near to an answer as can be: the numbers are what may be wrong.
+# Almost an answer: only the numbers may be wrong.
 NUMBERS = some.lists(some.floats(width=32), min_size=24, max_size=24).map(lambda values: struct.pack("24f", *values))
 NEAR = some.builds(
     lambda numbers: frame({"returned": [{"tensor": 0}, {}]}, [["float32", [4, 6]]], numbers), NUMBERS
@@ -100,17 +100,17 @@ CASES = some.lists(FRAME | NEAR | some.binary(max_size=200), max_size=3).map(b""
 
 @settings(max_examples=150)
 @given(CASES)
-def test_whatever_a_candidate_sends_it_is_numbers_or_a_failure(data: bytes) -> None:
+def test_any_message_of_a_candidate_gives_numbers_or_a_failure(data: bytes) -> None:
     channel_case(data)
 
 
 @settings(max_examples=100)
 @given(some.binary(max_size=2000))
-def test_any_bytes(data: bytes) -> None:
+def test_any_bytes_give_numbers_or_a_failure(data: bytes) -> None:
     channel_case(data)
 
 
-def test_cases_that_once_went_wrong_or_might() -> None:
+def test_known_cases_give_numbers_or_a_failure() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     nested: Any = "x"
     for _ in range(900):
@@ -123,7 +123,7 @@ def test_cases_that_once_went_wrong_or_might() -> None:
         frame({"returned": [nested, nested]}),
         frame({}, [["float32", [0, 2**31, 2**31, 2**31]]]),
         frame({}, [["float32", [2**31, 0]]]),
-        # As much as is taken, announced and never sent.
+        # The largest accepted size, announced and never sent.
         *(frame({}, [["float64", [size]]]) for size in (8000, 16000, 2**27, 2**39)),
         frame({"returned": [{"tensor": 0}, {}]}, [["int64", [4, 6]]], b"\1" * 192),
         frame({"returned": [{"tensor": 0}, {}]}, [["float64", [4, 6]]], struct.pack("24d", *[1e300] * 24)),
@@ -136,8 +136,8 @@ def test_cases_that_once_went_wrong_or_might() -> None:
     assert grown < 200_000, "kilobytes"
 
 
-def test_a_whole_answer_is_taken() -> None:
-    """The cases above reach the numbers: with good ones nothing is refused."""
+def test_a_complete_answer_is_accepted() -> None:
+    """The cases above get as far as the numbers: with good numbers nothing is refused."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(frame({"loaded": True}))

@@ -1,4 +1,4 @@
-"""Processes of a real host: opened, asked, ended, and what is said of those that end by themselves."""
+"""Processes of a real host: they are opened, called and ended, and an unexpected end is reported."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def failure(door: Door, seconds: float = 20.0) -> str:
     return str(caught.value)
 
 
-def test_figures_behind_the_wall_equal_those_without_to_the_bit(open_door: OpenDoor) -> None:
+def test_figures_are_equal_to_the_bit_with_and_without_the_boundary(open_door: OpenDoor) -> None:
     behind, without = algorithm(open_door()), trusted_algorithm(RECIPE)
     for of in range(3):
         advantages = behind.advantages(REWARDS * of, MASK, INDEX)
@@ -71,8 +71,8 @@ FUNCTIONS = ("sigmoid()", "tanh()", "exp().cos()", "softmax(-1)", "log1p()", "st
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_every_function_rounds_as_it_does_without_the_wall(open_door: OpenDoor, function: str) -> None:
-    """On as many numbers as a processor's wide instructions take."""
+def test_every_function_rounds_the_same_with_and_without_the_boundary(open_door: OpenDoor, function: str) -> None:
+    """Use enough numbers for the wide instructions of a processor."""
     x = torch.linspace(0.1, 3, 256).reshape(16, 16)
     found, expected = (
         torch.empty_like(x).copy_(one.advantages(x, torch.ones_like(x), [0] * 16))
@@ -87,7 +87,7 @@ def test_a_candidate_computes_with_the_same_instructions(open_door: OpenDoor) ->
     assert f"ValueError: {torch.backends.cpu.get_cpu_capability()} (" in said
 
 
-def test_what_is_drawn_is_a_function_of_the_seed_and_the_call(open_door: OpenDoor) -> None:
+def test_random_draws_depend_only_on_the_seed_and_the_call(open_door: OpenDoor) -> None:
     recipe = advantages_of("return torch.randn(token_level_rewards.shape), 0")
     door = open_door(recipe)
 
@@ -103,7 +103,7 @@ def test_what_is_drawn_is_a_function_of_the_seed_and_the_call(open_door: OpenDoo
     assert torch.equal(trusted_algorithm(recipe, 1).advantages(REWARDS, MASK, INDEX), first[0])
 
 
-def test_processes_share_nothing_and_recipes_are_told_apart(open_door: OpenDoor) -> None:
+def test_processes_share_no_memory_and_recipes_are_kept_apart(open_door: OpenDoor) -> None:
     counting = advantages_of("index = COUNT.append(1); return token_level_rewards + len(COUNT), 0")
     counting["algorithm.py"] += "\n\nCOUNT = []\n"
     door = open_door(counting, **{PARENT: RECIPE})
@@ -116,12 +116,12 @@ def test_processes_share_nothing_and_recipes_are_told_apart(open_door: OpenDoor)
     )
 
 
-def test_memory_is_found_by_the_witness(open_door: OpenDoor) -> None:
+def test_the_witness_finds_memory_between_calls(open_door: OpenDoor) -> None:
     counting = advantages_of("COUNT.append(1); return token_level_rewards * (1 + 1e-6 * len(COUNT)), 0")
     counting["algorithm.py"] += "\n\nCOUNT = []\n"
     door = open_door(counting)
     watched = GuardedAlgorithm(CandidateProcess.opened(door), CandidateProcess.opened(door), 0)
-    # A call is witnessed one time in 32: to miss all of so many takes luck of one in ten million.
+    # One call in 32 is witnessed, so the chance to miss all of these calls is one in ten million.
     with pytest.raises(CandidateFailed, match=sentences.OTHER_NUMBERS):
         ask_often(watched, 512)
 
@@ -181,18 +181,18 @@ ENDS = {
 
 
 @pytest.mark.parametrize("how", ENDS)
-def test_every_end_of_a_process_is_one_line(open_door: OpenDoor, how: str) -> None:
+def test_every_end_of_a_process_is_reported_in_one_line(open_door: OpenDoor, how: str) -> None:
     text, said = ENDS[how]
     door = open_door(advantages_of(text))
     began = time.monotonic()
     assert failure(door).startswith(said) or said in failure(door)
     assert time.monotonic() - began < 15
-    # The host goes on.
+    # The host continues.
     assert CandidateProcess.opened(door).ask is not None
 
 
 def test_a_fork_is_ended_with_its_parent(open_door: OpenDoor) -> None:
-    """Whether it may fork at all is the sandbox's affair; what it forked does not hold anybody up."""
+    """The sandbox decides whether it may fork; a forked process does not delay others."""
     door = open_door(advantages_of("os.fork() or time.sleep(600); os._exit(5)"))
     began = time.monotonic()
     said = failure(door, 3.0)
@@ -201,7 +201,7 @@ def test_a_fork_is_ended_with_its_parent(open_door: OpenDoor) -> None:
 
 
 @pytest.mark.parametrize("text", ["time.sleep(600)", "[0 for _ in iter(int, 1)]", "signal.raise_signal(19)"])
-def test_a_candidate_that_does_not_answer_costs_seconds(open_door: OpenDoor, text: str) -> None:
+def test_a_candidate_that_does_not_answer_fails_within_seconds(open_door: OpenDoor, text: str) -> None:
     door = open_door(advantages_of(text))
     began = time.monotonic()
     said = failure(door, 1.0)
@@ -209,7 +209,7 @@ def test_a_candidate_that_does_not_answer_costs_seconds(open_door: OpenDoor, tex
     assert time.monotonic() - began < 6
 
 
-def test_one_that_is_slow_in_every_call_costs_no_more(open_door: OpenDoor) -> None:
+def test_a_candidate_that_is_slow_in_every_call_fails_as_soon(open_door: OpenDoor) -> None:
     slow = algorithm(open_door(advantages_of("time.sleep(0.6)")), 2.0)
     began = time.monotonic()
     with pytest.raises(CandidateFailed, match="did not answer within 0"):
@@ -217,25 +217,25 @@ def test_one_that_is_slow_in_every_call_costs_no_more(open_door: OpenDoor) -> No
     assert time.monotonic() - began < 6
 
 
-def test_loading_is_bounded_too(open_door: OpenDoor) -> None:
+def test_the_time_of_loading_is_limited(open_door: OpenDoor) -> None:
     door = open_door(with_text("import time\ntime.sleep(600)"))
     with pytest.raises(CandidateFailed, match=r"^loading recipe/algorithm.py did not answer within 1.25 s$"):
         CandidateProcess.opened(door, CANDIDATE, 1.0)
 
 
-def test_a_closed_process_is_gone_and_the_door_says_how_others_ended(open_door: OpenDoor) -> None:
+def test_the_door_reports_once_how_a_process_ended(open_door: OpenDoor) -> None:
     door = open_door(advantages_of("os._exit(9)"))
     opened = door.open()
     process = CandidateProcess(opened.connection)
     with pytest.raises(CandidateFailed, match=r"^compute_advantages ended its process$"):
         process.ask("compute_advantages", {"sizes": None, "seed": 0}, (REWARDS, MASK, torch.tensor([0, 0, 1, 1])))
     assert door.how_it_ended(opened.number) == "exit status 9"
-    assert door.how_it_ended(opened.number) == "", "said once"
+    assert door.how_it_ended(opened.number) == "", "reported once"
     door.end(opened.number)
     assert door.how_it_ended(12345) == ""
 
 
-def test_a_host_that_has_ended_is_said_in_one_line(boundary_sandbox: Sandbox) -> None:
+def test_an_ended_host_is_reported_in_one_line(boundary_sandbox: Sandbox) -> None:
     with host(boundary_sandbox, {CANDIDATE: RECIPE}, may_lack_layers=True) as running:
         door = Door(os.dup(running.door))
         one = algorithm(door)
@@ -247,18 +247,18 @@ def test_a_host_that_has_ended_is_said_in_one_line(boundary_sandbox: Sandbox) ->
     assert running.reason is None
 
 
-def test_a_host_that_cannot_end_is_ended(boundary_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A candidate that can stop its host holds nobody up."""
+def test_a_host_that_does_not_end_is_killed(boundary_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A candidate that can stop its host delays no other process."""
     monkeypatch.setattr("poise_git.pipeline.boundary.hosting._PATIENCE", 1.0)
     recipe = advantages_of("os.kill(os.getppid(), signal.SIGSTOP)")
     began = time.monotonic()
-    # Where the kernel lets no signal out, it fails.
+    # The candidate fails if the kernel refuses the signal.
     with suppress(CandidateFailed), host(boundary_sandbox, {CANDIDATE: recipe}, may_lack_layers=True) as running:
         algorithm(Door(os.dup(running.door))).advantages(REWARDS, MASK, INDEX)
     assert time.monotonic() - began < 15
 
 
-def test_a_candidate_gives_up_files_and_other_processes(open_door: OpenDoor, tmp_path: Path) -> None:
+def test_a_candidate_cannot_open_files(open_door: OpenDoor, tmp_path: Path) -> None:
     for text, error in (
         ("open('x', 'w').write('x')", "raised"),
         ("open('/etc/hostname').read()", "raised"),
@@ -267,7 +267,7 @@ def test_a_candidate_gives_up_files_and_other_processes(open_door: OpenDoor, tmp
         assert error in failure(open_door(advantages_of(text)))
 
 
-def test_how_a_candidate_was_kept_apart_is_known(boundary_sandbox: Sandbox) -> None:
+def test_the_isolation_of_a_candidate_is_recorded(boundary_sandbox: Sandbox) -> None:
     allowed = Containment(may_lack_layers=True)
     with contain(boundary_sandbox, RECIPE, allowed) as candidate:
         assert candidate.host is not None
@@ -286,7 +286,7 @@ def test_how_a_candidate_was_kept_apart_is_known(boundary_sandbox: Sandbox) -> N
 
 @pytest.mark.parametrize("depth", [0, 5])
 def test_a_broker_serves_processes_that_inherit_nothing(open_door: OpenDoor, tmp_path: Path, depth: int) -> None:
-    """Also where the path is longer than a socket's address may be."""
+    """This also holds if the path is longer than a socket address may be."""
     folder = tmp_path.joinpath(*["a-folder-with-a-long-name-" + "x" * 40] * depth)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "door").touch()
@@ -302,7 +302,7 @@ def test_a_broker_serves_processes_that_inherit_nothing(open_door: OpenDoor, tmp
         connect(door)
 
 
-def test_a_broker_outlives_what_comes_to_it(open_door: OpenDoor, tmp_path: Path) -> None:
+def test_a_broker_survives_invalid_connections(open_door: OpenDoor, tmp_path: Path) -> None:
     with broker(open_door(), tmp_path) as door:
         for _ in range(3):
             with socket.socket(socket.AF_UNIX) as connection:
@@ -311,7 +311,7 @@ def test_a_broker_outlives_what_comes_to_it(open_door: OpenDoor, tmp_path: Path)
         CandidateProcess(connect(door)).close()
 
 
-def test_a_door_whose_host_says_nonsense_is_gone() -> None:
+def test_an_invalid_reply_of_the_host_closes_the_door() -> None:
     for reply in (b"[]", b"{", b"null", b'{"number": "x"}', b"{}", json.dumps({"number": []}).encode()):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         theirs.sendall(reply)

@@ -1,4 +1,4 @@
-"""Candidates that attack, with the static check off: each is stopped, by the layer that its test names."""
+"""Candidates that attack, with the static check off: the layer that a test names stops each of them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
 BARE = Path(__file__).with_name("bare.py")
 ANSWERS = (*DEATHS, *DELAYS, *VALUES, *FRAMES, *MEMORY)
-# Long enough for a slow machine, where a candidate is to answer at all.
+# Long enough for a slow machine, for candidates that must answer.
 PATIENCE, IMPATIENCE = 30.0, 0.5
 Open = Callable[..., GuardedAlgorithm]
 REWARDS, MASK = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.5, 0.0]]), torch.ones(2, 3)
@@ -75,7 +75,7 @@ def running() -> Iterator[Host]:
 
 @pytest.fixture
 def up(running: Host) -> Callable[[str], None]:
-    """Skips where this machine lacks a layer, which `doctor` says and strict settings refuse."""
+    """Skips a test if this machine lacks the layer; `doctor` reports it and strict settings refuse it."""
 
     def require(layer: str) -> None:
         if layer in running.missing:
@@ -86,13 +86,13 @@ def up(running: Host) -> Callable[[str], None]:
 
 @pytest.fixture(scope="module")
 def lacking() -> frozenset[str]:
-    """The layers of the sandbox, not of a candidate's own confinement, that this machine lacks."""
+    """The missing layers of the sandbox on this machine, without those of a candidate's own confinement."""
     return frozenset(layer.name for layer in missing_layers())
 
 
 @pytest.fixture
 def opened(running: Host) -> Iterator[Open]:
-    """Opens candidates of one host. Whatever they did, an honest one answers afterwards, and nothing else moved."""
+    """Opens candidates of one host. Afterward an honest candidate must answer, and nothing else may have changed."""
     # The door closes with its last copy, and the host ends with it.
     door, made = Door(os.dup(running.door)), list[GuardedAlgorithm]()
     layers, descriptors = running.layers, len(os.listdir("/proc/self/fd"))
@@ -114,7 +114,7 @@ def opened(running: Host) -> Iterator[Open]:
     door._line.close()
     assert running.layers == layers
     assert running.reason is None
-    # None came over a connection. Each process that failed to begin keeps its own until it is collected.
+    # No descriptor came over a connection. A process that failed to start keeps its own until it is collected.
     assert len(os.listdir("/proc/self/fd")) <= descriptors + 1
 
 
@@ -163,20 +163,20 @@ def attempts_under(layer: str, candidates: Sequence[Refused]) -> Mapping[str, st
 
 
 @pytest.mark.parametrize("layer", [SYSTEM_CALLS, LANDLOCK])
-def test_the_layer_alone_refuses_it(layer: str, up: Callable[[str], None]) -> None:
-    """With no other layer, no private root and no namespace, and with whatever rights the tests have."""
+def test_the_layer_alone_refuses_the_attempt(layer: str, up: Callable[[str], None]) -> None:
+    """There is no other layer, no private root and no namespace; the rights are those of the tests."""
     up(layer)
     candidates = [candidate for candidate in REFUSED if candidate.layer == layer]
     expected = {candidate.name: f"refused with {candidate.error}" for candidate in candidates}
     assert attempts_under(layer, candidates) == expected
 
 
-def test_without_any_layer_it_goes_through() -> None:
-    """Or fails for its arguments, and for no right that an ordinary user lacks: so it was the layer."""
+def test_the_attempt_succeeds_without_any_layer() -> None:
+    """Or it fails because of its arguments, not for a missing right; so the layer had refused it."""
     harmless = [candidate for candidate in REFUSED if candidate.harmless and candidate.error != "ENOSYS"]
     found = attempts_under("none", harmless)
     same = {candidate.name for candidate in harmless if candidate.error in found[candidate.name]}
-    # What only root may do, a locked-down machine, and a container's own filter.
+    # Calls that only root may make, or that a locked-down machine or a container's filter refuses.
     assert len(same) <= 12, same
     if os.geteuid() == 0:
         assert not same & {candidate.name for candidate in harmless if candidate.layer != SYSTEM_CALLS}
@@ -185,8 +185,8 @@ def test_without_any_layer_it_goes_through() -> None:
     assert "it succeeded" in found["its-environment"]
 
 
-def test_what_the_private_root_hides_is_there_for_others() -> None:
-    """ENOENT is the private root's answer: Landlock would say EACCES."""
+def test_files_that_the_private_root_hides_exist_without_it() -> None:
+    """The private root gives ENOENT; Landlock would give EACCES."""
     hidden = [candidate for candidate in REFUSED if candidate.layer == PRIVATE_ROOT and candidate.harmless]
     found = attempts_under(LANDLOCK, hidden)
     existing = {candidate.name: told for candidate in hidden if "ENOENT" not in (told := found[candidate.name])}
@@ -194,7 +194,7 @@ def test_what_the_private_root_hides_is_there_for_others() -> None:
     assert "users" in existing
 
 
-def test_no_file_can_be_written_three_times_over() -> None:
+def test_each_of_three_layers_alone_prevents_writing_a_file() -> None:
     """Each of a candidate's own layers forbids it alone."""
     code = 'with open("there", "r+b", buffering=0) as file: return file.write(b"x")'
     told = {
@@ -212,13 +212,13 @@ def test_no_file_can_be_written_three_times_over() -> None:
 @pytest.mark.parametrize(
     "candidate", [*DEATHS, *DELAYS, *VALUES, *FRAMES], ids=lambda candidate: f"{candidate.name}: {candidate.layer}"
 )
-def test_an_answer_is_the_candidates_own_failure(candidate: Hostile, opened: Open) -> None:
+def test_a_bad_answer_fails_the_candidate(candidate: Hostile, opened: Open) -> None:
     patience = IMPATIENCE if candidate.layer == TIME else PATIENCE
     message = failure(lambda: both(opened(candidate.name, patience=patience)))
     assert re.fullmatch(rf"{candidate.shows}( \(algorithm\.py line .*)?", message), message
 
 
-def test_processor_time_has_an_end() -> None:
+def test_processor_time_is_limited() -> None:
     with (
         Sandbox(SandboxSettings(cpu_seconds=1)) as sandbox,
         host(sandbox, {"busy": recipe(text(BUSY))}, may_lack_layers=True) as running,
@@ -229,7 +229,7 @@ def test_processor_time_has_an_end() -> None:
 
 
 @pytest.mark.parametrize("candidate", MEMORY, ids=lambda candidate: f"{candidate.name}: {candidate.layer}")
-def test_what_a_candidate_remembers_shows(candidate: Hostile, opened: Open) -> None:
+def test_memory_between_calls_is_found(candidate: Hostile, opened: Open) -> None:
     def train() -> None:
         algorithm = opened(candidate.name, witness=True)
         for step in range(150):
@@ -239,8 +239,8 @@ def test_what_a_candidate_remembers_shows(candidate: Hostile, opened: Open) -> N
     assert re.fullmatch(candidate.shows, failure(train))
 
 
-def test_without_a_witness_it_goes_through(opened: Open) -> None:
-    """So it is the witness that noticed."""
+def test_memory_between_calls_is_not_found_without_a_witness(opened: Open) -> None:
+    """This shows that the witness finds the memory."""
     algorithm = opened("counter")
     gradients = [gradient_of(algorithm, advantages_of(algorithm)) for _ in range(3)]
     assert not torch.equal(gradients[0], gradients[2])
@@ -248,7 +248,7 @@ def test_without_a_witness_it_goes_through(opened: Open) -> None:
 
 @pytest.mark.parametrize("name", CHANNELS)
 def test_processes_of_a_candidate_share_no_memory(name: str, opened: Open) -> None:
-    """The first leaves what it can, in every way that is left to it; the second finds nothing, and says so."""
+    """The first process leaves data in every possible way; the second finds nothing, and reports that."""
     first = opened(name)
     for _ in range(20):
         advantages_of(first)
@@ -257,18 +257,20 @@ def test_processes_of_a_candidate_share_no_memory(name: str, opened: Open) -> No
 
 
 def test_calls_cannot_be_counted_by_their_seeds(opened: Open) -> None:
-    """Seeds of the first thousand calls of every likely run are known to this candidate; none of them comes."""
+    """This candidate knows the old seeds of the first thousand calls of every likely run; none of them occurs."""
     algorithm = opened("seeds")
     for _ in range(30):
         assert torch.equal(advantages_of(algorithm), 2.0 * REWARDS)
 
 
 class Weights(torch.nn.Linear):
-    """What a trainer has: the search looks for its name."""
+    """An object that a trainer holds; the search looks for its name."""
 
 
-def test_there_is_nothing_to_reach(opened: Open, running: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Objects, modules, frames, the environment and descriptors: what the same search finds without the boundary."""
+def test_a_candidate_finds_no_objects_of_the_trainer(
+    opened: Open, running: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the boundary, the same search finds objects, modules, frames, the environment and descriptors."""
     monkeypatch.setenv("ANTHROPIC_API_KEY", "poise-secret")
     kept = [Weights(3, 3), torch.optim.AdamW([torch.zeros(3, requires_grad=True)])]
     found = failure(partial(advantages_of, opened("search")))
@@ -279,7 +281,7 @@ def test_there_is_nothing_to_reach(opened: Open, running: Host, monkeypatch: pyt
     assert len(kept) == 2
 
 
-def test_descriptors_that_are_sent_arrive_nowhere(opened: Open) -> None:
+def test_descriptors_that_a_candidate_sends_are_dropped(opened: Open) -> None:
     before = set(os.listdir("/proc/self/fd"))
     algorithm = opened("sends-descriptors")
     during = set(os.listdir("/proc/self/fd"))
@@ -290,7 +292,7 @@ def test_descriptors_that_are_sent_arrive_nowhere(opened: Open) -> None:
     assert socket.socket().fileno() > 0
 
 
-def test_limits_are_named_by_the_candidates_that_meet_them() -> None:
+def test_hostile_candidates_cover_every_layer() -> None:
     layers = {candidate.layer for candidate in (*REFUSED, *ANSWERS)}
     assert {LANDLOCK, LIMITS, PRIVATE_ROOT, SYSTEM_CALLS, TIME, WITNESS} <= layers
     assert len({candidate.name for candidate in (*REFUSED, *ANSWERS)}) == len(REFUSED) + len(ANSWERS) >= 150

@@ -1,4 +1,4 @@
-"""Hostile candidates in whole runs and whole searches: figures stay what they are, and a search goes on."""
+"""Hostile candidates in complete runs and searches: figures do not change, and a search continues."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 TEMPLATE = Path(__file__).parents[3] / "recipe_template/recipe"
 GRPO = (TEMPLATE / "algorithm.py").read_text(encoding="utf-8")
-# Written to every descriptor and put into its own process: verdicts, a series, a score.
+# Verdicts, a series and a score, written to every descriptor and into its own process.
 FORGER = """
 import json, os, sys
 for descriptor in range(256):
@@ -52,7 +52,7 @@ REASONS = {
 }
 
 
-# Where the machine lacks a layer, too: the verdicts do not depend on it.
+# Allowed even if the machine lacks a layer, because the verdicts do not depend on it.
 ANYWHERE = Containment(may_lack_layers=True)
 
 
@@ -61,7 +61,7 @@ def recipe(algorithm: str) -> dict[str, str]:
 
 
 def test_verdicts_cannot_be_forged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Advantages that are no numbers, in a process that says all passed: the trusted side sees them, and fails them."""
+    """Advantages that are NaN, in a process that reports success: the trusted side fails the candidate."""
     monkeypatch.setattr(runner, "STATIC", ())
     with Sandbox(SandboxSettings()) as sandbox:
         report = check_candidate(recipe(GRPO + ATTACKS["forges"]), (), recipe(GRPO), sandbox, tmp_path, ANYWHERE)
@@ -71,14 +71,14 @@ def test_verdicts_cannot_be_forged(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def poise(archive: Archive, *arguments: str) -> tuple[int, str]:
-    """The program in this process, where the static check is off: its exit code, and what it printed."""
+    """Run the program in this process, with the static check off. Returns its exit code and its output."""
     done = CliRunner().invoke(cli, ["-C", str(archive.root), *arguments])
     assert done.exception is None or isinstance(done.exception, SystemExit | PoiseError), done.exception
     return done.exit_code, done.output
 
 
 def commit(archive: Archive, name: str, algorithm: str) -> None:
-    """By plain git, with no hook."""
+    """Commit with plain git, without hooks."""
     folder = archive.root
     git(folder, "checkout", "-q", "-b", f"poise/{name}", f"poise/{ROOT}")
     (folder / "recipe/algorithm.py").write_text(algorithm, encoding="utf-8")
@@ -93,10 +93,10 @@ def commit(archive: Archive, name: str, algorithm: str) -> None:
     git(folder, "checkout", "-q", "main")
 
 
-def test_hostile_candidates_fail_once_and_the_search_goes_on(
+def test_hostile_candidates_fail_once_and_the_search_continues(
     tiny_archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The static check is off: each ends by what it does."""
+    """The static check is off, so each candidate fails by its own behavior."""
     monkeypatch.setattr(runner, "STATIC", ())
     for name, attack in ATTACKS.items():
         commit(tiny_archive, name, GRPO + "\n" + attack)

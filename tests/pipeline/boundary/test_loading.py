@@ -1,4 +1,4 @@
-"""A recipe's texts become modules without a file, as they stand."""
+"""The texts of a recipe become modules, unchanged and without files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def recipe(algorithm: str, rollouts: str = "") -> dict[str, str]:
     return {"algorithm.py": algorithm, "rollouts.py": rollouts}
 
 
-def test_the_neighbour_is_imported_relatively() -> None:
+def test_the_other_module_is_imported_relatively() -> None:
     module = load(recipe("from .rollouts import VALUE\nfrom . import rollouts\n", "VALUE = [7]\n"))
     assert module.VALUE is module.rollouts.VALUE
     assert module.VALUE == [7]
@@ -34,7 +34,7 @@ def test_two_loads_share_nothing() -> None:
     assert first.SEEN == [1]
 
 
-def test_no_file_is_there() -> None:
+def test_a_loaded_recipe_has_no_files() -> None:
     module = load(recipe("", ""))
     assert module.__file__ == "algorithm.py"
     with pytest.raises(ImportError, match="cannot import name 'settings'"):
@@ -45,13 +45,13 @@ def test_no_file_is_there() -> None:
 
 @pytest.mark.parametrize("cookie", ["raw_unicode_escape", "utf-7", "latin-1", "no-such-codec"])
 def test_a_coding_cookie_has_no_effect(cookie: str) -> None:
-    """What was read is what runs: in another coding these comments would end in a line of code."""
+    """The checked text is the executed text: in another encoding these comments would end in a line of code."""
     text = f"# coding: {cookie}\nX = 1  # ä \\u000aX = 2\nY = '\\u00e4ä'  # +AAo-X = 3\n"
     module = load(recipe(text))
     assert (module.X, module.Y) == (1, "ää")
 
 
-def test_no_future_import_of_ours_reaches_the_recipe() -> None:
+def test_the_loader_passes_no_future_import_to_the_recipe() -> None:
     module = load(recipe("def f(x: 1 + 1): ...\n"))
     assert module.f.__annotations__ == {"x": 2}
 
@@ -74,14 +74,14 @@ def test_no_future_import_of_ours_reaches_the_recipe() -> None:
         ("raise ValueError('a\\nb\\x1b[2J\\u202e\\ud800')\n", "ValueError: a b\N{REPLACEMENT CHARACTER}[2J"),
     ],
 )
-def test_what_is_wrong_with_a_text_is_said_in_one_line(text: str, said: str) -> None:
+def test_an_invalid_text_is_reported_in_one_line(text: str, said: str) -> None:
     with pytest.raises(CandidateFailed) as caught:
         load_candidate(recipe(text))
     assert said in str(caught.value)
     assert str(caught.value).isprintable()
 
 
-def test_a_failure_in_a_function_quotes_its_line_of_this_recipe_and_no_other() -> None:
+def test_a_failure_quotes_the_line_of_its_own_recipe() -> None:
     rewards = torch.ones(2, 3)
     for name in ("first", "second"):
         text = f"def compute_advantages(*arguments, config):\n    return {name}\n"
@@ -95,7 +95,7 @@ def test_the_template_loads() -> None:
     assert sys.modules["poise_candidate.algorithm"].__package__ == "poise_candidate"
 
 
-def test_a_trusted_candidate_finds_no_other_default_device() -> None:
+def test_a_trusted_candidate_ignores_another_default_device() -> None:
     text = "def compute_advantages(*given, config):\n    return torch.zeros(2, 3) + given[0], 0\n"
     rewards = torch.ones(2, 3)
     trusted = trusted_algorithm(with_text(text))

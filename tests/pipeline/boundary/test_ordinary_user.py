@@ -1,4 +1,4 @@
-"""The hostile candidates again, where neither they nor the trusted side are root."""
+"""The hostile candidates again, with neither them nor the trusted side as root."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.slow
-def test_every_hostile_candidate_is_stopped_for_an_ordinary_user_too() -> None:
-    # Not below pytest's own folder, which is root's alone.
+def test_an_ordinary_user_is_protected_from_every_hostile_candidate() -> None:
+    # Not below pytest's own folder, which only root may enter.
     with TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         ended = run(

@@ -69,11 +69,11 @@ def test_mixing_devices_is_refused(function: Callable[[Tensor], Any], culprit: s
         lambda x: x.to(torch.float64) + x.double(),
     ],
 )
-def test_what_stays_on_the_device_gives_the_same_numbers(function: Callable[[Tensor], Tensor]) -> None:
+def test_computation_on_the_device_gives_the_same_numbers(function: Callable[[Tensor], Tensor]) -> None:
     assert torch.equal(on_second_device(function, X), function(X))
 
 
-def test_a_tensor_says_where_it_lies() -> None:
+def test_a_tensor_reports_its_device() -> None:
     def told(x: Tensor) -> tuple[Any, ...]:
         return x.device.type, x.is_cuda, x.T.device.type, x.cpu().device.type, torch.zeros(1).device.type
 
@@ -89,7 +89,7 @@ def test_gradients_and_hooks_work_inside() -> None:
     assert torch.equal(on_second_device(hooked, X.clone().requires_grad_()), 6.0 * X**2)
 
 
-def test_inputs_are_left_alone() -> None:
+def test_inputs_are_not_modified() -> None:
     given = X.clone()
     on_second_device(lambda x: x.zero_(), given)
     assert torch.equal(given, X)

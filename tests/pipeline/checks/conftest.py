@@ -28,7 +28,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def edited(grpo: Mapping[str, str]) -> Callable[..., Mapping[str, str]]:
-    """GRPO with pieces of its text replaced, each of which must be there."""
+    """GRPO with pieces of its text replaced; each piece must exist."""
 
     def edit(*changes: tuple[str, str]) -> Mapping[str, str]:
         source = grpo["algorithm.py"]

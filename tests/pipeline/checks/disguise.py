@@ -1,7 +1,7 @@
-"""Copies that look different, and changes that matter, for tests of the normal form: edits of the syntax tree.
+"""Disguised copies and real changes of algorithms, for tests of the normal form: edits of the syntax tree.
 
-A disguise renames everything but what others call by name, moves statements, functions and operands, and writes
-expressions into variables or helpers of their own. A change makes another algorithm of one node.
+A disguise renames everything except names that callers use, moves statements, functions and operands, and moves
+expressions into new variables or helpers. A change of one node makes another algorithm.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def reordered(text: str, rng: random.Random) -> str:
 
 
 def spelled_out(text: str, rng: random.Random) -> str:
-    """What a function returns, and the arguments of some calls in it, get variables of their own."""
+    """Assign the return value of a function, and the arguments of some of its calls, to new variables."""
     tree, numbers = parse(text), count()
     for function in (node for node in tree.body if isinstance(node, ast.FunctionDef)):
         last = function.body[-1]
@@ -83,7 +83,7 @@ def spelled_out(text: str, rng: random.Random) -> str:
 
 
 def extracted(text: str, rng: random.Random) -> str:
-    """The value of some assignment becomes a helper of the names in it."""
+    """Replace the value of an assignment by a call of a new helper."""
     tree = parse(text)
     assignments = [
         (function, node)
@@ -131,7 +131,7 @@ DISGUISES: tuple[Callable[[str, random.Random], str], ...] = (
 
 
 def changes(text: str) -> Iterator[tuple[str, str]]:
-    """Every text in which one number, operator, knob's default or called method of a function is another one."""
+    """Every text in which one number, operator, default of a knob or called method of a function differs."""
     others = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult}
     comparisons = {ast.Lt: ast.LtE, ast.Gt: ast.GtE, ast.LtE: ast.Lt, ast.GtE: ast.Gt, ast.Eq: ast.NotEq}
     nodes = len(list(ast.walk(parse(text))))

@@ -42,7 +42,7 @@ def test_reduction_holds_at_the_neutral_value_only(check: Check, edited: Edit) -
     assert because.startswith("with shape_advantages(penalty=0.1) advantages differ from the parent's by 0.1")
 
 
-def test_reduction_of_the_loss_is_seen(check: Check, edited: Edit) -> None:
+def test_reduction_covers_the_loss(check: Check, edited: Edit) -> None:
     clipped = edited(("clip_high: float = 0.2", "clip_high: float = 0.001"))
     arguments = {"function": "token_objective", "argument": "clip_high"}
     assert decide(check, clipped, "reduction", **arguments, value=0.2)[0] is Verdict.HELD
@@ -58,7 +58,7 @@ def test_reduction_without_its_knob_is_refuted(check: Check, edited: Edit, argum
     assert "there is no function nothing" in because or "has no keyword" in because
 
 
-def test_order(check: Check, grpo: Mapping[str, str], edited: Edit) -> None:
+def test_order_claims_are_decided(check: Check, grpo: Mapping[str, str], edited: Edit) -> None:
     assert decide(check, grpo, "order", levels=LEVELS)[0] is Verdict.HELD
     flat = edited(("    return rollouts.score\n", "    return rollouts.correct\n"))
     verdict, because, passed = decide(check, flat, "order", levels=LEVELS)
@@ -67,12 +67,12 @@ def test_order(check: Check, grpo: Mapping[str, str], edited: Edit) -> None:
     assert decide(check, flat, "order", levels=["valid-wrong", "correct"])[0] is Verdict.HELD
 
 
-def test_zero_mean(check: Check, grpo: Mapping[str, str], edited: Edit) -> None:
+def test_zero_mean_claims_are_decided(check: Check, grpo: Mapping[str, str], edited: Edit) -> None:
     assert decide(check, grpo, "zero-mean")[0] is Verdict.HELD
     assert decide(check, edited(SHAPING, PENALTY), "zero-mean")[0] is Verdict.REFUTED
 
 
-def test_bounded(check: Check, grpo: Mapping[str, str]) -> None:
+def test_bounded_claims_are_decided(check: Check, grpo: Mapping[str, str]) -> None:
     assert decide(check, grpo, "bounded", limit=7**0.5)[0] is Verdict.HELD
     assert decide(check, grpo, "bounded", limit=1.0)[0] is Verdict.REFUTED
 
@@ -88,7 +88,7 @@ def test_bounded(check: Check, grpo: Mapping[str, str]) -> None:
         ("order", {"levels": 3}),
     ],
 )
-def test_what_code_cannot_decide_is_undecided(
+def test_claims_that_code_cannot_decide_are_undecided(
     check: Check, grpo: Mapping[str, str], name: str, arguments: dict[str, Any]
 ) -> None:
     verdict, because, passed = decide(check, grpo, name, **arguments)

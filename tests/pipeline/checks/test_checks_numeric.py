@@ -1,4 +1,4 @@
-"""Real bad candidates, each caught by the check that is meant for it, and mechanisms that must pass."""
+"""Real bad candidates, each of which fails its check, and mechanisms that must pass."""
 
 from __future__ import annotations
 
@@ -104,7 +104,9 @@ def test_grpo_passes_every_check(check: Check, grpo: Mapping[str, str]) -> None:
         (LOSS, "    losses = losses * (~response_mask == 0)\n" + LOSS, "verl-types", "mask"),
     ],
 )
-def test_bad_candidate_is_told(check: Check, edited: Edit, old: str, new: str, failed: str, reason: str) -> None:
+def test_a_bad_candidate_fails_with_the_reason(
+    check: Check, edited: Edit, old: str, new: str, failed: str, reason: str
+) -> None:
     failure = check(edited((old, new))).failure
     assert failure is not None
     assert (failure.check, "\n" in failure.reason) == (failed, False)
@@ -147,7 +149,7 @@ def test_legitimate_mechanism_passes(check: Check, edited: Edit, changes: list[t
     assert check(edited(*changes)).failure is None
 
 
-def test_text_that_does_not_parse_never_reaches_a_child(check: Check, edited: Edit) -> None:
+def test_text_that_does_not_parse_is_not_run(check: Check, edited: Edit) -> None:
     class Unreachable:
         def run(self, *arguments: Any, **options: Any) -> Any:
             raise AssertionError("run")
@@ -167,16 +169,16 @@ def limited() -> Iterator[Sandbox]:
     ("code", "reason"),
     [
         ("    while True:\n        pass\n", "wall time limit of 5 s reached"),
-        # What it prints goes nowhere.
+        # Its output is discarded.
         ("    while True:\n        print('x' * 100000)\n", "wall time limit of 5 s reached"),
         ("    torch.zeros(25_000_000_000)\n", "compute_advantages raised RuntimeError: "),
         ("    def deeper():\n        return deeper()\n    deeper()\n", "compute_advantages raised RecursionError: "),
     ],
 )
-def test_hostile_candidate_is_told(
+def test_a_hostile_candidate_fails_with_the_reason(
     check: Check, edited: Edit, limited: Sandbox, code: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the static checks, which do not know of print."""
+    """Without the static checks, which do not allow print."""
     monkeypatch.setattr(runner, "STATIC", ())
     failure = check(edited((SIGNAL, code + SIGNAL)), (), limited).failure
     assert failure is not None

@@ -61,7 +61,9 @@ def test_grpo_passes(grpo: Mapping[str, str]) -> None:
         ),
     ],
 )
-def test_bad_text_is_told(grpo: Mapping[str, str], edited: Edit, old: str, new: str, check: str, reason: str) -> None:
+def test_bad_text_is_refused_with_the_reason(
+    grpo: Mapping[str, str], edited: Edit, old: str, new: str, check: str, reason: str
+) -> None:
     lines = grpo["algorithm.py"].count("\n")
     failure = first_failure(edited((old, new)), grpo)
     assert failure is not None
@@ -85,7 +87,7 @@ def test_ordinary_text_passes(grpo: Mapping[str, str], edited: Edit, addition: s
     assert first_failure(edited((END, END + addition)), grpo) is None
 
 
-def test_neighbours_must_stay(grpo: Mapping[str, str]) -> None:
+def test_other_files_of_the_recipe_must_not_change(grpo: Mapping[str, str]) -> None:
     for changed in ({**grpo, "rollouts.py": ""}, {**grpo, "extra.py": ""}, {"algorithm.py": grpo["algorithm.py"]}):
         failure = first_failure(changed, grpo)
         assert failure is not None
@@ -94,7 +96,7 @@ def test_neighbours_must_stay(grpo: Mapping[str, str]) -> None:
     assert failure == ("files", "there is no algorithm.py")
 
 
-def test_same_algorithm_sees_through_layout(grpo: Mapping[str, str], edited: Edit) -> None:
+def test_layout_does_not_change_an_algorithm(grpo: Mapping[str, str], edited: Edit) -> None:
     source = grpo["algorithm.py"]
     other: Any = edited(
         ("here nothing. (N,)", "not at all"),
@@ -113,8 +115,8 @@ def test_the_size_counts_bytes(grpo: Mapping[str, str], size: int) -> None:
     assert failure is None if size < SIZE_LIMIT else failure is not None and failure[0] == "size"
 
 
-def test_every_check_answers_for_every_text(grpo: Mapping[str, str]) -> None:
-    """Whatever is called alone, and in whatever order: a sentence, and no exception."""
+def test_every_check_accepts_any_text(grpo: Mapping[str, str]) -> None:
+    """Each check alone, in any order, returns a sentence and raises nothing."""
     for text in ("", "\0", "def f(:", "x = " + "-" * 900 + "1", "\ud800", "#" * 70_000, "if a:\n pass"):
         sources = Sources({**grpo, "algorithm.py": text}, grpo)
         found = {name: check(sources) for name, check in STATIC}
@@ -138,8 +140,8 @@ def test_every_check_answers_for_every_text(grpo: Mapping[str, str]) -> None:
         ({"__init__.py": "def f(:\n"}, sentences.ONLY_A_DOCSTRING),
     ],
 )
-def test_a_root_cannot_bring_code_of_its_own(grpo: Mapping[str, str], changed: Mapping[str, str], reason: str) -> None:
-    """Its parent is itself, so that nothing differs."""
+def test_a_root_cannot_add_files_of_its_own(grpo: Mapping[str, str], changed: Mapping[str, str], reason: str) -> None:
+    """The root is its own parent, so nothing differs."""
     recipe = {**grpo, **changed}
     failure = first_failure(recipe, recipe)
     assert failure is not None

@@ -1,4 +1,4 @@
-"""What a trainer makes of a candidate: it splits batches, restarts, and works on another device in other types."""
+"""The demands of trainers on a candidate: split batches, restarts, another device and other types."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_statistics_of_the_batch_in_the_loss_are_refused(check: Check, edited: E
 def test_memory_between_calls_is_refused(
     check: Check, edited: Edit, changes: list[tuple[str, str]], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By what it does, without the static checks, which refuse most of these texts."""
+    """Judge its behavior without the static checks, which refuse most of these texts."""
     monkeypatch.setattr(runner, "STATIC", ())
     failure = check(edited(*changes)).failure
     assert failure is not None
@@ -208,7 +208,7 @@ def test_amplification_is_judged_by_size_alone(edited: Edit, factor: float) -> N
     assert (large is not None) == (factor * 7.87 > 100)
 
 
-def test_a_restarted_trial_is_the_same_recipe_without_its_past(edited: Edit) -> None:
+def test_a_restarted_trial_has_the_same_recipe_and_no_memory(edited: Edit) -> None:
     changes = remembering("_CALLS = []", (SIGNAL, "    _CALLS.append(1)\n    return rollouts.score * len(_CALLS)\n"))
     trial = load(edited(*changes, ("return spread + epsilon", "return 1.0 + 0 * spread"))["algorithm.py"])
     batch = batches.mixed()

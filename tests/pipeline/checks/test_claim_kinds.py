@@ -1,4 +1,4 @@
-"""A kind of claim is one file and one registration: messages, schemas, decisions and words follow from it."""
+"""A kind of claim is one file and one registration; messages, schemas, decisions and descriptions follow from it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def problems(claim: str) -> tuple[str, ...]:
 
 
 @pytest.mark.usefixtures("spread")
-def test_a_registered_kind_is_known_to_messages() -> None:
+def test_messages_accept_a_registered_kind() -> None:
     assert problems("spread least=1") == ()
     assert problems("spread") == ("claim 'As said.': spread needs least=",)
     assert problems("spread least=-1") == ("claim 'As said.': least is a finite number, 0 or more",)
@@ -81,7 +81,7 @@ def test_a_registered_kind_is_decided() -> None:
 
 
 @pytest.mark.parametrize("kind", claims.CLAIM_KINDS)
-def test_every_kind_says_in_words_what_it_is(kind: type[ClaimKind]) -> None:
+def test_every_kind_has_a_description(kind: type[ClaimKind]) -> None:
     assert kind.wording
     assert all(field.description for field in kind.model_fields.values())
     assert (kind.decide is not ClaimKind.decide) == (kind.decided is Decided.BY_CODE)
@@ -137,10 +137,10 @@ def test_the_value_of_a_reduction_keeps_its_type(value: object, recipe: str) -> 
     assert [knob.recipe for knob in claims.knobs_of([claim, Claim("s", "zero-mean"), Claim("s", "none")])] == [recipe]
 
 
-def test_levels_are_those_of_the_batches() -> None:
+def test_levels_match_the_levels_of_the_batches() -> None:
     assert get_args(Level) == tuple(batches.LEVELS)
 
 
-def test_a_hook_reads_the_kinds_without_torch() -> None:
+def test_hooks_read_the_kinds_without_torch() -> None:
     code = "import sys, poise_git.pipeline.checks.message; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -57,7 +57,7 @@ def test_a_text_is_evaluated_once(tiny_archive: Archive, monkeypatch: pytest.Mon
     assert asked == ["x = 1"] * 3
 
 
-def test_a_file_that_was_cut_off_or_deleted_does_no_harm(tiny_archive: Archive) -> None:
+def test_a_truncated_or_deleted_cache_file_does_no_harm(tiny_archive: Archive) -> None:
     add(tiny_archive, "dace-grpo", install(root_text(), card("length-gate")))
     copy = disguise(install(root_text(), card("length-gate")))
     assert find(tiny_archive, copy) == "dace-grpo"
@@ -72,7 +72,7 @@ def test_a_file_that_was_cut_off_or_deleted_does_no_harm(tiny_archive: Archive) 
     assert find(tiny_archive, copy) == "dace-grpo"
 
 
-def test_a_candidate_without_an_algorithm_is_nobodys_twin(tiny_archive: Archive) -> None:
+def test_a_candidate_without_an_algorithm_is_no_duplicate(tiny_archive: Archive) -> None:
     git(tiny_archive.root, "switch", "-qc", "poise/bare", "poise/grpo")
     git(tiny_archive.root, "rm", "-q", "recipe/algorithm.py")
     git(tiny_archive.root, "commit", "-qm", "nothing left")

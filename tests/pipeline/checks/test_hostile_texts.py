@@ -1,6 +1,6 @@
-"""Texts that reach for more than an algorithm needs: each is refused in one line that says which rule and where.
+"""Texts that use more than an algorithm needs: each is refused in one line that names the rule and the place.
 
-The list is a sample of kinds, not a wall: what would slip through is held by the sandbox.
+The list is a sample, not a complete defense: the sandbox confines candidates that pass.
 """
 
 from __future__ import annotations
@@ -252,7 +252,9 @@ def refusal(recipe: Mapping[str, str], grpo: Mapping[str, str]) -> tuple[str, st
 
 
 @pytest.mark.parametrize(("code", "check", "reason"), IN_A_FUNCTION, ids=[code[0] for code in IN_A_FUNCTION])
-def test_in_a_function(grpo: Mapping[str, str], edited: Edit, code: str, check: str, reason: str) -> None:
+def test_hostile_code_in_a_function_is_refused(
+    grpo: Mapping[str, str], edited: Edit, code: str, check: str, reason: str
+) -> None:
     found = refusal(edited((END, f"    {code}\n{END}")), grpo)
     assert found[0] == check, found
     assert reason in found[1]
@@ -261,20 +263,24 @@ def test_in_a_function(grpo: Mapping[str, str], edited: Edit, code: str, check: 
 
 
 @pytest.mark.parametrize(("code", "check", "reason"), AT_MODULE_LEVEL, ids=[code[0][:30] for code in AT_MODULE_LEVEL])
-def test_at_module_level(grpo: Mapping[str, str], edited: Edit, code: str, check: str, reason: str) -> None:
+def test_hostile_code_at_module_level_is_refused(
+    grpo: Mapping[str, str], edited: Edit, code: str, check: str, reason: str
+) -> None:
     found = refusal(edited((END, f"{END}{code}\n")), grpo)
     assert found[0] == check, found
     assert reason in found[1]
 
 
 @pytest.mark.parametrize(("code", "check", "reason"), AT_THE_TOP)
-def test_at_the_top(grpo: Mapping[str, str], code: str, check: str, reason: str) -> None:
+def test_hostile_code_at_the_top_of_a_file_is_refused(
+    grpo: Mapping[str, str], code: str, check: str, reason: str
+) -> None:
     found = refusal({**grpo, "algorithm.py": code + grpo["algorithm.py"]}, grpo)
     assert found[0] == check
     assert reason in found[1]
 
 
-# What algorithms do, published ones and the honest ones among those that only fail elsewhere.
+# Constructs of published algorithms, and of honest ones that only fail other checks.
 HONEST = [
     "n, t = advantages.shape\n    flat = advantages.reshape(-1)\n"
     "    gap = (flat.unsqueeze(0) - flat.unsqueeze(1)).abs().mean(-1).reshape(n, t)",
@@ -342,7 +348,7 @@ def test_honest_modules_pass(grpo: Mapping[str, str], edited: Edit, code: str) -
     assert check_text(edited((END, f"{END}{code}\n")), grpo) is None
 
 
-def test_every_listed_name_is_torchs_and_no_module_hides_among_them() -> None:
+def test_every_listed_name_exists_in_torch_and_is_no_module() -> None:
     for module in ("torch", "torch.nn", "torch.nn.functional", "torch.linalg", "torch.special", "torch.autograd"):
         owner: Any = torch
         for step in module.split(".")[1:]:

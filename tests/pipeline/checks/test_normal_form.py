@@ -1,7 +1,7 @@
 """Invariants of the normal form:
 
-N1  No disguise changes it: names, order, layout, intermediate variables, helpers, dead ends.
-N2  Every change of a number, an operator, a call or a knob's default that is used makes another.
+N1  No disguise changes it: names, order, layout, intermediate variables, helpers, dead code.
+N2  Every change of a used number, operator, call or default of a knob changes it.
 N3  It is a pure function of the text and never raises.
 """
 
@@ -42,7 +42,7 @@ def form(body: str) -> str:
 
 
 @given(name=st.sampled_from(sorted(algorithms())), seed=st.integers(0, 2**32), data=st.data())
-def test_no_disguise_changes_it(name: str, seed: int, data: st.DataObject) -> None:
+def test_no_disguise_changes_the_normal_form(name: str, seed: int, data: st.DataObject) -> None:
     text, rng = algorithms()[name], random.Random(seed)
     for disguise in data.draw(st.permutations(DISGUISES)):
         disguised = disguise(text, rng)
@@ -56,7 +56,7 @@ def test_shipped_algorithms_are_all_different() -> None:
 
 
 @pytest.mark.parametrize("name", ["grpo", "length-gate", "analytic-variance", "decoupled-streams", "soft-gate"])
-def test_every_change_makes_another(name: str) -> None:
+def test_every_real_change_changes_the_normal_form(name: str) -> None:
     text = algorithms()[name]
     own = normal_form(text)
     same = [what for what, changed in changes(text) if normal_form(changed) == own]
@@ -64,8 +64,8 @@ def test_every_change_makes_another(name: str) -> None:
 
 
 @pytest.mark.parametrize("disguise", DISGUISES)
-def test_every_algorithm_of_ours_is_known_in_every_disguise(disguise: Callable[[str, random.Random], str]) -> None:
-    """So they are followed, and not only compared by their trees."""
+def test_every_shipped_algorithm_is_recognized_in_every_disguise(disguise: Callable[[str, random.Random], str]) -> None:
+    """So they are evaluated, not only compared by their trees."""
     for name, text in algorithms().items():
         for seed in range(3):
             assert normal_form(disguise(text, random.Random(seed))) == normal_form(text), (name, seed)
@@ -105,7 +105,7 @@ TORCH, FUNCTIONAL = "import torch\n", "import torch.nn.functional as F\n"
         (POWER.format(3) + entry("a", "return f(k=2, x=a)"), entry("a", "return a ** 2")),
     ],
 )
-def test_written_otherwise_it_is_the_same(one: str, other: str) -> None:
+def test_equivalent_code_has_the_same_normal_form(one: str, other: str) -> None:
     assert form(one) == form(other)
 
 
@@ -134,7 +134,7 @@ LOOPS = ("i = 0", "j = 0", "for x in a:", "    i = i + 1", "    for y in x:")
         (entry("a, b=1", "return a"), entry("a, b=2", "return a")),
     ],
 )
-def test_what_computes_something_else_is_another(one: str, other: str) -> None:
+def test_different_computations_have_different_normal_forms(one: str, other: str) -> None:
     assert form(one) != form(other)
 
 
@@ -155,18 +155,18 @@ def test_what_computes_something_else_is_another(one: str, other: str) -> None:
         "x = '\ud800'",
     ],
 )
-def test_it_never_raises(text: str) -> None:
+def test_normal_form_never_raises(text: str) -> None:
     assert normal_form(text) == normal_form(text)
     assert not same_algorithm(text, root_text())
 
 
 def test_growth_is_bounded() -> None:
-    """Each helper calls the one before twice: 2^38 steps if they were all followed."""
+    """Each helper calls the previous one twice, which would be 2^38 steps in a full evaluation."""
     helpers = "def f0(x):\n    return x\n"
     helpers += "".join(f"def f{n}(x):\n    return f{n - 1}(x) + f{n - 1}(x)\n" for n in range(1, 39))
     assert form(helpers + "def compute_advantages(a):\n    return f38(a)")
 
 
 @given(st.text(max_size=200))
-def test_any_text_has_a_form(text: str) -> None:
+def test_any_text_has_a_normal_form(text: str) -> None:
     assert len(normal_form(text)) == 32

@@ -1,4 +1,4 @@
-"""Jobs of the testbed at its smallest; the template's recipe, slowed down where a test wants to interfere."""
+"""The smallest jobs of the testbed; the template's recipe is slowed down if a test needs to interfere."""
 
 from __future__ import annotations
 
@@ -47,6 +47,6 @@ def make_job(protocol: Protocol, tmp_path_factory: pytest.TempPathFactory) -> Ma
 
 
 def figures(run: Run | None) -> dict[str, object]:
-    """All of a run that must not depend on where it ran."""
+    """The parts of a run that must not depend on the executor."""
     assert run is not None
     return {name: value for name, value in run.to_data().items() if name != "cpu_seconds"}

@@ -30,7 +30,7 @@ from tests.pipeline.executors.conftest import MakeJob, figures
 
 
 class OnDevices:
-    """A backend that trains nothing, and notes which devices its stages hold at the same time."""
+    """A backend that trains nothing, and records the devices that its stages hold at the same time."""
 
     def __init__(self, demand: Demand, together: int, shards: Sequence[str]) -> None:
         self.needs, self.names = demand, tuple(shards)
@@ -81,7 +81,7 @@ class OnDevices:
         self.held.append(gpus)
         self.meeting.wait()
         self.busy -= set(gpus)
-        # Another barrier: at the same one, a thread could take the place of the one that it should meet.
+        # Use another barrier: at the same one, a thread could replace the one that it should meet.
         self.parting.wait()
 
 
@@ -91,7 +91,7 @@ def no_progress(job: Job, progress: Progress) -> None: ...
 def test_each_job_has_devices_of_its_own_and_its_shards_share_them(make_job: MakeJob, sandbox: Sandbox) -> None:
     demand = Demand(Resources(2, gpus=2), Resources(1, gpus=1))
     backend = OnDevices(demand, together=4, shards=("a", "b"))
-    # Two jobs train on two devices each, then four shards evaluate on one each: the barrier wants four at once.
+    # Two jobs train on two devices each, then four shards evaluate on one each: the barrier waits for four at once.
     backend.meeting = threading.Barrier(2, timeout=20)
     backend.parting = threading.Barrier(2, timeout=20)
     executor = LocalExecutor(backend, sandbox, demand, Machine(cores=5, gpus=(2, 3, 6, 7)))
@@ -122,12 +122,12 @@ def test_a_failing_shard_stops_the_others(make_job: MakeJob, sandbox: Sandbox) -
         (Resources(1, gpus=3), None, 1),
     ],
 )
-def test_how_many_jobs_run_at_once(claim: Resources, cap: int | None, slots: int) -> None:
+def test_resources_and_the_cap_limit_concurrent_jobs(claim: Resources, cap: int | None, slots: int) -> None:
     assert Machine(cores=8, gpus=(0, 1, 2, 3)).slots(claim, cap) == slots
 
 
 @pytest.mark.parametrize(("claim", "what"), [(Resources(1, gpus=5), "5 GPUs"), (Resources(9), "9 cores")])
-def test_what_can_never_run_is_said_at_once(sandbox: Sandbox, claim: Resources, what: str) -> None:
+def test_a_job_that_can_never_run_is_refused_at_the_start(sandbox: Sandbox, claim: Resources, what: str) -> None:
     with pytest.raises(UsageError, match=what) as caught:
         LocalExecutor(TestbedBackend(), sandbox, Demand(claim, Resources()), Machine(cores=8, gpus=(0, 1, 2, 3)))
     assert "\n" not in str(caught.value)
@@ -149,7 +149,7 @@ def test_visible_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         assert visible_gpus(tmp_path) == indices
 
 
-def test_a_key_is_gits_name_of_the_content(make_job: MakeJob, tmp_path: Path) -> None:
+def test_a_key_is_the_git_hash_of_the_content(make_job: MakeJob, tmp_path: Path) -> None:
     files = {"a.py": "x = 'ü'\n", "a/b.py": "", "a-b": "1", "deep/er/file": "2\n"}
     for name, text in files.items():
         if name != "a.py":

@@ -1,4 +1,4 @@
-"""On a real cluster of two cores: one that is joined, as a person's would be, and one that is started."""
+"""A real cluster of two cores: one that is joined, as a user's cluster would be, and one that is started."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.slow
 
 ONE = Demand(Resources(), Resources())
 SLOWLY = "__import__('time').sleep(1)"
-# Grows by 100 MB at a time until somebody stops it.
+# Grows by 100 MB at a time until it is stopped.
 GREEDILY = "hoard = []; [(hoard.append(torch.ones(25_000_000)), __import__('time').sleep(0.1)) for _ in range({n})]"
 
 
@@ -79,7 +79,7 @@ class Head:
 
 @pytest.fixture(scope="module", autouse=True)
 def _without_a_token() -> Iterator[None]:
-    """A token would be kept in the user's home."""
+    """Set no token, which would be kept in the user's home."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "disabled")
         yield
@@ -140,7 +140,7 @@ def run_all(
         return list(executor.run(jobs, on_progress))
 
 
-def test_same_figures_and_a_failure_drops_its_candidate(
+def test_ray_gives_the_same_figures_and_a_failure_drops_its_candidate(
     head: Head, make_job: MakeJob, tmp_path: Path, expected: dict[int, dict[str, object]]
 ) -> None:
     bad = "raise ValueError('no')"
@@ -155,7 +155,7 @@ def test_same_figures_and_a_failure_drops_its_candidate(
     assert {(0, "train"), (0, "evaluate"), (2, "train"), (2, "evaluate")} <= set(reports)
 
 
-def test_several_gpus_and_a_shared_folder(
+def test_a_run_uses_several_gpus_and_a_shared_folder(
     head: Head, make_job: MakeJob, tmp_path: Path, expected: dict[int, dict[str, object]]
 ) -> None:
     from poise_git.pipeline.executors.ray.cluster import join_cluster
@@ -202,11 +202,11 @@ def test_closing_leaves_nothing_running(head: Head, make_job: MakeJob, tmp_path:
 
 
 def drive(settings: PoiseSettings, jobs: list[Job], folder: Path) -> None:
-    """A driver in a process of its own, to be killed; leaves a file for each stage it hears of."""
+    """A driver in another process, to be killed; it writes a file for each reported stage."""
     run_all(settings, jobs, folder, lambda job, progress: (folder / progress.stage).touch())
 
 
-def test_a_killed_driver_is_followed_by_another(
+def test_another_driver_continues_after_a_killed_one(
     head: Head, make_job: MakeJob, tmp_path: Path, expected: dict[int, dict[str, object]]
 ) -> None:
     from poise_git.pipeline.executors.ray.executor import board_name
@@ -228,7 +228,7 @@ def test_a_killed_driver_is_followed_by_another(
     assert begun == {"train": 2, "evaluate": 2}
 
 
-def test_a_candidate_that_wants_too_much_memory_fails(head: Head, make_job: MakeJob, tmp_path: Path) -> None:
+def test_a_candidate_that_needs_too_much_memory_fails(head: Head, make_job: MakeJob, tmp_path: Path) -> None:
     job = make_job(0, "greedy", "torch.ones(2_000_000_000)")
     (outcome,) = run_all(head.settings(memory_mb=2048), [job], tmp_path, lambda job, progress: None)
     assert outcome.failure is not None
@@ -245,7 +245,7 @@ def test_a_machine_out_of_memory_fails_the_run_and_leaves_no_process(
     total, available = (int(memory[name].split()[0]) / 2**20 for name in ("MemTotal", "MemAvailable"))
     if available < 10:
         pytest.skip(f"needs 10 GiB of free memory to be safe, has {available:.1f}")
-    # Ray itself takes one, and tests beside this one come and go with as much: neither shall be what reaches it.
+    # Ray itself takes one, and concurrent tests take as much at times; neither should reach the limit.
     monkeypatch.setenv("RAY_memory_usage_threshold", f"{(total - available + 4.5) / total:.3f}")
     settings = PoiseSettings(executor=ExecutorSettings(kind="ray"), sandbox=SandboxSettings(memory_mb=16384))
     job = make_job(0, "greedy", GREEDILY.format(n=80))
@@ -263,7 +263,7 @@ def test_a_machine_out_of_memory_fails_the_run_and_leaves_no_process(
     wait_until(lambda: not processes_of(session), 30)
 
 
-def test_no_cluster_is_said_in_one_line(make_job: MakeJob, tmp_path: Path) -> None:
+def test_a_missing_cluster_is_an_error_of_one_line(make_job: MakeJob, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no Ray cluster at 127\.0\.0\.1:1: ") as caught:
         run_all(Head("127.0.0.1:1", "").settings(), [make_job()], tmp_path, lambda job, progress: None)
     assert "\n" not in str(caught.value)

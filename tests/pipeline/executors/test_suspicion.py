@@ -12,14 +12,14 @@ def progress(stage: str = "train") -> Progress:
     return Progress(stage, 1, 2, {})
 
 
-def test_one_run_is_guilty_the_second_time() -> None:
+def test_a_run_alone_is_blamed_the_second_time() -> None:
     suspicion = Suspicion()
     assert suspicion.record(["a"]) is None
     assert suspicion.admitted(["a"]) == ["a"]
     assert suspicion.record(["a"]) == "a"
 
 
-def test_what_was_under_way_runs_alone_until_it_is_known_who_did_it() -> None:
+def test_suspected_runs_run_alone_until_the_cause_is_found() -> None:
     suspicion = Suspicion()
     for key in ("a", "b"):
         suspicion.hear(key, progress())
@@ -34,13 +34,13 @@ def test_what_was_under_way_runs_alone_until_it_is_known_who_did_it() -> None:
     assert suspicion.admitted(["waiting", "later"]) == ["waiting", "later"]
 
 
-def test_a_board_that_told_nothing_leaves_all_under_suspicion() -> None:
+def test_a_board_without_a_report_leaves_all_runs_suspected() -> None:
     suspicion = Suspicion()
     assert suspicion.record(["a", "b"]) is None
     assert suspicion.admitted(["a", "b"]) == ["a"]
 
 
-def test_the_stage_is_the_one_heard_of_last() -> None:
+def test_the_stage_is_the_last_reported_one() -> None:
     suspicion = Suspicion()
     assert suspicion.stage_of("a") == "train"
     for stage in ("warm start", "train"):
@@ -50,7 +50,7 @@ def test_the_stage_is_the_one_heard_of_last() -> None:
     assert suspicion.stage_of("a") == "evaluate"
 
 
-def test_only_want_of_memory_is_anybodys_fault() -> None:
+def test_only_lack_of_memory_is_blamed_on_a_run() -> None:
     assert is_out_of_memory(ray_exceptions.OutOfMemoryError("no"))
     assert is_out_of_memory(ray_exceptions.RayActorError(None, "killed due to the node running low on memory"))
     assert not is_out_of_memory(ray_exceptions.RayActorError(None, "its machine died"))

@@ -31,7 +31,7 @@ class Child:
 
 
 class Children:
-    """Makes children, and knows whether any process of theirs is left."""
+    """Makes children, and finds their remaining processes."""
 
     def __init__(self, mark: str, scratch: Path) -> None:
         self._mark, self._scratch = mark, scratch
@@ -42,7 +42,7 @@ class Children:
         return self._made[-1]
 
     def server(self, patience: float = 5.0) -> int:
-        """The one process that is left between two runs, once the others have had time to go."""
+        """The one process that remains between two runs, after the others have had time to end."""
         deadline = time.monotonic() + patience
         while len(found := marked_processes(self._mark)) > 1 and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -54,7 +54,7 @@ class Children:
             child.sandbox.close()
 
     def left(self, patience: float = 5.0) -> list[int]:
-        """Processes that carry the mark, once they have had time to go."""
+        """Processes with the mark, after they have had time to end."""
         deadline = time.monotonic() + patience
         while (found := marked_processes(self._mark)) and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -74,12 +74,12 @@ def marked_processes(mark: str) -> list[int]:
 
 @pytest.fixture(autouse=True)
 def _one_fork_server() -> None:
-    """Here every sandbox has its own, which is what these tests are about."""
+    """Give every sandbox its own fork server, which these tests examine."""
 
 
 @pytest.fixture
 def children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Children]:
-    """Sandboxes whose processes are all gone at the end, which is part of every test."""
+    """Sandboxes whose processes must all have ended after each test."""
     mark = tmp_path / "mark"
     # The fork server gets the module path on its command line, and its children look the same.
     monkeypatch.syspath_prepend(str(mark))

@@ -1,4 +1,4 @@
-"""What a run may have beyond Python and its scratch folder: services, folders, devices, its own limits."""
+"""Allowances of a run beyond Python and its scratch folder: services, folders, devices, its own limits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.needs_layers("network namespace", "private root folder")
-def test_services_bring_a_loopback_network_and_meeting_places_of_its_own(children: Children) -> None:
+def test_services_have_a_loopback_network_and_sockets_of_their_own(children: Children) -> None:
     child = children()
     allowance = Allowance(readable=(ENTRIES,), services=True)
     with tempfile.NamedTemporaryFile(dir="/tmp", prefix="poise-outside-") as outside:
@@ -31,13 +31,13 @@ def test_services_bring_a_loopback_network_and_meeting_places_of_its_own(childre
     assert not Path("/dev/shm/written-inside").exists()
 
 
-def test_without_services_there_is_no_network_at_all(children: Children) -> None:
+def test_a_run_without_services_has_no_network(children: Children) -> None:
     failure = children().failure("talk_to_myself")
     assert "Error" in failure.reason
 
 
 @pytest.mark.needs_layers("network namespace")
-def test_services_do_not_reach_the_machine_s_own_loopback(children: Children) -> None:
+def test_services_do_not_reach_the_loopback_network_of_the_machine(children: Children) -> None:
     child = children()
     with socket.create_server(("127.0.0.1", 0)) as outside:
         port = outside.getsockname()[1]
@@ -50,7 +50,7 @@ def test_services_do_not_reach_the_machine_s_own_loopback(children: Children) ->
             )
 
 
-def test_a_writable_folder_is_written_and_others_are_not(children: Children, tmp_path: Path) -> None:
+def test_only_a_writable_folder_can_be_written(children: Children, tmp_path: Path) -> None:
     child = children()
     allowed, other = tmp_path / "allowed", tmp_path / "other"
     for folder in (allowed, other):
@@ -67,7 +67,7 @@ def test_a_writable_folder_is_written_and_others_are_not(children: Children, tmp
         write(other)
 
 
-def test_a_device_is_shown_only_when_allowed(children: Children) -> None:
+def test_a_device_is_visible_only_if_allowed(children: Children) -> None:
     child = children()
     device = Path("/dev/full")
 

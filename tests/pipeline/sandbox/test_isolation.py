@@ -31,7 +31,7 @@ NAMES = {
 UNCONDITIONAL = {"resource limits", "no new privileges", "no capabilities", "system call filter", "quota"}
 
 
-def test_every_layer_is_named_and_tried() -> None:
+def test_every_layer_is_listed_and_tested() -> None:
     layers = isolation()
     assert {layer.name for layer in layers} == NAMES
     assert {layer.name for layer in layers if layer.up} >= UNCONDITIONAL
@@ -64,7 +64,7 @@ print(list(scratch.iterdir()))
 
 
 def forbid_namespaces() -> None:
-    """Become somebody who may not make namespaces, as where a distribution's AppArmor forbids them."""
+    """Become a user who may not create namespaces, as if a distribution's AppArmor forbids them."""
     user, group = os.getuid(), os.getgid()
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(0x10000000) != 0:
@@ -74,7 +74,7 @@ def forbid_namespaces() -> None:
     Path("/proc/sys/user/max_user_namespaces").write_text("0")
 
 
-def test_missing_namespaces_are_told_and_the_rest_holds(tmp_path: Path) -> None:
+def test_missing_namespaces_are_reported_and_the_other_layers_hold(tmp_path: Path) -> None:
     entries = Path(__file__).parent / "entries"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "TMPDIR": str(tmp_path)}
     command = [sys.executable, "-c", f"ENTRIES = {str(entries)!r}\n{WITHOUT_NAMESPACES}"]

@@ -1,4 +1,4 @@
-"""What all processes of a run hold together has an end, with a reason that names the limit."""
+"""The resources of all processes of a run have limits, and the reason of a failure names the limit."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ pytestmark = pytest.mark.slow
         ("stop_itself", {}, {"wall_seconds": 1}, "wall time limit of 1 s reached"),
     ],
 )
-def test_a_limit_of_all_processes(
+def test_a_limit_holds_for_all_processes_together(
     children: Children, entry: str, arguments: dict[str, Any], settings: dict[str, Any], reason: str
 ) -> None:
     child = children(**settings)
@@ -54,7 +54,7 @@ def test_a_limit_of_all_processes(
     assert time.monotonic() - began < 15
     remove_tree(child.scratch)
     child.scratch.mkdir()
-    assert child.run("echo").output == "printed by echo\n", "the sandbox goes on"
+    assert child.run("echo").output == "printed by echo\n", "the sandbox continues"
 
 
 def test_shared_memory_counts(children: Children) -> None:
@@ -74,7 +74,7 @@ def test_pages_that_processes_share_count_once(children: Children) -> None:
     assert children(memory_mb=300).run("share_pages", processes=5, mb=100).value == 100 * MEBIBYTE
 
 
-def test_a_look_that_takes_long_is_followed_by_a_longer_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pause_grows_with_the_duration_of_a_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quota = Quota(Limits(memory_mb=1024, disk_mb=1024, files=1000, processes=64), (tmp_path,), ())
     quota.watch()
     pauses = quota.pauses()
@@ -89,8 +89,8 @@ def test_a_look_that_takes_long_is_followed_by_a_longer_pause(tmp_path: Path, mo
     assert 1.2 <= next(pauses) <= 2.0
 
 
-def test_a_nameless_file_in_memory_counts(tmp_path: Path) -> None:
-    """Where there is no filter to refuse it."""
+def test_an_unnamed_file_in_memory_counts(tmp_path: Path) -> None:
+    """Run without the filter that would refuse it."""
     script = "import os, time; os.write(os.memfd_create('m'), bytes(50 << 20)); print(1, flush=True); time.sleep(60)"
     child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
     try:
@@ -105,7 +105,7 @@ def test_a_nameless_file_in_memory_counts(tmp_path: Path) -> None:
         child.communicate()
 
 
-def test_processes_are_counted_without_a_namespace_too(tmp_path: Path) -> None:
+def test_processes_are_counted_even_without_a_namespace(tmp_path: Path) -> None:
     """In its own process: the test process has children of other tests."""
     script = """
 import os, sys, time
@@ -133,8 +133,8 @@ os.killpg(0, 9)
     assert (ended.stdout, ended.stderr) == ("limit of 15 processes reached\n", "")
 
 
-def test_a_control_group_holds_what_enters_and_goes_away() -> None:
-    """With no limits: a kernel may have its controllers elsewhere."""
+def test_a_control_group_contains_its_processes_and_is_removed() -> None:
+    """Without limits, because the controllers of a kernel may be elsewhere."""
     mounts = [line.split(" - ") for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     parents = [Path(left.split()[4]) for left, right in mounts if right.startswith("cgroup2 ")]
     if not parents or not os.access(parents[0], os.W_OK):
@@ -153,8 +153,8 @@ def test_a_control_group_holds_what_enters_and_goes_away() -> None:
     assert not list(parents[0].glob("poise-run-*"))
 
 
-def test_a_run_cannot_save_itself_from_the_kernel(children: Children) -> None:
-    """The machine's last memory goes to others first."""
+def test_a_run_is_the_first_that_the_kernel_ends_if_memory_runs_out(children: Children) -> None:
+    """If memory runs out, the kernel ends the run before other processes."""
     child = children()
     assert child.run("read", path="/proc/self/oom_score_adj").value.strip() == "1000"
     assert "Error" in child.failure("write", path="/proc/self/oom_score_adj").reason

@@ -1,4 +1,4 @@
-"""Folders that a child wrote go away whole, and what is taken out of them is a plain file."""
+"""Folders that a child wrote are removed completely, and only regular files are taken out of them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ DEEPEST = pytest.param(50_000, 0o755, marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize(("depth", "mode"), [(3_000, 0o755), (3_000, 0), DEEPEST])
-def test_depth_does_not_matter(tmp_path: Path, depth: int, mode: int) -> None:
+def test_a_deep_folder_is_removed(tmp_path: Path, depth: int, mode: int) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     nest(folder, depth, mode)
@@ -47,7 +47,7 @@ def test_depth_does_not_matter(tmp_path: Path, depth: int, mode: int) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_many_files_and_folders_side_by_side(tmp_path: Path) -> None:
+def test_many_files_and_folders_are_removed(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     for number in range(300):
         (folder / str(number) / "below").mkdir(parents=True)
@@ -57,7 +57,7 @@ def test_many_files_and_folders_side_by_side(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("link_to", ["folder", "file", "nothing"])
-def test_no_link_is_followed(tmp_path: Path, link_to: str) -> None:
+def test_removal_follows_no_link(tmp_path: Path, link_to: str) -> None:
     outside, folder = tmp_path / "outside", tmp_path / "folder"
     outside.mkdir(mode=0o500)
     (tmp_path / "file").write_text("kept")
@@ -75,7 +75,7 @@ def test_no_link_is_followed(tmp_path: Path, link_to: str) -> None:
     assert stat.S_IMODE(outside.stat().st_mode) == 0o500
 
 
-def test_a_link_in_place_of_the_folder_is_removed_itself(tmp_path: Path) -> None:
+def test_removal_of_a_link_removes_only_the_link(tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "kept").touch()
     (tmp_path / "folder").symlink_to(tmp_path / "outside")
@@ -83,7 +83,7 @@ def test_a_link_in_place_of_the_folder_is_removed_itself(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.rglob("*")] == ["outside", "kept"]
 
 
-def test_modes_do_not_matter(tmp_path: Path) -> None:
+def test_files_of_any_mode_are_removed(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     (folder / "one" / "two" / "three").mkdir(parents=True)
     (folder / "one" / "two" / "file").touch(mode=0)
@@ -93,7 +93,7 @@ def test_modes_do_not_matter(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
-def test_strange_files_go_too(tmp_path: Path) -> None:
+def test_special_files_are_removed(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     os.mkfifo(folder / "fifo")
@@ -105,13 +105,13 @@ def test_strange_files_go_too(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
-def test_what_is_not_there_is_no_error(tmp_path: Path) -> None:
+def test_removal_of_a_missing_folder_is_no_error(tmp_path: Path) -> None:
     remove_tree(tmp_path / "nothing")
     remove_tree(tmp_path / "nothing" / "below")
 
 
-def test_a_folder_that_stays_is_one_line() -> None:
-    """The kernel's own folders cannot be removed by anybody."""
+def test_a_folder_that_cannot_be_removed_is_an_error_of_one_line() -> None:
+    """No user can remove the kernel's own folders."""
     with pytest.raises(
         RemovalFailed, match=r"^/proc/self/fdinfo: cannot be removed \(.+\); remove it by hand"
     ) as caught:
@@ -119,7 +119,7 @@ def test_a_folder_that_stays_is_one_line() -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_fresh_folder_is_private_and_goes_away(tmp_path: Path) -> None:
+def test_a_fresh_folder_is_private_and_is_removed(tmp_path: Path) -> None:
     with fresh_folder(tmp_path, "try-") as folder, fresh_folder(tmp_path, "try-") as other:
         assert folder != other
         assert folder.name.startswith("try-")
@@ -128,7 +128,7 @@ def test_a_fresh_folder_is_private_and_goes_away(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_first_error_of_a_fresh_folder_stays_the_error(tmp_path: Path) -> None:
+def test_an_error_at_removal_does_not_hide_the_first_error(tmp_path: Path) -> None:
     def fail(folder: Path) -> None:
         (folder / "file").touch()
         raise LookupError
@@ -174,7 +174,7 @@ def _sparse(path: Path) -> None:
         (lambda path: None, "left no file weights"),
     ],
 )
-def test_only_a_plain_file_is_taken(tmp_path: Path, make: Callable[[Path], None], reason: str) -> None:
+def test_only_a_regular_file_is_taken(tmp_path: Path, make: Callable[[Path], None], reason: str) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     make(folder / "weights")
@@ -192,7 +192,7 @@ def test_only_a_plain_file_is_taken(tmp_path: Path, make: Callable[[Path], None]
 
 
 def in_time(step: Callable[[], object], seconds: float = 5.0) -> None:
-    """Run `step`, which has to end by itself."""
+    """Run `step`, which must end by itself."""
     ended: list[BaseException | None] = []
 
     def run() -> None:
@@ -211,7 +211,7 @@ def in_time(step: Callable[[], object], seconds: float = 5.0) -> None:
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "..", ".", "", "below/weights", "a\0b"])
-def test_only_names_are_taken(tmp_path: Path, name: str) -> None:
+def test_only_a_plain_name_is_accepted(tmp_path: Path, name: str) -> None:
     with pytest.raises(FileRefused, match="is not the name of a file"):
         take_file(tmp_path, name, tmp_path / "taken")
 
@@ -224,7 +224,7 @@ def test_a_folder_that_is_a_link_is_not_read(tmp_path: Path) -> None:
         take_file(tmp_path / "folder", "weights", tmp_path / "taken")
 
 
-def test_a_copy_is_ours_and_never_goes_over_a_link(tmp_path: Path) -> None:
+def test_a_copy_has_safe_modes_and_never_overwrites_a_link(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "weights").write_text("numbers")

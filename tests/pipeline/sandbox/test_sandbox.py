@@ -26,7 +26,7 @@ def run(child: Any, name: str, arguments: Mapping[str, Any], **options: Any) -> 
     return child.sandbox.run(entry, arguments, child.scratch, readable=(ENTRIES,), **options)
 
 
-def test_value_messages_and_output_come_back(children: Any) -> None:
+def test_a_child_returns_value_messages_and_output(children: Any) -> None:
     heard: list[Mapping[str, Any]] = []
     arguments = {"text": "é\n", "numbers": [1, 2.5, None], "long": "x" * 200_000}
     child = children()
@@ -36,7 +36,7 @@ def test_value_messages_and_output_come_back(children: Any) -> None:
     assert completed.output == "printed by echo\n"
 
 
-def test_processor_time_is_that_of_the_child(children: Any) -> None:
+def test_the_processor_time_is_measured_for_the_child(children: Any) -> None:
     completed = children().run("spin_a_while", seconds=0.3)
     assert 0.3 <= completed.cpu_seconds < 0.6
 
@@ -51,7 +51,7 @@ def test_environment_holds_no_secret(children: Any, monkeypatch: pytest.MonkeyPa
     }
 
 
-def test_child_is_nobody_among_no_others(children: Any) -> None:
+def test_a_child_is_the_user_nobody_and_sees_no_other_process(children: Any) -> None:
     child = children()
     completed = child.run("surroundings")
     missing = {layer.name for layer in completed.layers if not layer.up}
@@ -67,7 +67,7 @@ def test_child_is_nobody_among_no_others(children: Any) -> None:
 
 
 @pytest.mark.slow
-def test_server_preloads_what_there_is_and_has_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_preloads_modules_and_has_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ENTRIES))
     with Sandbox(SandboxSettings(), preloaded={"entries_for_tests": ("numpy", "torch", "no_such_module")}) as sandbox:
         found = sandbox.run("entries_for_tests:surroundings", {}, tmp_path, readable=(ENTRIES,)).value
@@ -77,7 +77,7 @@ def test_server_preloads_what_there_is_and_has_one_thread(tmp_path: Path, monkey
     assert set(threads) == {1}
 
 
-def test_scratch_is_writable_and_stays(children: Any) -> None:
+def test_the_scratch_folder_is_writable_and_persists(children: Any) -> None:
     child = children()
     (child.scratch / "folder").mkdir()
     (child.scratch / "folder" / "there").write_text("before")
@@ -110,7 +110,7 @@ def test_reading_a_private_file_fails(children: Any, tmp_path: Path) -> None:
     assert all(reason.startswith(("PermissionError", "FileNotFoundError")) for reason in reasons)
 
 
-def test_readable_folder_can_be_read_and_not_written(children: Any, tmp_path: Path) -> None:
+def test_a_readable_folder_can_be_read_but_not_written(children: Any, tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
     (shared / "weights").write_text("numbers")
@@ -127,7 +127,7 @@ def test_readable_folder_can_be_read_and_not_written(children: Any, tmp_path: Pa
     assert (shared / "weights").read_text() == "numbers"
 
 
-def test_no_network(children: Any) -> None:
+def test_a_child_has_no_network(children: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(type=socket.SOCK_DGRAM) as receiver:
         receiver.bind(("127.0.0.1", 0))
         receiver.settimeout(0.3)
@@ -138,7 +138,7 @@ def test_no_network(children: Any) -> None:
             receiver.recv(16)
 
 
-def test_cancelled_ends_the_child(children: Any) -> None:
+def test_cancellation_ends_the_child(children: Any) -> None:
     cancelled = threading.Event()
     began = time.monotonic()
     with pytest.raises(Cancelled):
@@ -154,7 +154,7 @@ def test_an_error_of_the_listener_ends_the_child(children: Any) -> None:
         run(children(), "sleep", {}, on_message=refuse)
 
 
-def test_many_threads_at_once(children: Any) -> None:
+def test_many_threads_can_use_the_sandbox_at_once(children: Any) -> None:
     child = children()
 
     def call(number: int) -> Any:

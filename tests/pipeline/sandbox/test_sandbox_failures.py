@@ -1,4 +1,4 @@
-"""Every way in which a child can misbehave ends as one clear line, and harms nobody."""
+"""Every misbehavior of a child ends in one clear line, and harms no other process."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ pytestmark = pytest.mark.slow
         ("no_such_entry", {}, "AttributeError: module 'entries_for_tests' has no attribute 'no_such_entry'"),
     ],
 )
-def test_reason(children: Any, entry: str, arguments: dict[str, Any], reason: str) -> None:
+def test_a_failure_has_a_reason(children: Any, entry: str, arguments: dict[str, Any], reason: str) -> None:
     child = children()
     assert child.failure(entry, **arguments).reason == reason
-    assert child.run("echo").output == "printed by echo\n", "the sandbox goes on"
+    assert child.run("echo").output == "printed by echo\n", "the sandbox continues"
 
 
 def test_output_is_kept_with_the_failure(children: Any) -> None:
@@ -48,22 +48,22 @@ def test_output_is_kept_with_the_failure(children: Any) -> None:
 
 
 @pytest.mark.parametrize("entry", ["sleep", "spin"])
-def test_wall_limit(children: Any, entry: str) -> None:
+def test_the_time_limit_ends_the_child(children: Any, entry: str) -> None:
     began = time.monotonic()
     failure = children(wall_seconds=1).failure(entry)
     assert failure.reason == "wall time limit of 1 s reached"
     assert time.monotonic() - began < 10
 
 
-def test_processor_limit(children: Any) -> None:
+def test_the_processor_limit_ends_the_child(children: Any) -> None:
     assert children(cpu_seconds=1).failure("spin").reason == "CPU time limit of 1 s reached"
 
 
 @pytest.mark.needs_layers("user namespace")
-def test_fork_bomb(children: Any) -> None:
+def test_a_fork_bomb_is_stopped(children: Any) -> None:
     child = children(processes=8)
     assert child.failure("fork_without_end").reason.startswith("BlockingIOError: ")
-    assert children.server(), "nobody but the fork server"
+    assert children.server(), "only the fork server remains"
 
 
 def test_orphans_are_ended(children: Any) -> None:
@@ -71,7 +71,7 @@ def test_orphans_are_ended(children: Any) -> None:
     assert children.server()
 
 
-def test_killing_everybody_hits_nobody(children: Any) -> None:
+def test_a_child_that_kills_every_process_reaches_no_other(children: Any) -> None:
     child = children()
     child.run("echo")
     server = children.server()
@@ -81,7 +81,7 @@ def test_killing_everybody_hits_nobody(children: Any) -> None:
     assert children.server() == server
 
 
-def test_checks_have_seconds_where_training_has_minutes(children: Any) -> None:
+def test_checks_have_shorter_limits_than_training(children: Any) -> None:
     child = children(check_seconds=1, wall_seconds=20)
     began = time.monotonic()
     with pytest.raises(ChildFailed, match="wall time limit of 1 s reached"):

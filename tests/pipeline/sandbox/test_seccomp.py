@@ -1,4 +1,4 @@
-"""The filters: honest code does not notice them, and each call that is forbidden fails by the filter alone."""
+"""The filters do not affect honest code, and each forbidden call fails by the filter alone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Run = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    """One for all tests of the module: its fork server takes longer to import torch than most of them to run."""
+    """One sandbox for all tests of the module, because its fork server takes long to import torch."""
     preloaded = {"candidate_entries": ("torch._dynamo",)}
     with pytest.MonkeyPatch.context() as patch, Sandbox(SandboxSettings(), preloaded=preloaded) as sandbox:
         patch.syspath_prepend(str(ENTRIES))
@@ -46,7 +46,7 @@ def run(sandbox: Sandbox, tmp_path: Path) -> Run:
 
 
 @pytest.mark.slow
-def test_every_shipped_card_computes_the_same(run: Run) -> None:
+def test_every_shipped_card_computes_the_same_under_the_filter(run: Run) -> None:
     texts = {card.name: install(root_text(), card, {}) for card in coded_cards()} | {"grpo": root_text()}
     arguments = {"texts": texts, "rollouts": recipe()["rollouts.py"]}
     figures = run("cards", **arguments)
@@ -55,12 +55,12 @@ def test_every_shipped_card_computes_the_same(run: Run) -> None:
 
 
 @pytest.mark.slow
-def test_honest_computations_do_not_notice(run: Run) -> None:
+def test_the_filter_does_not_affect_honest_computations(run: Run) -> None:
     assert run("computations") == []
 
 
 @pytest.mark.slow
-def test_a_candidate_is_refused_everything_else(run: Run, tmp_path: Path) -> None:
+def test_the_filter_refuses_all_other_calls(run: Run, tmp_path: Path) -> None:
     (tmp_path / "there").write_text("before")
     found = run("refused")
     assert {name: error for name, error in found.items() if error not in REFUSALS} == {}
@@ -82,7 +82,7 @@ print(json.dumps(candidate_entries.refused_to_all({}, print)))
 @pytest.mark.slow
 @pytest.mark.parametrize("policy", ["COMPUTATION_DENIED", "SERVICES_DENIED"])
 def test_the_filter_alone_refuses(policy: str) -> None:
-    """With no other layer, and with whatever rights the tests have."""
+    """There is no other layer, and the rights are those of the tests."""
     text = f"ENTRIES = {str(ENTRIES)!r}\n{ALONE.replace('POLICY', policy)}"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run([sys.executable, "-c", text], env=environment, capture_output=True, text=True, check=False)
@@ -98,7 +98,7 @@ def test_the_filter_alone_refuses(policy: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_call_of_another_architecture_kills(tmp_path: Path) -> None:
+def test_a_call_of_another_architecture_ends_the_process(tmp_path: Path) -> None:
     """On x86_64, `int 0x80` is a call of i386, whose numbers mean something else."""
     if os.uname().machine != "x86_64":
         pytest.skip("only x86_64 has two instructions for calls")

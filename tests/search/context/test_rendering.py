@@ -1,4 +1,4 @@
-"""A context as text: what the archive says is quoted so that it cannot speak for us, a budget drops whole items."""
+"""A context as text: text from the archive is quoted, so that it cannot pass as ours; a budget drops whole items."""
 
 from __future__ import annotations
 
@@ -47,27 +47,27 @@ def closed_by(text: str) -> int:
 def test_no_text_closes_its_own_fence(text: str) -> None:
     found = quoted(text)
     assert closed_by(found) == found.count("\n")
-    # Whatever takes another character for the end of a line sees no other lines.
+    # A reader that treats other characters as line ends sees the same lines.
     assert found.splitlines() == found.split("\n")
 
 
 @given(HOSTILE)
-def test_an_items_text_stays_inside_of_its_block(text: str) -> None:
+def test_the_text_of_an_item_stays_inside_its_block(text: str) -> None:
     shown = RENDERER.render(replace(context(), items=(Item(Kind.REFLECTION, "grpo", "a test", text),)))
     assert shown.endswith(f"{quoted(text)}\n")
     assert shown.count("\n## ") == 1 + quoted(text).count("\n## ")
 
 
-def test_quoting_keeps_what_is_harmless() -> None:
+def test_quoting_keeps_harmless_text() -> None:
     assert quoted("a\n\n```py\nb\n```") == "````\na\n\n```py\nb\n```\n````"
 
 
 @pytest.mark.parametrize("budget", [1_200, 2_000, 5_000, 10_000, 50_000])
-def test_the_text_keeps_to_its_budget(budget: int) -> None:
+def test_the_text_stays_within_its_budget(budget: int) -> None:
     found = RENDERER.within_budget(replace(full(), budget=budget))
     assert tokens(RENDERER.render(found)) <= budget
     assert set(found.items) | set(found.dropped) == set(full().items)
-    # Nothing goes that need not: with the item that went last the text would be too long.
+    # No item is dropped needlessly: with the last dropped item the text would be too long.
     if found.dropped:
         for back in found.dropped:
             more = replace(found, items=(*found.items, back), dropped=tuple(x for x in found.dropped if x != back))
@@ -77,7 +77,7 @@ def test_the_text_keeps_to_its_budget(budget: int) -> None:
             raise AssertionError("something was left out for nothing")
 
 
-def test_items_go_in_the_stated_order_and_some_never() -> None:
+def test_items_are_dropped_in_the_stated_order_and_some_never() -> None:
     everything = full()
     gone: list[Item] = []
     for budget in range(tokens(RENDERER.render(everything)), 0, -60):
@@ -88,13 +88,13 @@ def test_items_go_in_the_stated_order_and_some_never() -> None:
     assert {item.kind for item in everything.items} - set(order) == set(KEPT)
     cards = [item.name for item in gone if item.kind is Kind.CARD]
     assert cards == [f"card-{number}" for number in reversed(range(12))]
-    # The middle of a lineage goes before its ends.
+    # The middle of a lineage is dropped before its ends.
     lineage = [int(item.name.removeprefix("lineage-")) for item in gone if item.kind is Kind.LINEAGE]
     assert set(lineage[:6]) == set(range(3, 9))
     assert set(lineage[-2:]) == {0, 11}
 
 
-def test_what_was_left_out_is_listed() -> None:
+def test_dropped_items_are_listed() -> None:
     found = RENDERER.within_budget(replace(full(), budget=5_000))
     text = RENDERER.render(found)
     _, _, listed = text.partition(sentences.CONTEXT_LEFT_OUT.format(budget=5000))
@@ -104,6 +104,6 @@ def test_what_was_left_out_is_listed() -> None:
         assert f"{item.kind} {item.name.rpartition('-')[2]} x" not in text
 
 
-def test_a_template_reaches_nothing_but_the_context() -> None:
+def test_a_template_reads_only_the_context() -> None:
     with pytest.raises(UsageError):
         Renderer("{{ groups.__class__.__base__.__subclasses__() }}").render(context())

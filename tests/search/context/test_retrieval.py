@@ -1,4 +1,4 @@
-"""Retrieval finds what a text is about, whatever the endings of its words, and rare words say more than common ones."""
+"""Retrieval compares texts by their words without endings; rare words weigh more than common ones."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ TEXTS = {
 }
 
 
-def test_words_lose_their_endings_and_short_ones_are_none() -> None:
+def test_words_lose_their_endings_and_short_words_are_dropped() -> None:
     assert stems("Exploring EXPLORATION of pass@8, a KL-term") == ["explo", "explo", "pass@", "term"]
 
 
-def test_the_cosine_is_that_of_the_formula() -> None:
+def test_the_cosine_matches_the_formula() -> None:
     found = Corpus(TEXTS).similarities("exploring early")
     documents = {name: Counter(stems(text)) for name, text in TEXTS.items() if name != "nothing"}
 
@@ -42,13 +42,13 @@ def test_the_cosine_is_that_of_the_formula() -> None:
     assert found["entropy"] > found["clip"] > found["length"] == 0
 
 
-def test_a_text_is_nearest_to_itself() -> None:
+def test_a_text_is_most_similar_to_itself() -> None:
     corpus = Corpus(TEXTS)
     for name in ("entropy", "length", "clip"):
         assert corpus.similarities(TEXTS[name])[name] == pytest.approx(1.0)
 
 
-def test_where_there_are_no_words_nothing_is_similar() -> None:
+def test_texts_without_words_have_no_similarity() -> None:
     assert Corpus({}).similarities("entropy") == {}
     assert Corpus({"nothing": "a b"}).similarities("entropy") == {}
     assert set(Corpus(TEXTS).similarities("").values()) == {0.0}

@@ -28,7 +28,7 @@ def citing(name: str, *priors: str) -> CandidateRecord:
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 8, 20])
-def test_no_two_directions_are_alike(count: int) -> None:
+def test_directions_are_distinct(count: int) -> None:
     of = replace(context(), parent=with_figures(known(), composite=0.2, reuse=0.3))
     for seed in range(20):
         directions = assign_directions(of, count, seed)
@@ -38,7 +38,7 @@ def test_no_two_directions_are_alike(count: int) -> None:
     assert assign_directions(of, count, 1) != assign_directions(of, count, 2)
 
 
-def test_four_directions_are_of_all_three_kinds() -> None:
+def test_four_directions_include_all_three_kinds() -> None:
     of = replace(context(), parent=with_figures(known(), composite=0.2, reuse=0.3))
     for seed in range(20):
         kinds = Counter(each.kind for each in assign_directions(of, 4, seed))
@@ -56,7 +56,7 @@ def test_names_are_stages_and_families_of_cards() -> None:
     assert directions[-1] == OPEN
 
 
-def test_what_the_line_has_not_touched_is_asked_for_most() -> None:
+def test_stages_that_the_lineage_has_not_touched_are_drawn_most() -> None:
     line = (known(), citing("av-grpo", "analytic-variance"), citing("ms-av-grpo", "multi-scale"))
     of = replace(
         context(items=[told(Kind.LINEAGE, each) for each in line]), parent=citing("floor-ms-av-grpo", "scale-floor")
@@ -68,7 +68,7 @@ def test_what_the_line_has_not_touched_is_asked_for_most() -> None:
     assert scale.reason == sentences.LINEAGE_CHANGED_STAGE.format(times=3)
 
 
-def test_a_directive_draws_directions_to_it() -> None:
+def test_a_directive_favors_directions_that_match_it() -> None:
     def share(of: Context) -> float:
         drawn = Counter(each.name for seed in range(200) for each in assign_directions(of, 2, seed))
         return drawn["efficiency"] / drawn.total()
@@ -76,7 +76,7 @@ def test_a_directive_draws_directions_to_it() -> None:
     assert share(context(directive="concise")) > 2 * share(context())
 
 
-def test_a_family_of_one_stage_is_no_direction_beside_that_stage() -> None:
+def test_a_family_is_skipped_if_all_its_stages_are_taken() -> None:
     only = tuple(each for each in coded_cards() if stages_of(each) <= {"token_objective", "regularizer"})
     regularization = next(each for each in only if each.family == "regularization")
     for seed in range(20):
@@ -84,7 +84,7 @@ def test_a_family_of_one_stage_is_no_direction_beside_that_stage() -> None:
         assert names != {*stages_of(regularization), "regularization"}
 
 
-def test_the_regime_is_the_one_furthest_below_the_best_shown() -> None:
+def test_the_regime_is_furthest_below_the_best_candidate_in_the_context() -> None:
     parent = with_figures(known("mine"), composite=0.20, reuse=0.30, length=0.10)
     near = with_figures(known("near"), composite=0.21, reuse=0.29, length=0.09)
     far = with_figures(known("far"), composite=0.19, reuse=0.36, length=0.09)
@@ -93,7 +93,7 @@ def test_the_regime_is_the_one_furthest_below_the_best_shown() -> None:
     assert weakest_first(of)[0].reason == sentences.FURTHEST_BELOW.format(value=0.3, leader="far", best=0.36)
 
 
-def test_one_figure_is_no_regime_and_nothing_known_is_none() -> None:
+def test_a_single_figure_or_missing_metrics_give_no_regime() -> None:
     assert weakest_first(replace(context(), parent=with_figures(known(), overall=0.2))) == []
     assert weakest_first(replace(context(), parent=replace(known(), metrics=None))) == []
 

@@ -47,7 +47,7 @@ def screened(
     return {entry.proposal.name: entry for entry in found}
 
 
-def test_the_same_change_of_the_same_parent_is_rejected_whatever_its_name() -> None:
+def test_the_same_change_to_the_same_parent_is_rejected_under_any_name() -> None:
     again = replace(BASE, name="other-name")
     elsewhere = replace(BASE, name="third-name", parent="rloo-grpo")
     verdicts = screened([again, elsewhere], past=ARCHIVED)
@@ -56,7 +56,7 @@ def test_the_same_change_of_the_same_parent_is_rejected_whatever_its_name() -> N
     assert verdicts["third-name"].verdict is Verdict.PASSED
 
 
-def test_what_was_rejected_once_is_rejected_again_but_what_was_outdone_may_come_back() -> None:
+def test_a_rejected_proposal_stays_rejected_but_a_passed_one_may_return() -> None:
     again = replace(BASE, name="again")
 
     def of(earlier: Screened) -> Screened:
@@ -72,7 +72,7 @@ def test_what_was_rejected_once_is_rejected_again_but_what_was_outdone_may_come_
     assert outdone.scores["novelty"] == 0.0
 
 
-def test_gates_name_what_is_wrong() -> None:
+def test_gates_state_the_reason() -> None:
     taken = replace(BASE, name="taken")
     infinite = replace(BASE, name="infinite", knobs={"clip_high": float("inf")})
     silent = replace(BASE, name="silent", mechanism=" ")
@@ -88,7 +88,7 @@ def test_gates_name_what_is_wrong() -> None:
     assert all(entry.verdict is Verdict.REJECTED and entry.score == 0.0 for entry in verdicts.values())
 
 
-def test_novelty_is_told_from_everything_that_was_archived_rejected_or_outdone() -> None:
+def test_novelty_is_measured_against_all_archived_and_journaled_proposals() -> None:
     near = replace(BASE, name="near", mechanism="leave-one-out baseline with a floor", parent="x")
     far = replace(BASE, name="far", mechanism="entropy bonus", priors=("entropy",), family="exploration", parent="x")
     passed = screened([BASE])["rloo-grpo"]
@@ -98,14 +98,14 @@ def test_novelty_is_told_from_everything_that_was_archived_rejected_or_outdone()
         assert 0.0 < scores["near"] < scores["far"] == 1.0
 
 
-def test_another_knob_of_a_known_mechanism_is_less_news_than_another_mechanism() -> None:
+def test_another_knob_is_less_novel_than_another_mechanism() -> None:
     tuned = replace(BASE, name="tuned", parent="x", mechanism="weight from 0.2 to 0.3", plan={"n": 1})
     other = replace(BASE, name="other", parent="x", mechanism="optimal baseline", priors=("length",), plan={"n": 2})
     found = screened([tuned, other], past=ARCHIVED)
     assert found["tuned"].scores["novelty"] <= 0.5 < found["other"].scores["novelty"] < 1.0
 
 
-def test_weights_decide_and_rejected_come_last() -> None:
+def test_weights_determine_the_order_and_rejected_proposals_come_last() -> None:
     bold = replace(BASE, name="bold", plan={"n": 1}, mechanism="something else", priors=(), family="other")
     sure = replace(BASE, name="sure", plan={"n": 2})
     worse = replace(BASE, name="worse", plan={"n": 3})
@@ -129,7 +129,7 @@ def test_an_opinion_outside_its_range_is_refused() -> None:
             Opinion(0.5, wrong, 0.5, True, "")
 
 
-def test_a_verdict_survives_being_written_and_read() -> None:
+def test_a_verdict_is_read_back_as_written() -> None:
     entry = replace(screened([BASE])["rloo-grpo"], score=0.5, scores={"novelty": 1.0}, attempt=2)
     for each in (entry, replace(entry, verdict=Verdict.CHOSEN), entry.rejected_at(Gate.TWIN, "as grpo")):
         assert Screened.from_data(each.to_data()) == each
@@ -142,7 +142,7 @@ def test_a_journal_without_verdicts_is_read() -> None:
     assert (refused.verdict, refused.reason) == (Verdict.REJECTED, "no mechanism is stated")
 
 
-def test_the_chosen_one_comes_first() -> None:
+def test_the_chosen_proposal_comes_first() -> None:
     first, second = screened([BASE, replace(BASE, name="b", plan={"n": 1})]).values()
     low = replace(second, verdict=Verdict.CHOSEN, score=0.0)
     assert best_first([first, low]) == (low, first)

@@ -25,7 +25,7 @@ def survey_of(*nodes: Node, remaining: int | None = None) -> Survey:
 
 
 def grown(size: int, seed: int = 0) -> Survey:
-    """A random archive of one root, with crossovers, an exact tie and one candidate that has diverged."""
+    """A random archive with one root, crossovers, an exact tie and one diverged candidate."""
     lot = random.Random(seed)
     nodes = [node("grpo", 0.5)]
     for number in range(1, size):

@@ -13,7 +13,7 @@ from poise_git.settings import SearchSettings
 from tests.search.selection.conftest import grown, node, survey_of
 
 
-def test_descendant_gain_by_hand() -> None:
+def test_descendant_gain_matches_the_calculation_by_hand() -> None:
     survey = survey_of(node("root", 0.0), node("a", 1.0, "root"), node("b", -1.0, "root"), node("c", 3.0, "b"))
     labels = descendant_gain(survey, gamma=0.85, beta=2.0, top=2)
     c_from_root = 0.85**2 * math.tanh(1.5)
@@ -32,7 +32,7 @@ def test_the_noise_of_a_label_falls_with_its_descendants_and_rises_with_the_erro
     assert variances[1] < variances[0] < variances[2]
 
 
-def test_a_crossover_counts_for_both_its_parents_by_the_shorter_way() -> None:
+def test_a_crossover_counts_for_both_parents_by_the_shorter_path() -> None:
     survey = survey_of(
         node("root", 0.0), node("a", 0.0, "root"), node("b", 0.0, "a"), node("c", 1.0, "b", "root", depth=3)
     )
@@ -41,14 +41,14 @@ def test_a_crossover_counts_for_both_its_parents_by_the_shorter_way() -> None:
     assert labels["a"].value == pytest.approx(0.25 * math.tanh(1.0))
 
 
-def test_bayes_takes_part_once_enough_nodes_have_descendants() -> None:
+def test_the_model_is_used_once_enough_nodes_have_descendants() -> None:
     chain = [node(f"n{i}", 0.1 * i, *([f"n{i - 1}"] if i else []), depth=i) for i in range(9)]
     policy = POLICIES["paper"](SearchSettings(bayes_after=6))
     assert all(entry.terms.bayes is not None for entry in policy.select(survey_of(*chain), 3, 0).ranked)
     assert all(entry.terms.bayes is None for entry in policy.select(survey_of(*chain[:6]), 3, 0).ranked)
 
 
-def test_what_is_taken_is_known_better_and_what_is_like_it_a_little() -> None:
+def test_a_selected_node_reduces_its_deviation_and_increases_none() -> None:
     survey = grown(64)
     potential = predict_potential(survey, descendant_gain(survey, gamma=0.85, beta=0.05, top=3))
     before, after = potential.deviation([]), potential.deviation([10])
@@ -56,7 +56,7 @@ def test_what_is_taken_is_known_better_and_what_is_like_it_a_little() -> None:
     assert (after <= before + 1e-9).all()
 
 
-def test_left_out_lineages_are_foretold_as_if_they_had_never_been_fitted() -> None:
+def test_held_out_lineages_are_predicted_as_if_never_fitted() -> None:
     """The closed form against scikit-learn's own process, fitted without each lineage."""
     import numpy as np
     from sklearn.gaussian_process import GaussianProcessRegressor
@@ -84,7 +84,7 @@ def test_left_out_lineages_are_foretold_as_if_they_had_never_been_fitted() -> No
     assert found.correlation == pytest.approx(spearmanr(predicted, values).statistic)
 
 
-def test_before_anything_is_evaluated_there_is_a_scale_and_no_warning() -> None:
+def test_an_empty_archive_has_a_scale_and_no_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert utility_scale(Survey((), {})) > 0

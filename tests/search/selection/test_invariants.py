@@ -24,7 +24,7 @@ CASES = [(policy, name) for policy in POLICIES for name in SURVEYS]
 
 
 @pytest.mark.parametrize(("policy", "name"), CASES)
-def test_s1_exactly_so_many_choices_of_nodes_that_are_there(policy: str, name: str) -> None:
+def test_s1_a_policy_chooses_the_requested_number_of_existing_nodes(policy: str, name: str) -> None:
     survey = SURVEYS[name]
     for count in (1, 3, 5):
         choices = POLICIES[policy](SearchSettings()).select(survey, count, seed=1).choices
@@ -33,27 +33,27 @@ def test_s1_exactly_so_many_choices_of_nodes_that_are_there(policy: str, name: s
 
 
 @pytest.mark.parametrize(("policy", "name"), CASES)
-def test_s2_the_same_question_has_the_same_answer(policy: str, name: str) -> None:
+def test_s2_the_same_input_gives_the_same_selection(policy: str, name: str) -> None:
     first, second = (POLICIES[policy](SearchSettings()).select(SURVEYS[name], 3, seed=5) for _ in range(2))
     assert first == second
 
 
 @pytest.mark.parametrize(("policy", "name"), CASES)
-def test_s3_nobody_twice_while_there_is_a_choice(policy: str, name: str) -> None:
+def test_s3_no_node_is_chosen_twice_while_others_remain(policy: str, name: str) -> None:
     survey = SURVEYS[name]
     for seed in range(5):
         names = [choice.name for choice in POLICIES[policy](SearchSettings()).select(survey, 3, seed).choices]
         assert len(set(names)) == min(3, len(survey.nodes))
 
 
-def test_the_paper_takes_no_parent_with_its_child_while_there_is_a_choice() -> None:
+def test_paper_selects_no_node_with_its_child_while_others_remain() -> None:
     survey = survey_of(node("grpo", 0.0), node("a", 1.0, "grpo"), node("b", 0.99, "a"), node("c", 0.2, "grpo"))
     names = {choice.name for choice in POLICIES["paper"](SearchSettings()).select(survey, 2, seed=0).choices}
     assert names not in ({"a", "b"}, {"grpo", "a"}, {"grpo", "c"})
 
 
 @pytest.mark.parametrize(("policy", "name"), CASES)
-def test_s4_every_node_once_with_terms_between_0_and_1(policy: str, name: str) -> None:
+def test_s4_every_node_is_ranked_once_with_terms_between_0_and_1(policy: str, name: str) -> None:
     survey = SURVEYS[name]
     ranked = POLICIES[policy](SearchSettings()).select(survey, 3, seed=1).ranked
     assert sorted(entry.node.name for entry in ranked) == sorted(each.name for each in survey.nodes)
@@ -64,7 +64,7 @@ def test_s4_every_node_once_with_terms_between_0_and_1(policy: str, name: str) -
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_one_that_has_diverged_does_not_flatten_the_rest(policy: str) -> None:
+def test_a_diverged_node_does_not_flatten_the_others(policy: str) -> None:
     def spread(survey: Survey) -> float:
         ranked = POLICIES[policy](SearchSettings()).select(survey, 3, seed=1).ranked
         perf = sorted(entry.terms.perf for entry in ranked)

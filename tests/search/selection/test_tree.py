@@ -19,7 +19,7 @@ def select(survey: Survey, **settings: float) -> Selection:
     return TreePolicy(SearchSettings(**settings)).select(survey, 3, seed=4)  # type: ignore[arg-type]
 
 
-def test_in_the_last_round_uncertain_leaders_are_measured_again_once() -> None:
+def test_the_last_round_replicates_uncertain_leaders_once() -> None:
     selection = select(UNCERTAIN)
     assert selection.again
     assert "c5" in selection.again
@@ -31,14 +31,14 @@ def test_in_the_last_round_uncertain_leaders_are_measured_again_once() -> None:
     assert len(select(replace(UNCERTAIN, nodes=measured)).again) == 3 - len(selection.again)
 
 
-def test_nothing_is_measured_again_before_the_last_round_or_where_noise_is_small() -> None:
+def test_no_candidate_is_replicated_before_the_last_round_or_with_little_noise() -> None:
     assert select(replace(UNCERTAIN, remaining=4)).again == ()
     assert select(replace(UNCERTAIN, remaining=None)).again == ()
     certain = tuple(replace(each, error=0.0001) for each in UNCERTAIN.nodes)
     assert select(replace(UNCERTAIN, nodes=certain)).again == ()
 
 
-def test_a_reserve_of_the_settings_stands_in_for_the_learnt_one_and_both_are_said() -> None:
+def test_a_configured_share_replaces_the_learned_one_and_both_are_reported() -> None:
     survey = grown(30)
     all_reserved = select(survey, exploration_share=1.0)
     assert all(choice.reason.startswith(sentences.EXPLORATION_SLOT) for choice in all_reserved.choices)
@@ -48,7 +48,7 @@ def test_a_reserve_of_the_settings_stands_in_for_the_learnt_one_and_both_are_sai
     assert sentences.EXPLORATION_SHARE in select(survey).remarks[0]
 
 
-def test_what_breaks_a_constraint_is_no_parent_by_its_score_and_is_not_measured_again() -> None:
+def test_a_candidate_that_violates_a_constraint_is_not_selected_by_score_or_replicated() -> None:
     survey = grown(30)
     best = max(survey.nodes, key=lambda each: each.utility).name
     assert best in {choice.name for choice in select(survey, exploration_share=0.0).choices}

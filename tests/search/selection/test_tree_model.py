@@ -58,7 +58,7 @@ def test_two_passes_over_the_tree_give_the_exact_posterior(seed: int) -> None:
     assert model.posterior.utility_deviation == pytest.approx(scale * np.sqrt(square - utility**2))
 
 
-def test_a_node_is_foretold_without_its_descendants() -> None:
+def test_a_node_is_predicted_without_its_descendants() -> None:
     tree = random_tree(12, 3)
     place = 1
     descendants: set[int] = set()
@@ -76,7 +76,7 @@ def test_a_node_is_foretold_without_its_descendants() -> None:
     assert found == pytest.approx(expected, rel=1e-5)
 
 
-def test_what_is_to_be_measured_narrows_belief() -> None:
+def test_a_planned_measurement_reduces_the_deviation() -> None:
     model = TreeModel(random_tree(30, 4))
     assert model.child_deviation([]) == pytest.approx(model.posterior.child_deviation)
     narrowed = model.child_deviation([5])
@@ -84,7 +84,7 @@ def test_what_is_to_be_measured_narrows_belief() -> None:
     assert (narrowed <= model.posterior.child_deviation + 1e-9).all()
 
 
-def test_children_to_come_narrow_as_children_that_are_there() -> None:
+def test_planned_children_reduce_variance_as_existing_ones_do() -> None:
     tree, expected, precision = random_tree(30, 4), [5, 5, 12, 0], 2.5
     precisions = np.linspace(0.5, 9.0, len(tree.parents))
     found = tree_model._with_children(tree, tree_model._upward(tree, precisions), precision, expected)
@@ -94,7 +94,7 @@ def test_children_to_come_narrow_as_children_that_are_there() -> None:
     assert covariances[0] == pytest.approx(covariances[1], rel=1e-9)
 
 
-def test_noisy_utilities_are_shrunk_and_an_unlucky_node_is_not_preferred_for_it() -> None:
+def test_noisy_utilities_are_shrunk_and_bad_luck_is_no_advantage() -> None:
     parents = [-1] + [0] * 6
     values = [0.5, 0.5, 0.51, 0.49, 0.5, 0.52, 0.40]
     believed = TreeModel(tree_of(parents, values, [0.05] * 7)).posterior

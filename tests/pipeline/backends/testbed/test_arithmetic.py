@@ -40,7 +40,7 @@ def different(prompts: torch.Tensor) -> set[bytes]:
 
 
 def every(split: Split, suite: str, world: int, generator: np.random.Generator) -> set[bytes]:
-    """All prompts of a side: so many are drawn that each comes up (one is missed once in ten million times)."""
+    """All prompts of a side. So many are drawn that one is missed only once in ten million times."""
     size = number_of_prompts(suite) * (3 if split is Split.TRAINING else 1) // 5
     draws = int(size * (np.log(size) + 16))
     chain = arithmetic(world, training_mix={suite: 1.0})
@@ -76,13 +76,13 @@ def chain(request: pytest.FixtureRequest) -> ArithmeticChain:
 
 
 @pytest.mark.parametrize("suite", SUITES)
-def test_the_splits_share_no_prompt_and_leave_none_out(suite: str, generator: np.random.Generator) -> None:
+def test_the_splits_are_disjoint_and_cover_all_prompts(suite: str, generator: np.random.Generator) -> None:
     for world in (7, 8):
         sides = {split: every(split, suite, world, generator) for split in Split}
         sizes = {split: len(prompts) for split, prompts in sides.items()}
         fifth = number_of_prompts(suite) // 5
         assert sizes[Split.SELECTION] == sizes[Split.CONFIRMATION] == fifth
-        # Together they are as many as there are, so none is on two sides.
+        # Their total equals the number of prompts, so none is on two sides.
         assert sum(sizes.values()) == len(set().union(*sides.values())) == number_of_prompts(suite)
 
 
@@ -92,7 +92,7 @@ def test_worlds_are_split_differently(suite: str, generator: np.random.Generator
     assert len(one & other) < 0.5 * len(one)
 
 
-def test_training_and_demonstrations_use_the_training_side_alone(
+def test_training_and_demonstrations_use_only_the_training_side(
     chain: ArithmeticChain, generator: np.random.Generator
 ) -> None:
     held_out = set().union(
@@ -111,7 +111,7 @@ def test_training_and_demonstrations_use_the_training_side_alone(
         assert not held_out & different(prompts)
 
 
-def test_every_single_step_of_a_held_out_prompt_is_seen_in_training(
+def test_training_covers_every_single_step_of_held_out_prompts(
     chain: ArithmeticChain, generator: np.random.Generator
 ) -> None:
     def facts(prompts: torch.Tensor) -> set[tuple[int, int]]:
@@ -123,7 +123,7 @@ def test_every_single_step_of_a_held_out_prompt_is_seen_in_training(
             assert facts(chain.suite_problems(suite, split, 500, generator).prompts) <= seen
 
 
-def test_prompts_have_their_suites_length_and_hard_steps_and_the_right_solution(
+def test_prompts_have_the_length_steps_and_solution_of_their_suite(
     chain: ArithmeticChain, generator: np.random.Generator
 ) -> None:
     for suite in SUITES:
@@ -194,7 +194,7 @@ def test_worlds_differ(generator: np.random.Generator) -> None:
     one, other = tags(7), tags(8)
     shared = one.keys() & other.keys()
     assert len(shared) > 200
-    # By chance one in 97 is the same.
+    # One in 97 is equal by chance.
     assert np.mean([one[entry] == other[entry] for entry in shared]) < 0.1
 
 
@@ -217,12 +217,12 @@ def test_demonstrations_ramble_as_much_as_stated(idle_tokens: float, generator: 
     if idle_tokens:
         # Geometric: the deviation is a little more than the mean.
         assert float(found.std()) == pytest.approx((idle_tokens * (idle_tokens + 1)) ** 0.5, rel=0.1)
-        # Rambling stands between steps: the answer is whole, and marks keep their order.
+        # Rambling is inserted between steps: the answer is complete, and the marks keep their order.
         marks = [[token for token in row if FIRST_MARK <= token < FIRST_IDLE] for row in right_form.tolist()]
         assert all(row == sorted(row) for row in marks)
 
 
-def test_rambling_lengthens_demonstrations_and_takes_nothing_from_them(generator: np.random.Generator) -> None:
+def test_rambling_only_lengthens_demonstrations(generator: np.random.Generator) -> None:
     lengths = []
     for idle_tokens in (0.0, 4.0, 8.0):
         _, responses = arithmetic(7, idle_tokens=idle_tokens, response_cap=64).demonstrations(12_000, generator)
@@ -233,20 +233,20 @@ def test_rambling_lengthens_demonstrations_and_takes_nothing_from_them(generator
 
 
 @pytest.mark.parametrize("cap", [6, 14, 20])
-def test_the_cap_cuts_off(cap: int, generator: np.random.Generator) -> None:
+def test_the_cap_truncates_responses(cap: int, generator: np.random.Generator) -> None:
     chain = arithmetic(7, idle_tokens=8.0, response_cap=cap)
     assert chain.vocabulary.response_length == cap
     _, responses = chain.demonstrations(12_000, generator)
     assert responses.shape == (12_000, cap)
     ended = (responses == END).any(1)
-    # What was cut off fills the cap and does not end.
+    # A truncated response fills the cap and has no end.
     assert bool((responses[~ended] != PAD).all())
     _, roomy = arithmetic(7, idle_tokens=8.0, response_cap=64).demonstrations(12_000, generator)
     assert float((~ended).float().mean()) > float((~(roomy == END).any(1)).float().mean()) + 0.1
 
 
-def test_demonstrators_know_as_much_as_stated(generator: np.random.Generator) -> None:
-    """Chains of one product: right as often as an entry of that table is demonstrated right."""
+def test_demonstrators_know_the_stated_share_of_facts(generator: np.random.Generator) -> None:
+    """Chains of one product are right as often as the demonstrations of that table are right."""
 
     def right(known: float) -> float:
         chain = arithmetic(7, known={"sums": 0.5, "products": known, "tags": 0.5})

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 RunTestbed = Callable[..., Run]
 
-# Where the template's algorithm computes what; each test replaces one of these lines.
+# Lines of the template's algorithm; each test replaces one of them.
 ADVANTAGES = "    return advantages, advantages\n"
 LOSS = "    return loss, metrics\n"
 SIGNAL = "    return rollouts.score\n"
@@ -57,13 +57,13 @@ def test_a_run_has_every_figure(run_testbed: RunTestbed, tiny: Protocol) -> None
     assert Run.from_data(run.to_data()) == run
 
 
-def test_same_seed_same_numbers_and_another_seed_others(run_testbed: RunTestbed) -> None:
+def test_the_seed_determines_the_numbers(run_testbed: RunTestbed) -> None:
     one, again, other = run_testbed(seed=0), run_testbed(seed=0), run_testbed(seed=2)
     assert (one.values, one.details, one.series, one.curve) == (again.values, again.details, again.series, again.curve)
     assert one.series != other.series
 
 
-def test_what_a_candidate_draws_is_seeded_and_shifts_no_sampling(run_testbed: RunTestbed) -> None:
+def test_draws_of_a_candidate_are_seeded_and_do_not_change_sampling(run_testbed: RunTestbed) -> None:
     plain = run_testbed()
     drawing = run_testbed((ADVANTAGES, "    torch.randn(7)\n" + ADVANTAGES))
     assert drawing.series == plain.series
@@ -93,8 +93,8 @@ MEMORIES = {
 
 
 @pytest.mark.parametrize("memory", MEMORIES)
-def test_what_a_candidate_remembers_ends_its_run(run_testbed: RunTestbed, memory: str) -> None:
-    """Another process, which has answered none, answers the second call."""
+def test_memory_between_calls_ends_the_run(run_testbed: RunTestbed, memory: str) -> None:
+    """A second process, which has no memory of the first call, answers the second call."""
     definition, calls = MEMORIES[memory]
     remembering = (
         f"    calls = {calls}\n    calls.append(1)\n    advantages = advantages + len(calls) * response_mask\n"
@@ -103,12 +103,12 @@ def test_what_a_candidate_remembers_ends_its_run(run_testbed: RunTestbed, memory
         run_testbed((FUNCTION, definition + FUNCTION), (ADVANTAGES, remembering + ADVANTAGES))
 
 
-def test_what_a_candidate_draws_is_no_memory(run_testbed: RunTestbed) -> None:
-    """Both processes are given the same number to draw from."""
+def test_random_draws_of_a_candidate_do_not_count_as_memory(run_testbed: RunTestbed) -> None:
+    """Both processes get the same seed."""
     run_testbed((ADVANTAGES, "    advantages = advantages + torch.rand(()) * response_mask\n" + ADVANTAGES))
 
 
-def test_every_regime_gives_the_figures_that_it_gives_alone(run_testbed: RunTestbed, tiny: Protocol) -> None:
+def test_a_regime_gives_the_same_figures_alone_and_among_others(run_testbed: RunTestbed, tiny: Protocol) -> None:
     def run(*regimes: str) -> Run:
         data = tiny.model_dump(mode="json")
         data["suites"] = dict.fromkeys(regimes, 1.0)
@@ -124,7 +124,7 @@ def test_every_regime_gives_the_figures_that_it_gives_alone(run_testbed: RunTest
         assert together.details[name] == alone.details[name]
 
 
-def test_the_wall_changes_no_figure(run_testbed: RunTestbed) -> None:
+def test_the_boundary_changes_no_figure(run_testbed: RunTestbed) -> None:
     drawing = (ADVANTAGES, "    advantages = advantages + torch.randn(advantages.shape) * response_mask\n" + ADVANTAGES)
     behind, without = run_testbed(drawing), run_testbed(drawing, contained=Containment(trusted=True))
     for figures in ("values", "details", "series", "curve"):
@@ -139,7 +139,7 @@ def test_confirmation_seeds_are_evaluated_on_the_confirmation_side(
     protocol = Protocol.model_validate(tiny.model_dump(mode="json") | {"seeds": [1, 3], "confirmation_seeds": [0]})
     common = {"settings": parse_settings(protocol, "tiny.yaml").model_dump(mode="json"), "device": "cpu"}
     backend, never = TestbedBackend(), threading.Event()
-    # 5 is neither: whoever only tries something out has no use for what is kept for confirmation.
+    # Seed 5 is in neither list: other seeds are not evaluated on the confirmation side.
     for seed, side in ((0, Split.CONFIRMATION), (1, Split.SELECTION), (5, Split.SELECTION)):
         job = Job("grpo", recipe, protocol, seed, tmp_path / str(seed), containment=containment())
         job.scratch.mkdir()
@@ -198,7 +198,7 @@ def test_a_bad_candidate_fails_with_one_line(run_testbed: RunTestbed, line: str,
     assert line not in (LOSS, ADVANTAGES, SIGNAL) or caught.value.reason.endswith(" at step 1 of regime composite")
 
 
-def test_cancelled_stops(run_testbed: RunTestbed) -> None:
+def test_cancellation_stops_a_run(run_testbed: RunTestbed) -> None:
     cancelled = threading.Event()
     with pytest.raises(Cancelled):
         run_testbed(on_progress=lambda progress: cancelled.set(), cancelled=cancelled)
@@ -217,7 +217,7 @@ def test_preparing_trains_each_world_once(tiny: Protocol, sandbox: Sandbox) -> N
     assert reports == []
 
 
-def test_two_at_once_train_a_world_once(
+def test_two_concurrent_runs_train_a_world_once(
     tiny: Protocol, sandbox: Sandbox, tmp_path_factory: TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
@@ -238,7 +238,7 @@ def test_two_at_once_train_a_world_once(
     assert [path for path in folder.iterdir() if path.is_dir()] == []
 
 
-def test_another_warm_start_is_another_base_policy(tiny: Protocol) -> None:
+def test_other_warm_start_settings_give_another_base_policy(tiny: Protocol) -> None:
     settings = parse_settings(tiny, "tiny.yaml").regimes["composite"]
     warm_start = settings.warm_start.model_copy(update={"steps": 7})
     training = settings.training.model_copy(update={"steps": 7})
@@ -253,7 +253,7 @@ def test_another_warm_start_is_another_base_policy(tiny: Protocol) -> None:
 
 
 @pytest.mark.parametrize("damage", ["missing tensor", "wrong shape", "not finite", "not tensors", "code"])
-def test_the_evaluator_refuses_weights_that_are_not(
+def test_the_evaluator_refuses_invalid_weights(
     tiny: Protocol, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
     settings = parse_settings(tiny, "tiny.yaml")

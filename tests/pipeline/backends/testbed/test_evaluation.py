@@ -15,7 +15,7 @@ from poise_git.pipeline.backends.testbed.sampling import Responses
 from poise_git.pipeline.backends.testbed.task import Problems, Split, Task
 
 
-def test_figures_of_each_suite(policy: Policy, task: Task) -> None:
+def test_every_suite_has_its_figures(policy: Policy, task: Task) -> None:
     problems = problems_of_suites(task, task.suites, Split.SELECTION, 16, seed=3)
     figures = evaluate_policy(policy, task, problems, samples=4, attempts=2, pass_at=(1, 2, 4), seed=3)
     over_all = {"value", "acc@1", "sampled", "valid_rate", "mean_length", "pass@1", "pass@2", "pass@4"}
@@ -44,7 +44,9 @@ def answered(problems: Problems, right: Sequence[bool], width: int) -> Responses
     return Responses(tokens, torch.full((len(problems),), 4), torch.zeros(tokens.shape))
 
 
-def test_a_suites_value_is_of_its_own_problems(policy: Policy, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_value_of_a_suite_covers_its_own_problems(
+    policy: Policy, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With given responses: chain-2 right by argmax alone, chain-3 in one sample of two, chain-4 always."""
     problems = problems_of_suites(task, task.suites, Split.SELECTION, 6, seed=3)
     together, width = Problems.concatenate(list(problems.values())), task.vocabulary.response_length
@@ -59,7 +61,7 @@ def test_a_suites_value_is_of_its_own_problems(policy: Policy, task: Task, monke
     assert figures["valid_rate"] == 1.0
 
 
-def test_estimators() -> None:
+def test_estimators_compute_their_metric() -> None:
     curve = [0.0, 0.2, 0.6]
     assert estimate("learning-curve-area", curve) == pytest.approx(0.4)
     assert estimate("final", curve) == 0.6

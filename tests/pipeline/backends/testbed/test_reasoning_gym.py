@@ -45,7 +45,7 @@ def sums() -> ReasoningGym:
 
 
 def test_the_splits_share_no_question_and_no_prompt(sums: ReasoningGym, generator: np.random.Generator) -> None:
-    """Nearly every question of two digits comes up: 2 signs, 10 digits each."""
+    """Nearly every question of two digits is drawn: 2 signs, 10 digits each."""
     sides = {
         Split.TRAINING: sums.training_problems(3000, generator),
         Split.SELECTION: sums.suite_problems("chain_sum", Split.SELECTION, 600, generator),
@@ -67,7 +67,7 @@ def test_the_splits_share_no_question_and_no_prompt(sums: ReasoningGym, generato
     assert not held_out & (demonstrated | probed)
 
 
-def test_what_all_questions_share_is_left_out_of_the_prompt(sums: ReasoningGym) -> None:
+def test_text_shared_by_all_questions_is_left_out_of_the_prompt(sums: ReasoningGym) -> None:
     assert sums.vocabulary.prompt_length <= len("9 + 9 =?") + 1
 
 
@@ -82,11 +82,11 @@ def test_demonstrations_are_right_and_well_formed_as_often_as_stated(
     lengths = (responses != PAD).sum(1)
     valid, correct = sums.verify(problems, responses, lengths)
     assert valid.mean() == pytest.approx(0.7, abs=0.04)
-    # Another question's answer is right by chance now and then.
+    # The answer of another question is sometimes right by chance.
     assert correct[valid].mean() == pytest.approx(0.5, abs=0.08)
 
 
-def test_the_data_sets_own_verifier_decides(sums: ReasoningGym, generator: np.random.Generator) -> None:
+def test_the_verifier_of_the_data_set_decides(sums: ReasoningGym, generator: np.random.Generator) -> None:
     problems = sums.suite_problems("chain_sum", Split.SELECTION, 1, generator)
     answer = sums._encode(problems.solutions[0]["answer"])
     responses = [[MARKER, *answer, END], [MARKER, *answer, answer[-1], END], [*answer, END], [MARKER, END], [END]]
@@ -98,7 +98,9 @@ def test_the_data_sets_own_verifier_decides(sums: ReasoningGym, generator: np.ra
 
 
 @pytest.mark.slow
-def test_a_run_end_to_end(tiny: Protocol, recipe: Mapping[str, str], sandbox: Sandbox, tmp_path: Path) -> None:
+def test_a_run_completes_end_to_end(
+    tiny: Protocol, recipe: Mapping[str, str], sandbox: Sandbox, tmp_path: Path
+) -> None:
     pytest.importorskip("reasoning_gym")
     protocol = gym_protocol(tiny)
     TestbedBackend().validate(protocol, "gym.yaml")
@@ -120,7 +122,7 @@ def test_a_wrong_data_set_is_named(tiny: Protocol, task: dict[str, object], what
         TestbedBackend().validate(gym_protocol(tiny, **task), "gym.yaml")
 
 
-def test_a_regime_can_have_another_task_than_the_others(tiny: Protocol) -> None:
+def test_a_regime_can_have_its_own_task(tiny: Protocol) -> None:
     pytest.importorskip("reasoning_gym")
     data = tiny.model_dump(mode="json")
     data["settings"]["regimes"]["accuracy"] |= {"task": TASK, "evaluation": {"suites": []}}
@@ -131,8 +133,8 @@ def test_a_regime_can_have_another_task_than_the_others(tiny: Protocol) -> None:
     assert caught.value.field == "settings.regimes.accuracy.task"
 
 
-def test_the_comment_in_the_shipped_protocol_makes_one(shipped: Protocol) -> None:
-    """Its three lines in place of the file's own, as it says."""
+def test_the_comment_in_the_shipped_protocol_makes_a_valid_task(shipped: Protocol) -> None:
+    """Replace the lines of the file by the three lines of the comment, as the comment states."""
     pytest.importorskip("reasoning_gym")
     text = (ROOT / "recipe_template/protocols/testbed.yaml").read_text(encoding="utf-8")
     lines = yaml.safe_load("\n".join(re.findall(r"^ +#   ((?:suites|task|regimes): .*)$", text, re.MULTILINE)))
@@ -145,7 +147,7 @@ def test_the_comment_in_the_shipped_protocol_makes_one(shipped: Protocol) -> Non
     assert build_task(parse_settings(protocol, "sums.yaml").regimes["sums"], 0).suites == ("chain_sum",)
 
 
-def test_a_missing_package_is_one_line(tiny: Protocol, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_an_error_of_one_line(tiny: Protocol, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "reasoning_gym", None)
     with pytest.raises(SettingsError, match=r"pip install 'poise-git\[tasks\]'$"):
         TestbedBackend().validate(gym_protocol(tiny), "gym.yaml")

@@ -76,7 +76,7 @@ def test_sampling_inverts_the_distribution_function(
     assert bool((uniforms[kept] <= above[kept] + 1e-5).all())
 
 
-def test_nothing_follows_the_end(policy: Policy, task: Task, prompts: torch.Tensor, uniforms: torch.Tensor) -> None:
+def test_no_token_follows_the_end(policy: Policy, task: Task, prompts: torch.Tensor, uniforms: torch.Tensor) -> None:
     responses = sample(policy, prompts, uniforms)
     assert bool((responses.tokens[~inside(responses)] == task.vocabulary.pad).all())
     short = responses.lengths < task.vocabulary.response_length
@@ -136,7 +136,7 @@ def test_score_takes_responses_in_any_order(policy: Policy, prompts: torch.Tenso
         torch.testing.assert_close(one, other[shuffled], atol=1e-5, rtol=0)
 
 
-def test_score_of_responses_that_only_end(policy: Policy, task: Task, prompts: torch.Tensor) -> None:
+def test_empty_responses_are_scored(policy: Policy, task: Task, prompts: torch.Tensor) -> None:
     tokens = torch.full((len(prompts), 2), task.vocabulary.pad)
     tokens[:, 0] = task.vocabulary.end
     log_probs, _ = score(

@@ -31,7 +31,7 @@ SHARED: dict[str, Any] = {
 
 
 def settings_with(**regimes: Any) -> TestbedSettings:
-    """What the shared sections and these regimes mean."""
+    """Parse the shared sections with these regimes."""
     return parse_settings(protocol_with(SHARED | {"regimes": regimes}), "x.yaml")
 
 
@@ -63,8 +63,8 @@ def test_the_shipped_protocol_and_those_of_tests_are_valid(shipped: Protocol, sh
         TestbedBackend().validate(protocol, "x.yaml")
 
 
-def test_a_regime_overrides_what_it_states_and_nothing_else() -> None:
-    """Against the regime written out in full, section by section."""
+def test_a_regime_overrides_only_the_settings_that_it_states() -> None:
+    """Compare with the regime written out in full, section by section."""
     own = {
         "training": {"steps": 6, "epochs": 2},
         "reward": {"valid_wrong": 0.1},
@@ -72,7 +72,7 @@ def test_a_regime_overrides_what_it_states_and_nothing_else() -> None:
     }
     settings = settings_with(plain=None, other=own)
     plain, other = settings.regimes["plain"], settings.regimes["other"]
-    assert plain == settings_with(alone={}).regimes["alone"], "what another regime states is its own"
+    assert plain == settings_with(alone={}).regimes["alone"], "the settings of one regime do not affect another"
     expected = plain.model_dump(mode="json")
     expected["training"] |= {"steps": 6, "epochs": 2}
     expected["reward"]["valid_wrong"] = 0.1
@@ -90,12 +90,12 @@ def test_a_mix_is_replaced_as_a_whole() -> None:
     assert [task.training_mix for task in tasks if isinstance(task, ArithmeticChainSettings)] == [{"chain-1": 1.0}, mix]
 
 
-def test_a_data_sets_config_is_replaced_as_a_whole_and_another_task_too() -> None:
+def test_the_task_and_the_config_of_a_data_set_are_replaced_as_a_whole() -> None:
     gym = {"name": "reasoning-gym", "dataset": "chain_sum", "config": {"min_terms": 2, "max_terms": 3}}
     mixed = settings_with(plain={}, gym={"task": gym})
     task = mixed.regimes["gym"].task
     assert isinstance(task, ReasoningGymSettings)
-    # The arithmetic worlds are not the data set's.
+    # The arithmetic worlds do not apply to the data set.
     assert task.worlds == (0,)
     regimes = {"plain": {}, "other": {"task": {"config": {"max_digits": 1}}}}
     gyms = parse_settings(protocol_with(SHARED | {"task": gym, "regimes": regimes}), "x.yaml").regimes
@@ -103,13 +103,13 @@ def test_a_data_sets_config_is_replaced_as_a_whole_and_another_task_too() -> Non
     assert configs == [gym["config"], {"max_digits": 1}]
 
 
-def test_settings_survive_the_way_to_the_child() -> None:
+def test_settings_reach_the_child_unchanged() -> None:
     settings = settings_with(plain={}, other={"training": {"steps": 6}})
     assert TestbedSettings.model_validate(settings.model_dump(mode="json")) == settings
 
 
 @pytest.mark.parametrize(("steps", "points"), [(10, 2), (10, 3), (7, 5), (7, 7), (50, 10), (20, 6), (1, 1)])
-def test_points_are_even_and_end_with_training(steps: int, points: int) -> None:
+def test_evaluation_points_are_evenly_spaced_and_end_with_training(steps: int, points: int) -> None:
     own = {"training": {"steps": steps}, "evaluation": {"points": points}}
     found = settings_with(one=own).regimes["one"].evaluation_steps()
     assert (found[0], found[-1], len(found)) == (0, steps, points + 1)
@@ -165,9 +165,7 @@ def test_points_are_even_and_end_with_training(steps: int, points: int) -> None:
         ("settings.regimes.accuracy.evaluation.points", 1, "settings", "evaluation.points must be the same"),
     ],
 )
-def test_a_wrong_field_is_named_as_the_file_has_it(
-    tiny: Protocol, path: str, value: Any, field: str, what: str
-) -> None:
+def test_a_wrong_field_is_named_as_in_the_file(tiny: Protocol, path: str, value: Any, field: str, what: str) -> None:
     with pytest.raises(SettingsError) as caught:
         TestbedBackend().validate(changed(tiny, path, value), "protocols/tiny.yaml")
     assert caught.value.field == field
@@ -175,7 +173,7 @@ def test_a_wrong_field_is_named_as_the_file_has_it(
     assert "\n" not in str(caught.value)
 
 
-def test_a_regime_may_be_called_like_a_task() -> None:
+def test_a_regime_may_have_the_name_of_a_task() -> None:
     named = {"arithmetic-chain": {"task": {"worlds": []}}}
     with pytest.raises(SettingsError) as caught:
         parse_settings(protocol_with(SHARED | {"regimes": named}), "x.yaml")

@@ -1,4 +1,4 @@
-"""The shipped protocol does what it is for; `tests/benchmarks/testbed_resolution.py` measures what it tells apart."""
+"""The shipped protocol serves its purpose; `tests/benchmarks/testbed_resolution.py` measures its resolution."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_grpo_learns_from_imperfect_base_policies(grpo: Run, shipped: Protocol) 
         assert 0.15 < grpo.series[f"{regime}/valid_rate"][0] < 0.75, regime
         assert 0.005 < grpo.series[f"{regime}/correct_rate"][0] < 0.35, regime
         assert grpo.curve[-1][regime] > 1.1 * grpo.curve[0][regime], regime
-        # It neither arrives nor collapses: there is something left to be better at.
+        # GRPO neither solves the task nor collapses, so improvements are possible.
         assert 0.0 < grpo.curve[-1][regime] < 0.8, regime
         assert grpo.series[f"{regime}/entropy"][-1] > 0.02, regime
     assert grpo.curve[-1]["overall"] > 1.3 * grpo.curve[0]["overall"]
@@ -44,8 +44,8 @@ def test_grpo_learns_from_imperfect_base_policies(grpo: Run, shipped: Protocol) 
 
 @pytest.mark.nightly
 @pytest.mark.slow
-def test_every_regime_asks_what_it_is_for(grpo: Run) -> None:
-    """Failures to learn from, rollouts that are used again, answers that ramble and need not."""
+def test_every_regime_serves_its_purpose(grpo: Run) -> None:
+    """`sparse` has failed groups, `reuse` reuses rollouts, and `length` has needlessly long answers."""
     mean = {name: sum(values) / len(values) for name, values in grpo.series.items()}
     start = {name: sum(values[:5]) / 5 for name, values in grpo.series.items()}
     assert mean["sparse/all_fail_rate"] > max(0.65, mean["composite/all_fail_rate"])

@@ -11,7 +11,7 @@ TOKENS = torch.tensor([[8, 9, 90, 0], [8, 9, 10, 90], [8, 9, 10, 11], [8, 9, 90,
 LENGTHS = torch.tensor([3, 4, 4, 3, 2])
 
 
-def test_a_beginning_is_read_once_a_prompt() -> None:
+def test_a_shared_prefix_is_read_once_per_prompt() -> None:
     nodes, follows = whole_trees(PROMPTS, OWNER, TOKENS, LENGTHS)
     # Of prompt 0: 8, 8 9, 8 9 10; of prompt 2: 8, 8 9. Last tokens are not read.
     assert len(nodes.tokens) == PROMPTS.numel() + 5
@@ -22,7 +22,7 @@ def test_a_beginning_is_read_once_a_prompt() -> None:
     assert int(follows[4, 1]) == int(follows[1, 1]) != int(follows[0, 1])
 
 
-def test_a_node_attends_to_its_path_alone() -> None:
+def test_a_node_attends_only_to_its_path() -> None:
     nodes, follows = whole_trees(PROMPTS, OWNER, TOKENS, LENGTHS)
     first_output = len(nodes.tokens) - nodes.outputs
     for row, length in enumerate(LENGTHS.tolist()):
@@ -34,7 +34,7 @@ def test_a_node_attends_to_its_path_alone() -> None:
             assert visible.tolist() == [0, 1, 2, *nodes.slot[path[: depth + 1]].tolist()]
 
 
-def test_reading_level_by_level_equals_reading_at_once(policy: Policy) -> None:
+def test_reading_by_level_equals_reading_at_once(policy: Policy) -> None:
     length = policy.vocabulary.prompt_length
     prompts = torch.randint(0, 90, (6, length), generator=torch.Generator().manual_seed(1))
     # Trees 1, 2 and 4 grow, with one, three and two branches.

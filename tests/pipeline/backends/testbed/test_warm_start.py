@@ -1,4 +1,4 @@
-"""Base policies: how strong they are when training begins."""
+"""The strength of base policies when training begins."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def distance(one: Policy, other: Policy) -> float:
     return float((weights - others).norm())
 
 
-def test_it_stops_as_soon_as_it_is_strong_enough(train: Train) -> None:
+def test_a_warm_start_stops_as_soon_as_the_policy_is_strong_enough(train: Train) -> None:
     _, sent = train(strength=0.0, steps=60)
     assert [message["done"] for message in sent] == [10, 60]
 
 
 @pytest.mark.slow
-def test_it_ends_where_it_never_is(train: Train) -> None:
+def test_a_warm_start_ends_after_its_steps_if_the_policy_stays_weak(train: Train) -> None:
     _, sent = train(strength=1.0, steps=60)
     assert [message["done"] for message in sent] == [10, 20, 30, 40, 50, 60]
 
@@ -65,7 +65,7 @@ def test_the_base_policy_is_the_average_of_the_weights(train: Train) -> None:
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """A shell's background jobs ignore the signal, and hand that down."""
+    """A shell's background jobs ignore the signal, and their children inherit that."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -74,7 +74,7 @@ def interruptible() -> Iterator[None]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_a_warm_start(tiny: Protocol, sandbox: Sandbox) -> None:
-    """It would take hours to its end, and is over in less than the time limit of a test."""
+    """The warm start would take hours, but ends within the time limit of a test."""
     settings = parse_settings(tiny, "tiny.yaml")
     own = settings.regimes["composite"]
     endless = own.model_copy(update={"warm_start": own.warm_start.model_copy(update={"steps": 10**6, "strength": 1.0})})
@@ -92,7 +92,7 @@ def test_an_interrupt_ends_a_warm_start(tiny: Protocol, sandbox: Sandbox) -> Non
 def test_the_base_policy_is_as_strong_as_the_protocol_says(
     settings: RegimeSettings, task: Task, sandbox: Sandbox
 ) -> None:
-    """On demonstrated prompts and on those held out: what it knows, it has not memorised by the prompt."""
+    """Check demonstrated and held-out prompts: the policy has not memorized single prompts."""
     wanted = settings.warm_start.strength
     file = ensure_base_policy(settings, settings.task.worlds[0], sandbox, lambda steps, loss: None)
     policy = load_policy(settings, task, file)

@@ -2,7 +2,7 @@
 
     python tests/pipeline/backends/verl/record_rollouts.py
 
-Takes a minute. Run it again when the testbed's rollouts change in form; the numbers may be any.
+It takes a minute. Run it again if the form of the testbed's rollouts changes; the numbers do not matter.
 """
 
 from __future__ import annotations

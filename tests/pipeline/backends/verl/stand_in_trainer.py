@@ -1,6 +1,7 @@
-"""A process that ends as a trainer of verl's may: by argument. It writes the files that one writes.
+"""A process that ends in one of the ways in which verl's trainer can end; the argument selects it.
 
-With "works" it asks the candidate as a worker does, by the functions in verl's registries.
+It writes the same files as the trainer. With "works" it calls the candidate as a worker does, by the functions in
+verl's registries.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def main(how: str) -> None:
 
 
 def work() -> None:
-    """Every step's calls, with the metrics that verl would log of them."""
+    """The calls of every step, with the metrics that verl would log."""
     from poise_git.pipeline.backends.verl.broken_packages import hide_broken_packages
 
     hide_broken_packages()

@@ -44,7 +44,7 @@ def test_boxes_are_found(text: str, contents: tuple[str, ...], unbalanced: int) 
         ("", True, False),
     ],
 )
-def test_one_balanced_box_that_was_not_cut_off_is_valid(response: str, finished: bool, valid: bool) -> None:
+def test_one_balanced_and_complete_box_is_valid(response: str, finished: bool, valid: bool) -> None:
     assert is_valid(response, finished=finished) is valid
 
 
@@ -57,8 +57,8 @@ def test_plain_format_is_one_integer(response: str, answer: str | None, finished
     assert extract_answer(response, finished=finished, answer_format="plain") == answer
 
 
-def test_a_response_of_nothing_but_braces_takes_no_time() -> None:
-    """Quadratic scanning would take hours on what a collapsed policy writes."""
+def test_a_response_of_braces_takes_little_time() -> None:
+    """Quadratic scanning would take hours on the responses of a collapsed policy."""
     for text in ("\\boxed{" * 100_000, "{" * 1_000_000, "\\boxed{}" * 100_000):
         assert not is_valid(text, finished=True)
 

@@ -57,7 +57,7 @@ def composed(folder: Path, protocol: Protocol, where: Places | None = None) -> A
         return compose("ppo_trainer", overrides=given)
 
 
-def test_the_values_of_the_paper_arrive(config_folder: Path) -> None:
+def test_the_values_of_the_paper_are_configured(config_folder: Path) -> None:
     config = composed(config_folder, shipped("paper"))
     actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
     assert (config.algorithm.adv_estimator, actor.policy_loss.loss_mode) == ("poise", "poise")
@@ -77,7 +77,7 @@ def test_the_reward_manager_gets_its_levels(protocol: Protocol, config_folder: P
     assert reward.reward_manager.source == "importlib"
 
 
-def test_the_classes_that_verl_is_to_load_exist() -> None:
+def test_classes_that_verl_loads_exist() -> None:
     for module, name in (
         (REWARD_MODULE.removeprefix("pkg://"), REWARD_MANAGER),
         CPU_WORKER_EXTENSION.rsplit(".", 1),
@@ -88,14 +88,14 @@ def test_the_classes_that_verl_is_to_load_exist() -> None:
         assert f"class {name}(" in Path(source.origin).read_text()
 
 
-def test_every_seed_is_the_runs(protocol: Protocol, config_folder: Path) -> None:
+def test_every_seed_is_the_seed_of_the_run(protocol: Protocol, config_folder: Path) -> None:
     config = composed(config_folder, protocol)
     actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
     assert [config.data.seed, rollout.seed, actor.data_loader_seed, actor.fsdp_config.seed] == [SEED] * 4
     assert rollout.full_determinism is False, "it gives every response of a group the same seed"
 
 
-def test_a_cpu_gets_what_it_needs(config_folder: Path) -> None:
+def test_a_cpu_run_gets_its_settings(config_folder: Path) -> None:
     config = composed(config_folder, shipped("cpu-smoke"))
     rollout = config.actor_rollout_ref.rollout
     assert (config.trainer.device, config.trainer.n_gpus_per_node, config.ray_kwargs.ray_init.num_gpus) == ("cpu", 1, 1)
@@ -107,23 +107,23 @@ def test_a_cpu_gets_what_it_needs(config_folder: Path) -> None:
     assert config.actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu == 32
 
 
-def test_what_training_leaves_is_what_evaluation_reads(protocol: Protocol, config_folder: Path) -> None:
+def test_evaluation_reads_the_files_that_training_writes(protocol: Protocol, config_folder: Path) -> None:
     config = composed(config_folder, protocol)
     checkpoint = config.actor_rollout_ref.actor.checkpoint
     assert "hf_model" in checkpoint.save_contents
-    # verl loads what it has; a model in Hugging Face format is not among it.
+    # verl loads the contents that it saves, without a model in Hugging Face format.
     assert checkpoint.load_contents == ["model", "optimizer", "extra"]
     assert config.trainer.default_local_dir == "/scratch/checkpoints"
     assert checkpoint_folder(places().checkpoints, 30) == Path("/scratch/checkpoints/global_step_30/actor/huggingface")
 
 
-def test_paths_with_special_characters_arrive(config_folder: Path) -> None:
+def test_paths_with_special_characters_are_kept(config_folder: Path) -> None:
     config = composed(config_folder, shipped("cpu-smoke"), places(AWKWARD))
     assert config.data.train_files == str(AWKWARD / "train.parquet")
     assert config.trainer.default_local_dir == str(AWKWARD / "checkpoints")
 
 
-def test_micro_batches_divide_what_a_device_gets(config_folder: Path) -> None:
+def test_micro_batches_divide_the_batch_of_a_device(config_folder: Path) -> None:
     config = composed(config_folder, shipped("one-gpu"))
     actor = config.actor_rollout_ref.actor
     assert 32 * 8 % actor.ppo_micro_batch_size_per_gpu == 0
@@ -149,9 +149,9 @@ print("rollouts", rollout.n, rollout.seed)
 
 
 @pytest.mark.slow
-def test_verl_itself_accepts_the_configuration(protocol: Protocol, config_folder: Path) -> None:
+def test_verl_accepts_the_configuration(protocol: Protocol, config_folder: Path) -> None:
     settings = parse_settings(protocol, protocol.name)
-    # Of the model it reads no more than that there is one.
+    # verl only checks that the model exists.
     given = overrides(settings, places(), SEED)
     done = subprocess.run(
         [sys.executable, "-c", VALIDATE, str(config_folder), *given], capture_output=True, text=True, timeout=300

@@ -1,6 +1,6 @@
-"""What verl calls a candidate with, and that its own GRPO and a candidate's agree on recorded rollouts.
+"""The arguments with which verl calls a candidate, and the agreement of both GRPOs on recorded rollouts.
 
-A failure names the argument that changed: the recipe template's entry points and its README have to follow.
+A failure names the argument that changed: the recipe template's entry points and its README must be adapted.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def core_algos() -> ModuleType:
 
 
 class Heard(InProcess):
-    """Keeps the last answer: what a candidate reports of its loss goes no further than this in a run."""
+    """Keeps the last answer; in a run, the loss metrics of a candidate are not used any further."""
 
     answer: Frame
 
@@ -98,7 +98,7 @@ def keys_put_into(function: Callable[..., Any], variable: str) -> set[str]:
     return keys
 
 
-def test_names_of_changed_arguments_are_said() -> None:
+def test_changed_arguments_are_named() -> None:
     def caller(function: Callable[..., Any]) -> None:
         chosen = {"a": 1}
         chosen["b"] = 2
@@ -110,18 +110,18 @@ def test_names_of_changed_arguments_are_said() -> None:
         require_same("the call", {"x", "y"}, {"x", "z"})
 
 
-def test_how_an_estimator_is_called(core_algos: ModuleType) -> None:
+def test_verl_passes_known_arguments_to_an_estimator(core_algos: ModuleType) -> None:
     ray_trainer = pytest.importorskip("verl.trainer.ppo.ray_trainer")
     require_same(
         "what compute_advantage passes to a registered estimator",
         keys_put_into(ray_trainer.compute_advantage, "adv_kwargs"),
         {"token_level_rewards", "response_mask", "config", "index", "reward_baselines"}
-        # For its own estimators only.
+        # Only for verl's own estimators.
         | {"non_tensor_batch", "batch", "sum_pi_squared", "old_log_probs", "rollout_is_weights"},
     )
 
 
-def test_what_an_estimator_really_receives(core_algos: ModuleType) -> None:
+def test_an_estimator_receives_known_arguments(core_algos: ModuleType) -> None:
     """verl's own function, with an estimator that records its arguments."""
     ray_trainer = pytest.importorskip("verl.trainer.ppo.ray_trainer")
     from verl import DataProto
@@ -148,7 +148,7 @@ def test_what_an_estimator_really_receives(core_algos: ModuleType) -> None:
     assert list(received["index"]) == ["a", "b"]
 
 
-def test_how_a_policy_loss_is_called(core_algos: ModuleType) -> None:
+def test_verl_passes_known_arguments_to_a_policy_loss(core_algos: ModuleType) -> None:
     losses = pytest.importorskip("verl.workers.utils.losses")
     contract = {
         "old_log_prob",
@@ -165,7 +165,7 @@ def test_how_a_policy_loss_is_called(core_algos: ModuleType) -> None:
     require_same("the signature of its own policy loss", parameters(core_algos.compute_policy_loss_vanilla), contract)
 
 
-def test_signatures_that_a_candidate_or_its_registration_relies_on(core_algos: ModuleType) -> None:
+def test_required_signatures_of_verl_are_unchanged(core_algos: ModuleType) -> None:
     for function, expected in (
         (core_algos.register_adv_est, {"name_or_enum"}),
         (core_algos.register_policy_loss, {"name"}),
@@ -191,7 +191,7 @@ def test_signatures_that_a_candidate_or_its_registration_relies_on(core_algos: M
         require_same(f"the signature of {function.__name__}", parameters(function), expected)
 
 
-def test_the_candidate_takes_what_verl_passes(core_algos: ModuleType, tmp_path: Path) -> None:
+def test_the_candidate_accepts_the_arguments_that_verl_passes(core_algos: ModuleType, tmp_path: Path) -> None:
     """By keyword, as verl calls: every argument of the contract is one of the entry points'."""
     source = template_files()["recipe/algorithm.py"]
     arguments = {
@@ -214,7 +214,7 @@ def recorded() -> dict[str, Any]:
     return {**tensors, "group": numpy.array(data["group"])}
 
 
-def test_the_record_is_worth_comparing() -> None:
+def test_the_record_has_varied_rollouts() -> None:
     rollouts = recorded()
     scores = rollouts["rewards"].sum(-1)
     assert len(set(scores.tolist())) == 3

@@ -1,7 +1,7 @@
-"""The whole of it on the protocol `cpu-smoke`: killed in the middle of training, gone on with, evolved.
+"""The whole pipeline on the protocol `cpu-smoke`: killed in the middle of training, resumed, evolved.
 
 Real verl, real vLLM, a real archive and the real command, on two cores. Everything in this file runs once, in order.
-Of the protocol's 30 steps a nightly run trains all, and sees that they teach something; every other run trains 12.
+A nightly run trains all 30 steps of the protocol, and checks that the reward rises; every other run trains 12 steps.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ STEPS, CHECKPOINT = 12, 5
 
 @dataclass
 class Search:
-    """A search in a folder of its own, with a cache of its own, by the command line.
+    """A search with its own folder and cache, run by the command line.
 
-    `steps` are those of a run, of which every `checkpoint`-th is kept.
+    A run trains `steps` steps and keeps a checkpoint of every `checkpoint`-th.
     """
 
     folder: Path
@@ -77,7 +77,7 @@ class Search:
         )
 
     def processes(self) -> list[int]:
-        """Of this search, wherever they are in the tree: all have a path of its cache open, or on the command line."""
+        """The processes of this search, anywhere in the tree: each has its cache open or on the command line."""
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             try:
@@ -136,12 +136,12 @@ def search(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
     return search
 
 
-def test_interrupted_training_went_on_from_its_checkpoint(search: Search) -> None:
+def test_interrupted_training_continues_from_its_checkpoint(search: Search) -> None:
     assert search.attempts == [1, search.checkpoint + 1]
 
 
-def test_no_process_is_left(search: Search) -> None:
-    """After a SIGKILL this was asked before going on; here after a good end."""
+def test_the_run_leaves_no_process(search: Search) -> None:
+    """The processes after a normal end; those after a SIGKILL were checked before the resume."""
     wait_until(lambda: not search.processes(), 30)
 
 
@@ -149,11 +149,11 @@ def test_no_process_is_left(search: Search) -> None:
 def test_reward_rises_visibly(search: Search) -> None:
     reward = search.run("grpo").series["reward"]
     assert len(reward) == search.steps
-    # Over six runs it rose by .18 to .33: the same seed is another run with vLLM.
+    # Over six runs it rose by .18 to .33: with vLLM, runs of the same seed differ.
     assert fmean(reward[-10:]) > fmean(reward[:3]) + 0.08
 
 
-def test_the_trajectory_is_whole(search: Search) -> None:
+def test_the_trajectory_is_complete(search: Search) -> None:
     for candidate in Archive.open(search.folder).genealogy():
         series = search.run(candidate.name).series
         assert set(series) == set(SERIES)
@@ -161,14 +161,14 @@ def test_the_trajectory_is_whole(search: Search) -> None:
 
 
 @pytest.mark.nightly
-def test_vllm_evaluated_what_was_trained(search: Search) -> None:
+def test_vllm_evaluates_the_trained_weights(search: Search) -> None:
     """The trained policy is better than its base, which is right about one time in four."""
     run = search.run("grpo")
     assert run.values["sums"] > 0.35
     assert run.details["sums"]["valid_rate"] > 0.6
 
 
-def test_the_figures_are_of_every_question_and_sample(search: Search) -> None:
+def test_the_figures_cover_every_question_and_sample(search: Search) -> None:
     run = search.run("grpo")
     assert 0 <= run.values["sums"] <= run.details["sums"]["valid_rate"] <= 1
     (point,) = run.curve
@@ -187,13 +187,13 @@ def test_evidence_and_reflection_are_in_git(search: Search) -> None:
     files = git(search.folder, "ls-tree", "-r", "--name-only", f"evidence/{child}").split()
     assert {f"evidence/{child}/{file}" for file in ("proposal.yaml", "metrics.yaml", "reflection.md")} <= set(files)
     assert child in search.printed
-    # Checkpoints and weights are nowhere in it.
+    # It holds no checkpoints and no weights.
     sizes = git(search.folder, "cat-file", "--batch-all-objects", "--batch-check=%(objectsize)").split()
     assert max(map(int, sizes)) < 200_000
     git(search.folder, "fsck", "--strict")
 
 
-def test_nothing_of_a_finished_run_stays_in_the_cache(search: Search) -> None:
+def test_a_finished_run_leaves_nothing_in_the_cache(search: Search) -> None:
     assert list((search.cache / "poise-git" / "runs").glob("*/*")) == []
 
 
@@ -201,4 +201,4 @@ def test_the_training_data_has_a_report_on_overlaps(search: Search) -> None:
     (report,) = (search.cache / "poise-git" / "training-data").glob("*.json")
     found = json.loads(report.read_text())
     assert found["rows"] == 512
-    assert found["overlaps"]["sums"]["exact"] > 0, "25 questions are in both, and it says so"
+    assert found["overlaps"]["sums"]["exact"] > 0, "25 questions are in both, and the report says so"

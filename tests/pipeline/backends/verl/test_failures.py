@@ -1,4 +1,4 @@
-"""How training ends other than well: each ending by its name and a reason of one line."""
+"""Failed trainings: each ending has a name and a reason of one line."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def test_a_collapse_ends_the_run_after_its_patience(
     settings = EarlyStopSettings(**{field: EarlyStop(threshold=threshold, patience=2)})
     stops = EarlyStops(settings)
     assert ending(stops, 1) is None
-    assert ending(stops, 2, **{series: value}) is None, "once is not in a row"
-    assert ending(stops, 3) is None, "and a healthy step starts the count again"
+    assert ending(stops, 2, **{series: value}) is None, "one step is not a series"
+    assert ending(stops, 3) is None, "a healthy step resets the count"
     assert ending(stops, 4, **{series: value}) is None
     ended = ending(stops, 5, **{series: value})
     assert ended is not None
@@ -45,7 +45,7 @@ def test_a_collapse_ends_the_run_after_its_patience(
     assert str(ended).startswith(f"{expected}: {series} {value:g} at step 5")
 
 
-def test_every_field_of_the_settings_has_its_rule() -> None:
+def test_every_setting_has_a_rule() -> None:
     assert set(RULES) == set(EarlyStopSettings.model_fields)
 
 
@@ -54,7 +54,7 @@ def test_rules_that_are_off_end_nothing() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_what_is_not_a_number_ends_the_run(value: float) -> None:
+def test_a_value_that_is_not_finite_ends_the_run(value: float) -> None:
     require_numbers(1, HEALTHY)
     with pytest.raises(TrainingEnded, match=r"not a number: kl at step 7") as caught:
         require_numbers(7, HEALTHY | {"kl": value})
@@ -81,7 +81,7 @@ ValueError: the batch is empty
         (3, "", Ending.CRASH, "exit status 3"),
     ],
 )  # fmt: skip
-def test_a_crash_says_why(exit_code: int, log: str, kind: Ending, said: str) -> None:
+def test_a_crash_reports_its_cause(exit_code: int, log: str, kind: Ending, said: str) -> None:
     ended = crash(exit_code, log)
     assert ended.ending is kind
     assert said in str(ended)

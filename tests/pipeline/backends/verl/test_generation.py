@@ -1,4 +1,4 @@
-"""What generation and its follower tell each other by files. Generating itself is in test_end_to_end."""
+"""The files between generation and its follower. Generation itself is tested in test_end_to_end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_request_is_read_back(tmp_path: Path) -> None:
     assert Request.read(tmp_path) == request
 
 
-def test_responses_are_followed_while_they_are_written(tmp_path: Path) -> None:
+def test_progress_counts_responses_as_they_are_written(tmp_path: Path) -> None:
     assert count_answered(tmp_path) == 0
     assert list(read_responses(tmp_path)) == []
     first = Responses("sums", 0, ("3", "\\boxed{4}\nso"), (True, False))

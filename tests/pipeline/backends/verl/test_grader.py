@@ -39,7 +39,7 @@ def is_alive(process: int) -> bool:
     return True
 
 
-def test_what_the_text_decides_needs_no_process() -> None:
+def test_an_answer_that_its_text_decides_needs_no_process() -> None:
     with Grader(workers=1) as pool:
         verdicts = pool.grade_all(
             [
@@ -63,7 +63,7 @@ def test_what_the_text_decides_needs_no_process() -> None:
 
 
 @pytest.mark.slow
-def test_an_answer_that_hangs_is_wrong_and_holds_nothing_up(grader: Grader) -> None:
+def test_a_hanging_answer_is_wrong_and_delays_no_other(grader: Grader) -> None:
     verdicts = grader.grade_all([HANGS, RIGHT, WRONG, HANGS, RIGHT])
     assert [verdict.timed_out for verdict in verdicts] == [True, False, False, True, False]
     assert [verdict.correct for verdict in verdicts] == [False, True, False, False, True]
@@ -117,7 +117,7 @@ def test_threads_and_asyncio_share_a_grader(grader: Grader) -> None:
 
 
 @pytest.mark.slow
-def test_nothing_is_left_behind() -> None:
+def test_the_grader_leaves_no_process() -> None:
     """Closing kills a process that hangs, and does not wait for its limit."""
     pool = Grader(workers=2)
     pool.grade_all([RIGHT])
@@ -131,7 +131,7 @@ def test_nothing_is_left_behind() -> None:
 
 
 @pytest.mark.slow
-def test_a_process_ends_with_the_one_that_asked() -> None:
+def test_a_process_ends_with_its_parent() -> None:
     script = (
         "import os, sys, time\n"
         "from poise_git.pipeline.backends.verl.grader import Grader, Question\n"

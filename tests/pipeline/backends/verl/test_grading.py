@@ -1,4 +1,4 @@
-"""Every trap of grading, as a pair that goes wrong without its handling."""
+"""Every difficulty of grading, as a pair that is graded wrong without special handling."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ def _pairs(table: dict[str, list[tuple[str, str]]]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("gold", "answer"), _pairs(SAME))
-def test_the_same_in_other_words_is_right(gold: str, answer: str) -> None:
+def test_an_equivalent_answer_is_right(gold: str, answer: str) -> None:
     assert grade("math", [gold], answer)
 
 
 @pytest.mark.parametrize(("gold", "answer"), _pairs(DIFFERENT))
-def test_something_else_is_wrong(gold: str, answer: str) -> None:
+def test_a_different_answer_is_wrong(gold: str, answer: str) -> None:
     assert not grade("math", [gold], answer)
 
 
@@ -79,7 +79,7 @@ def test_integers_are_compared_by_value(answer: str) -> None:
 
 
 @pytest.mark.parametrize("answer", ["25.5", "-25", "2 5", "20+5", r"\frac{50}{2}", "25, 26", "", "9" * 1999, "1e99999"])
-def test_what_is_no_such_integer_is_wrong_at_once(answer: str) -> None:
+def test_text_that_is_no_integer_is_wrong_at_once(answer: str) -> None:
     assert quick_grade("integer", ["025"], answer) is False
 
 
@@ -103,16 +103,16 @@ def test_only_minerva_has_a_tolerance(kind: AnswerKind, right: bool) -> None:
         ("4.5e33", r"4.52 \times 10^{32}", False),
     ],
 )
-def test_minerva_numbers(gold: str, answer: str, right: bool) -> None:
+def test_minerva_numbers_are_compared_with_tolerance(gold: str, answer: str, right: bool) -> None:
     assert grade("minerva", [gold], answer) is right
 
 
-def test_any_gold_will_do() -> None:
+def test_any_reference_answer_suffices() -> None:
     assert grade("minerva", ["0.003", r"0.003^{\prime \prime}"], r"0.003^{\prime\prime}")
     assert not grade("math", ["1", "2"], "3")
 
 
-def test_an_answer_of_endless_length_is_wrong_at_once() -> None:
+def test_an_extremely_long_answer_is_wrong_at_once() -> None:
     assert quick_grade("math", ["7"], "+".join(["1"] * LONGEST_ANSWER)) is False
 
 
@@ -130,21 +130,21 @@ def test_an_answer_of_endless_length_is_wrong_at_once() -> None:
         ("olympiadbench", "olympiad"),
     ],
 )
-def test_every_gold_is_right(file: str, kind: AnswerKind) -> None:
+def test_every_reference_answer_is_right(file: str, kind: AnswerKind) -> None:
     golds = [json.loads(line)["answer"] for line in (DATA / f"{file}.jsonl").read_text().splitlines()]
     assert [gold for gold in golds if not grade(kind, [gold], gold)] == []
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is not here")
-def test_every_gold_of_math_is_right_without_the_help_of_equal_texts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What math-verify and the rules of notation say of the golds alone: each is itself, and not its neighbour."""
+def test_every_math_reference_answer_is_right_without_text_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By math-verify and the rules of notation alone, each reference answer equals itself and not the next one."""
     from poise_git.pipeline.backends.verl import grading
 
     golds = [json.loads(line)["answer"] for line in (DATA / "math500.jsonl").read_text().splitlines()]
     texts = iter(range(1_000_000))
     monkeypatch.setattr(grading, "text_form", lambda _: next(texts))
     assert [gold for gold in golds if not grade("math", [gold], gold)] == []
-    # Neighbours have the same answer by chance: a few small numbers.
+    # Adjacent problems have the same answer by chance: a few small numbers.
     chance = sum(grade("math", [gold], other) for gold, other in pairwise(golds))
     assert chance <= 5

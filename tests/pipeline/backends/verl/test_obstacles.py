@@ -32,11 +32,11 @@ def base(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_machine_that_has_everything(base: Path) -> None:
+def test_a_sufficient_machine_has_no_obstacles(base: Path) -> None:
     assert obstacles(shipped("one-gpu"), "x", H200, base) == ()
 
 
-def test_each_lack_is_one_line(base: Path) -> None:
+def test_each_obstacle_is_one_line(base: Path) -> None:
     lines = obstacles(shipped("one-gpu"), "x", SMALL, base)
     assert [line.partition(",")[0] for line in lines] == [
         "needs 25 GB on each GPU for the model alone",
@@ -48,7 +48,7 @@ def test_each_lack_is_one_line(base: Path) -> None:
     assert "needs 8 GPUs, there is 1" in obstacles(shipped("paper"), "x", H200, base)
 
 
-def test_the_model_is_shared_by_the_devices_that_train_it(base: Path) -> None:
+def test_the_training_devices_share_the_model(base: Path) -> None:
     two = changed(changed(shipped("one-gpu"), "settings.hardware.gpus", 2), "settings.model.hub.repository", "x/Big-9B")
     (line, *_) = obstacles(two, "x", Equipment((H200.gpus[0],) * 2, 16, 128.0, 5000.0), base) or ("",)
     assert line == ""
@@ -66,7 +66,7 @@ def test_the_model_is_shared_by_the_devices_that_train_it(base: Path) -> None:
         ("x/3Blue", None),
     ],
 )
-def test_the_size_of_a_model_by_its_name(name: str, parameters: float | None) -> None:
+def test_the_name_of_a_model_gives_its_size(name: str, parameters: float | None) -> None:
     assert model_parameters(ModelSettings(hub=HubModelSettings(repository=name))) == parameters
 
 
@@ -80,7 +80,7 @@ make_tiny_model(TinyModelSettings(name="tiny-qwen2"), Path(sys.argv[1]))
 
 
 @pytest.mark.slow
-def test_the_size_of_a_generated_model_is_its_own(tmp_path: Path) -> None:
+def test_the_computed_size_of_a_generated_model_is_exact(tmp_path: Path) -> None:
     pytest.importorskip("transformers", reason="needs the extra verl or verl-cpu")
     subprocess.run([sys.executable, "-c", MAKE, str(tmp_path)], check=True, timeout=300)
     content = (tmp_path / "model.safetensors").read_bytes()

@@ -1,6 +1,6 @@
-"""A candidate in verl's registries: its values, its gradient, and what is told of it when it is wrong.
+"""A candidate in verl's registries: its values, its gradient, and its error messages.
 
-Once behind the wall, as a run has it: the worker reaches a host in a sandbox through the broker. Once trusted.
+The tests run with the boundary, where the worker reaches a host in a sandbox through the broker, and trusted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 
 MODULE = "poise_git.pipeline.backends.verl.worker.registration"
 RECIPE = {name: template_files()[f"recipe/{name}"] for name in ("algorithm.py", "rollouts.py")}
-# Where the template's algorithm computes what; each test replaces one of these lines.
+# Lines of the template's algorithm; each test replaces one of them.
 ADVANTAGES = "    return advantages, advantages\n"
 LOSS = "    return loss, metrics\n"
 
@@ -99,7 +99,7 @@ def rollouts() -> tuple[Tensor, Tensor, list[str]]:
 
 
 def log_probs(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-    """Of the sampling policy and of one that has moved on."""
+    """Log-probabilities of the sampling policy and of an updated one."""
     generator = torch.Generator().manual_seed(0)
     old = -torch.rand(6, 4, generator=generator)
     new = old + 0.3 * torch.randn(6, 4, generator=generator)
@@ -121,7 +121,7 @@ def test_verl_finds_the_candidate_and_the_step_is_recorded(register: Register, t
     assert json.loads(line) == pytest.approx({"correct_rate": 1 / 6, "valid_rate": 0.5, "all_fail_rate": 0.5})
 
 
-def test_value_and_gradient_are_the_candidates(register: Register, tmp_path: Path) -> None:
+def test_value_and_gradient_equal_those_of_the_candidate(register: Register, tmp_path: Path) -> None:
     registration = register()
     algorithm = load(tmp_path / "recipe")
     rewards, mask, index = rollouts()
@@ -153,7 +153,7 @@ def load(recipe: Path) -> ModuleType:
 
 @pytest.mark.parametrize("aggregation", ["token-mean", "seq-mean-token-mean", "seq-mean-token-sum-norm"])
 def test_micro_batches_add_up_to_the_batch(register: Register, aggregation: str) -> None:
-    """With verl's sizes of the whole batch, some of them tensors, in a configuration with much else in it."""
+    """Use verl's sizes of the whole batch, some of them tensors, in a full configuration."""
     registration = register()
     rewards, mask, index = rollouts()
     old, new = log_probs()
@@ -179,7 +179,7 @@ def test_micro_batches_add_up_to_the_batch(register: Register, aggregation: str)
     torch.testing.assert_close(gradient(slice(0, 2)) + gradient(slice(2, 6)), together, atol=1e-6, rtol=1e-6)
 
 
-def test_half_precision_of_a_worker_stays_what_it_is(register: Register) -> None:
+def test_a_worker_keeps_its_half_precision(register: Register) -> None:
     registration = register()
     rewards, mask, index = rollouts()
     old, new = log_probs(torch.bfloat16)
@@ -201,7 +201,7 @@ def test_half_precision_of_a_worker_stays_what_it_is(register: Register) -> None
         ),
     ],
 )
-def test_what_a_candidate_does_wrong_is_told_in_one_line(
+def test_an_error_of_a_candidate_is_reported_in_one_line(
     register: Register, tmp_path: Path, line: str, said: str
 ) -> None:
     begin = "    with torch.no_grad():\n        rollouts = "
@@ -213,8 +213,8 @@ def test_what_a_candidate_does_wrong_is_told_in_one_line(
     assert "\n" not in failure
 
 
-def test_the_distance_to_the_sampling_policy_is_not_the_candidates_to_tell(register: Register) -> None:
-    """It may end a run, and a candidate that reports nothing must train all the same."""
+def test_the_trainer_measures_the_distance_to_the_sampling_policy(register: Register) -> None:
+    """The distance may end a run, and a candidate that reports nothing must still train."""
     registration = register((LOSS, '    return loss, {"actor/ppo_kl": 1e9, "actor/pg_clipfrac": 1e9}\n'))
     rewards, mask, _ = rollouts()
     old = torch.full((6, 4), -1.0)
@@ -223,7 +223,7 @@ def test_the_distance_to_the_sampling_policy_is_not_the_candidates_to_tell(regis
     assert metrics == {"actor/ppo_kl": pytest.approx(-0.5), "actor/pg_clipfrac": pytest.approx(3 / 22)}
 
 
-def test_the_candidate_is_not_loaded_until_it_is_needed(register: Register) -> None:
+def test_the_candidate_is_loaded_only_when_needed(register: Register) -> None:
     """Every process of a run imports the registration; those that only sample never open the candidate."""
     registration = register(("import torch\n", "import torch\n\nraise SystemExit('loaded')\n"))
     assert "poise_candidate.algorithm" not in sys.modules
@@ -231,14 +231,14 @@ def test_the_candidate_is_not_loaded_until_it_is_needed(register: Register) -> N
         registration.compute_advantages(*rollouts())
 
 
-def test_the_worker_never_holds_the_candidate(register: Register, request: pytest.FixtureRequest) -> None:
-    """Behind the wall nothing of it is loaded here; a trusted one is."""
+def test_the_worker_does_not_load_the_candidate(register: Register, request: pytest.FixtureRequest) -> None:
+    """With the boundary the candidate is not loaded in this process; a trusted one is."""
     register().compute_advantages(*rollouts())
     trusted = "trusted" in request.node.callspec.id
     assert ("poise_candidate.algorithm" in sys.modules) == trusted
 
 
-def test_figures_are_the_same_with_the_wall_and_without(register: Register) -> None:
+def test_figures_are_equal_with_and_without_the_boundary(register: Register) -> None:
     registration, alone = register(), trusted_algorithm(RECIPE)
     rewards, mask, index = rollouts()
     old, new = log_probs()

@@ -1,4 +1,4 @@
-"""What comes back from a sandbox is taken for what it says only where it has the form of it."""
+"""A reply from a sandbox is accepted only if it has the stated form."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests import sentences
     [None, [], "x", {}, {"series": None}, {"series": {"kl": 5}}, {"series": {"kl": ["x"]}},
      {"series": {"kl": [float("nan")]}}, {"series": {"kl": [1.0]}, "more": 1}, {"failure": 3}],
 )  # fmt: skip
-def test_what_is_no_reply_fails_the_run_and_nothing_else(reply: Any) -> None:
+def test_an_invalid_reply_fails_only_the_run(reply: Any) -> None:
     with pytest.raises(RunFailed, match=sentences.INVALID_REPLY):
         parse(reply, TrainingReply, "train")
 
@@ -36,12 +36,12 @@ def test_a_trajectory_has_every_series_and_every_step(missing: str | None, lengt
 
 
 @pytest.mark.parametrize("message", [{}, {"done": "x"}, {"done": -1}, [], None])
-def test_messages_are_checked_too(message: Any) -> None:
+def test_an_invalid_message_fails_the_run(message: Any) -> None:
     with pytest.raises(RunFailed):
         parse(message, StepReply, "train")
 
 
-def test_a_message_s_values_are_its_numbers() -> None:
+def test_the_values_of_a_message_are_its_numbers() -> None:
     step = parse({"done": 3, "reward": 0.5, "odd": [1]}, StepReply, "train")
     assert isinstance(step, StepReply)
     assert step.values == {"reward": 0.5}
@@ -56,7 +56,7 @@ def test_a_reason_is_one_printable_line() -> None:
 
 
 @pytest.mark.parametrize("linked", ["checkpoints", "checkpoints/global_step_1", "checkpoints/global_step_1/actor"])
-def test_weights_behind_a_link_are_not_taken(tmp_path: Path, linked: str) -> None:
+def test_weights_behind_a_link_are_refused(tmp_path: Path, linked: str) -> None:
     base, child, elsewhere = (tmp_path / name for name in ("base", "child", "elsewhere"))
     exported = child / "checkpoints" / "global_step_1" / "actor" / "huggingface"
     for folder in (base, child, elsewhere):
@@ -71,7 +71,7 @@ def test_weights_behind_a_link_are_not_taken(tmp_path: Path, linked: str) -> Non
     assert (exported / "model.safetensors").read_text() == "another's"
 
 
-def test_only_tensors_come_from_training(tmp_path: Path) -> None:
+def test_only_tensors_are_read_from_training(tmp_path: Path) -> None:
     base, child = tmp_path / "base", tmp_path / "child"
     exported = child / "huggingface"
     for folder in (base, exported):

@@ -27,7 +27,7 @@ def _verl() -> None:
 
 @pytest.fixture(scope="module")
 def config() -> Any:
-    """verl's own configuration, with the keys by which it loads a manager of ours."""
+    """verl's own configuration, with the keys by which it loads poise-git's reward manager."""
     import verl.trainer
     from hydra import compose, initialize_config_dir
 
@@ -46,7 +46,7 @@ def config() -> Any:
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    """Single bytes, as the smoke protocol's."""
+    """A tokenizer of single bytes, as in the smoke protocol."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -112,15 +112,15 @@ def batch(tokenizer: Any) -> Callable[..., Any]:
         (r"it is \boxed{7}<|im_end|>", 1.0, True, True),
         (r"it is \boxed{8}<|im_end|>", VALID_WRONG, True, True),
         (r"it is 7<|im_end|>", 0.0, False, True),
-        # Any other stop token: it is shorter than it might have been.
+        # Another stop token: the response is shorter than the limit.
         (r"it is \boxed{7}<|other_end|>", 1.0, True, True),
-        # As long as it may be, the last token is one of the answer or the end.
+        # At the maximum length, the last token is part of the answer or the end token.
         (rf"\boxed{{7}}{'.' * 31}", 0.0, False, False),
         (rf"\boxed{{7}}{'.' * 30}<|im_end|>", 1.0, True, True),
     ],
 )
 @pytest.mark.parametrize("width", [0, 60])
-def test_three_levels(
+def test_a_response_gets_one_of_three_levels(
     manager: Any, batch: Callable[..., Any], response: str, level: float, valid: bool, finished: bool, width: int
 ) -> None:
     result = asyncio.run(manager.run_single(batch(response, golds=["7"], width=width)))
@@ -131,12 +131,12 @@ def test_three_levels(
     assert all(type(value) is float for value in extra.values())
 
 
-def test_plain_format(manager: Any, batch: Callable[..., Any]) -> None:
+def test_a_plain_answer_gets_its_level(manager: Any, batch: Callable[..., Any]) -> None:
     result = asyncio.run(manager.run_single(batch("7", golds=["7"], answer_format="plain")))
     assert result["reward_score"] == 1.0
 
 
-def test_an_answer_that_hangs_does_not_hold_up_the_others(manager: Any, batch: Callable[..., Any]) -> None:
+def test_a_hanging_answer_does_not_delay_the_others(manager: Any, batch: Callable[..., Any]) -> None:
     """While one process hangs, the event loop runs on and another process grades."""
 
     async def together() -> tuple[list[dict[str, Any]], int]:
@@ -159,7 +159,7 @@ def test_an_answer_that_hangs_does_not_hold_up_the_others(manager: Any, batch: C
     assert beats > 5
 
 
-def test_the_level_must_be_given(config: Any, tokenizer: Any) -> None:
+def test_the_level_is_required(config: Any, tokenizer: Any) -> None:
     from omegaconf import OmegaConf, open_dict
 
     from poise_git.pipeline.backends.verl.reward import PoiseRewardManager
@@ -171,7 +171,7 @@ def test_the_level_must_be_given(config: Any, tokenizer: Any) -> None:
         PoiseRewardManager(without, tokenizer)
 
 
-def test_in_a_ray_actor_as_verl_runs_it(config: Any, tokenizer: Any, batch: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_reward_runs_in_a_ray_actor(config: Any, tokenizer: Any, batch: Callable[..., Any], tmp_path: Path) -> None:
     """verl's own worker class in an actor, whose main thread runs the event loop."""
     ray = pytest.importorskip("ray", reason="pip install 'poise-git[verl]'")
     import os

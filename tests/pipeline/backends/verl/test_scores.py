@@ -36,7 +36,7 @@ def test_pass_at_k_is_unbiased() -> None:
     assert score_suite(SAMPLES, k=4).value == pytest.approx(2 / 3)
 
 
-def test_graded_samples_that_make_no_figure_are_refused() -> None:
+def test_graded_samples_that_give_no_figure_are_refused() -> None:
     with pytest.raises(ValueError, match="equally many"):
         score_suite([*SAMPLES, sample("a")], k=1)
     with pytest.raises(ValueError, match="pass@8"):
@@ -45,5 +45,5 @@ def test_graded_samples_that_make_no_figure_are_refused() -> None:
         score_suite([], k=1)
 
 
-def test_one_problem_has_no_error_over_problems() -> None:
+def test_a_single_problem_has_no_standard_error() -> None:
     assert score_suite([sample("a", correct=True)], k=1).standard_error == 0.0

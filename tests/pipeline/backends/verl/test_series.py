@@ -1,4 +1,4 @@
-"""Following a training run by its files, while they grow and after it was interrupted."""
+"""Following a training run by its files, while they grow and after an interruption."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def log(attempt: Attempt, step: int, **changed: float) -> None:
         file.write(json.dumps(ROLLOUTS) + "\n")
 
 
-def test_verls_names_become_the_trajectorys(tmp_path: Path) -> None:
+def test_verl_names_become_trajectory_names(tmp_path: Path) -> None:
     attempt = Attempt.numbered(tmp_path, 1)
     log(attempt, 1)
     ((step, values),) = Follower(attempt).new_steps()
@@ -44,7 +44,7 @@ def test_verls_names_become_the_trajectorys(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_every_step_comes_once_and_a_line_being_written_waits(tmp_path: Path) -> None:
+def test_every_step_is_reported_once_when_its_line_is_complete(tmp_path: Path) -> None:
     attempt = Attempt.numbered(tmp_path, 1)
     follower = Follower(attempt)
     assert list(follower.new_steps()) == []
@@ -60,11 +60,11 @@ def test_every_step_comes_once_and_a_line_being_written_waits(tmp_path: Path) ->
     ((step, values),) = follower.new_steps()
     assert step == 2
     assert math.isnan(values["reward"])
-    assert values["clip_fraction"] == 0.0, "the candidate's to report, or not"
+    assert values["clip_fraction"] == 0.0, "the candidate need not report it"
 
 
 def test_a_resumed_run_has_one_trajectory(tmp_path: Path) -> None:
-    """Interrupted after step 3, gone on with from the checkpoint of step 2."""
+    """Interrupted after step 3, resumed from the checkpoint of step 2."""
     first, second = Attempt.numbered(tmp_path, 1), Attempt.numbered(tmp_path, 2)
     for step in (1, 2, 3):
         log(first, step, **{"critic/score/mean": 0.1 * step})
@@ -85,7 +85,7 @@ def test_a_missing_step_is_named(tmp_path: Path) -> None:
         trajectory([attempt], 3)
 
 
-def test_attempts_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+def test_attempts_are_sorted_by_number(tmp_path: Path) -> None:
     for number in (10, 9, 1):
         Attempt.numbered(tmp_path, number).metrics.touch()
     assert [attempt.metrics.name for attempt in Attempt.all_in(tmp_path)] == [

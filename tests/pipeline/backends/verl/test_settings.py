@@ -17,7 +17,7 @@ def test_the_shipped_protocols_are_valid(protocol: Protocol) -> None:
     assert set(parse_settings(protocol, "x.yaml").evaluation.suites) == set(protocol.suites)
 
 
-def test_the_paper_protocol_has_the_papers_numbers() -> None:
+def test_the_protocol_paper_has_the_numbers_of_the_paper() -> None:
     protocol = shipped("paper")
     settings = parse_settings(protocol, "paper.yaml")
     training = settings.training
@@ -76,7 +76,7 @@ def test_shards_hold_every_suite_once() -> None:
     assert sorted(suite for suites in paper.values() for suite in suites) == sorted(shipped("paper").suites)
 
 
-def test_the_papers_overall_has_the_papers_weights() -> None:
+def test_the_protocol_paper_has_the_weights_of_the_paper() -> None:
     weights = shipped("paper").suite_weights
     assert weights == {
         "aime24": 0.2, "aime25": 0.2, "amc": 0.15, "math500": 0.15, "minerva": 0.15, "olympiadbench": 0.15
@@ -99,7 +99,7 @@ def test_an_estimate_and_the_settings_count_the_same_steps(protocol: Protocol) -
     assert sampled["rollouts"] == pytest.approx(before["rollouts"] * (1 if epochs else 2), rel=0.06)
 
 
-def test_a_model_of_unknown_size_still_has_its_tokens_counted() -> None:
+def test_tokens_are_counted_for_a_model_of_unknown_size() -> None:
     nameless = changed(shipped("one-gpu"), "settings.model.hub.repository", "someone/nameless")
     estimate = estimate_cost(nameless, "x")
     assert estimate.costs == ()

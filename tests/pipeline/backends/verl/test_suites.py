@@ -1,4 +1,4 @@
-"""Suites from generators, files and the hub, and what one reads when a file cannot be had."""
+"""Suites from generators, files and the hub, and the errors for unavailable files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def sums(seed: int, problems: int = 50) -> SuiteSource:
     )
 
 
-def test_sums_are_right_and_depend_on_the_seed_alone(tmp_path: Path) -> None:
+def test_sums_are_right_and_depend_only_on_the_seed(tmp_path: Path) -> None:
     problems = load_problems(sums(3), tmp_path)
     assert len(problems) == 50
     assert len({problem.identifier for problem in problems}) == 50
@@ -51,7 +51,9 @@ def test_sums_are_right_and_depend_on_the_seed_alone(tmp_path: Path) -> None:
         ("olympiadbench.jsonl", {"kind": "olympiad", "fields": {"answers": "answers"}}, 675),
     ],
 )
-def test_the_six_suites_load_and_their_golds_are_right(file: str, source: dict[str, object], count: int) -> None:
+def test_the_six_suites_load_and_their_reference_answers_are_right(
+    file: str, source: dict[str, object], count: int
+) -> None:
     problems = load_problems(SuiteSource.model_validate({"path": file, **source}), DATA)
     require_count(problems, count, file)
     with pytest.raises(UsageError, match=f"{count} problems"):
@@ -63,18 +65,18 @@ def test_the_six_suites_load_and_their_golds_are_right(file: str, source: dict[s
 
 
 @needs_data
-def test_answers_of_quoted_subproblems_are_no_alternates_of_minerva() -> None:
+def test_answers_of_quoted_subproblems_are_no_minerva_alternatives() -> None:
     """Row 57 asks for a doubling time, .53 years, and quotes a number of ferrets, 4.4e7, which is among its answers."""
     source = SuiteSource(path="minerva.jsonl", kind="minerva", fields=FieldNames(answers="answers"))
     problems = {problem.identifier: problem for problem in load_problems(source, DATA)}
     assert problems["minerva-57"].golds == ("0.53",)
     assert quick_grade("minerva", problems["minerva-57"].golds, r"4.4 \times 10^7") is False
-    # The same expression, written otherwise than where it is quoted.
+    # The same expression, written differently from the quotation.
     assert problems["minerva-68"].golds == ("0",)
     assert problems["minerva-10"].golds == ("3.83e35", r"3.83 \times 10^{35}")
 
 
-def test_columns_by_other_names_and_worked_solutions(tmp_path: Path) -> None:
+def test_columns_with_other_names_and_worked_solutions_are_read(tmp_path: Path) -> None:
     write(
         tmp_path / "solved.jsonl",
         {"q": "1/2?", "solution": r"First \boxed{1}, then \boxed{\frac{1}{2}}."},
@@ -97,7 +99,7 @@ def test_several_answers_of_an_olympiad_problem_are_one_list(tmp_path: Path) -> 
     assert [problem.golds for problem in problems] == [("$1$, $3$",), ("2",)]
 
 
-def test_parquet_holds_the_same(tmp_path: Path) -> None:
+def test_parquet_gives_the_same_problems(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow", reason="pip install 'poise-git[verl]'")
     from pyarrow import parquet
 
@@ -121,7 +123,7 @@ def one_line(source: SuiteSource, base: Path) -> str:
     return text
 
 
-def test_a_missing_or_broken_file_is_one_line(tmp_path: Path) -> None:
+def test_a_missing_or_broken_file_is_an_error_of_one_line(tmp_path: Path) -> None:
     assert "no such file" in one_line(SuiteSource(path="none.jsonl"), tmp_path)
     assert "hub:" in one_line(SuiteSource(path="none.jsonl"), tmp_path)
     assert "must be .jsonl, .parquet" in one_line(SuiteSource(path="a.csv"), tmp_path)
@@ -137,13 +139,13 @@ def test_a_missing_or_broken_file_is_one_line(tmp_path: Path) -> None:
     assert "'answer'" in one_line(SuiteSource(path="unanswered.jsonl"), tmp_path)
 
 
-def test_a_truncated_parquet_file_is_one_line(tmp_path: Path) -> None:
+def test_a_truncated_parquet_file_is_an_error_of_one_line(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow", reason="pip install 'poise-git[verl]'")
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     assert "cannot be read" in one_line(SuiteSource(path="a.parquet"), tmp_path)
 
 
-def test_an_offline_hub_says_how_to_get_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_offline_hub_reports_how_to_get_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     constants = pytest.importorskip("huggingface_hub.constants", reason="pip install 'poise-git[verl]'")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))

@@ -1,4 +1,4 @@
-"""How a training run is followed to its end. verl itself is in test_end_to_end; here a process ends as it may."""
+"""Following a training run to its end. test_end_to_end tests verl itself; here a stand-in ends in each possible way."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox, trust
     return train
 
 
-def test_a_good_end_brings_the_whole_trajectory(run: Any) -> None:
+def test_a_successful_run_returns_the_whole_trajectory(run: Any) -> None:
     result, sent = run("well")
     assert set(result["series"]) == set(SERIES)
     assert {len(values) for values in result["series"].values()} == {30}
@@ -79,7 +79,7 @@ def test_a_good_end_brings_the_whole_trajectory(run: Any) -> None:
         ("garbage", {}, "CRASH", sentences.METRICS_FORM.format(line=2)),
     ],
 )
-def test_every_other_end_has_its_name_and_reason(
+def test_every_failed_run_has_a_name_and_reason(
     run: Any, how: str, settings: dict[str, Any], ending: str, said: str
 ) -> None:
     result, _ = run(how, **settings)
@@ -94,7 +94,7 @@ ADVANTAGES = "    return advantages, advantages\n"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("trusted", [False, True], indirect=True, ids=["behind the wall", "trusted"])
-def test_a_worker_reaches_the_candidate(run: Any) -> None:
+def test_a_worker_calls_the_candidate(run: Any) -> None:
     result, sent = run("works", RECIPE)
     assert "failure" not in result, result
     assert [message["done"] for message in sent] == list(range(1, 31))
@@ -113,7 +113,7 @@ def test_a_worker_reaches_the_candidate(run: Any) -> None:
         ("return advantages * float('nan'), None", "advantage is NaN"),
     ],
 )
-def test_what_a_candidate_does_wrong_ends_the_run_with_one_line(run: Any, line: str, said: str) -> None:
+def test_an_error_of_a_candidate_ends_the_run_with_one_line(run: Any, line: str, said: str) -> None:
     text = RECIPE["algorithm.py"].replace(ADVANTAGES, f"    {line}\n{ADVANTAGES}")
     began = time.monotonic()
     result, _ = run("works", {**RECIPE, "algorithm.py": text})

@@ -1,4 +1,4 @@
-"""Training data: the same for the same seed, free of the suites, and as verl reads it."""
+"""Training data: determined by the seed, free of suite problems, and in the format of verl."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def settings(rows: int | None, seed: int = 0, **source: object) -> DataSettings:
 PROBLEMS = [problem(i, f"What is {i} + {{1}}?") for i in range(50)]
 
 
-def test_rows_are_as_verl_reads_them(tmp_path: Path) -> None:
+def test_rows_have_the_format_of_verl(tmp_path: Path) -> None:
     report = write_training_data(settings(rows=None), PROBLEMS, {}, tmp_path / "train.parquet")
     rows = parquet.read_table(tmp_path / "train.parquet").to_pylist()
     assert (report.available, report.dropped, report.rows, len(rows)) == (50, 0, 50, 50)
@@ -63,7 +63,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     assert len(parquet.read_table(tmp_path / "a")) == 20
 
 
-def test_problems_of_a_suite_are_found_by_text_and_by_long_phrases() -> None:
+def test_overlap_with_a_suite_is_found_by_text_and_by_long_phrases() -> None:
     problems = [problem(0, "What is 1 + 1?"), problem(1, "What is 1 + 2?"), problem(2, f"{LONG}. How fast is it?")]
     suite = [problem(9, "What is  1 +\n1?"), problem(9, f"Yesterday {LONG.lower()}! How long was it?")]
     overlaps, positions = find_overlaps(problems, {"suite": suite, "other": []})
@@ -71,7 +71,7 @@ def test_problems_of_a_suite_are_found_by_text_and_by_long_phrases() -> None:
     assert positions == {0, 2}
 
 
-def test_a_phrase_one_word_too_short_is_no_overlap() -> None:
+def test_a_phrase_that_is_one_word_too_short_is_no_overlap() -> None:
     words = " ".join(LONG.split()[:NGRAM_WORDS])
     shorter = " ".join(LONG.split()[: NGRAM_WORDS - 1])
     assert find_overlaps([problem(0, f"a {words} b")], {"s": [problem(1, f"c {words} d")]})[1] == {0}
@@ -98,7 +98,7 @@ def test_generated_problems_are_kept_and_counted(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is not here")
-def test_math_has_no_text_of_a_suite(tmp_path: Path) -> None:
+def test_math_has_no_problem_of_a_suite(tmp_path: Path) -> None:
     kinds = {
         "aime24": "integer",
         "aime25": "integer",

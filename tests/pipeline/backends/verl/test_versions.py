@@ -21,7 +21,7 @@ def test_the_extras_pin_the_versions_that_are_checked(device: str) -> None:
     }
     needed = {found.package: found.needed for found in found_versions(device)}
     assert needed.items() <= pins.items()
-    # What is not checked is not pinned either: gguf only reads a format.
+    # Packages that are not checked are not pinned either: gguf only reads a format.
     assert {package for package, pin in pins.items() if pin} == set(needed)
 
 
@@ -29,11 +29,11 @@ def test_the_extras_pin_the_versions_that_are_checked(device: str) -> None:
     ("installed", "fits"),
     [("2.13.0", True), ("2.13.0+cpu", True), ("2.13.0.post1", False), ("2.9.1", False), (None, False)],
 )
-def test_a_build_is_no_other_version(installed: str | None, fits: bool) -> None:
+def test_a_local_build_is_not_another_version(installed: str | None, fits: bool) -> None:
     assert Found("torch", "2.13.0", installed).fits is fits
 
 
-def test_one_line_says_what_is_wrong_and_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_line_states_the_error_and_the_next_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(versions, "VERSIONS", {"verl": "99.1", "no-such-package": "1.0"})
     monkeypatch.setattr(versions, "install_command", lambda device: f"pip install for {device}")
     with pytest.raises(UsageError) as caught:
@@ -45,13 +45,13 @@ def test_one_line_says_what_is_wrong_and_what_to_type(monkeypatch: pytest.Monkey
     assert message.endswith("pip install for cpu")
 
 
-def test_what_to_type_names_the_extra_of_the_device() -> None:
+def test_the_next_command_names_the_extra_of_the_device() -> None:
     assert install_command("cpu") == "pip install torch==2.13.0 && pip install 'poise-git[verl-cpu]'"
     assert install_command("cuda").endswith("'poise-git[verl]'")
     assert set(versions.EXTRAS.values()) <= set(PROJECT["optional-dependencies"])
 
 
-def test_this_environment_is_read() -> None:
+def test_the_versions_of_this_environment_are_read() -> None:
     pytest.importorskip("verl", reason="needs the extra verl or verl-cpu")
     found = {entry.package: entry for entry in found_versions("cpu")}
     assert found["verl"].fits

@@ -1,4 +1,4 @@
-"""What an honest candidate does under the filter of its process, and what that filter refuses."""
+"""Computations of an honest candidate under the filter of its process, and calls that the filter refuses."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _figure(name: str, text: str, rollouts: str) -> float:
 
 
 def computations(arguments: Mapping[str, Any], send: Send) -> list[str]:
-    """The names of honest computations that fail under the filter, with why."""
+    """The names of honest computations that fail under the filter, with the reasons."""
     install(candidate_policy(os.getpid()))
     failed = []
     for name, step in HONEST.items():
@@ -94,7 +94,7 @@ def _trace() -> None:
 
 
 def _lazy_imports() -> None:
-    # What torch itself imports late.
+    # Modules that torch imports late.
     import decimal
     import fractions
     import statistics
@@ -188,7 +188,7 @@ def refused(arguments: Mapping[str, Any], send: Send) -> dict[str, str]:
 
 
 def refused_to_all(arguments: Mapping[str, Any], send: Send) -> dict[str, str]:
-    """The same for what is refused to every child."""
+    """The same for calls that every child is refused."""
     return {name: _error_of(step) for name, step in _FORBIDDEN_TO_ALL.items()}
 
 

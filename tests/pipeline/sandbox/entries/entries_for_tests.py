@@ -154,7 +154,7 @@ def pretend_new_layers(arguments: Mapping[str, Any], send: Send) -> None:
 
 
 def talk_to_myself(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
-    """What processes that talk to each other need: a loopback network by name, /tmp and shared memory."""
+    """The needs of communicating processes: a loopback network by name, /tmp and shared memory."""
     with socket.create_server(("localhost", 0)) as server:
         with socket.create_connection(server.getsockname(), timeout=5) as client:
             client.sendall(b"hello")
@@ -175,7 +175,7 @@ def wait_to_be_ended() -> None:
 
 
 def allocate_together(arguments: Mapping[str, Any], send: Send) -> None:
-    """Each process within the limit, all together not."""
+    """Each process stays within the limit, but all together exceed it."""
     for _ in range(arguments["processes"]):
         if os.fork() == 0:
             held = bytearray(os.urandom(1 << 20)) * arguments["mb"]
@@ -185,7 +185,7 @@ def allocate_together(arguments: Mapping[str, Any], send: Send) -> None:
 
 
 def share_pages(arguments: Mapping[str, Any], send: Send) -> int:
-    """Pages that many processes share are there once."""
+    """Pages that many processes share exist once."""
     held = bytearray(os.urandom(1 << 20)) * arguments["mb"]
     children = []
     for _ in range(arguments["processes"]):
@@ -209,7 +209,7 @@ def open_memory_file(arguments: Mapping[str, Any], send: Send) -> None:
 
 
 def write_many_files(arguments: Mapping[str, Any], send: Send) -> None:
-    """`files` files of `mb` megabytes, then the end."""
+    """Write `files` files of `mb` megabytes, then end."""
     os.mkdir("many")
     for number in range(arguments["files"]):
         Path(f"many/{number}").write_bytes(os.urandom(1 << 20) * arguments["mb"])
