@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from poise_git.archive.collection import gc_paused
 from poise_git.archive.entries import Reflection
 from poise_git.archive.facts import TABLES, ReflectionFacts
 from poise_git.errors import ArchiveError
@@ -16,6 +17,7 @@ from poise_git.untrusted.display import visible
 from poise_git.untrusted.yaml_text import BadYaml, parse
 
 _FENCE = "---\n"
+_TEXT = "tag:yaml.org,2002:str"
 _NAME = re.compile(r"[A-Za-z0-9_.@/-]{1,60}")
 
 
@@ -28,6 +30,9 @@ class _QuickDumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: igno
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    if text.isascii() and text.isprintable():
+        # Almost all text of a plan: names, which no rule below concerns.
+        return dumper.represent_scalar(_TEXT, text)
     # YAML cannot represent a lone surrogate.
     text = text.encode(errors="backslashreplace").decode()
     lines = text.split("\n")
@@ -36,13 +41,14 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
         style = '"'
     elif len(lines) > 1 and lines[0] and all(line == line.strip() for line in lines):
         style = "|"
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+    return dumper.represent_scalar(_TEXT, text, style=style)
 
 
 _Dumper.add_representer(str, _represent_text)
 _QuickDumper.add_representer(str, _represent_text)
 
 
+@gc_paused()
 def dump_yaml(data: Mapping[str, Any]) -> str:
     """Plain data as YAML, in the given order.
 
@@ -75,6 +81,7 @@ def _is_simple(value: Any) -> bool:
     return not isinstance(value, list | tuple) or all(map(_is_simple, value))
 
 
+@gc_paused()
 def load_yaml(text: str, file: str) -> dict[str, Any]:
     """The mapping that `text`, the content of `file`, holds.
 

@@ -174,14 +174,15 @@ class Auditor:
         entries = kept.get("entries", {})
         if kept.get("state") == state:
             with suppress(*BROKEN):
-                return {
+                found = {
                     name: _verdict(entries[key], genealogy[name].metrics_under(self._hash))
                     for name, key in kept["names"].items()
                 }
+                return {name: verdict for name, verdict in found.items() if verdict is not None}
         root = _Runs.of(self.archive.trajectory(genealogy[ROOT]), self._hash)
         of_root = self._digest(genealogy[ROOT], root)
         notes = [self.archive.note_blobs(ref) for ref in (METRICS_NOTES, TRAJECTORY_NOTES)]
-        found: dict[str, Verdict] = {}
+        verdicts: dict[str, Verdict] = {}
         written: dict[str, Any] = {}
         names: dict[str, str] = {}
         for candidate in genealogy:
@@ -190,22 +191,26 @@ class Auditor:
                 continue
             blobs = [of.get(candidate.commit, ()) for of in notes]
             key = self._key(candidate.name, candidate.commit, candidate.evidence, blobs, of_root)
-            verdict = None
-            if key in entries:
-                with suppress(*BROKEN):
-                    verdict = _verdict(entries[key], claimed)
-            else:
-                verdict = self._judge(candidate, root, genealogy[ROOT].metrics_under(self._hash))
+            verdict = self._remembered(entries, key, candidate, root, genealogy[ROOT])
             if verdict is not None:
                 if verdict.counted is not None and verdict.counted != claimed:
                     # Keep the noted runs, so that candidates compare as if nothing had been forged.
                     verdict = replace(verdict, counted=as_noted(verdict.counted))
-                found[candidate.name], names[candidate.name] = verdict, key
-                written[key] = _data(verdict, claimed)
+                verdicts[candidate.name], names[candidate.name] = verdict, key
+            written[key] = _data(verdict, claimed)
         # Verdicts are about the figures in the notes. A genealogy that is ahead has other figures.
         if not genealogy.ahead:
             self._keep({"state": state, "names": names, "entries": written})
-        return found
+        return verdicts
+
+    def _remembered(
+        self, entries: Mapping[str, Any], key: str, candidate: Candidate, root: _Runs, of_root: Candidate
+    ) -> Verdict | None:
+        """The verdict of the cache, or a new one if the cache has none, or one that is not readable."""
+        if key in entries:
+            with suppress(*BROKEN):
+                return _verdict(entries[key], candidate.metrics_under(self._hash))
+        return self._judge(candidate, root, of_root.metrics_under(self._hash))
 
     def _judge(self, candidate: Candidate, root: _Runs, root_metrics: Metrics | None) -> Verdict | None:
         try:
@@ -330,7 +335,9 @@ def _lacks(root: _Runs, own: _Runs, seeds: Sequence[int]) -> bool:
     return confirmed and not all(seed in root.latest for seed in seeds)
 
 
-def _data(verdict: Verdict, claimed: Metrics) -> dict[str, Any]:
+def _data(verdict: Verdict | None, claimed: Metrics) -> dict[str, Any] | None:
+    if verdict is None:
+        return None
     data: dict[str, Any] = {
         "integrity": verdict.integrity.to_data(),
         "problems": [problem.to_data() for problem in verdict.problems],
@@ -342,7 +349,9 @@ def _data(verdict: Verdict, claimed: Metrics) -> dict[str, Any]:
     return data
 
 
-def _verdict(data: Mapping[str, Any], claimed: Metrics | None) -> Verdict:
+def _verdict(data: Mapping[str, Any] | None, claimed: Metrics | None) -> Verdict | None:
+    if data is None:
+        return None
     counted = claimed
     if "counted" in data:
         counted = Metrics.from_data(data["counted"]) if data["counted"] else None
