@@ -21,7 +21,7 @@ from poise_git.errors import NotAnArchive, SettingsError, UsageError
 from poise_git.integrity.audit import Auditor
 from poise_git.integrity.verdicts import Verdict
 from poise_git.measurement.figures import UTILITY, Figures, overall
-from poise_git.measurement.metrics import MEASURING, summarise
+from poise_git.measurement.metrics import MEASURING, summarize
 from poise_git.measurement.objective import Objective
 from poise_git.measurement.statistics import Noise, paired_difference
 from poise_git.package_data import read_prompt
@@ -240,7 +240,7 @@ class Experiment:
         again: tuple[Sequence[Run], Sequence[Run]] = ((), ()),
     ) -> Metrics:
         """Compute y and U(y) of these runs against those of the root; both evaluation and audit use this."""
-        return summarise(self.protocol.hash, runs, root_runs, self.objective, self.noise, again)
+        return summarize(self.protocol.hash, runs, root_runs, self.objective, self.noise, again)
 
     def confirmation(self, name: str) -> Estimate | None:
         """The gain over the root on the fresh seeds; None unless both have run on all of these seeds."""

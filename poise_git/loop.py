@@ -27,7 +27,7 @@ from poise_git.errors import BudgetReached, PoiseError
 from poise_git.search.plan import Plan, selection_data
 from poise_git.steps.adopt import adopt_manual_candidates
 from poise_git.steps.confirm import confirm
-from poise_git.steps.distill import distil_principles
+from poise_git.steps.distill import distill_principles
 from poise_git.steps.implement import implement_and_verify
 from poise_git.steps.propose import propose_and_screen
 from poise_git.steps.reflect import reflect_and_archive, replicate, rescore
@@ -148,7 +148,7 @@ def plan_round(session: Session, goal: Goal) -> Plan:
     settings = experiment.settings.search
     number, paid = archive.count_rounds() + 1, len(agent.calls)
     if number > 1 and (number - 1) % settings.distill_every == 0:
-        distil_principles(session, number)
+        distill_principles(session, number)
     remaining = None if goal.candidates is None else max(1, goal.candidates - session.evaluated)
     seed = round_seed(experiment.settings.seed, number)
 

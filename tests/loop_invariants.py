@@ -27,8 +27,8 @@ def require_every_candidate_accounted_for(archive: Archive) -> None:
         assert f"{folder}/metrics.yaml" in git(archive.root, "ls-tree", "-r", "--name-only", folder, f"{folder}/")
     rounds = archive.rounds()
     assert [data["round"] for data in rounds] == list(range(1, len(rounds) + 1))
-    journalled = {entry["proposal"]["name"] for data in rounds for slot in data["slots"] for entry in slot["proposals"]}
-    assert {candidate.name for candidate in genealogy} - {ROOT} <= journalled
+    journaled = {entry["proposal"]["name"] for data in rounds for slot in data["slots"] for entry in slot["proposals"]}
+    assert {candidate.name for candidate in genealogy} - {ROOT} <= journaled
     git(archive.root, "fsck", "--strict")
     assert git(archive.root, "status", "--porcelain") == ""
 

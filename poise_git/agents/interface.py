@@ -103,7 +103,7 @@ class AgentKind:
 
 
 class Agent(Interface):
-    """Proposes, screens, implements, verifies, repairs, reflects and distils.
+    """Proposes, screens, implements, verifies, repairs, reflects and distills.
 
     Contract: operators never write to the archive, never run a candidate's code in this process, and are
     deterministic where the agent is (the library agent is; a language model is not).
@@ -161,6 +161,6 @@ class Agent(Interface):
         """The diagnosis of a trained candidate: the changed figures, the verdicts on claims, and next steps."""
         ...
 
-    def distil(self, lessons: Sequence[Lesson], earlier: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def distill(self, lessons: Sequence[Lesson], earlier: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The principles that the lessons support, as plain data; they replace the earlier ones."""
         ...

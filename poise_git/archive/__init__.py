@@ -327,7 +327,7 @@ class Archive:
         if calls:
             journal.write_calls(self.repository, what, [call.to_data() for call in calls])
 
-    def journalled_calls(self) -> Iterator[Call]:
+    def journaled_calls(self) -> Iterator[Call]:
         """Every ledger entry of the journal."""
         return (read_entry(Call.from_data, data, journal.CALLS_PLACE) for data in journal.read_calls(self.repository))
 

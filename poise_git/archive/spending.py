@@ -12,7 +12,7 @@ from poise_git.archive.entries import Call
 def calls_for(archive: Archive, name: str, recent: Iterable[Call]) -> tuple[Call, ...]:
     """Every call for the candidate: archived ones, those journaled with its plan, and the `recent` ones."""
     metrics = archive.metrics_file(name)
-    calls = (*(metrics.calls if metrics else ()), *archive.journalled_calls(), *recent)
+    calls = (*(metrics.calls if metrics else ()), *archive.journaled_calls(), *recent)
     return tuple({call.key: call for call in calls if call.subject == name}.values())
 
 
@@ -28,7 +28,7 @@ def spent(archive: Archive) -> float:
     }
     beside = {
         call.key: call.usd or 0.0
-        for call in archive.journalled_calls()
+        for call in archive.journaled_calls()
         if call.subject not in by_candidate and not call.replayed
     }
     return math.fsum((*by_candidate.values(), *beside.values()))

@@ -45,7 +45,7 @@ def compared(
     return Estimate(base + difference.value, difference.se, difference.n), difference
 
 
-def summarise(
+def summarize(
     protocol: str,
     runs: Sequence[Run],
     root_runs: Sequence[Run] | None,

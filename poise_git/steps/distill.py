@@ -13,7 +13,7 @@ from poise_git.steps.session import Session
 FEWEST = 2
 
 
-def distil_principles(session: Session, number: int) -> None:
+def distill_principles(session: Session, number: int) -> None:
     """Journal, once per round, the principles that the evidence before round `number` supports."""
     archive, agent = session.archive, session.agent
     earlier: dict[str, Any] = archive.principles()
@@ -24,7 +24,7 @@ def distil_principles(session: Session, number: int) -> None:
         return
     stated = earlier.get("principles")
     before = [entry for entry in stated if isinstance(entry, dict)] if isinstance(stated, list) else []
-    principles = agent.distil(lessons, before)
+    principles = agent.distill(lessons, before)
     archive.write_principles({"version": 1, "round": number, "agent": agent.name, "principles": principles})
 
 

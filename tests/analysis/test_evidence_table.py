@@ -8,7 +8,7 @@ from poise_git.analysis.evidence import Direction, Evidence, Verdict
 from poise_git.analysis.evidence_table import gather_evidence
 from poise_git.archive.entries import Claim, Run
 from poise_git.measurement.figures import UTILITY, figures
-from poise_git.measurement.metrics import summarise
+from poise_git.measurement.metrics import summarize
 from poise_git.measurement.objective import Objective
 from tests import sentences
 
@@ -136,7 +136,7 @@ def test_a_replicated_candidate_has_one_gain() -> None:
     more, against = (
         [run(seed, value) for seed, value in enumerate(values, 10)] for values in ((0.41, 0.49), (0.3, 0.28))
     )
-    metrics = summarise("h", own, root, objective, None, (more, against))
+    metrics = summarize("h", own, root, objective, None, (more, against))
     runs, further = {"c": own, "grpo": root}, {"c": more, "grpo": against}
     evidence = gather_evidence("c", "grpo", "grpo", "h", runs, further, objective, (), ())
     (utility,) = (entry for entry in evidence.differences if entry.figure == UTILITY)

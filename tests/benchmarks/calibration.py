@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from poise_git.agents.library.mechanisms import install
-from poise_git.agents.library.surgery import functions, mend_imports, replace_function
+from poise_git.agents.library.surgery import functions, repair_imports, replace_function
 from poise_git.search.literature import Card, load_card
 
 TEMPLATE = Path(__file__).parents[2] / "recipe_template"
@@ -217,7 +217,7 @@ def algorithm_of(name: str) -> str:
     root = _template_recipe()["algorithm.py"]
     match KINDS[name]:
         case Kind.SOUND:
-            return root if name == ROOT else mend_imports(install(root, _card(name)))
+            return root if name == ROOT else repair_imports(install(root, _card(name)))
         case Kind.MILDLY_BAD:
             stages = MILDLY_BAD[name]
         case Kind.CATASTROPHIC:
@@ -231,7 +231,7 @@ def algorithm_of(name: str) -> str:
     for stage in stages:
         (function,) = functions(stage)
         root = replace_function(root, function, stage)
-    return mend_imports(root)
+    return repair_imports(root)
 
 
 def recipe_of(name: str) -> dict[str, str]:

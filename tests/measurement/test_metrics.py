@@ -7,7 +7,7 @@ import pytest
 
 from poise_git.archive.entries import Run, Status
 from poise_git.errors import RunFailed
-from poise_git.measurement.metrics import MEASURING, summarise
+from poise_git.measurement.metrics import MEASURING, summarize
 from poise_git.measurement.objective import Objective
 from poise_git.settings import ObjectiveSettings
 
@@ -25,7 +25,7 @@ def objective(**data: Any) -> Objective:
 
 def test_gain_is_paired_with_the_root_by_seed() -> None:
     runs, root = [run(0, 0.2, 0.4), run(1, 0.6, 0.8)], [run(0, 0.1, 0.3), run(1, 0.5, 0.7)]
-    metrics = summarise("h", runs, root, objective())
+    metrics = summarize("h", runs, root, objective())
     assert metrics.status is Status.EVALUATED
     assert metrics.utility is not None
     assert metrics.utility.value == pytest.approx(0.5)
@@ -36,13 +36,13 @@ def test_gain_is_paired_with_the_root_by_seed() -> None:
     assert metrics.values.keys() == {"a", "b"}
     assert metrics.cpu_seconds == 4.0
     assert metrics.violations == ()
-    assert summarise("h", root, None, objective()).gain is None
+    assert summarize("h", root, None, objective()).gain is None
 
 
 def test_every_other_metric_of_the_objective_has_its_own_error() -> None:
     runs, root = [run(0, 0.2, 0.4, 9.0), run(1, 0.6, 0.8, 5.0)], [run(0, 0.1, 0.3), run(1, 0.5, 0.7)]
     shorter = objective(metrics={"overall": 1, "mean_length": {"weight": 1, "direction": "minimize", "scale": 10}})
-    metrics = summarise("h", runs, root, shorter)
+    metrics = summarize("h", runs, root, shorter)
     assert metrics.values.keys() == {"a", "b"}
     assert metrics.further.keys() == {"mean_length"}
     assert metrics.further["mean_length"].value == pytest.approx(8.0)
@@ -62,11 +62,11 @@ def test_violations_are_part_of_the_metrics_and_the_root_meets_its_own_figures()
     )
     worse = [run(0, 0.1, 0.2), run(1, 0.2, 0.31)]
     root = [run(0, 0.2, 0.4), run(1, 0.3, 0.5)]
-    assert [each.constraint for each in summarise("h", worse, root, bounded).violations] == [
+    assert [each.constraint for each in summarize("h", worse, root, bounded).violations] == [
         "overall at least grpo's",
         "mean_length at most 5",
     ]
-    assert [each.metric for each in summarise("h", root, None, bounded).violations] == ["mean_length"]
+    assert [each.metric for each in summarize("h", root, None, bounded).violations] == ["mean_length"]
 
 
 @pytest.mark.parametrize(
@@ -74,16 +74,16 @@ def test_violations_are_part_of_the_metrics_and_the_root_meets_its_own_figures()
 )
 def test_a_run_without_a_required_finite_figure_fails_and_names_it(needed: dict[str, Any]) -> None:
     runs = [run(0, 0.2, 0.4), run(1, 0.2, 0.4, math.nan)]
-    assert summarise("h", runs, None, objective()).utility is not None
+    assert summarize("h", runs, None, objective()).utility is not None
     with pytest.raises(RunFailed, match=f"{MEASURING} failed: .*seed 1.* mean_length"):
-        summarise("h", runs, None, objective(**needed))
+        summarize("h", runs, None, objective(**needed))
 
 
 def test_a_replication_gives_a_more_certain_gain_and_a_consistent_utility() -> None:
     runs, root = [run(0, 0.3, 0.3), run(1, 0.6, 0.6)], [run(0, 0.2, 0.2), run(1, 0.4, 0.4)]
     # In the worlds of the further seeds all utilities are higher, and the candidate is no better than the root.
     again = [run(10, 0.9, 0.9), run(11, 0.9, 0.9)], [run(10, 0.9, 0.9), run(11, 0.9, 0.9)]
-    metrics = summarise("h", runs, root, objective(), again=again)
+    metrics = summarize("h", runs, root, objective(), again=again)
     assert metrics.gain is not None
     assert metrics.gain.n == 4
     assert metrics.gain.value == pytest.approx((0.1 + 0.2 + 0.0 + 0.0) / 4)
@@ -94,8 +94,8 @@ def test_a_replication_gives_a_more_certain_gain_and_a_consistent_utility() -> N
     assert metrics.seeds == (0, 1, 10, 11)
     # Without the root's runs on these seeds no difference can be computed.
     assert (
-        summarise("h", runs, root, objective(), again=(again[0], [])).utility
-        == summarise("h", runs, root, objective()).utility
+        summarize("h", runs, root, objective(), again=(again[0], [])).utility
+        == summarize("h", runs, root, objective()).utility
     )
 
 
@@ -106,7 +106,7 @@ def test_a_replicated_utility_is_the_sum_of_the_shown_values_and_constraints_use
     )
     runs, root = [run(0, 0.3, 0.3, 9.0), run(1, 0.6, 0.6, 7.0)], [run(0, 0.2, 0.2, 8.0), run(1, 0.4, 0.4, 9.0)]
     again = [run(10, 0.9, 0.1, 12.0), run(11, 0.7, 0.2, 13.0)], [run(10, 0.9, 0.2, 10.0), run(11, 0.4, 0.1, 11.0)]
-    once, metrics = (summarise("h", runs, root, by_length, again=more) for more in (((), ()), again))
+    once, metrics = (summarize("h", runs, root, by_length, again=more) for more in (((), ()), again))
     assert not once.violations
     assert [violation.excess.value for violation in metrics.violations] == [pytest.approx((1 - 2 + 2 + 2) / 4)]
     assert metrics.utility is not None

@@ -45,11 +45,11 @@ def test_evolve_translates_a_directive_once_and_keeps_later_edits(fake_archive: 
     assert [line for line in text.splitlines() if "#" in line] == [line for line in before.splitlines() if "#" in line]
     assert load_settings(text, PoiseSettings, "poise.yaml").directive == "accurate and concise"
     assert "directive(1): accurate and concise" in git(root, "log", "-1", "--format=%s", "main")
-    (journalled,) = fake_archive.directives()
-    assert journalled["directive"] == "accurate and concise"
-    assert journalled["agent"] == "library"
-    assert journalled["objective"] == found
-    assert journalled["reasons"]
+    (journaled,) = fake_archive.directives()
+    assert journaled["directive"] == "accurate and concise"
+    assert journaled["agent"] == "library"
+    assert journaled["objective"] == found
+    assert journaled["reasons"]
     assert {metrics.objective for node in fake_archive.genealogy() for metrics in node.metrics.values()} == {
         Experiment.load(fake_archive).objective.fingerprint
     }, "the root is scored by it too"

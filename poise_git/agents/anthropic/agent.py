@@ -90,8 +90,8 @@ class AnthropicAgent:
     def reflect(self, proposal: Proposal, evidence: Evidence, change: str) -> Reflection:
         return reflecting.reflect(self.session, proposal, evidence, change, self.directive)
 
-    def distil(self, lessons: Sequence[Lesson], earlier: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        return reflecting.distil(self.session, lessons, earlier)
+    def distill(self, lessons: Sequence[Lesson], earlier: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        return reflecting.distill(self.session, lessons, earlier)
 
 
 def _folder(archive: Archive, settings: AnthropicSettings) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from poise_git.agents.anthropic.replies import CodeAnswer, Replacement
-from poise_git.agents.library.surgery import functions, mend_imports
+from poise_git.agents.library.surgery import functions, repair_imports
 from poise_git.errors import CheckFailed
 from poise_git.untrusted import source_text
 
@@ -27,7 +27,7 @@ def edited(source: str, answer: CodeAnswer) -> str:
         text = _replaced(text, replacement)
     for function in answer.functions:
         text = _with_function(text, function)
-    text = mend_imports(text)
+    text = repair_imports(text)
     if text == source:
         raise CheckFailed(CHECK, "the text is unchanged")
     for name in ENTRY_POINTS:

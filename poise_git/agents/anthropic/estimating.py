@@ -31,7 +31,7 @@ def _expected(workload: Workload, price: Price | None) -> Iterator[ExpectedCalls
         ("verify", children, (1 + workload.repairs) * children, (OWN, OWN)),
         ("repair", 0, workload.repairs * children, (OWN, OWN)),
         ("reflect", children, children, (OWN, OWN)),
-        ("distil", *(2 * (max(workload.rounds - 1, 0) // workload.distill_every,)), (2 * LESSON, children * LESSON)),
+        ("distill", *(2 * (max(workload.rounds - 1, 0) // workload.distill_every,)), (2 * LESSON, children * LESSON)),
     )
     for operator, few, many, (short, long) in rows:
         # Sending a reply back is one more call.

@@ -13,6 +13,9 @@ from poise_git.package_data import read_prompt
 from poise_git.search.context.rendering import quoted
 from poise_git.untrusted.template import fill_template
 
+# Template -> its name in archives of earlier versions.
+FORMER_NAMES = {"distill.md.j2": "distil.md.j2"}
+
 
 @dataclass(frozen=True)
 class Rendered:
@@ -32,7 +35,9 @@ class Prompts:
     own: Mapping[str, str] = field(default_factory=dict)
 
     def source(self, name: str) -> str:
-        return self.own[name] if name in self.own else read_prompt(name)
+        """The text of a template. An archive's own may still have its name of an earlier version."""
+        own = self.own.get(name, self.own.get(FORMER_NAMES.get(name, name)))
+        return read_prompt(name) if own is None else own
 
     def render(self, name: str, **values: Any) -> Rendered:
         """The template `name` with these values.

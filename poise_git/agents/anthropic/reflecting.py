@@ -1,4 +1,4 @@
-"""The operators after training: reflect, with every number checked, and distil."""
+"""The operators after training: reflect, with every number checked, and distill."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def reflect(session: Session, proposal: Proposal, evidence: Evidence, change: st
     return Reflection(facts, f"{title}\n\n{warning}{answer.diagnosis.strip()}\n\n## Next\n\n{advice or '- Nothing.'}")
 
 
-def distil(session: Session, lessons: Sequence[Lesson], earlier: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def distill(session: Session, lessons: Sequence[Lesson], earlier: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The principles that the lessons support, each with existing candidates; without a reply, the earlier ones."""
     names = {lesson.candidate for lesson in lessons}
     task = session.prompts.render(
-        "distil.md.j2",
+        "distill.md.j2",
         entries=[dump_yaml(lesson.to_data()) for lesson in lessons[-LESSONS:]],
         earlier=dump_yaml({"principles": [dict(entry) for entry in earlier]}) if earlier else "",
     )
@@ -67,7 +67,7 @@ def distil(session: Session, lessons: Sequence[Lesson], earlier: Sequence[Mappin
         return f"unknown candidates: {', '.join(sorted(named - names))}" if named - names else ""
 
     try:
-        answer = session.ask(session.question("distil", "", task), PrinciplesAnswer, objection).answer
+        answer = session.ask(session.question("distill", "", task), PrinciplesAnswer, objection).answer
     except ReplyUnusable:
         return [dict(entry) for entry in earlier]
     supported = (principle for principle in answer.principles if names.issuperset(principle.support))

@@ -8,7 +8,7 @@ from typing import Any
 
 from poise_git import events
 from poise_git.agents.interface import Reading, Side
-from poise_git.agents.library.distil import distil
+from poise_git.agents.library.distill import distill
 from poise_git.agents.library.interpret import interpret
 from poise_git.agents.library.reflect import reflect
 from poise_git.analysis.evidence import Evidence
@@ -83,8 +83,8 @@ class HumanAgent:
         """A reflection by the library's rules; a person can extend it on the evidence branch."""
         return reflect(proposal, evidence)
 
-    def distil(self, lessons: Sequence[Lesson], earlier: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        return distil(lessons)
+    def distill(self, lessons: Sequence[Lesson], earlier: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        return distill(lessons)
 
     def _wait(self) -> list[Candidate]:
         """Wait for pending candidates. Raises BudgetReached when the hours of the search are used up."""

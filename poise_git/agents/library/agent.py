@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from poise_git.agents.interface import Reading, Side
-from poise_git.agents.library import Library, distil, implement, interpret, propose, reflect, screen
+from poise_git.agents.library import Library, distill, implement, interpret, propose, reflect, screen
 from poise_git.analysis.evidence import Evidence
 from poise_git.analysis.lessons import Lesson
 from poise_git.archive.entries import Call, Direction, Proposal, Reflection
@@ -54,5 +54,5 @@ class LibraryAgent:
     def reflect(self, proposal: Proposal, evidence: Evidence, change: str) -> Reflection:
         return reflect.reflect(proposal, evidence)
 
-    def distil(self, lessons: Sequence[Lesson], earlier: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        return distil.distil(lessons)
+    def distill(self, lessons: Sequence[Lesson], earlier: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        return distill.distill(lessons)

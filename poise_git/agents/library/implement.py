@@ -9,7 +9,7 @@ from typing import Any
 
 from poise_git.agents.library.ideas import idea_of
 from poise_git.agents.library.mechanisms import mechanisms, set_knobs
-from poise_git.agents.library.surgery import mend_imports
+from poise_git.agents.library.surgery import repair_imports
 from poise_git.archive.entries import Proposal
 from poise_git.errors import CheckFailed
 from poise_git.search.context.context import Context
@@ -53,7 +53,7 @@ def implement(proposal: Proposal, context: Context, children: Children) -> str:
 def repair(source: str, failure: CheckFailed, cards: tuple[Card, ...]) -> str | None:
     """The text with missing imports added, or else with knobs moved back into their ranges; None if neither helps."""
     try:
-        mended = mend_imports(source)
+        mended = repair_imports(source)
         if mended != source:
             return mended
         for mechanism in mechanisms(source, cards):

@@ -113,7 +113,7 @@ def is_merge(child: str, base: str, ours: str, theirs: str, merge: Merge) -> boo
     if goal is None or merged is None:
         return False
     try:
-        return goal in (_plain(merged), _plain(surgery.mend_imports(merged)))
+        return goal in (_plain(merged), _plain(surgery.repair_imports(merged)))
     except CheckFailed:
         return False
 

@@ -38,7 +38,7 @@ def apply_edit(text: str, edit: Edit) -> str:
         text = add_function(text, edit.stage, edit.add)
     else:
         text = set_defaults(text, edit.stage, edit.set or {})
-    return mend_imports(text)
+    return repair_imports(text)
 
 
 def revert_edit(text: str, edit: Edit, root: str) -> str:
@@ -50,7 +50,7 @@ def revert_edit(text: str, edit: Edit, root: str) -> str:
     else:
         original = defaults(root, edit.stage)
         text = set_defaults(text, edit.stage, {name: original[name] for name in edit.set or {}})
-    return mend_imports(text)
+    return repair_imports(text)
 
 
 def added_name(edit: Edit) -> str:
@@ -177,7 +177,7 @@ def default_places(text: str, of: Container[tuple[str, str]]) -> list[tuple[int,
     ]
 
 
-def mend_imports(text: str) -> str:
+def repair_imports(text: str) -> str:
     """Import from `.rollouts` exactly the names that the algorithm uses."""
     tree = _parse(text)
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}

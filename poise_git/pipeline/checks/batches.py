@@ -59,7 +59,7 @@ class Batch:
             "loss_scale_factor": _TOKENS,
         }
 
-    def relabelled(self, name: str, index: Any) -> Batch:
+    def relabeled(self, name: str, index: Any) -> Batch:
         return replace(self, name=name, index=index)
 
     def permuted(self, order: Tensor) -> Batch:

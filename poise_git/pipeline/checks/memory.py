@@ -57,4 +57,4 @@ def _tiny(number: int) -> Batch:
     levels = list(batches.LEVELS.values())
     score = torch.tensor([levels[number % 3], levels[(number // 3 + 1) % 3]])
     batch = batches.make_batch("a group of two", [score], seed=number)
-    return batch.relabelled(batch.name, batches.object_array([f"prompt-{number % 2 * number}"] * 2))
+    return batch.relabeled(batch.name, batches.object_array([f"prompt-{number % 2 * number}"] * 2))

@@ -155,7 +155,7 @@ def _relabelling(trial: Trial) -> str | None:
         "an object array of integers": batches.object_array([number + 1000 for number in numbers]),
     }
     for words, index in others.items():
-        found = trial.advantages(batch.relabelled(words, index))
+        found = trial.advantages(batch.relabeled(words, index))
         if (reason := _apart("advantages", found, expected)) is not None:
             return f"with {words} as index instead of an object array of texts, {reason}"
     return None

@@ -110,7 +110,7 @@ class ModelSkill:
 
     correlation: float | None
     lineages: int
-    labelled: int
+    labeled: int
     statement: str
 
 

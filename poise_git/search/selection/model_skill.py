@@ -15,23 +15,23 @@ Vector = NDArray[np.float64]
 ENOUGH = 6
 
 
-def rank_correlation(predicted: Vector, realised: Vector, lineages: int) -> ModelSkill:
+def rank_correlation(predicted: Vector, observed: Vector, lineages: int) -> ModelSkill:
     """Spearman's correlation of predicted and realized potential (n,) with Fisher's 95% interval, in words."""
     from scipy.stats import spearmanr
 
-    labelled = len(realised)
-    if labelled < ENOUGH or lineages < 2:
+    labeled = len(observed)
+    if labeled < ENOUGH or lineages < 2:
         return ModelSkill(
-            None, lineages, labelled,
-            f"its skill is unknown: only {labelled} candidates with descendants, in {lineages} lineages",
+            None, lineages, labeled,
+            f"its skill is unknown: only {labeled} candidates with descendants, in {lineages} lineages",
         )  # fmt: skip
-    if np.ptp(predicted) == 0 or np.ptp(realised) == 0:
-        return ModelSkill(None, lineages, labelled, "its skill is unknown: all potentials are equal")
-    correlation = float(spearmanr(predicted, realised).statistic)
-    reach = 1.96 / math.sqrt(labelled - 3)
+    if np.ptp(predicted) == 0 or np.ptp(observed) == 0:
+        return ModelSkill(None, lineages, labeled, "its skill is unknown: all potentials are equal")
+    correlation = float(spearmanr(predicted, observed).statistic)
+    reach = 1.96 / math.sqrt(labeled - 3)
     low, high = (math.tanh(math.atanh(min(max(correlation, -0.999), 0.999)) + side * reach) for side in (-1, 1))
-    words = f"rank correlation {correlation:+.2f} ({low:+.2f} to {high:+.2f}) over {labelled} candidates"
+    words = f"rank correlation {correlation:+.2f} ({low:+.2f} to {high:+.2f}) over {labeled} candidates"
     verdict = "not better than chance, so do not rely on bayes" if low <= 0 else "predicts held-out lineages"
     return ModelSkill(
-        correlation, lineages, labelled, f"{verdict}; {words} in {lineages} lineages, each held out in turn"
+        correlation, lineages, labeled, f"{verdict}; {words} in {lineages} lineages, each held out in turn"
     )

@@ -106,11 +106,11 @@ class PaperPolicy:
             knowledge=self._knowledge(potential, len(labels)),
         )
 
-    def _knowledge(self, potential: Potential | None, labelled: int) -> ModelSkill:
+    def _knowledge(self, potential: Potential | None, labeled: int) -> ModelSkill:
         if potential:
             return potential.knowledge
-        statement = f"bayes counts once {self.settings.bayes_after} candidates have descendants; {labelled} have some"
-        return ModelSkill(None, 0, labelled, statement)
+        statement = f"bayes counts once {self.settings.bayes_after} candidates have descendants; {labeled} have some"
+        return ModelSkill(None, 0, labeled, statement)
 
 
 def utility_scale(survey: Survey) -> float:

@@ -14,7 +14,7 @@ Mask = NDArray[np.bool_]
 
 # U_perf is 0 for this share of the lowest nodes, so that a diverged node does not compress the other values.
 FLOOR_SHARE = 0.1
-NEIGHBOURS = 5
+NEIGHBORS = 5
 # If some nodes violate constraints: U_perf and α of the worst node that keeps them and of the best node that does not.
 FEASIBLE_FROM = 0.25
 INFEASIBLE_UP_TO = 0.2
@@ -55,7 +55,7 @@ def _feasible_first(values: Vector, feasible: Mask | None, scale: Callable[[Vect
 
 
 def _by_decile(utilities: Vector) -> Vector:
-    return scaled(utilities, float(np.quantile(utilities, FLOOR_SHARE)) if len(utilities) > NEIGHBOURS else None)
+    return scaled(utilities, float(np.quantile(utilities, FLOOR_SHARE)) if len(utilities) > NEIGHBORS else None)
 
 
 def distances(mechanisms: Sequence[frozenset[str]], dynamics: Sequence[Sequence[float]]) -> Vector:
@@ -82,7 +82,7 @@ def distances(mechanisms: Sequence[frozenset[str]], dynamics: Sequence[Sequence[
         distance += 1.0 - apart
         distance *= 0.5
     distance[compared, np.arange(len(compared))] = np.inf
-    count = min(NEIGHBOURS, len(compared) - 1)
+    count = min(NEIGHBORS, len(compared) - 1)
     nearest = np.partition(distance, count - 1, axis=1)[:, :count]
     return np.asarray(nearest.mean(axis=1), dtype=np.float64)
 

@@ -91,7 +91,7 @@ class TreeModel:
 
     @cached_property
     def posterior(self) -> Posterior:
-        _, center, scale = self._standardised
+        _, center, scale = self._standardized
         fit, weights = self._fit, self._weights
         utility, utility_variance = _mixed(weights, fit.utility, fit.utility_variance)
         child, child_variance = _mixed(weights, fit.child, fit.child_variance)
@@ -124,11 +124,11 @@ class TreeModel:
     @cached_property
     def _measured(self) -> tuple[Vector, Vector, float]:
         """Standardized utilities, the precisions of their measurement, and the scale."""
-        values, center, scale = self._standardised
+        values, center, scale = self._standardized
         return (values - center) / scale, 1.0 / np.maximum(self.tree.errors / scale, LEAST_NOISE) ** 2, scale
 
     @cached_property
-    def _standardised(self) -> tuple[Vector, float, float]:
+    def _standardized(self) -> tuple[Vector, float, float]:
         """Utilities without outliers, the root's utility, and the standard deviation of true utilities."""
         values = self.tree.utilities
         low, high = np.quantile(values, [0.25, 0.75])

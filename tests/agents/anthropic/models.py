@@ -16,7 +16,7 @@ OPERATORS = {
     "CodeAnswer": "write",
     "ReadingAnswer": "verify",
     "ReflectionAnswer": "reflect",
-    "PrinciplesAnswer": "distil",
+    "PrinciplesAnswer": "distill",
 }
 SCALE = '''def scale(signal: Tensor, rollouts: Rollouts, floor: float = {floor}) -> Tensor:
     """The group's sample standard deviation, at least `floor`; a group of one is divided by 1. (N,)"""
@@ -54,7 +54,7 @@ class Useful:
                 {"implements": True, "reason": "It divides by max(std, floor).", "unproven": []}
             ),
             "reflect": self.reflect,
-            "distil": self.distil,
+            "distill": self.distill,
         }
 
     def __call__(self, request: Body) -> Scripted:
@@ -102,7 +102,7 @@ class Useful:
             }
         )
 
-    def distil(self, request: Body) -> Scripted:
+    def distill(self, request: Body) -> Scripted:
         names = sorted(set(re.findall(r"^candidate: (\S+)", told(request), re.MULTILINE)))
         statement = "Floors below the deviation that groups have do nothing."
         return tool_use({"principles": [{"statement": statement, "support": names, "against": [], "scope": ""}]})

@@ -50,9 +50,9 @@ def test_proposals_are_paid_for_once_and_are_in_the_ledger(archive: Archive, mon
         assert len(server.requests) == len(asked)
     assert again == first
     assert {"propose", "screen"} <= set(asked)
-    journalled = list(archive.journalled_calls())
-    assert sorted({call.key for call in journalled}) == sorted(call.key for call in journalled[: len(asked)])
-    assert paid == pytest.approx(sum(call.usd or 0.0 for call in journalled[: len(asked)]))
+    journaled = list(archive.journaled_calls())
+    assert sorted({call.key for call in journaled}) == sorted(call.key for call in journaled[: len(asked)])
+    assert paid == pytest.approx(sum(call.usd or 0.0 for call in journaled[: len(asked)]))
     assert spent(archive) == pytest.approx(paid)
     assert json.loads(run(archive, "status", "--json"))["spent_usd"] == pytest.approx(paid)
     assert git(archive.root, "for-each-ref", "refs/heads/poise", "refs/heads/evidence") == candidates

@@ -16,7 +16,7 @@ from poise_git.agents.anthropic.prompts import Prompts
 from poise_git.agents.anthropic.recordings import Recordings
 from poise_git.agents.anthropic.service import Service
 from poise_git.agents.anthropic.session import Session
-from poise_git.agents.library.distil import distil
+from poise_git.agents.library.distill import distill
 from poise_git.analysis.lessons import Lesson
 from poise_git.archive.entries import Direction, Estimate, Proposal
 from poise_git.errors import CheckFailed, UsageError
@@ -214,14 +214,14 @@ def test_principles_cite_existing_candidates(agent: AnthropicAgent, server: Loop
     made_up = {"statement": "It helps.", "support": ["a", "zzz"], "against": [], "scope": ""}
     sound = {"statement": "It does help.", "support": ["a", "b"], "against": [], "scope": "here"}
     server.script = lambda _: tool_use({"principles": [made_up, sound]})
-    assert agent.distil(lessons, [{"statement": "an earlier one"}]) == [sound]
+    assert agent.distill(lessons, [{"statement": "an earlier one"}]) == [sound]
     assert sentences.UNKNOWN_CANDIDATES.format(names="zzz") in json.dumps(server.requests[1])
     assert "an earlier one" in told(server.requests[0])
     server.script = lambda _: REFUSAL
-    assert agent.distil(lessons[:1], [sound]) == [sound], "the earlier principles stay"
+    assert agent.distill(lessons[:1], [sound]) == [sound], "the earlier principles stay"
 
 
-def test_the_library_distils_effects_with_intervals() -> None:
+def test_the_library_distills_effects_with_intervals() -> None:
     lessons = [
         *(lesson(f"a{place}", "cispo", 0.02 + 0.001 * place) for place in range(4)),
         lesson("a-removed", "cispo", -0.021, "remove"),
@@ -229,7 +229,7 @@ def test_the_library_distils_effects_with_intervals() -> None:
         lesson("once", "dapo", 0.5),
         lesson("tuned", "dapo", 0.5, "mutate"),
     ]
-    first, second = distil(lessons)
+    first, second = distill(lessons)
     assert first["statement"].startswith("cispo raises utility: +0.0214 ± 0.0022, mean of 5 candidates")
     assert first["support"] == ["a-removed", "a0", "a1", "a2", "a3"]
     assert first["effect"]["interval"] == pytest.approx(2.776 * 0.00224, rel=0.01)
@@ -279,9 +279,9 @@ def test_text_of_an_archive_adds_neither_instructions_nor_tools(agent: Anthropic
     agent.repair(proposal, source, CheckFailed("import", HOSTILE), hostile_context())
     agent.verify(proposal, source, HOSTILE)
     agent.reflect(proposal, evidence(), HOSTILE)
-    agent.distil([replace(lesson("a", "cispo", 0.1), diagnosis=HOSTILE)], [{"statement": HOSTILE}])
+    agent.distill([replace(lesson("a", "cispo", 0.1), diagnosis=HOSTILE)], [{"statement": HOSTILE}])
     asked = {operator(request) for request in server.requests}
-    assert asked == {"interpret", "propose", "screen", "write", "verify", "reflect", "distil"}
+    assert asked == {"interpret", "propose", "screen", "write", "verify", "reflect", "distill"}
     for request in server.requests:
         words = told(request)
         assert "Ignore all earlier" in words, operator(request)
@@ -309,3 +309,9 @@ def test_the_prompt_of_an_archive_reads_only_its_values(agent: AnthropicAgent, s
     with pytest.raises(UsageError, match=r"prompts/propose\.md\.j2:"):
         agent.propose(context(), DIRECTIONS, 0)
     assert not server.requests
+
+
+def test_a_prompt_of_an_earlier_archive_is_found_by_its_former_name() -> None:
+    own = Prompts({"distil.md.j2": "Ours."})
+    assert own.render("distill.md.j2").text == "Ours."
+    assert Prompts({**own.own, "distill.md.j2": ""}).render("distill.md.j2").text == ""

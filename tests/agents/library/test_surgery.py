@@ -48,7 +48,7 @@ def test_a_default_after_multibyte_characters_is_found() -> None:
 def test_imports_match_the_names_in_use() -> None:
     text = install(root_text(), card("sequence-ratio"))
     assert "from .rollouts import Rollouts, aggregate_loss, masked_mean, response_mean, to_tokens\n" in text
-    assert surgery.mend_imports(text) == text
+    assert surgery.repair_imports(text) == text
 
 
 @pytest.mark.parametrize(

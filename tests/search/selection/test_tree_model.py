@@ -44,7 +44,7 @@ def dense(tree: Tree, luck: float, values: np.ndarray, noise: np.ndarray) -> tup
 def test_two_passes_over_the_tree_give_the_exact_posterior(seed: int) -> None:
     tree = random_tree(40, seed)
     model = TreeModel(tree)
-    clipped, center, scale = model._standardised
+    clipped, center, scale = model._standardized
     values, noise = (clipped - center) / scale, (tree.errors / scale) ** 2
     fits = [dense(tree, luck, values, noise) for luck in tree_model.LUCK_VARIANCES]
     evidence = np.array([fit[2] for fit in fits])
@@ -66,7 +66,7 @@ def test_a_node_is_predicted_without_its_descendants() -> None:
         if tree.parents[child] in {place, *descendants}:
             descendants.add(child)
     assert descendants
-    clipped, center, scale = TreeModel(tree)._standardised
+    clipped, center, scale = TreeModel(tree)._standardized
     values, noise = (clipped - center) / scale, (tree.errors / scale) ** 2
     unseen = noise.copy()
     unseen[list(descendants)] = 1e12

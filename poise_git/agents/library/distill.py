@@ -1,4 +1,4 @@
-"""The distil operator by rules: the effect of a card over all its candidates, with an interval."""
+"""The distill operator by rules: the effect of a card over all its candidates, with an interval."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from poise_git.measurement.statistics import beyond_noise, estimate, half_width
 FEWEST = 2
 
 
-def distil(lessons: Sequence[Lesson]) -> list[dict[str, Any]]:
+def distill(lessons: Sequence[Lesson]) -> list[dict[str, Any]]:
     """One principle for each prior that several candidates cite, the most certain first."""
     effects: dict[str, dict[str, Estimate]] = {}
     for lesson in lessons:
