@@ -32,6 +32,13 @@ class DirectiveTranslated:
 
 
 @dataclass(frozen=True)
+class EditsKept:
+    """A file of `main` has changed, and the file in the work tree has other changes that conflict with it."""
+
+    file: str
+
+
+@dataclass(frozen=True)
 class RoundPlanned:
     number: int
     parents: tuple[tuple[str, str], ...]
@@ -152,6 +159,7 @@ Event = (
     LayersMissing
     | Preparing
     | DirectiveTranslated
+    | EditsKept
     | RoundPlanned
     | CandidateAdded
     | ProposalRejected

@@ -152,6 +152,10 @@ class Experiment:
         """The integrity of every candidate with figures under this protocol."""
         return self.auditor.verdicts(genealogy or self.archive.genealogy())
 
+    def doubt(self, genealogy: Genealogy | None = None) -> str:
+        """Why the intervals of this archive prove nothing; empty if nothing speaks against them."""
+        return self.auditor.doubt(genealogy or self.archive.genealogy())
+
     def counted(self, genealogy: Genealogy | None = None) -> Genealogy:
         """The genealogy with the figures that count in selection, in which no note overrides its runs."""
         return self.auditor.counted(genealogy or self.archive.genealogy())

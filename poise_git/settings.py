@@ -306,7 +306,7 @@ def load_settings(text: str, model: type[Model], file: str) -> Model:
         return model.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        location = [part for part in first["loc"] if isinstance(part, str | int)]
+        location = _as_written([part for part in first["loc"] if isinstance(part, str | int)], parsed.data)
         message = "unknown field" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
         raise SettingsError(file, _line_of(parsed.tree, location), ".".join(map(str, location)), message) from error
 
@@ -323,6 +323,14 @@ def _renamed(data: dict[str, Any], tree: yaml.Node | None, file: str) -> dict[st
         warnings.warn(f"{file}:{line}: {field} is called {new} now; rename it", SettingRenamed, stacklevel=3)
         data = {**data, path[0]: {new if name == old else name: value for name, value in section.items()}}
     return data
+
+
+def _as_written(location: Sequence[str | int], data: Any) -> Sequence[str | int]:
+    """The location of a field in the file, where it may have its old name."""
+    for path, new in RENAMED.items():
+        if tuple(location[: len(path)]) == (*path[:-1], new) and path[-1] in (data.get(path[0]) or {}):
+            return [*path, *location[len(path) :]]
+    return location
 
 
 def field_error(text: str, file: str, location: Sequence[str | int], what: str) -> SettingsError:

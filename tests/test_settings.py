@@ -86,5 +86,10 @@ def test_an_old_name_beside_the_new_one_is_refused() -> None:
 
 
 def test_an_error_of_an_old_name_has_its_position(recwarn: pytest.WarningsRecorder) -> None:
-    with pytest.raises(SettingsError, match=r"^x\.yaml:\d+: search\.exploration_share: "):
+    with pytest.raises(SettingsError, match=r"^x\.yaml:2: search\.reserve: "):
         load_settings("search:\n  reserve: 2\n", PoiseSettings, "x.yaml")
+
+
+def test_an_error_under_an_old_name_is_at_its_line() -> None:
+    with pytest.warns(SettingRenamed), pytest.raises(SettingsError, match=r"^x\.yaml:3: search\.reserve: "):
+        load_settings("protocol: a\nsearch:\n  reserve: many\n", PoiseSettings, "x.yaml")

@@ -116,7 +116,7 @@ class Archive:
         commit = self.repository.object_id(f"{text}^{{commit}}")
         if commit is None:
             raise genealogy.unknown(text)
-        line = self.repository.text("rev-list", "--first-parent", commit).splitlines()
+        line = self.repository.lines("rev-list", "--first-parent", commit)
         found = next((genealogy.by_commit[each] for each in line if each in genealogy.by_commit), None)
         if found is None or not (commit == found.commit or self._is_evidence(commit, found)):
             raise genealogy.unknown(text)
@@ -125,8 +125,9 @@ class Archive:
     def _is_evidence(self, commit: str, candidate: Candidate) -> bool:
         if candidate.evidence is None:
             return False
-        line = self.repository.text("rev-list", "--first-parent", f"{candidate.commit}..{candidate.evidence}")
-        return commit in line.splitlines()
+        return commit in self.repository.lines(
+            "rev-list", "--first-parent", f"{candidate.commit}..{candidate.evidence}"
+        )
 
     # Files, at any revision (a branch, a ref, a commit).
 
@@ -262,10 +263,9 @@ class Archive:
         """The objects that hold the note on each commit."""
         found: dict[str, tuple[str, ...]] = {}
         if self.repository.object_id(ref):
-            for line in self.repository.text("ls-tree", "-r", ref).splitlines():
-                head, _, path = line.partition("\t")
+            for path, blob in reader.blobs_of(self.repository, ref):
                 commit = path.replace("/", "")
-                found[commit] = (*found.get(commit, ()), head.rpartition(" ")[2])
+                found[commit] = (*found.get(commit, ()), blob)
         return found
 
     def fetch_notes_command(self) -> str:
@@ -315,8 +315,9 @@ class Archive:
         """The number and one field of each round that contains a text, oldest first; read lazily."""
         return journal.read_with(self.repository, text, field)
 
-    def write_directive(self, data: Mapping[str, Any], settings: str, edit: Callable[[str], str]) -> None:
-        journal.write_directive(self.repository, data, settings, edit)
+    def write_directive(self, data: Mapping[str, Any], settings: str, edit: Callable[[str], str]) -> tuple[str, ...]:
+        """Journal a directive, and commit the change of the settings; see `journal.write_directive`."""
+        return journal.write_directive(self.repository, data, settings, edit)
 
     def directives(self) -> tuple[dict[str, Any], ...]:
         """The translations of directives, newest last."""
@@ -356,7 +357,9 @@ class Archive:
         with self.lock("write"):
             self.repository.run("pack-refs", "--all", options=DURABLE)
             self.repository.roll_up_packs()
-            self.repository.run("commit-graph", "write", "--reachable", "--no-progress", options=DURABLE)
+            # For a person's git; this package does not read it.
+            options = (*DURABLE, "-c", "core.commitGraph=true")
+            self.repository.run("commit-graph", "write", "--reachable", "--no-progress", options=options)
 
     def conformity(self) -> tuple[Finding, ...]:
         """The candidates that break a rule; plain git does not enforce the rules."""

@@ -28,6 +28,8 @@ _OVERRIDES = {
     "sequence.editor": "true",
     "core.askPass": "true",
     "core.alternateRefsCommand": "true",
+    # A copied folder may hold a commit graph that gives a commit other parents and files than its object.
+    "core.commitGraph": "false",
     "core.sshCommand": "false",
     "credential.helper": "",
     "log.showSignature": "false",

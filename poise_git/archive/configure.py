@@ -72,7 +72,7 @@ def configure(repository: Repository) -> None:
 
 
 def remotes(repository: Repository) -> list[str]:
-    return repository.text("remote").splitlines()
+    return repository.lines("remote")
 
 
 def origin(repository: Repository) -> str | None:
@@ -147,7 +147,7 @@ def missing_hooks(repository: Repository, hooks: Mapping[str, str]) -> list[Miss
     return [
         MissingHook(name, kept=(folder / f"{name}{KEPT}").exists() and not _is_ours(folder / name))
         for name, script in hooks.items()
-        if not (folder / name).exists() or (folder / name).read_text(errors="replace") != script
+        if not (folder / name).is_file() or (folder / name).read_text(errors="replace") != script
     ]
 
 
@@ -157,5 +157,5 @@ def _is_ours(path: Path) -> bool:
 
 def _values(repository: Repository, key: str) -> list[str]:
     with suppress(GitFailed):
-        return repository.text("config", "--local", "--get-all", key).splitlines()
+        return repository.lines("config", "--local", "--get-all", key)
     return []

@@ -16,7 +16,7 @@ from poise_git.archive.entries import ROOT
 from poise_git.archive.genealogy import Genealogy
 from poise_git.archive.git import Repository
 from poise_git.archive.reader import evidence_base, read_description, read_genealogy, read_text
-from poise_git.archive.refs import CANDIDATES, EVIDENCE, candidate_name
+from poise_git.archive.refs import CANDIDATES, EVIDENCE, JOURNAL, NOTES, candidate_name
 from poise_git.archive.writer import ALGORITHM, algorithm_of, metrics_path
 
 _MEASURED = re.compile(r"^algorithm: ['\"]?([0-9a-f]+)", re.MULTILINE)
@@ -63,6 +63,12 @@ def pushed_findings(repository: Repository, pushed: Mapping[str, str]) -> tuple[
 def branch_findings(repository: Repository, genealogy: Genealogy) -> Iterator[Finding]:
     """Branches that are not candidates, candidates that do not descend from one, and evidence without a candidate."""
     refs = repository.refs(CANDIDATES, EVIDENCE)
+    for ref, named in repository.symbolic_refs(CANDIDATES, EVIDENCE, NOTES, JOURNAL).items():
+        yield Finding(
+            ref,
+            f"a symbolic ref, which stands for {named}; this archive's refs are refs of their own",
+            f"git symbolic-ref --delete {shlex.quote(ref)}",
+        )
     for ref in refs:
         name = candidate_name(ref)
         if name is None:
@@ -92,13 +98,12 @@ def change_findings(repository: Repository, genealogy: Genealogy) -> Iterator[Fi
     """Candidate commits that change more than the algorithm, compared with their first parent."""
     commits = "".join(f"{candidate.commit}\n" for candidate in genealogy).encode()
     output = repository.text(
-        "log", "--stdin", "--no-walk=unsorted", "--diff-merges=first-parent", "--name-only", "--no-renames",
-        "--no-show-signature", *PLAIN_DIFF, "-z", "--format=format:%x01%H%x00",
+        "log", "--stdin", "--no-walk=unsorted", "--diff-merges=first-parent", "--raw", "--no-renames",
+        "--no-show-signature", *PLAIN_DIFF, "-z", "--format=format:%H",
         stdin=commits,
     )  # fmt: skip
-    for record in output.split("\x01")[1:]:
-        commit, _, files = record.partition("\0")
-        others = sorted({file.strip("\n") for file in files.split("\0")} - {"", ALGORITHM})
+    for commit, files in _changed_files(output).items():
+        others = sorted(files - {ALGORITHM})
         if others:
             name = genealogy.by_commit[commit].name
             take_out = f"git restore --source=HEAD^ --staged --worktree -- {shlex.join(others)}"
@@ -107,6 +112,24 @@ def change_findings(repository: Repository, genealogy: Genealogy) -> Iterator[Fi
                 f"its commit changes {', '.join(others)}",
                 f"git switch poise/{name} && {take_out} && git commit --amend --no-edit",
             )
+
+
+def _changed_files(log: str) -> dict[str, set[str]]:
+    """The files of each commit in the output of `git log --raw -z --format=format:%H`.
+
+    A commit is `<id>\\n`, or `<id>` without changes. Each change is `:<modes> <objects> <status>\\0<path>\\0`.
+    """
+    found: dict[str, set[str]] = {}
+    commit, fields = "", iter(log.split("\0"))
+    for field in fields:
+        name, separator, change = field.rpartition("\n")
+        if not field.startswith(":") and field:
+            commit = name if separator else field
+            found[commit] = set()
+        # A path follows its change, so a path that looks like a commit or a change is not read as one.
+        if change.startswith(":"):
+            found[commit].add(next(fields))
+    return found
 
 
 def descent_findings(repository: Repository, genealogy: Genealogy) -> Iterator[Finding]:

@@ -18,7 +18,7 @@ from poise_git.archive.conformity import Finding, branch_findings, change_findin
 from poise_git.archive.git import GitFailed, Repository
 from poise_git.archive.lock import Lock, hold
 from poise_git.archive.notes import KINDS, unreadable_lines
-from poise_git.archive.reader import read_description, read_genealogy
+from poise_git.archive.reader import blobs_of, read_description, read_genealogy
 from poise_git.archive.refs import (
     CANDIDATES,
     METRICS_NOTES,
@@ -74,8 +74,7 @@ def _notes(repository: Repository) -> Iterator[Finding]:
     for ref in (METRICS_NOTES, REFLECTION_NOTES, TRAJECTORY_NOTES):
         if not repository.object_id(ref):
             continue
-        for line in repository.text("ls-tree", "-r", ref).splitlines():
-            (_, _, blob), path = line.split("\t")[0].split(" "), line.split("\t")[1]
+        for path, blob in blobs_of(repository, ref):
             commit = path.replace("/", "")
             # When the code changes, the figures of an earlier commit of a candidate stay with that commit.
             if commit not in commits and read_description(repository, commit).name not in genealogy:

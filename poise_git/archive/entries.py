@@ -16,6 +16,7 @@ from pydantic import Field
 
 from poise_git.archive.codec import Entry
 from poise_git.archive.facts import ReflectionFacts
+from poise_git.untrusted.data import Deviation, Figure
 
 ROOT = "grpo"
 SCHEMA_VERSION = 1
@@ -41,10 +42,10 @@ class Estimate(Entry):
 
     OMITTED: ClassVar[frozenset[str]] = frozenset({"interval"})
 
-    value: float
-    se: float | None
-    n: int
-    interval: float | None = None
+    value: Figure
+    se: Deviation | None
+    n: Annotated[int, Field(ge=1, lt=2**63)]
+    interval: Deviation | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ def fetch(repository: Repository, remote: str, refspecs: Sequence[str]) -> None:
 
 def _moves(repository: Repository, listed: str) -> Iterator[Move]:
     here = repository.refs()
-    for commit, ref in (line.split(" ", 1) for line in listed.splitlines()):
+    for commit, ref in (line.split(" ", 1) for line in listed.split("\n") if line):
         old = here.get(ref)
         # Do not move a branch that a person has checked out.
         if old == commit or ref == repository.head():

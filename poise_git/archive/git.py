@@ -6,6 +6,7 @@ repository, so that a caller's environment (a git hook sets GIT_DIR and GIT_INDE
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shlex
@@ -43,6 +44,8 @@ OBJECT_LIMIT = 256 << 20
 _CONFLICTS = range(1, 128)
 # The error of git-update-ref if a branch would be a folder of another, or the reverse.
 _IN_THE_WAY = re.compile(r"cannot lock ref '(.+?)': '(.+?)' exists; cannot create")
+_SHA1_LENGTH = 40
+_REFETCH = "get it from a clone: git fetch --refetch REMOTE"
 FALLBACK_IDENTITY = ("poise-git", "poise-git@localhost")
 _UNSAFE_IN_IDENTITY = re.compile(r"[<>\n\0]")
 
@@ -162,6 +165,10 @@ class Repository:
         """`run`, decoded, without the last newline."""
         return self.run(*arguments, stdin=stdin).decode(errors="replace").removesuffix("\n")
 
+    def lines(self, *arguments: str) -> list[str]:
+        """The lines of `text`. Only a line feed ends a line: names and messages may hold U+2028 and its kind."""
+        return [line for line in self.text(*arguments).split("\n") if line]
+
     # Reading.
 
     def staged(self, path: str) -> str | None:
@@ -185,27 +192,36 @@ class Repository:
         """Type and content of the object that `name` names; None if there is none. It starts no process.
 
         Raises:
-            ArchiveError: it has more than OBJECT_LIMIT bytes. A pack can hold it in a thousandth of that.
+            ArchiveError: it has more than OBJECT_LIMIT bytes (a pack can hold it in a thousandth of that), or its
+                content does not have its id.
         """
 
-        def question() -> tuple[str, int, bytes]:
-            _, kind, size, stream = self._git.stream_object_data(name)
-            return os.fsdecode(kind), size, stream.read() if size <= OBJECT_LIMIT else b""
+        def question() -> tuple[str, str, int, bytes]:
+            found, kind, size, stream = self._git.stream_object_data(name)
+            return os.fsdecode(found), os.fsdecode(kind), size, stream.read() if size <= OBJECT_LIMIT else b""
 
         found = self._ask(name, question)
         if found is None:
             return None
-        kind, size, content = found
+        object_id, kind, size, content = found
         if size > OBJECT_LIMIT:
             # Otherwise the rest of the output would be read as the next answer.
             self._git.clear_cache()
             raise ArchiveError(f"{name}: {size} bytes; the limit is {OBJECT_LIMIT}")
+        # Git does not compare when it reads, and verdicts on a candidate's code are about the id of its file.
+        if not _is_named(object_id, kind, content):
+            raise ArchiveError(f"{name}: the content of object {object_id[:12]} is not what its name says; {_REFETCH}")
         return kind, content
 
     def refs(self, *patterns: str) -> dict[str, str]:
         """Every ref under the patterns (prefixes) and the object it points at, by name."""
-        lines = self.text("for-each-ref", "--format=%(objectname) %(refname)", *patterns).splitlines()
+        lines = self.lines("for-each-ref", "--format=%(objectname) %(refname)", *patterns)
         return {ref: commit for commit, ref in (line.split(" ", 1) for line in lines)}
+
+    def symbolic_refs(self, *patterns: str) -> dict[str, str]:
+        """Every symbolic ref under the patterns (prefixes), and the ref that it names."""
+        lines = self.lines("for-each-ref", "--format=%(symref) %(refname)", *patterns)
+        return {ref: named for named, ref in (line.split(" ", 1) for line in lines) if named}
 
     def setting(self, key: str) -> str | None:
         """The value of `key` in the repository's or the user's configuration; None if it is not set."""
@@ -258,7 +274,7 @@ class Repository:
         """`Name <address>` of the committer: environment, then configuration, then a fallback."""
         configured: dict[str, str] = {}
         with suppress(GitFailed):
-            lines = self.text("config", "--get-regexp", r"^user\.(name|email)$").splitlines()
+            lines = self.lines("config", "--get-regexp", r"^user\.(name|email)$")
             configured = dict(line.split(" ", 1) for line in lines if " " in line)
         name = os.environ.get("GIT_COMMITTER_NAME") or configured.get("user.name") or FALLBACK_IDENTITY[0]
         address = os.environ.get("GIT_COMMITTER_EMAIL") or configured.get("user.email") or FALLBACK_IDENTITY[1]
@@ -277,7 +293,8 @@ class Repository:
             RefLocked: the lock file of a ref exists; no ref has moved.
             ArchiveError: an existing ref is in the way of a new one; no ref has moved.
         """
-        lines = [f"update {move.ref} {move.new} {move.old or NO_OBJECT}\n" for move in moves]
+        # A branch of a copied archive may be a symbolic ref: without this option, git would move the ref that it names.
+        lines = [f"option no-deref\nupdate {move.ref} {move.new} {move.old or NO_OBJECT}\n" for move in moves]
         script = "".join(["start\n", *lines, "prepare\n", "commit\n"])
         try:
             self.run("update-ref", "--stdin", stdin=script.encode(), options=DURABLE)
@@ -305,6 +322,10 @@ class Repository:
                 entries.append((path, blob))
         self.run("update-index", "-z", "--add", "--index-info", stdin=index_lines(entries), options=DURABLE)
 
+    def add_blob(self, text: str) -> str:
+        """Write a file's text as an object, and return its id. No filter of the repository runs."""
+        return self.run("hash-object", "-w", "--stdin", stdin=text.encode()).decode().strip()
+
     def patch(self, of: str, to: str) -> str:
         """The patch between two commits, as git prints it without any configuration."""
         return self.run("diff", *PLAIN_DIFF, "--end-of-options", of, to, "--").decode(errors="replace")
@@ -321,3 +342,11 @@ class Repository:
         if len(list((objects / "pack").glob("*.pack"))) > MANY_PACKS or loose > MANY_LOOSE:
             options = (*DURABLE, "-c", "repack.writeBitmaps=false")
             self.run("repack", "--geometric=2", "-d", "-l", "--quiet", "--window=0", options=options)
+
+
+def _is_named(object_id: str, kind: str, content: bytes) -> bool:
+    """Whether the id of an object, SHA-1 or SHA-256, is the hash of its content."""
+    named = hashlib.sha1(usedforsecurity=False) if len(object_id) == _SHA1_LENGTH else hashlib.sha256()
+    named.update(b"%s %d\0" % (kind.encode(), len(content)))
+    named.update(content)
+    return named.hexdigest() == object_id

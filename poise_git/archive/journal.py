@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from poise_git.archive.checked_out import update_files
 from poise_git.archive.documents import dump_yaml, load_field, load_yaml
 from poise_git.archive.git import Repository
 from poise_git.archive.messages import SUBJECT_LENGTH, shorten
@@ -106,10 +107,13 @@ def _number(file: str) -> int:
     return int(number)
 
 
-def write_directive(repository: Repository, data: Mapping[str, Any], settings: str, edit: Callable[[str], str]) -> None:
+def write_directive(
+    repository: Repository, data: Mapping[str, Any], settings: str, edit: Callable[[str], str]
+) -> tuple[str, ...]:
     """Journal the translation of a directive, and commit the `settings` file of main with the change `edit`.
 
-    The two commits are made together or not at all. If main is checked out, the file in the work tree is updated.
+    The two commits are made together or not at all. If main is checked out, the file in the work tree is
+    updated. Returns the files that keep conflicting edits; see `update_files`.
     """
     text = dump_yaml(data)
 
@@ -120,10 +124,12 @@ def write_directive(repository: Repository, data: Mapping[str, Any], settings: s
         change.grow(JOURNAL, f"{subject}\n", {f"{DIRECTIVES}/{number:04d}.yaml": text})
         old = read_text(repository, change.old[MAIN] or MAIN, settings) or ""
         if (new := edit(old)) != old:
+            changed[settings] = old
             change.grow(MAIN, f"settings: {subject}\n", {settings: new})
 
+    changed: dict[str, str] = {}
     publish(repository, [JOURNAL, MAIN], build)
-    repository.check_out(MAIN, [settings])
+    return update_files(repository, MAIN, changed)
 
 
 def read_directives(repository: Repository) -> tuple[dict[str, Any], ...]:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
 from poise_git.archive.entries import SCHEMA_VERSION, Isolation, Reproduction, Status
-from poise_git.untrusted.data import Amount, Count, Number, Whole
+from poise_git.untrusted.data import Amount, Count, Deviation, Figure, Number, Whole
 
 # Limits in characters. A run of 10,000 steps with 50 series has 10 MB, and a note grows by a line per run.
 LINE_LENGTH = 16 * 1024 * 1024
@@ -26,7 +26,7 @@ TEXT_LENGTH = 10_000
 Text = Annotated[str, Field(max_length=TEXT_LENGTH)]
 Figures = Annotated[dict[Text, Number], Field(max_length=NAMES)]
 # [value, standard error, n], and half the interval if there is one.
-Numbers = tuple[Number, Number | None, Count] | tuple[Number, Number | None, Count, Number]
+Numbers = tuple[Figure, Deviation | None, Count] | tuple[Figure, Deviation | None, Count, Deviation]
 Estimates = Annotated[dict[Text, Numbers], Field(max_length=NAMES)]
 
 

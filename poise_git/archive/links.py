@@ -46,11 +46,16 @@ def refuse_special_files(folder: Path) -> None:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     waiting += [] if _LOOSE.fullmatch(entry.name) else [Path(entry)]
-                elif not entry.is_symlink() and not entry.is_file(follow_symlinks=False):
+                # A link is what it leads to: git reads through it. One that leads nowhere is git's to report.
+                elif not entry.is_file() and not entry.is_dir() and _exists(entry):
                     raise ArchiveError(
                         f"{entry.path}: neither a file nor a folder, so git would wait for it; remove it: "
                         f"rm {shlex.quote(entry.path)}"
                     )
+
+
+def _exists(entry: os.DirEntry[str]) -> bool:
+    return not entry.is_symlink() or Path(entry).exists()
 
 
 def _links(homes: Iterable[Path]) -> Iterator[Path]:

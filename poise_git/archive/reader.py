@@ -70,9 +70,9 @@ def read_genealogy(repository: Repository) -> Genealogy:
 
 def _read_refs(repository: Repository) -> tuple[dict[str, str], dict[str, str]]:
     """The commit of every candidate and evidence branch, and the protocol of the metrics at an evidence's tip."""
-    form = "%(objectname) %(refname) %(contents:trailers:key=Poise-Protocol,valueonly,separator=%x20)"
+    form = "%(objectname) %(refname) %(contents:trailers:key=Poise-Protocol,valueonly,unfold,separator=%x20)"
     refs, protocols = {}, {}
-    for line in repository.text("for-each-ref", f"--format={form}", CANDIDATES, EVIDENCE).splitlines():
+    for line in repository.lines("for-each-ref", f"--format={form}", CANDIDATES, EVIDENCE):
         commit, ref, protocol = line.split(" ", 2) if line.count(" ") > 1 else (*line.split(" ", 1), "")
         refs[ref], protocols[ref] = commit, protocol.strip()
     return refs, protocols
@@ -204,6 +204,13 @@ def list_texts(repository: Repository, revision: str, folder: str) -> dict[str, 
                 (f"{prefix}/{file}".lstrip("/"), object_id) for file, object_id in _tree_entries(content, links=False)
             ]
     return dict(sorted(found.items()))
+
+
+def blobs_of(repository: Repository, revision: str) -> list[tuple[str, str]]:
+    """Path and object of every file at `revision`."""
+    found = repository.text("ls-tree", "-r", "-z", revision)
+    entries = (entry.partition("\t") for entry in found.split("\0") if entry)
+    return [(path, head.rpartition(" ")[2]) for head, _, path in entries]
 
 
 def list_files(repository: Repository, revision: str, folder: str) -> dict[str, str]:

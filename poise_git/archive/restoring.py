@@ -19,6 +19,7 @@ from poise_git.archive.fetching import fetch
 from poise_git.archive.genealogy import Genealogy
 from poise_git.archive.git import Repository
 from poise_git.archive.measured import Measured, evidence_metrics
+from poise_git.archive.messages import result_note
 from poise_git.archive.notes import latest_metrics, metrics_line, reflection_line
 from poise_git.archive.reader import read_genealogy, read_note
 from poise_git.archive.refs import METRICS_NOTES, REFLECTION_NOTES, RESULT_NOTES, TRAJECTORY_NOTES
@@ -56,10 +57,15 @@ def missing_notes(repository: Repository) -> Iterator[Finding]:
 
 
 def missing_results(repository: Repository) -> Iterator[Finding]:
-    """Candidates whose result `git lineage` does not print."""
-    if names := [each.name for each in _without_result(repository, read_genealogy(repository))]:
-        what = f"{_candidates(names)} not in `git lineage`"
-        yield Finding(RESULT_NOTES, what, "poise-git doctor --repair", repairable=True)
+    """Candidates of which `git lineage` prints no result, or another one than their metrics."""
+    wrong = _with_wrong_result(repository, read_genealogy(repository))
+    for names, what in (
+        ([each.name for each, printed in wrong if not printed], "not in `git lineage`"),
+        ([each.name for each, printed in wrong if printed], "other ones in `git lineage` than in the metrics"),
+    ):
+        if names:
+            what = f"{_candidates(names)} {what}"
+            yield Finding(RESULT_NOTES, what, "poise-git doctor --repair", repairable=True)
 
 
 def fetch_notes(repository: Repository) -> None:
@@ -86,8 +92,8 @@ def restore_notes(repository: Repository) -> None:
     lines = {ref: of for ref, of in ((METRICS_NOTES, metrics), (REFLECTION_NOTES, reflections)) if of}
     if lines:
         add_note_lines(repository, lines)
-    if unseen := _without_result(repository, read_genealogy(repository)):
-        replace_result_notes(repository, {each.commit: list(each.metrics.values())[-1] for each in unseen})
+    if wrong := _with_wrong_result(repository, read_genealogy(repository)):
+        replace_result_notes(repository, {each.commit: list(each.metrics.values())[-1] for each, _ in wrong})
 
 
 def _lacking(repository: Repository, genealogy: Genealogy) -> Iterator[_Lacking]:
@@ -103,8 +109,12 @@ def _lacking(repository: Repository, genealogy: Genealogy) -> Iterator[_Lacking]
             yield _Lacking(candidate.name, candidate.commit, measured)
 
 
-def _without_result(repository: Repository, genealogy: Genealogy) -> list[Candidate]:
-    return [each for each in genealogy if each.metrics and not read_note(repository, RESULT_NOTES, each.commit)]
+def _with_wrong_result(repository: Repository, genealogy: Genealogy) -> list[tuple[Candidate, str]]:
+    """Candidates whose result note is not the line of their metrics under any protocol, and that note."""
+    printed = ((each, read_note(repository, RESULT_NOTES, each.commit)) for each in genealogy if each.metrics)
+    return [
+        (each, note) for each, note in printed if note not in {f"{result_note(own)}\n" for own in each.metrics.values()}
+    ]
 
 
 def _without_runs(repository: Repository, genealogy: Genealogy) -> list[str]:

@@ -79,7 +79,7 @@ def _follow(repository: Repository, name: str, old: str, new: str) -> None:
 def _move_note(repository: Repository, change: Change, ref: str, old: str, new: str, *, same: bool) -> None:
     """Copy the lines of the old commit to the new one if the code is the `same`; else remove those that git copied."""
     tip, own = change.old[ref] or "", algorithm_of(repository, new)
-    theirs, ours = (read_note(repository, tip, commit).splitlines() for commit in (old, new))
+    theirs, ours = ([line for line in read_note(repository, tip, each).split("\n") if line] for each in (old, new))
     found = [*ours, *(line for line in theirs if line not in ours)]
     lines = [line for line in found if (same or line not in theirs) and algorithm_in(line) in ("", own)]
     if lines != ours:

@@ -19,6 +19,7 @@ from poise_git.archive.lock import Lock, hold
 from poise_git.archive.messages import describe, format_candidate, format_evidence, format_proposal_added, result_note
 from poise_git.archive.notes import (
     append,
+    as_noted,
     metrics_line,
     note_path,
     note_paths,
@@ -223,7 +224,7 @@ def add_evidence(repository: Repository, name: str, metrics: Metrics, reflection
                 files[tables_path(name)] = tables
             line = reflection_line(reflection, metrics.protocol, now)
             _grow_note(repository, change, REFLECTION_NOTES, commit, line)
-        _replace_notes(change, RESULT_NOTES, {commit: result_note(metrics)})
+        _replace_notes(change, RESULT_NOTES, {commit: result_note(as_noted(metrics))})
         grow_evidence(repository, change, name, commit, format_evidence(name, metrics), files)
 
     publish(repository, [candidate, METRICS_NOTES, REFLECTION_NOTES, RESULT_NOTES, evidence], build)

@@ -68,10 +68,13 @@ def command(
             f"{candidate.name} or {ROOT} failed on a fresh seed, so nothing is confirmed; run the same command again"
         )
     violated = experiment.confirmed_violations(candidate.name)
-    confirmed = gain.value > 0 and beyond_noise(gain) and not violated
+    doubt = experiment.doubt()
+    confirmed = gain.value > 0 and beyond_noise(gain) and not violated and not doubt
     if as_json:
         violations = [violation.to_data() for violation in violated]
         print_json({"name": candidate.name, "gain": gain.to_data(), "confirmed": confirmed, "violated": violations})
     else:
-        verdict = ", ".join(["confirmed" if confirmed else "not confirmed", *map(violation_text, violated)])
+        verdict = ", ".join(
+            ["confirmed" if confirmed else "not confirmed", *map(violation_text, violated), *filter(None, [doubt])]
+        )
         echo(f"{candidate.name}: {difference_text(gain)} vs {ROOT}{interval_text(gain)}: {verdict}")

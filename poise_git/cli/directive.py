@@ -27,7 +27,7 @@ def command(text: str | None, agent: str | None, commit: bool, protocol: str | N
     from dataclasses import replace
 
     from poise_git.archive.documents import dump_yaml
-    from poise_git.cli.render import interpretation_lines
+    from poise_git.cli.render import interpretation_lines, kept_edits_text
     from poise_git.cli.sessions import agent_for
     from poise_git.errors import UsageError
     from poise_git.steps.translate import adopt, interpret
@@ -39,7 +39,9 @@ def command(text: str | None, agent: str | None, commit: bool, protocol: str | N
     translator = agent_for(experiment, agent)
     reading = interpret(experiment, translator)
     if commit:
-        adopt(experiment, reading, translator)
+        _, kept = adopt(experiment, reading, translator)
+        for file in kept:
+            echo(kept_edits_text(file), err=True)
     else:
         experiment.archive.write_calls("directive", translator.calls)
     if as_json:

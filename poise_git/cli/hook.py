@@ -27,14 +27,15 @@ def _commit_message() -> None:
 
 def _post_rewrite() -> None:
     """Move notes and evidence to rewritten commits; each line is `OLD NEW`."""
-    pairs = [line.split()[:2] for line in sys.stdin if line.strip()]
+    pairs = [line.rstrip("\n").split(" ")[:2] for line in sys.stdin if line.strip()]
     for name in open_archive().follow(dict(pairs)):
         echo(f"{name}: notes and evidence moved to the new commit if its code is unchanged")
 
 
 def _pre_push() -> None:
     """Check a push; each line is `LOCAL-REF COMMIT REMOTE-REF COMMIT`, with zeros for a deleted branch."""
-    lines = [line.split() for line in sys.stdin if line.strip()]
+    # A branch may be named with a no-break space, which `str.split` without an argument would cut.
+    lines = [line.rstrip("\n").split(" ") for line in sys.stdin if line.strip()]
     pushed = {there: commit for _, commit, there, _ in lines if commit.strip("0")}
     findings = open_archive().refuse_push(pushed)
     _refuse(tuple(f"{finding.where}: {finding.what}; {finding.advice}" for finding in findings))

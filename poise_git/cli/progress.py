@@ -22,6 +22,7 @@ from poise_git.cli.render import (
     estimate_text,
     gain_text,
     interpretation_lines,
+    kept_edits_text,
     missing_layers_text,
     sparkline,
 )
@@ -37,6 +38,8 @@ def line_of(event: events.Event) -> str | None:
             return missing_layers_text(layers, allowed=allowed)
         case events.DirectiveTranslated(directive, reading):
             return "\n".join(interpretation_lines(directive, reading))
+        case events.EditsKept(file):
+            return kept_edits_text(file)
         case events.RoundPlanned(number, parents, resumed):
             names = ", ".join(name for name, _ in parents)
             started = f"round {number}{' (resumed)' if resumed else ''}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from poise_git.archive.entries import ROOT, Candidate, Estimate, Metrics, Reproduction, Status, Violation
 from poise_git.archive.genealogy import Genealogy
-from poise_git.integrity.verdicts import Mark, Verdict, reproduction_text
+from poise_git.integrity.verdicts import Mark, Verdict, outcomes, reproduction_text
 from poise_git.measurement.objective import description_of
 from poise_git.measurement.statistics import beyond_noise, half_width
 from poise_git.measurement.translation import Interpretation
@@ -85,23 +86,33 @@ def tree_lines(
     genealogy: Genealogy, protocol: str, *, mark: str | None = None, verdicts: Mapping[str, Verdict] | None = None
 ) -> list[str]:
     """The genealogy as a tree with scores; `mark` is the candidate to mark, `verdicts` holds the integrity of each."""
-    lines: list[tuple[str, Candidate]] = []
-
-    def walk(candidate: Candidate, indent: str, branch: str) -> None:
-        lines.append((indent + branch + candidate.name, candidate))
-        deeper = indent + {"": "", "├─ ": "│  ", "└─ ": "   "}[branch]
-        # A crossover appears below its first parent.
-        children = [child for child in genealogy.children(candidate.name) if child.parents[0] == candidate.name]
-        for child in children:
-            walk(child, deeper, "└─ " if child is children[-1] else "├─ ")
-
-    walk(genealogy.root, "", "")
+    lines = list(_drawn(genealogy))
     width = max(len(text) for text, _ in lines)
     return [
         f"{text.ljust(width)}  {_mark_text(verdicts, candidate)}{score_text(candidate, protocol)}"
         f"{'  ← best' if candidate.name == mark else ''}"
         for text, candidate in lines
     ]
+
+
+def _drawn(genealogy: Genealogy) -> Iterator[tuple[str, Candidate]]:
+    """The lines of the tree, and the candidate of each. A crossover is below its first parent.
+
+    A candidate that does not descend from the root here begins a tree of its own: a shallow clone has such candidates.
+    """
+    seen: set[str] = set()
+    for first in (genealogy.root, *genealogy):
+        # A stack, because a lineage may be longer than Python's limit of recursion.
+        waiting = [(first, "", "")]
+        while waiting:
+            candidate, indent, branch = waiting.pop()
+            if candidate.name in seen:
+                continue
+            seen.add(candidate.name)
+            yield indent + branch + candidate.name, candidate
+            deeper = indent + {"": "", "├─ ": "│  ", "└─ ": "   "}[branch]
+            children = [child for child in genealogy.children(candidate.name) if child.parents[0] == candidate.name]
+            waiting += [(child, deeper, "└─ " if child is children[-1] else "├─ ") for child in reversed(children)]
 
 
 def _mark_text(verdicts: Mapping[str, Verdict] | None, candidate: Candidate) -> str:
@@ -126,13 +137,18 @@ def reason_lines(verdicts: Mapping[str, Verdict]) -> list[str]:
     return lines + [f"unverified: {reason} ({counts[reason]})" for reason in reasons]
 
 
+def kept_edits_text(file: str) -> str:
+    """A file of the work tree keeps a person's edits, because they conflict with a new commit on main."""
+    place = shlex.quote(file)
+    return f"{file} keeps your uncommitted changes, which conflict with main; compare them: git diff main -- {place}"
+
+
 def reproduction_lines(reproductions: Sequence[Reproduction]) -> list[str]:
-    """The outcomes of repeated runs, with the latest attempt at each seed."""
-    latest = {each.seed: each for each in reproductions}
+    """The outcomes of repeated runs, one per seed."""
     return [
         f"{'reproduced' if each.reproduces else 'not reproduced'}: seed {seed}, {reproduction_text(each)}"
         + (f" (torch {each.torch}, {each.processor})" if each.torch else "")
-        for seed, each in sorted(latest.items())
+        for seed, each in outcomes(reproductions).items()
     ]
 
 

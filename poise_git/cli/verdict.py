@@ -79,6 +79,8 @@ def verdict_lines(experiment: Experiment, ended: SearchResult) -> list[str]:
     lines.append(f"  on {gain.n} fresh seeds: {difference_text(gain)} vs {ROOT}{interval_text(gain)}")
     if fresh := experiment.confirmed_violations(ended.best):
         return [*lines, *(f"  not confirmed: on fresh seeds it {violation_text(violation)}" for violation in fresh)]
+    if doubt := experiment.doubt():
+        return [*lines, f"  not confirmed: {doubt}"]
     better = beyond_noise(gain) and gain.value > 0
     return [
         *lines,
@@ -94,7 +96,7 @@ def result_document(experiment: Experiment, ended: SearchResult) -> dict[str, An
     return {
         "best": candidate_data(candidate, experiment.protocol.hash, experiment.verdicts(genealogy)),
         "confirmation": gain.to_data() if gain else None,
-        "confirmed": bool(gain and gain.value > 0 and beyond_noise(gain) and not violated),
+        "confirmed": bool(gain and gain.value > 0 and beyond_noise(gain) and not violated and not experiment.doubt()),
         "violated": [violation.to_data() for violation in violated],
         "evaluated": ended.evaluated,
         "rounds": ended.rounds,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,16 +23,17 @@ from poise_git.archive.conformity import Finding
 from poise_git.archive.entries import ROOT, Candidate, Metrics, Run, Status
 from poise_git.archive.genealogy import Genealogy
 from poise_git.archive.notes import Trajectory, as_noted
-from poise_git.archive.refs import METRICS_NOTES, TRAJECTORY_NOTES, candidate_ref
+from poise_git.archive.refs import MAIN, METRICS_NOTES, TRAJECTORY_NOTES, candidate_ref
 from poise_git.errors import PoiseError
 from poise_git.integrity.verdicts import NOTES, Account, Integrity, Mark, Problem, Verdict, judge
 from poise_git.measurement.objective import Objective
+from poise_git.measurement.statistics import Noise, understates
 from poise_git.pipeline.backends.recorded import Recorded
 from poise_git.pipeline.cache import cache_folder
 from poise_git.pipeline.protocol import Protocol
 
 # Increase this when the verdicts change for the same archive.
-RULES = 2
+RULES = 3
 # The number of candidates that a line names.
 NAMED = 3
 # Errors that untrusted runs may cause.
@@ -85,6 +86,9 @@ class Measuring(Interface):
     @property
     def protocol_option(self) -> str: ...
 
+    @property
+    def noise(self) -> Noise | None: ...
+
     def metrics_of(
         self,
         runs: Sequence[Run],
@@ -111,7 +115,7 @@ class Auditor:
             [(candidate.name, candidate.commit, candidate.evidence) for candidate in genealogy],
         )
         if state != self._state or anew:
-            self._verdicts = self._read(genealogy, state, anew=anew)
+            self._verdicts = self._doubted(self._read(genealogy, state, anew=anew))
             self._state = "" if genealogy.ahead else state
         return self._verdicts
 
@@ -145,6 +149,9 @@ class Auditor:
                 yield Finding(candidate_ref(name), problem.what, problem.advice)
             if verdict.integrity.mark is Mark.UNVERIFIED and not self.archive.trajectory(genealogy[name]).runs:
                 untraced.append(name)
+        if doubt := self.doubt(genealogy):
+            advice = f"correct paired_deviation on {MAIN.rpartition('/')[2]}, then: poise-git reflect CANDIDATE"
+            yield Finding(f"protocols/{self.protocol.name}.yaml", doubt, advice)
         if untraced:
             shown = ", ".join(untraced[:NAMED]) + (", …" if len(untraced) > NAMED else "")
             who = (
@@ -166,6 +173,30 @@ class Auditor:
     def _replaced(self, candidate: Candidate, counted: Metrics | None) -> dict[str, Metrics]:
         others = {protocol: own for protocol, own in candidate.metrics.items() if protocol != self._hash}
         return others if counted is None else {**others, self._hash: counted}
+
+    def doubt(self, genealogy: Genealogy) -> str:
+        """Why the intervals of this archive prove nothing; empty if nothing speaks against them."""
+        return self._doubt(self.verdicts(genealogy).values())
+
+    def _doubted(self, verdicts: Mapping[str, Verdict]) -> Mapping[str, Verdict]:
+        """The verdicts, without a proof if the protocol states a noise that its runs contradict."""
+        doubt = self._doubt(verdicts.values())
+        return {
+            name: replace(verdict, integrity=Integrity(Mark.UNVERIFIED, doubt))
+            if doubt and verdict.integrity.mark is Mark.VERIFIED and name != ROOT
+            else verdict
+            for name, verdict in verdicts.items()
+        }
+
+    def _doubt(self, verdicts: Iterable[Verdict]) -> str:
+        noise = self.experiment.noise
+        gains = [verdict.counted.gain for verdict in verdicts if verdict.counted and verdict.counted.gain]
+        if noise is None or not understates(noise, gains):
+            return ""
+        return (
+            f"the protocol states paired_deviation {noise.deviation:g}, but most candidates differ by more between "
+            "seeds"
+        )
 
     # Reading.
 

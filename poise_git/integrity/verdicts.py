@@ -206,15 +206,26 @@ def _against_runs(account: Account) -> tuple[list[Metrics], list[Problem]]:
     return matching, found
 
 
+def outcomes(reproductions: Sequence[Reproduction]) -> dict[int, Reproduction]:
+    """The outcome of the repetitions of each seed: one that refutes the run, or else the latest.
+
+    Anyone may add a line with any date, so a later repetition does not clear a run that an earlier one refutes.
+    """
+    latest = {each.seed: each for each in reproductions}
+    refuted = {each.seed: each for each in reproductions if each.refutes}
+    return dict(sorted({**latest, **refuted}.items()))
+
+
 def _not_reproduced(account: Account) -> list[Problem]:
-    """The repeated runs that differ by more than noise; the latest attempt at each seed counts."""
-    latest = {each.seed: each for each in account.reproductions}
+    """Repeated runs whose difference noise cannot explain."""
+    name, option = account.name, account.option
+    edit = f"{NOTES} --ref=poise/trajectory edit poise/{name}"
     return [
         Problem(
             f"seed {seed} did not reproduce: {reproduction_text(each)}",
-            f"poise-git reproduce {account.name} --seed {seed}{account.option}",
+            f"poise-git reproduce {name} --seed {seed}{option}; if that repetition was at fault, remove it: {edit}",
         )
-        for seed, each in sorted(latest.items())
+        for seed, each in outcomes(account.reproductions).items()
         if each.refutes
     ]
 
@@ -270,8 +281,7 @@ def _unproven(account: Account, claimed: Metrics, matching: Sequence[Metrics]) -
     if matching and _intervals_apart(claimed, matching[0]):
         advice = f"poise-git reflect {account.name}{account.option}"
         return f"its intervals use another paired_deviation; recompute them: {advice}"
-    latest = {each.seed: each for each in account.reproductions}
-    if undone := next((each for each in latest.values() if not each.reproduces), None):
+    if undone := next((each for each in outcomes(account.reproductions).values() if not each.reproduces), None):
         return f"seed {undone.seed} was repeated: {reproduction_text(undone)}"
     used = [run.isolation for run in account.runs if run.seed in (claimed.seeds or (run.seed,))]
     return next((reason for isolation in used if (reason := _unisolated(isolation))), "")

@@ -10,6 +10,10 @@ from poise_git.archive.entries import Estimate
 
 # A difference exceeds noise if its interval of this confidence excludes 0.
 CONFIDENCE = 0.95
+# Levels at which a difference contradicts a stated noise, for many, few, and single differences, and the accepted
+# probability that so many do by chance.
+LEVELS = (0.05, 1e-3, 1e-6)
+CHANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,26 @@ def pooled_deviation(differences: Iterable[Estimate]) -> PooledDeviation | None:
             freedom += difference.n - 1
             comparisons += 1
     return PooledDeviation(math.sqrt(squares / freedom), comparisons, freedom) if freedom else None
+
+
+def understates(noise: Noise, differences: Iterable[Estimate]) -> bool:
+    """Whether most of these differences are too noisy for the stated `noise`.
+
+    Under it, s^2 / s_0^2 of a difference of n seeds has an F distribution with n - 1 and d_0 degrees of freedom. Some
+    mechanisms are noisier than others, so more than half of the differences must be improbable, at one of the LEVELS,
+    and more of them than CHANCE allows (binomial). Differences that are equal on every seed say nothing.
+    """
+    from scipy.special import bdtrc, fdtrc
+
+    known = [difference for difference in differences if difference.n > 1 and difference.se]
+    tails = [
+        float(fdtrc(each.n - 1, noise.freedom, each.n * ((each.se or 0.0) / noise.deviation) ** 2)) for each in known
+    ]
+    for level in LEVELS:
+        improbable = sum(tail < level for tail in tails)
+        if improbable > len(tails) / 2 and float(bdtrc(improbable - 1, len(tails), level)) < CHANCE:
+            return True
+    return False
 
 
 def detectable_difference(deviation: float, seeds: int, noise: Noise | None = None, power: float = 0.8) -> float | None:

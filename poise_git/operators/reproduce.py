@@ -144,11 +144,12 @@ def _numbers(one: Any, other: Any) -> tuple[float | None, float | None]:
 def allowed_difference(experiment: Experiment) -> float | None:
     """The allowed difference in U of a repeated run: half the 95% interval of one difference in U.
 
-    Its noise is the protocol's `paired_deviation`, or the archive's own deviation between seeds; None if neither is
-    known.
+    Its noise is the protocol's `paired_deviation` or the archive's own deviation between seeds, whichever allows less:
+    an archive may state any noise. None if neither is known.
     """
-    noise = experiment.noise or deviation_between_seeds(experiment)
-    return None if noise is None else half_width(Estimate(0.0, None, 1), noise)
+    known = filter(None, (experiment.noise, deviation_between_seeds(experiment)))
+    allowed = (half_width(Estimate(0.0, None, 1), noise) for noise in known)
+    return min((each for each in allowed if each is not None), default=None)
 
 
 def deviation_between_seeds(experiment: Experiment) -> Noise | None:

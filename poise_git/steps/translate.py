@@ -29,7 +29,9 @@ def translate_directive(session: Session) -> None:
     if is_untranslated(session.experiment):
         reading = interpret(session.experiment, session.agent)
         session.observe(events.DirectiveTranslated(session.experiment.directive, reading))
-        session.experiment = adopt(session.experiment, reading, session.agent)
+        session.experiment, kept = adopt(session.experiment, reading, session.agent)
+        for file in kept:
+            session.observe(events.EditsKept(file))
         session.forget()
 
 
@@ -59,19 +61,22 @@ def interpret(experiment: Experiment, agent: Agent) -> Interpretation:
     return agent.interpret(experiment.directive, root_figures(experiment))
 
 
-def adopt(experiment: Experiment, reading: Interpretation, agent: Agent) -> Experiment:
-    """Journal the translation and commit it to poise.yaml, both at once. Return the experiment with it."""
+def adopt(experiment: Experiment, reading: Interpretation, agent: Agent) -> tuple[Experiment, tuple[str, ...]]:
+    """Journal the translation and commit it to poise.yaml, both at once.
+
+    Returns the experiment with it, and the files of the work tree that keep a person's conflicting edits.
+    """
     calls = {"calls": [call.to_data() for call in agent.calls]} if agent.calls else {}
-    experiment.archive.write_directive(
+    kept = experiment.archive.write_directive(
         {"directive": experiment.directive, "agent": agent.name, **reading.to_data(), **calls},
         SETTINGS_FILE,
         lambda text: settings_with(text, experiment.directive, reading.objective),
     )
     if reading.objective is None:
-        return experiment
+        return experiment, kept
     settings = experiment.settings.model_copy(update={"objective": reading.objective})
     objective = Objective(experiment.protocol.suite_weights, reading.objective)
-    return replace(experiment, settings=settings, objective=objective)
+    return replace(experiment, settings=settings, objective=objective), kept
 
 
 def settings_with(text: str, directive: str, objective: ObjectiveSettings | None) -> str:

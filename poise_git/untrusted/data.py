@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from poise_git.errors import ArchiveError
 
 Entry = TypeVar("Entry")
 
+# Larger figures overflow when statistics square them.
+LARGEST = 1e100
+
+
+def _not_finite(value: float) -> float:
+    if math.isfinite(value):
+        raise ValueError(f"expected a number of at most {LARGEST:g}")
+    return value
+
+
+def _nan(value: float) -> float:
+    if not math.isnan(value):
+        raise ValueError(f"expected a number from 0 to {LARGEST:g}")
+    return value
+
+
 # Numbers of JSON, not text. NaN and infinity are valid: trainers report missing figures as these.
 Number = Annotated[float, Field(strict=True)]
+# The first form decides for finite numbers; the second one, slower, is for the others.
+Figure = Annotated[
+    Annotated[float, Field(ge=-LARGEST, le=LARGEST)] | Annotated[float, AfterValidator(_not_finite)],
+    Field(union_mode="left_to_right"),
+]
+Deviation = Annotated[
+    Annotated[float, Field(ge=0.0, le=LARGEST)] | Annotated[float, AfterValidator(_nan)],
+    Field(union_mode="left_to_right"),
+]
 Amount = Annotated[float, Field(strict=True, ge=0.0, allow_inf_nan=False)]
-Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+Count = Annotated[int, Field(strict=True, ge=1, lt=2**63)]
 Whole = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)]
 
 

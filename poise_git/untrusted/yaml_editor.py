@@ -2,12 +2,14 @@
 
 ruamel.yaml rewrites only the lines of a changed field, and keeps their comments, order and quotes. The text is
 untrusted, so it is first read within the limits of `yaml_text`. The result is read again, to check that only the given
-fields have changed.
+fields have changed, and that no comment is lost.
 """
 
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from textwrap import dedent, indent
@@ -23,6 +25,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString, SingleQuotedScala
 from poise_git.untrusted.yaml_text import SETTINGS, BadYaml, parse
 
 _QUOTED = {'"': DoubleQuotedScalarString, "'": SingleQuotedScalarString}
+_COMMENT = re.compile(r"#[^\r\n\x85\u2028\u2029]*")
 _NULL, _FLOAT = "tag:yaml.org,2002:null", "tag:yaml.org,2002:float"
 
 
@@ -48,12 +51,23 @@ def with_fields(text: str, fields: Mapping[tuple[str, ...], Any]) -> str:
         for path, value in fields.items():
             _set(expected, path, value)
             changed = _with_field(changed, path, value)
-        alone = _mapping_in(changed) == expected
+        alone = _mapping_in(changed) == expected and _comments(text) <= _comments(changed)
     except (BadYaml, YAMLError):
         alone = False
     if not alone:
         raise BadYaml(0, f"{', '.join('.'.join(path) for path in fields)} cannot be set alone; edit the file by hand")
     return changed
+
+
+def _comments(text: str) -> Counter[str]:
+    """The comments of a text: they begin with a number sign between two tokens, and end with the line."""
+    found: Counter[str] = Counter()
+    end = 0
+    for token in yaml.scan(text, Loader=yaml.SafeLoader):
+        between = text[end : token.start_mark.index]
+        found.update(comment.strip() for comment in _COMMENT.findall(between))
+        end = max(end, token.end_mark.index)
+    return found
 
 
 def _mapping_in(text: str) -> dict[str, Any]:

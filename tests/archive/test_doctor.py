@@ -62,3 +62,30 @@ def test_a_broken_object_is_found(archive: Archive) -> None:
     content[len(content) // 2] ^= 0xFF
     pack.write_bytes(bytes(content))
     assert any(finding.where == "objects" for finding in Archive.open(archive.root).examine(hook_files()))
+
+
+def test_a_forged_line_of_git_lineage_is_found_and_rewritten(archive: Archive, git: Git) -> None:
+    archive.add_candidate(make_proposal("x"), "# x\n")
+    archive.add_evidence("x", make_metrics(), None)
+    honest = git("notes", "--ref=poise/result", "show", "poise/x")
+    assert findings(archive) == {}
+    git("-c", "core.hooksPath=/dev/null", "notes", "--ref=poise/result", "add", "-f", "-m", "U 0.9900", "poise/x")
+    assert "git lineage" in findings(archive)["refs/notes/poise/result"]
+    archive.repair(hook_files())
+    assert git("notes", "--ref=poise/result", "show", "poise/x") == honest
+    assert findings(archive) == {}
+
+
+def test_a_file_may_have_any_name(archive: Archive, git: Git) -> None:
+    """Names that look like a commit, like a change, and like the start of a record."""
+    archive.add_candidate(make_proposal("x"), "# x\n")
+    commit = git("rev-parse", "poise/grpo").strip()
+    names = [f"\x01{commit}", commit, f":100644 100644 {commit} {commit} M", "\n"]
+    git("switch", "-q", "poise/x")
+    for name in names:
+        (archive.root / name).write_text("x\n")
+    git("add", "-A")
+    git("commit", "-q", "--amend", "--no-edit", "--no-verify")
+    found = [finding for finding in archive.examine(hook_files()) if "its commit changes" in finding.what]
+    assert [finding.where for finding in found] == ["refs/heads/poise/x"]
+    assert commit in found[0].what

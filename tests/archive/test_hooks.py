@@ -519,3 +519,9 @@ def test_a_command_that_a_hook_prints_is_quoted_for_a_shell(archive: Archive, gi
     subprocess.run(["sh", "-c", told], cwd=archive.root, check=True)
     assert git("diff", "--cached", "--name-only") == ""
     assert not (archive.root / "PWN").exists()
+
+
+def test_a_branch_with_a_no_break_space_in_its_name_can_be_pushed(archive: Archive, git: Git, tmp_path: Path) -> None:
+    git("init", "-q", "--bare", str(tmp_path / "hub"))
+    git("branch", "a\u00a0b\u3000c", "main")
+    git("push", "-q", str(tmp_path / "hub"), "a\u00a0b\u3000c", "main")

@@ -69,3 +69,36 @@ def test_rounds_are_counted_without_being_read(archive: Archive, git: Git) -> No
     assert archive.count_rounds() == 2
     with pytest.raises(ArchiveError):
         archive.rounds()
+
+
+def direct(archive: Archive) -> tuple[str, ...]:
+    """Journal a directive that adds a line at the end of poise.yaml."""
+    return archive.write_directive({"directive": "d"}, "poise.yaml", lambda text: f"{text}seed: 1\n")
+
+
+def test_a_directive_leaves_a_persons_edits_in_the_work_tree_and_the_index(archive: Archive, git: Git) -> None:
+    file = archive.root / "poise.yaml"
+    committed = file.read_text()
+    file.write_text(f"# staged\n{committed}")
+    git("add", "poise.yaml")
+    file.write_text(f"# an hour of work\n{committed}")
+    assert direct(archive) == ()
+    assert file.read_text() == f"# an hour of work\n{committed}seed: 1\n"
+    assert git("show", ":poise.yaml") == f"# staged\n{committed}seed: 1\n"
+    assert git("show", "main:poise.yaml") == f"{committed}seed: 1\n"
+
+
+@pytest.mark.parametrize("edit", ["seed: 2\n", "\xff"])
+def test_a_conflicting_edit_stays_as_it_is_and_is_named(archive: Archive, git: Git, edit: str) -> None:
+    file = archive.root / "poise.yaml"
+    file.write_bytes(file.read_bytes() + edit.encode("latin-1"))
+    mine = file.read_bytes()
+    assert direct(archive) == ("poise.yaml",)
+    assert file.read_bytes() == mine
+    assert git("show", "main:poise.yaml").endswith("seed: 1\n")
+
+
+def test_a_deleted_file_stays_deleted(archive: Archive) -> None:
+    (archive.root / "poise.yaml").unlink()
+    assert direct(archive) == ("poise.yaml",)
+    assert not (archive.root / "poise.yaml").exists()

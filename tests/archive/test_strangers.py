@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -308,10 +309,10 @@ def test_hooks_and_files_replace_links(archive: Archive, victim: Path, tmp_path:
     settings = archive.root / "poise.yaml"
     settings.unlink()
     settings.symlink_to(victim)
-    archive.write_directive({"directive": "d"}, "poise.yaml", lambda text: text + "seed: 1\n")
+    kept = archive.write_directive({"directive": "d"}, "poise.yaml", lambda text: text + "seed: 1\n")
+    assert kept == ("poise.yaml",)
     assert victim.read_text() == "mine\n"
-    assert settings.read_text().endswith("seed: 1\n")
-    assert not settings.is_symlink()
+    assert settings.is_symlink()
 
 
 def test_a_folder_that_is_a_link_is_refused(archive: Archive, tmp_path: Path) -> None:
@@ -355,3 +356,89 @@ def test_links_within_the_archive_are_allowed(archive: Archive) -> None:
     head.unlink()
     head.symlink_to("refs/heads/main")
     archive.add_candidate(make_proposal("x"), "# x\n")
+
+
+# Names and messages that look like the output of git.
+
+SEPARATORS = "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
+
+
+def commit_on(git: Git, parent: str, message: str) -> str:
+    return git("commit-tree", f"{parent}^{{tree}}", "-p", parent, stdin=message).strip()
+
+
+@pytest.mark.parametrize("separator", ["\x85", "\u2028", "\u2029"])
+def test_a_branch_whose_name_has_a_line_separator_is_no_other_branch(
+    archive: Archive, git: Git, separator: str
+) -> None:
+    archive.add_candidate(make_proposal("x"), "# x\n")
+    own = git("rev-parse", "poise/x").strip()
+    for name in (f"x{separator}z", f"x{separator}b{separator}c"):
+        git("update-ref", f"refs/heads/poise/{name}", "refs/heads/main")
+    assert archive.genealogy()["x"].commit == own
+    assert {finding.what for finding in archive.examine({}) if "Bad" not in finding.where} == {
+        "its name is not a valid candidate name (kebab-case)"
+    }
+
+
+@pytest.mark.parametrize("separator", [*SEPARATORS, "\n "])
+def test_a_trailer_forges_no_ref(archive: Archive, git: Git, separator: str) -> None:
+    archive.add_candidate(make_proposal("x"), "# x\n")
+    own = git("rev-parse", "poise/x").strip()
+    evil = commit_on(git, "poise/grpo", "algorithm(x): another\n\nPoise-Candidate: x\nPoise-Parent: grpo\n")
+    forged = f"Poise-Protocol: a{separator}{evil} refs/heads/poise/x b\n"
+    made = commit_on(git, "poise/grpo", f"algorithm(zz): y\n\nwhy\n\nPoise-Candidate: zz\n{forged}")
+    git("update-ref", "refs/heads/poise/zz", made)
+    genealogy = archive.genealogy()
+    assert genealogy["x"].commit == own
+    assert "zz" in genealogy
+
+
+def test_a_path_in_a_notes_tree_may_be_anything(archive: Archive, git: Git) -> None:
+    git("config", "core.quotePath", "false")
+    archive.add_evidence("grpo", make_metrics(), None)
+    blob = git("hash-object", "-w", "--stdin", stdin="x\n").strip()
+    tree = git("mktree", stdin=f"100644 blob {blob}\taa\u2028\tbb\n").strip()
+    made = git("commit-tree", tree, "-p", "refs/notes/poise/metrics", "-m", "notes").strip()
+    git("-c", "core.hooksPath=/dev/null", "update-ref", "refs/notes/poise/metrics", made)
+    assert any("not a candidate's commit" in finding.what for finding in archive.examine({}))
+
+
+def test_a_symbolic_ref_is_named_and_nothing_is_written_through_it(archive: Archive, git: Git) -> None:
+    archive.add_candidate(make_proposal("x"), "# x\n")
+    git("branch", "mine", "main")
+    git("update-ref", "-d", "refs/heads/evidence/x")
+    git("symbolic-ref", "refs/heads/evidence/x", "refs/heads/mine")
+    found = {finding.where: finding for finding in archive.examine({}) if "symbolic ref" in finding.what}
+    assert "refs/heads/mine" in found["refs/heads/evidence/x"].what
+    before = git("rev-parse", "mine")
+    archive.add_evidence("x", make_metrics(), None)
+    assert git("rev-parse", "mine") == before
+    assert git("rev-parse", "evidence/x") != before
+
+
+def test_an_object_whose_content_is_another_is_refused(archive: Archive, git: Git) -> None:
+    archive.add_candidate(make_proposal("x"), "# x\n")
+    blob = git("rev-parse", "poise/x:recipe/algorithm.py").strip()
+    objects = archive.root / ".git" / "objects"
+    for pack in [*(objects / "pack").glob("*.pack")]:
+        aside = archive.root / pack.name
+        pack.rename(aside)
+        for rest in (objects / "pack").glob(f"{pack.stem}.*"):
+            rest.unlink()
+        subprocess.run(["git", "-C", archive.root, "unpack-objects", "-q"], stdin=aside.open("rb"), check=True)
+    loose = objects / blob[:2] / blob[2:]
+    loose.chmod(0o644)
+    loose.write_bytes(zlib.compress(b"blob 7\0# evil\n"))
+    with pytest.raises(ArchiveError, match="is not what its name says"):
+        Archive.open(archive.root).recipe("x")
+
+
+@pytest.mark.parametrize("place", ["config", "packed-refs", "hooks/pre-push", "info/grafts"])
+def test_a_link_to_a_fifo_is_refused_where_git_would_wait_for_it(archive: Archive, tmp_path: Path, place: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    file = archive.root / ".git" / place
+    file.unlink(missing_ok=True)
+    file.symlink_to(tmp_path / "pipe")
+    with pytest.raises(ArchiveError, match="neither a file nor a folder"):
+        Archive.open(archive.root)

@@ -21,6 +21,7 @@ from poise_git.archive.notes import metrics_line
 from poise_git.cli.main import cli
 from poise_git.errors import PoiseError
 from poise_git.experiment import Experiment
+from poise_git.operators.reproduce import allowed_difference
 from poise_git.search.selection.survey import standing
 from tests import sentences
 from tests.conftest import copy_of, edit_settings, git
@@ -292,6 +293,37 @@ def test_different_last_bits_do_not_prove_forgery(root: Path) -> None:
     )
     assert marks(root)[name] == "unverified"
     assert name in Experiment.load(archive).evaluated()
+
+
+def test_a_later_line_does_not_clear_a_run_that_did_not_reproduce(root: Path) -> None:
+    """Anyone can write a line with any date."""
+    name, _ = worst(root)
+    archive = Archive.open(root)
+    protocol = Experiment.load(archive).protocol.hash
+    archive.add_reproduction(
+        name, Reproduction(protocol, 0, Outcome.DIFFERS, "values composite", 0.95, 0.1, -0.85, 0.02)
+    )
+    archive.add_reproduction(name, Reproduction(protocol, 0, Outcome.EQUAL))
+    assert marks(root)[name] == "suspicious"
+    assert "not reproduced: seed 0" in call("-C", root, "show", name).stdout
+    assert any("remove it" in line for line in findings(root))
+
+
+def test_a_stated_noise_that_the_runs_contradict_proves_nothing(root: Path) -> None:
+    """`paired_deviation` is not part of the protocol's hash, so anyone can state one for figures that exist."""
+    protocol = root / "protocols" / "short.yaml"
+    text = protocol.read_text()
+    protocol.write_text(f"{text}paired_deviation: {{value: 1.0e-9, freedom: 1000000}}\n")
+    git(root, "commit", "-qam", "noise")
+    for name in marks(root):
+        call("-C", root, "reflect", name)
+    assert {mark for name, mark in marks(root).items() if name != ROOT} == {"unverified"}
+    assert any("states paired_deviation 1e-09" in line for line in findings(root))
+    protocol.write_text(f"{text}paired_deviation: {{value: 3.0, freedom: 100}}\n")
+    git(root, "commit", "-qam", "noise")
+    allowed = allowed_difference(Experiment.load(Archive.open(root)))
+    assert allowed is not None
+    assert allowed < 1
 
 
 def hub_of(root: Path, to: Path) -> Path:

@@ -14,6 +14,7 @@ from poise_git.measurement.statistics import (
     half_width,
     paired_difference,
     pooled_deviation,
+    understates,
 )
 
 
@@ -108,3 +109,23 @@ def test_known_noise_reduces_the_detectable_difference_and_allows_one_seed() -> 
     assert informed < 0.75 * alone
     one = detectable_difference(0.3, 1, known)
     assert one == pytest.approx(2 * informed, rel=0.05)
+
+
+def test_a_stated_noise_is_contradicted_by_most_differences_or_by_none() -> None:
+    chance = random.Random(0)
+
+    def differences(deviation: float, count: int, n: int = 4) -> list[Estimate]:
+        return [estimate([chance.gauss(0.0, deviation) for _ in range(n)]) for _ in range(count)]
+
+    stated = Noise(0.005, 16)
+    for count in (1, 2, 5, 50, 500):
+        assert not understates(stated, differences(0.005, count))
+        assert not understates(stated, differences(0.0005, count))
+        assert understates(stated, differences(0.5, count))
+    assert understates(stated, differences(0.012, 50))
+    # One mechanism in four may be far noisier than the others.
+    assert not understates(stated, [*differences(0.005, 30), *differences(0.5, 10)])
+    assert not understates(stated, [Estimate(0.0, 0.0, 4)] * 50)
+    assert not understates(stated, [])
+    false_alarms = sum(understates(stated, differences(0.005, count)) for count in (1, 2, 3, 4) for _ in range(250))
+    assert false_alarms <= 2

@@ -119,3 +119,11 @@ def test_edits_work_for_settings_of_any_shape() -> None:
         "protocol: tiny\n", {("directive",): 'say "short": # please', ("objective", "constraints"): []}
     )
     assert load_settings(changed, PoiseSettings, "poise.yaml").directive == 'say "short": # please'
+
+
+@pytest.mark.parametrize(
+    "text", ["{protocol: tiny, # the tiny one\n seed: 3}\n", "metrics: {a: 1, # mine\n b: 2}\nseed: [1, # one\n 2]\n"]
+)
+def test_an_edit_that_would_lose_a_comment_is_refused(text: str) -> None:
+    with pytest.raises(BadYaml, match="cannot be set alone; edit the file by hand"):
+        with_fields(text, {("seed",): 5})
