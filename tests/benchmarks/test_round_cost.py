@@ -34,6 +34,7 @@ class Round:
                 raise Enough
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("candidates", "parents"), [(12, 3), (40, 3), (40, 1)])
 def test_a_round_reads_the_archive_once_however_large(
     candidates: int, parents: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

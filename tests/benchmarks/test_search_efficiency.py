@@ -66,6 +66,7 @@ def test_a_search_is_reproducible() -> None:
     assert search("rugged", 0.15, 4, "tree") == search("rugged", 0.15, 4, "tree")
 
 
+@pytest.mark.slow
 def test_run_resumes_after_a_stop_and_report_writes_tables_and_figure(tmp_path: Path) -> None:
     names, landscapes = ["tree", "greedy", "uniform"], ["smooth", "deceptive"]
     run(tmp_path, names, landscapes, range(2), workers=2)

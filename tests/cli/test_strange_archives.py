@@ -25,6 +25,8 @@ from tests.archive.conftest import make_proposal
 from tests.conftest import git
 from tests.layers import without_warning
 
+pytestmark = pytest.mark.slow
+
 ESCAPES = "\x1b]0;title\x07\x1b[2J\x9b31m\u202eevil\u202c\u200b\U000e0041\r"
 SOON = 30.0
 NO_HOOKS = ("-c", "core.hooksPath=/dev/null")

@@ -40,6 +40,7 @@ def test_a_reader_accepts_or_refuses_any_input(name: str, number: int, data: byt
     assert time.process_time() - started < SECONDS
 
 
+@pytest.mark.slow
 def test_the_nightly_run_counts_its_cases_and_resumes(tmp_path: Path) -> None:
     command = [
         sys.executable,

@@ -121,6 +121,7 @@ def _edit(text: str) -> Edit:
     return Edit.model_construct(stage="token_objective", replace=text, add=None, set=None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DEEP)
 def test_nothing_exhausts_the_parser_or_a_walk(kind: str) -> None:
     passed = []

@@ -187,6 +187,7 @@ def evolve(archive: Archive, *options: str, **variables: str) -> subprocess.Comp
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new", "key", "options"),
     [
@@ -210,6 +211,7 @@ def test_evolve_refuses_settings_that_the_user_did_not_allow(
     assert git(tiny_archive.root, "for-each-ref") == refs
 
 
+@pytest.mark.slow
 def test_evolve_refuses_a_device_that_the_user_did_not_allow(tiny_archive: Archive) -> None:
     protocol = tiny_archive.root / "protocols" / "tiny.yaml"
     protocol.write_text(protocol.read_text().replace("\nsettings:\n", "\nsettings:\n  device: cuda\n"))

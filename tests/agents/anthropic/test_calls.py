@@ -180,6 +180,7 @@ def test_a_call_to_a_busy_service_is_repeated(tmp_path: Path, busy: Status) -> N
     assert len(desk.server.requests) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_tokens", [SHORT, LONG], ids=["whole", "streamed"])
 @pytest.mark.parametrize(
     ("answer", "said"),

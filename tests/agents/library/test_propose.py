@@ -245,6 +245,7 @@ def test_claims_that_other_mechanisms_invalidate_are_not_made() -> None:
     assert checks(context(by_hand, parent=known("mine"))) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 def test_a_chain_of_proposals_passes_all_checks(seed: int) -> None:
     """A lineage of six steps, as the loop makes it: every child passes the checks, and its claims hold."""

@@ -53,6 +53,7 @@ def test_adding_and_removing_a_card_stays_shipped(card: Card) -> None:
     assert composed_of_shipped_cards([root_text(), other, uninstall(other, card, root_text())])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", range(0, LINES, 20))
 def test_lineages_of_cards_are_shipped(start: int) -> None:
     for seed in range(start, start + 20):
@@ -71,6 +72,7 @@ def single_changes(text: str, generator: random.Random) -> Iterator[str]:
         yield text[:place] + chr(ord(text[place]) ^ 1) + text[place + 1 :]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_a_change_of_one_character_is_not_shipped(seed: int) -> None:
     texts, generator = line(seed), random.Random(seed)

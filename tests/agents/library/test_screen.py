@@ -86,6 +86,7 @@ def test_expected_improvement_is_the_shrunk_mean_gain_of_relatives() -> None:
     assert opinion(removal, replace(several, effects={"cispo": (1.0,)})).improvement < 0.5
 
 
+@pytest.mark.slow
 def test_the_agent_accepts_its_own_proposals() -> None:
     for source in ("analytic-variance", "soft-gate", "length-gate"):
         of = context(install(root_text(), card(source)), parent=known("parent"))

@@ -41,6 +41,7 @@ def form(body: str) -> str:
     return normal_form(body + POINTS)
 
 
+@pytest.mark.slow
 @given(name=st.sampled_from(sorted(algorithms())), seed=st.integers(0, 2**32), data=st.data())
 def test_no_disguise_changes_the_normal_form(name: str, seed: int, data: st.DataObject) -> None:
     text, rng = algorithms()[name], random.Random(seed)
@@ -55,6 +56,7 @@ def test_shipped_algorithms_are_all_different() -> None:
     assert len({normal_form(text) for text in algorithms().values()}) == len(algorithms())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["grpo", "length-gate", "analytic-variance", "decoupled-streams", "soft-gate"])
 def test_every_real_change_changes_the_normal_form(name: str) -> None:
     text = algorithms()[name]
@@ -63,6 +65,7 @@ def test_every_real_change_changes_the_normal_form(name: str) -> None:
     assert same == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("disguise", DISGUISES)
 def test_every_shipped_algorithm_is_recognized_in_every_disguise(disguise: Callable[[str, random.Random], str]) -> None:
     """So they are evaluated, not only compared by their trees."""

@@ -168,6 +168,7 @@ def test_a_key_is_the_git_hash_of_the_content(make_job: MakeJob, tmp_path: Path)
     assert len({job.key, other.key, replace(job, seed=7).key}) == 3
 
 
+@pytest.mark.slow
 def test_the_first_failure_of_a_candidate_drops_its_other_jobs(make_job: MakeJob, sandbox: Sandbox) -> None:
     backend, demand = TestbedBackend(), Demand(Resources(), Resources())
     executor = LocalExecutor(backend, sandbox, demand, Machine(cores=2))

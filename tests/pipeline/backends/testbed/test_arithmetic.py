@@ -75,6 +75,7 @@ def chain(request: pytest.FixtureRequest) -> ArithmeticChain:
     return arithmetic(request.param)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suite", SUITES)
 def test_the_splits_are_disjoint_and_cover_all_prompts(suite: str, generator: np.random.Generator) -> None:
     for world in (7, 8):

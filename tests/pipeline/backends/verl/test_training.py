@@ -65,6 +65,7 @@ def test_a_successful_run_returns_the_whole_trajectory(run: Any) -> None:
     assert [message["done"] for message in sent] == list(range(1, 31))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "settings", "ending", "said"),
     [
