@@ -115,7 +115,7 @@ def age_locks(archive: Archive) -> None:
 
 
 # Enough that a fast machine is killed several times before it has written them all.
-CANDIDATES = 60
+CANDIDATES = 40
 
 
 @pytest.mark.slow
@@ -126,7 +126,7 @@ def test_sigkill_at_any_moment_leaves_complete_candidates_and_a_rerun_finishes(a
         process = start(archive, "c", CANDIDATES)
         # Starting takes about a quarter of a second; then it writes without a pause.
         with suppress(subprocess.TimeoutExpired):
-            process.wait(0.3 + moments.random())
+            process.wait(0.3 + moments.random() / 2)
         if process.poll() is not None:
             process.communicate()
             break
