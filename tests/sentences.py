@@ -12,7 +12,7 @@ CONTEXT_LEFT_OUT = "## Left out to stay within {budget} tokens\n"
 REFLECTION_NOT_PAIRED = "Its utility cannot be compared with that of its parent {parent}: no seed has both."
 REFLECTION_NOTHING_MOVED = "Nothing beyond noise."
 REFLECTION_NO_CLAIMS = "The proposal makes no claims."
-REVIEW_REPAIR = "The check `reading` reports"
+REVIEW_REPAIR = "The check `code-review` reports"
 
 # Commands (poise_git/cli/).
 OBJECTIVE_CHANGED = "the objective in poise.yaml has changed since {candidates} candidates were scored"

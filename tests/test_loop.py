@@ -346,7 +346,7 @@ def test_duplicates_are_refused_in_the_journal_and_rounds_continue(fake_archive:
     assert len(rounds) == 2
     entries = [entry for data in rounds for slot in data["slots"] for entry in slot["proposals"]]
     assert {(entry["verdict"], entry["gate"], entry["reason"]) for entry in entries} == {
-        ("rejected", "twin", "the same algorithm as grpo")
+        ("rejected", "duplicate", "the same algorithm as grpo")
     }
     assert [entry["attempt"] for entry in entries] == [2, 1, 0] * 6
     assert [candidate.name for candidate in fake_archive.genealogy()] == [ROOT]

@@ -65,7 +65,7 @@ class ExpectedCalls:
 
 
 @dataclass(frozen=True)
-class Reading:
+class CodeReview:
     """A code review: whether the code implements the proposal, and if not, the reason.
 
     `unproven` lists the statements of claims that the code does not support.
@@ -153,7 +153,7 @@ class Agent(Interface):
         """
         ...
 
-    def verify(self, proposal: Proposal, source: str, change: str) -> Reading:
+    def verify(self, proposal: Proposal, source: str, change: str) -> CodeReview:
         """An independent review of code that has passed the checks; `change` is its diff from the parent."""
         ...
 

@@ -26,9 +26,9 @@ def adopt_manual_candidates(session: Session) -> bool:
 def _adopt(session: Session, candidate: Candidate, earlier: list[Candidate], verified: list[str]) -> bool:
     """Return False if the candidate's code may not run here. Add a candidate that is to be trained to `verified`."""
     source = session.archive.recipe(candidate.name).get(ALGORITHM, "")
-    twin = session.proposing.twins.find(source, earlier, {})
-    if twin:
-        session.fail(candidate.name, "twin", f"the same algorithm as {twin}")
+    original = session.proposing.duplicates.find(source, earlier, {})
+    if original:
+        session.fail(candidate.name, "duplicate", f"the same algorithm as {original}")
         return True
     try:
         if verify_branch(session, candidate.name):

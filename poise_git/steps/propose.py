@@ -64,7 +64,7 @@ class Proposing:
     _seen: set[str] = field(init=False, default_factory=set)
 
     @cached_property
-    def twins(self) -> DuplicateFinder:
+    def duplicates(self) -> DuplicateFinder:
         return DuplicateFinder(self.experiment.archive)
 
     def begin(self, genealogy: Genealogy, surveyed: Survey, seed: int) -> None:
@@ -137,8 +137,8 @@ class Proposing:
                 verdicts[place] = entry.rejected_at(Gate.WRITING, f"cannot be written: {failure.reason}")
                 continue
             written = {name: draft.source for name, draft in self.drafts.items()}
-            if twin := self.twins.find(source, self.genealogy, written):
-                verdicts[place] = entry.rejected_at(Gate.TWIN, f"the same algorithm as {twin}")
+            if original := self.duplicates.find(source, self.genealogy, written):
+                verdicts[place] = entry.rejected_at(Gate.DUPLICATE, f"the same algorithm as {original}")
                 continue
             self.drafts[entry.proposal.name] = Draft(source, context)
             verdicts[place] = replace(entry, verdict=Verdict.CHOSEN)

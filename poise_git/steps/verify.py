@@ -11,7 +11,7 @@ from poise_git.pipeline.checks import CheckReport, check_candidate
 from poise_git.pipeline.recipe import ALGORITHM
 from poise_git.pipeline.sandbox.removal import fresh_folder
 from poise_git.search.context.context import Context
-from poise_git.steps.code_review import with_reading
+from poise_git.steps.code_review import with_review
 from poise_git.steps.session import Session
 
 
@@ -25,7 +25,7 @@ def check(session: Session, proposal: Proposal, recipe: Mapping[str, str]) -> Ch
     if report.failure:
         return report
     began, text = time.perf_counter(), recipe[ALGORITHM]
-    return with_reading(report, session.agent.verify(proposal, text, session.change(proposal, text)), began)
+    return with_review(report, session.agent.verify(proposal, text, session.change(proposal, text)), began)
 
 
 def verify(session: Session, proposal: Proposal, source: str, context: Callable[[], Context]) -> bool:

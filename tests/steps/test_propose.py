@@ -116,7 +116,7 @@ def test_every_proposal_has_a_verdict_and_the_best_feasible_one_is_chosen(archiv
     found = {entry.proposal.plan["n"][1]: entry for entry in slot.proposals}
     assert [found[place].verdict for place in range(4)] == ["rejected", "rejected", "chosen", "passed"]
     assert (found[0].gate, found[0].reason) == (Gate.WRITING, "cannot be written: no idea how")
-    assert (found[1].gate, found[1].reason) == (Gate.TWIN, f"the same algorithm as {slot.parent}")
+    assert (found[1].gate, found[1].reason) == (Gate.DUPLICATE, f"the same algorithm as {slot.parent}")
     assert slot.chosen == found[2].proposal
     assert slot.proposals[0] == found[2]
     for entry in slot.proposals:
@@ -125,7 +125,7 @@ def test_every_proposal_has_a_verdict_and_the_best_feasible_one_is_chosen(archiv
     assert len(set(directions_of(slot))) == 4
     assert [(event.name, event.gate) for event in seen if isinstance(event, events.ProposalRejected)] == [
         (found[0].proposal.name, "writing"),
-        (found[1].proposal.name, "twin"),
+        (found[1].proposal.name, "duplicate"),
     ]
 
 

@@ -15,7 +15,7 @@ from poise_git.agents.anthropic.prompts import Prompts
 from poise_git.agents.anthropic.recordings import Recordings
 from poise_git.agents.anthropic.service import Service
 from poise_git.agents.anthropic.session import Session
-from poise_git.agents.interface import AgentEnvironment, Reading, Side
+from poise_git.agents.interface import AgentEnvironment, CodeReview, Side
 from poise_git.analysis.evidence import Evidence
 from poise_git.analysis.lessons import Lesson
 from poise_git.archive import Archive
@@ -81,7 +81,7 @@ class AnthropicAgent:
     def resolve(self, proposal: Proposal, ours: Side, theirs: Side, source: str) -> str:
         return coding.resolve(self.session, proposal, ours, theirs, source)
 
-    def verify(self, proposal: Proposal, source: str, change: str) -> Reading:
+    def verify(self, proposal: Proposal, source: str, change: str) -> CodeReview:
         return coding.verify(self.session, proposal, source, change)
 
     def repair(self, proposal: Proposal, source: str, failure: CheckFailed, context: Context) -> str | None:

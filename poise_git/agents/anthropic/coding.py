@@ -8,7 +8,7 @@ from typing import Any
 from poise_git.agents.anthropic.editing import CHECK, edited
 from poise_git.agents.anthropic.replies import CodeAnswer, ReadingAnswer
 from poise_git.agents.anthropic.session import Session
-from poise_git.agents.interface import Reading, Side
+from poise_git.agents.interface import CodeReview, Side
 from poise_git.archive.entries import Proposal
 from poise_git.errors import CheckFailed, ReplyUnusable
 
@@ -39,15 +39,15 @@ def resolve(session: Session, proposal: Proposal, ours: Side, theirs: Side, sour
     return _written(session, "resolve", proposal, source, ours=ours, theirs=theirs)
 
 
-def verify(session: Session, proposal: Proposal, source: str, change: str) -> Reading:
+def verify(session: Session, proposal: Proposal, source: str, change: str) -> CodeReview:
     """A code review by a model that did not write the code; without a usable reply it raises no objection."""
     task = session.prompts.render("verify.md.j2", proposal=proposal, source=source, change=change)
     try:
         answer = session.ask(session.question("verify", proposal.name, task), ReadingAnswer).answer
     except ReplyUnusable as failure:
-        return Reading(True, f"no code review: {failure.reason}", ())
+        return CodeReview(True, f"no code review: {failure.reason}", ())
     stated = {claim.statement for claim in proposal.claims}
-    return Reading(answer.implements, answer.reason, tuple(name for name in answer.unproven if name in stated))
+    return CodeReview(answer.implements, answer.reason, tuple(name for name in answer.unproven if name in stated))
 
 
 def _written(session: Session, operator: str, proposal: Proposal, source: str, **values: Any) -> str:

@@ -35,7 +35,7 @@ class ClaimAnswer(AnswerModel):
 
 def any_claim(kinds: Sequence[type[ClaimKind]]) -> Any:
     """The type of a claim of one of the kinds, without the kinds that only a code review decides."""
-    decidable = [kind for kind in kinds if kind.decided is not Decided.BY_READING]
+    decidable = [kind for kind in kinds if kind.decided is not Decided.BY_CODE_REVIEW]
     return Annotated[reduce(or_, map(_claim_answer, decidable)), Field(discriminator="check")]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from poise_git import events
-from poise_git.agents.interface import Reading, Side
+from poise_git.agents.interface import CodeReview, Side
 from poise_git.agents.library.distill import distill
 from poise_git.agents.library.interpret import interpret
 from poise_git.agents.library.reflect import reflect
@@ -75,9 +75,9 @@ class HumanAgent:
             "implement", f"{ours.name} and {theirs.name} change the same lines; merge them by hand: git merge"
         )
 
-    def verify(self, proposal: Proposal, source: str, change: str) -> Reading:
+    def verify(self, proposal: Proposal, source: str, change: str) -> CodeReview:
         """The author has reviewed the code."""
-        return Reading(True, "", ())
+        return CodeReview(True, "", ())
 
     def reflect(self, proposal: Proposal, evidence: Evidence, change: str) -> Reflection:
         """A reflection by the library's rules; a person can extend it on the evidence branch."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from poise_git.agents.interface import Reading, Side
+from poise_git.agents.interface import CodeReview, Side
 from poise_git.agents.library import Library, distill, implement, interpret, propose, reflect, screen
 from poise_git.analysis.evidence import Evidence
 from poise_git.analysis.lessons import Lesson
@@ -47,9 +47,9 @@ class LibraryAgent:
             "merge them by hand (git merge), or with --agent anthropic",
         )
 
-    def verify(self, proposal: Proposal, source: str, change: str) -> Reading:
+    def verify(self, proposal: Proposal, source: str, change: str) -> CodeReview:
         """Approve the code: cards consist of verified edits, so a review adds nothing to the checks."""
-        return Reading(True, "", ())
+        return CodeReview(True, "", ())
 
     def reflect(self, proposal: Proposal, evidence: Evidence, change: str) -> Reflection:
         return reflect.reflect(proposal, evidence)

@@ -39,14 +39,19 @@ class Gate(StrEnum):
     form: its name is taken, no mechanism is stated, or a knob is not a finite number;
     repeated: the same change of the same parent is archived, or was rejected before;
     opinion: the agent advises against it; writing: it cannot be written on this parent;
-    twin: its code is a duplicate of another candidate's.
+    duplicate: its code is another candidate's.
     """
 
     FORM = "form"
     REPEATED = "repeated"
     OPINION = "opinion"
     WRITING = "writing"
-    TWIN = "twin"
+    DUPLICATE = "duplicate"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Gate | None:
+        """The name of the last gate in earlier journals."""
+        return cls.DUPLICATE if value == "twin" else None
 
 
 @dataclass(frozen=True)

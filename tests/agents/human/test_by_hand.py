@@ -90,7 +90,7 @@ def test_a_search_adopts_commits_of_people_before_the_next_round(tiny_archive: A
         reasons[name] = (metrics.stage, metrics.reason)
     assert "finite" in reasons["broken"][0]
     assert reasons["false"][0] == "claim"
-    assert reasons["renamed"] == ("twin", "the same algorithm as halved")
+    assert reasons["renamed"] == ("duplicate", "the same algorithm as halved")
     assert git(root, "ls-tree", "--name-only", "evidence/halved", "evidence/halved/").split() == [
         f"evidence/halved/{file}" for file in ("evidence.yaml", "metrics.yaml", "proposal.yaml", "reflection.md")
     ]

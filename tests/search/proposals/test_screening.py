@@ -63,7 +63,7 @@ def test_a_rejected_proposal_stays_rejected_but_a_passed_one_may_return() -> Non
         return screened([again], past=ProposalHistory().with_screened([earlier]))["again"]
 
     entry = screened([BASE])["rloo-grpo"]
-    for gate in (Gate.OPINION, Gate.WRITING, Gate.TWIN, Gate.REPEATED):
+    for gate in (Gate.OPINION, Gate.WRITING, Gate.DUPLICATE, Gate.REPEATED):
         assert of(entry.rejected_at(gate, "no")).gate is Gate.REPEATED
     # Only its name was wrong.
     assert of(entry.rejected_at(Gate.FORM, "the name is taken")).verdict is Verdict.PASSED
@@ -131,7 +131,7 @@ def test_an_opinion_outside_its_range_is_refused() -> None:
 
 def test_a_verdict_is_read_back_as_written() -> None:
     entry = replace(screened([BASE])["rloo-grpo"], score=0.5, scores={"novelty": 1.0}, attempt=2)
-    for each in (entry, replace(entry, verdict=Verdict.CHOSEN), entry.rejected_at(Gate.TWIN, "as grpo")):
+    for each in (entry, replace(entry, verdict=Verdict.CHOSEN), entry.rejected_at(Gate.DUPLICATE, "as grpo")):
         assert Screened.from_data(each.to_data()) == each
 
 

@@ -22,7 +22,7 @@ class Decided(StrEnum):
 
     BY_CODE = "before training"
     BY_RUNS = "by the runs"
-    BY_READING = "by a code review"
+    BY_CODE_REVIEW = "by a code review"
 
 
 class WrongArguments(ValueError):

@@ -8,5 +8,5 @@ from poise_git.pipeline.checks.claims.kind import ClaimKind, Decided
 
 class Reading(ClaimKind):
     name = READING
-    decided = Decided.BY_READING
+    decided = Decided.BY_CODE_REVIEW
     wording = "something that only a code review can decide"
