@@ -75,7 +75,7 @@ class Experiment:
         """
         settings = load_poise_settings(archive, committed=committed)
         _refuse_unknown_names(archive, settings)
-        name = protocol or settings.protocol
+        name = settings.protocol if protocol is None else protocol
         file = protocol_file(name)
         text = archive.read_text(BRANCH, file)
         if text is None:

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from poise_git.archive.configure import configure, install_hooks
+from poise_git.archive.configure import configure, install_hooks, remotes
 from poise_git.archive.documents import dump_yaml
 from poise_git.archive.entries import ROOT, Proposal
 from poise_git.archive.git import Repository
@@ -62,6 +62,9 @@ def _prepare(directory: Path) -> Repository:
         # A kill between two renames can leave these files. Other files are not ours.
         refs = repository.refs().keys()
         if refs and not {evidence_ref(ROOT)} <= refs <= {evidence_ref(ROOT), MAIN}:
+            if remotes(repository) and repository.object_id(f"{MAIN}:{ALGORITHM}"):
+                fetch = f"poise-git -C {shlex.quote(str(directory))} doctor --repair"
+                raise NotAnArchive(f"{directory}: a clone without its candidates; fetch them: {fetch}")
             raise NotAnArchive(f"{directory}: a git repository with its own commits; create the archive elsewhere")
         content.remove(".git")
     if content:

@@ -17,6 +17,7 @@ from pathlib import Path
 from poise_git.errors import ArchiveError
 
 # Git writes loose objects under new names, so only these folders are checked, not their content.
+_ALTERNATES = 1 << 16
 _LOOSE = re.compile(r"[0-9a-f]{2}")
 
 
@@ -37,12 +38,21 @@ def refuse_links_outside(git_dir: Path, common_dir: Path) -> None:
 def refuse_special_files(folder: Path) -> None:
     """Check that git will not wait for a special file in the git directory `folder`.
 
+    Also checks the object folders that it names as alternates, whose objects git reads as well.
+
     Raises ArchiveError for a fifo, a socket or a device where git would read.
     """
     waiting = [folder] if (folder / "objects").is_dir() else []
+    others: set[Path] = set()
     while waiting:
+        place = waiting.pop()
+        if place.name == "info":
+            # Two repositories may name each other.
+            found = _alternates(place) - others
+            others |= found
+            waiting += found
         # Git reports the files that it may not read.
-        with suppress(OSError), os.scandir(waiting.pop()) as entries:
+        with suppress(OSError), os.scandir(place) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     waiting += [] if _LOOSE.fullmatch(entry.name) else [Path(entry)]
@@ -52,6 +62,16 @@ def refuse_special_files(folder: Path) -> None:
                         f"{entry.path}: neither a file nor a folder, so git would wait for it; remove it: "
                         f"rm {shlex.quote(entry.path)}"
                     )
+
+
+def _alternates(info: Path) -> set[Path]:
+    """The object folders that the file `alternates` in the folder `info` names, relative to the folder above."""
+    with suppress(OSError, ValueError):
+        if (file := info / "alternates").is_file():
+            lines = os.fsdecode(file.read_bytes()[:_ALTERNATES]).split("\n")
+            named = {(info.parent / line).resolve() for line in lines if line and not line.startswith("#")}
+            return {place for place in named if place.is_dir()}
+    return set()
 
 
 def _exists(entry: os.DirEntry[str]) -> bool:

@@ -115,9 +115,14 @@ def main() -> None:
     for end in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(end) == signal.SIG_DFL:
             signal.signal(end, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        # Show a character that the terminal's encoding lacks as an escape. A closed stream is None.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = cli.main(prog_name="poise-git", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except click.ClickException as error:
         said = io.StringIO()
         error.show(said)

@@ -165,3 +165,39 @@ def test_a_very_long_message_is_read_in_time(tiny_archive: Archive) -> None:
     began = time.monotonic()
     assert "long" in poise_git("-C", root, "log").stdout
     assert time.monotonic() - began < 60
+
+
+def test_a_closed_output_and_any_encoding_give_no_traceback(tiny_archive: Archive) -> None:
+    command = f"{sys.executable} -m poise_git -C {tiny_archive.root} log >&-"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    for encoding in ("latin-1", "ascii", "cp1252", "utf-16"):
+        variables = {"PYTHONIOENCODING": encoding}
+        done = poise_git("-C", tiny_archive.root, "context", "grpo", variables=variables, stdout=subprocess.DEVNULL)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_fifo_below_an_alternate_is_refused(tiny_archive: Archive, tmp_path: Path) -> None:
+    """Two object folders that name each other, as clones with `--reference` may."""
+    other, pack = tmp_path / "other", "pack-" + "a" * 40
+    for folder in ("info", "pack"):
+        (other / folder).mkdir(parents=True)
+    objects = tiny_archive.root / ".git" / "objects"
+    (objects / "info").mkdir(exist_ok=True)
+    (objects / "info" / "alternates").write_text(f"# ours\n{os.path.relpath(other, objects)}\n")
+    (other / "info" / "alternates").write_text(f"{objects}\n")
+    assert poise_git("-C", tiny_archive.root, "log").returncode == 0
+    (other / "pack" / f"{pack}.pack").touch()
+    os.mkfifo(other / "pack" / f"{pack}.idx")
+    assert_one_line(poise_git("-C", tiny_archive.root, "log"), f"{pack}.idx: neither a file nor a folder")
+
+
+def test_evolve_in_a_clone_without_candidates_says_how_to_fetch_them(tiny_archive: Archive, tmp_path: Path) -> None:
+    git(tiny_archive.root, "clone", "-q", str(tiny_archive.root), str(tmp_path / "clone"))
+    assert_one_line(poise_git("evolve", tmp_path / "clone"), "a clone without its candidates", "doctor --repair")
+
+
+def test_an_empty_name_of_a_protocol_is_refused(tiny_archive: Archive) -> None:
+    done = poise_git("-C", tiny_archive.root, "show", "grpo", "--protocol", "")
+    assert done.returncode == 2
+    assert "no protocol ''" in done.stderr

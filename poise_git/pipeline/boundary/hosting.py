@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
+import os
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -125,9 +128,9 @@ def host(
 
     def run() -> None:
         try:
-            with theirs, fresh_folder() as scratch:
+            with theirs, _sealed(texts) as (file, places), fresh_folder() as scratch:
                 completed = sandbox.run(
-                    _SERVE, {"recipes": texts}, scratch, handed=(theirs.fileno(),),
+                    _SERVE, {"recipes": places}, scratch, handed=(theirs.fileno(), file),
                     limits=limits, require_isolation=required, on_message=on_message, cancelled=cancelled,
                 )  # fmt: skip
             running.cpu_seconds = completed.cpu_seconds
@@ -155,3 +158,26 @@ def host(
         cancelled.set()
         thread.join()
         ours.close()
+
+
+@contextmanager
+def _sealed(texts: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[int, dict[str, tuple[int, int]]]]:
+    """A file in memory that holds the recipes and that nobody can change, and the offset and length of each.
+
+    A host passes it on and never reads it, so that no candidate finds another one's text in memory of the host.
+    """
+    file = os.memfd_create("recipes", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        places, end = {}, 0
+        for name, recipe in texts.items():
+            content = json.dumps(recipe).encode()
+            places[name] = (end, len(content))
+            while content:
+                content = content[os.write(file, content) :]
+            end = sum(places[name])
+        fcntl.fcntl(
+            file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+        )
+        yield file, places
+    finally:
+        os.close(file)

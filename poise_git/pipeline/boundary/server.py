@@ -43,8 +43,9 @@ Send = Callable[[Mapping[str, Any]], None]
 
 
 def serve(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
-    """Entry point of a host: `recipes` maps names to recipes (file name -> text); the door is the handed descriptor.
+    """Entry point of a host. Its door and a file with the recipes are the handed descriptors.
 
+    `recipes` maps names to offset and length of their recipe (file name -> text, as JSON) in that file.
     Sends {"layers": [...]}, the layers of a candidate's confinement beyond the sandbox's, once it is ready.
     Returns when the door's other side closes; no process is left.
     """
@@ -55,7 +56,7 @@ def serve(arguments: Mapping[str, Any], send: Send) -> dict[str, Any]:
     _leave_memory_for_another()
     door = socket.socket(fileno=FIRST_HANDED)
     send({"layers": [layer.to_data() for layer in confinement()]})
-    host = _Host(arguments["recipes"], door)
+    host = _Host(arguments["recipes"], FIRST_HANDED + 1, door)
     try:
         while host.answer():
             pass
@@ -76,8 +77,8 @@ def _leave_memory_for_another() -> None:
 class _Host:
     """The open processes by their numbers."""
 
-    def __init__(self, recipes: Mapping[str, Mapping[str, str]], door: socket.socket) -> None:
-        self._recipes, self._door = recipes, door
+    def __init__(self, recipes: Mapping[str, tuple[int, int]], file: int, door: socket.socket) -> None:
+        self._recipes, self._file, self._door = recipes, file, door
         self._processes: dict[int, int] = {}
         self._opened = 0
 
@@ -106,7 +107,7 @@ class _Host:
         with suppress(OSError):
             process = os.fork()
             if process == 0:
-                _be_candidate(self._recipes[recipe], connection)
+                _be_candidate(self._file, self._recipes[recipe], connection)
             self._processes[self._opened] = process
         os.close(connection)
         return self._opened
@@ -136,10 +137,13 @@ def _in_words(exit_code: int) -> str:
     return f"exit status {exit_code}"
 
 
-def _be_candidate(recipe: Mapping[str, str], descriptor: int) -> NoReturn:
+def _be_candidate(file: int, place: tuple[int, int], descriptor: int) -> NoReturn:
     """The candidate's own process: it ends with the connection, and no code of the host runs after it."""
     status = 1
     try:
+        offset, length = place
+        # Only here, so that the memory that processes inherit holds no recipe.
+        recipe = json.loads(os.pread(file, length, offset))
         _take_descriptors(descriptor)
         connection = socket.socket(fileno=_CONNECTION)
         _draw_random_states()

@@ -64,6 +64,10 @@ class Sources:
         return {node.name: node for node in self.tree.body if isinstance(node, ast.FunctionDef)}
 
 
+# Name this many files in a line.
+NAMED = 3
+
+
 def _files(sources: Sources) -> str | None:
     if sources.recipe.keys() == {ALGORITHM} and not sources.parent:
         # A hook checks the text alone, without the other files.
@@ -72,9 +76,10 @@ def _files(sources: Sources) -> str | None:
         return problem
     names = {*sources.recipe, *sources.parent} - {ALGORITHM}
     changed = sorted(name for name in names if sources.recipe.get(name) != sources.parent.get(name))
-    return (
-        f"{', '.join(changed)} must stay as in the parent; a candidate may change only {ALGORITHM}" if changed else None
-    )
+    if not changed:
+        return None
+    more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
+    return f"{', '.join(changed[:NAMED])}{more} must stay as in the parent; a candidate may change only {ALGORITHM}"
 
 
 def _refusals(check: str) -> CheckFunction[Sources]:

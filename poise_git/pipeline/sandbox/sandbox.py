@@ -108,7 +108,7 @@ class Sandbox:
         The child works in the folder `scratch`, the only folder that it can write. As root, its content passes to the
         user nobody. The child can read Python, its packages, this package and `readable`. Each mapping that it passes
         to `send` arrives in `on_message`, on the calling thread. Arguments, messages and the value are plain JSON data.
-        At most one descriptor is `handed` to the child, as number FIRST_HANDED; the caller keeps its own copy. With
+        The descriptors `handed` to the child get the numbers from FIRST_HANDED; the caller keeps its own copies. With
         `require_isolation`, in the call or in the settings, nothing runs if a layer is missing.
 
         Raises:

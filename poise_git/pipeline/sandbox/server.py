@@ -16,8 +16,8 @@ import sys
 
 from poise_git.pipeline.sandbox.keeper import keep
 
-# The line to the parent, the write ends of two pipes (messages and output), and one that the caller may hand over.
-DESCRIPTORS = 4
+# The line to the parent, the write ends of two pipes (messages and output), and two that the caller may hand over.
+DESCRIPTORS = 5
 
 
 # The limit for the names of all modules that a run asks to import, in bytes.

@@ -330,3 +330,32 @@ def test_a_late_reply_is_not_taken_for_the_next_one(monkeypatch: pytest.MonkeyPa
         for _ in range(2):
             with pytest.raises(CandidateFailed, match="is gone"):
                 door.open()
+
+
+SEARCH = """import ctypes, gc, re
+
+# OWN-MARK
+
+
+def count(pattern):
+    libc = ctypes.CDLL(None)
+    libc.sbrk.restype = ctypes.c_void_p
+    top = libc.sbrk(ctypes.c_long(0))
+    heap = ctypes.string_at(top - HEAP, HEAP)
+    return len(re.findall(pattern, heap)) + len(re.findall(pattern, repr(gc.get_objects()).encode()))
+
+
+HEAP = 1 << 20
+
+
+def compute_advantages(token_level_rewards, response_mask, index, config=None):
+    own, parents = count(b"# [O]WN-MARK"), count(b"# [P]ARENT-MARK")
+    raise ValueError(f"found its own {own > 0}, its parent's {parents > 0}")
+"""
+
+
+def test_a_candidate_finds_no_text_of_another_in_its_memory(open_door: OpenDoor) -> None:
+    """With its parent's text, a candidate could answer the checks as its parent and train as itself."""
+    door = open_door(with_text(SEARCH), **{PARENT: with_text("# PARENT-MARK " * 10_000)})
+    CandidateProcess.opened(door, PARENT).close()
+    assert "found its own True, its parent's False" in failure(door)
