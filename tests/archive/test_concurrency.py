@@ -19,6 +19,8 @@ from poise_git.errors import RefMoved
 
 from .conftest import PROTOCOL, Git, make_proposal, run_git
 
+pytestmark = pytest.mark.slow
+
 ADD_CANDIDATES = """
 import sys
 from poise_git.archive import Archive
@@ -118,7 +120,6 @@ def age_locks(archive: Archive) -> None:
 CANDIDATES = 40
 
 
-@pytest.mark.slow
 def test_sigkill_at_any_moment_leaves_complete_candidates_and_a_rerun_finishes(archive: Archive, git: Git) -> None:
     moments = random.Random(5)
     kills = 0

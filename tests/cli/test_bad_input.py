@@ -39,6 +39,7 @@ def test_a_directory_that_is_no_archive_is_refused(verb: str, tmp_path: Path) ->
     assert_one_clear_line(poise_git("-C", tmp_path, verb), 1, str(tmp_path), "poise-git init")
 
 
+@pytest.mark.slow
 def test_a_separate_process_gives_the_same_errors(tiny_archive: Archive, tmp_path: Path) -> None:
     """The other tests run the program in the test process."""
     assert_one_clear_line(as_a_process("-C", tmp_path, "status"), 1, str(tmp_path), "poise-git init")
@@ -123,6 +124,7 @@ def test_unknown_names_are_errors(tiny_archive: Archive) -> None:
     assert poise_git("-C", root, "evolve", "--candidates", "0").returncode == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "field"),
     [

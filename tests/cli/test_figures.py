@@ -18,6 +18,8 @@ from poise_git.experiment import Experiment
 from tests import sentences
 from tests.conftest import edit_settings, git
 
+pytestmark = pytest.mark.slow
+
 Series = Mapping[str, tuple[float, ...]]
 PLAIN: Series = {"entropy": (0.75, 0.25), "reward": (0.125, 0.5)}
 IN_REGIMES: Series = {

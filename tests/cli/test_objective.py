@@ -17,6 +17,8 @@ from poise_git.search.selection.survey import survey
 from tests import sentences
 from tests.conftest import edit_settings, git
 
+pytestmark = pytest.mark.slow
+
 SHORTER = "{overall: 1, mean_length: {weight: 0.3, direction: minimize, scale: 10}}"
 BOUNDS = "[{metric: overall, at_least: root}, {metric: mean_length, at_most: 12}]"
 
@@ -56,7 +58,6 @@ def four(tiny_archive: Archive) -> Archive:
     return tiny_archive
 
 
-@pytest.mark.slow
 def test_selection_and_best_follow_a_new_objective_without_training(four: Archive) -> None:
     assert run("-C", four.root, "best", "--json").find('"name": "long"') > 0
     edit_settings(four.root, "  metrics: {}", f"  metrics: {SHORTER}")
@@ -154,7 +155,6 @@ def test_an_unknown_metric_is_refused_once_the_root_has_run(
     assert git(tiny_archive.root, "for-each-ref") == before
 
 
-@pytest.mark.slow
 def test_a_candidate_without_a_required_figure_fails_until_the_objective_changes(four: Archive) -> None:
     archive_runs(four, "mute", 0.3, 9.0, entropy=float("nan"))
     measure(four, "mute")
@@ -171,7 +171,6 @@ def test_a_candidate_without_a_required_figure_fails_until_the_objective_changes
     assert "mute" in Experiment.load(four).evaluated()
 
 
-@pytest.mark.slow
 def test_a_winner_that_violates_a_constraint_on_fresh_seeds_is_not_confirmed(four: Archive) -> None:
     file = Path(four.root, "protocols/tiny.yaml")
     file.write_text(file.read_text().replace("seeds: [0, 1]\n", "seeds: [0, 1]\nconfirmation_seeds: [8, 9]\n"))

@@ -36,6 +36,8 @@ from tests.agents.anthropic.server import (
     tool_use,
 )
 
+pytestmark = pytest.mark.slow
+
 KEY = "sk-canary-0123456789abcdef"
 PRICE = Price(input=2.0, output=10.0, cache_write=2.5, cache_read=0.1)
 LONG = 16000
@@ -180,7 +182,6 @@ def test_a_call_to_a_busy_service_is_repeated(tmp_path: Path, busy: Status) -> N
     assert len(desk.server.requests) == 2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("max_tokens", [SHORT, LONG], ids=["whole", "streamed"])
 @pytest.mark.parametrize(
     ("answer", "said"),

@@ -24,6 +24,8 @@ from poise_git.search.literature import Card, Knob
 from poise_git.search.proposals.directions import OPEN
 from tests.agents.library.support import card, cards, coded_cards, context, known, load, root_text, told
 
+pytestmark = pytest.mark.slow
+
 AGENT = LibraryAgent()
 EVERYTHING = (OPEN,) * 1000
 
@@ -245,7 +247,6 @@ def test_claims_that_other_mechanisms_invalidate_are_not_made() -> None:
     assert checks(context(by_hand, parent=known("mine"))) == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 def test_a_chain_of_proposals_passes_all_checks(seed: int) -> None:
     """A lineage of six steps, as the loop makes it: every child passes the checks, and its claims hold."""
@@ -269,7 +270,6 @@ def _later_ones_on_top_of(first: Card, most: int | None = None) -> None:
         _assert_sound(proposal, AGENT.implement(proposal, of), of, parent)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("first", coded_cards(), ids=lambda each: each.name)
 def test_pairs_of_cards_are_sound_as_the_agent_proposes_them(first: Card) -> None:
     _later_ones_on_top_of(first, 3)

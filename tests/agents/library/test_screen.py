@@ -15,6 +15,8 @@ from poise_git.settings import ScreeningWeights
 from tests import sentences
 from tests.agents.library.support import card, coded_cards, context, known, root_text
 
+pytestmark = pytest.mark.slow
+
 AGENT = LibraryAgent()
 UP = Claim("Utility rises.", "effect", {"figure": "utility", "direction": "up"})
 DOWN = Claim("Utility falls.", "effect", {"figure": "utility", "direction": "down"})
@@ -86,7 +88,6 @@ def test_expected_improvement_is_the_shrunk_mean_gain_of_relatives() -> None:
     assert opinion(removal, replace(several, effects={"cispo": (1.0,)})).improvement < 0.5
 
 
-@pytest.mark.slow
 def test_the_agent_accepts_its_own_proposals() -> None:
     for source in ("analytic-variance", "soft-gate", "length-gate"):
         of = context(install(root_text(), card(source)), parent=known("parent"))

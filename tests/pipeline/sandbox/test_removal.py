@@ -21,6 +21,8 @@ from poise_git.pipeline.sandbox.removal import (
     take_file,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def nest(top: Path, depth: int, mode: int = 0o755) -> None:
     """Folders within folders, deeper than a path can be long, each with a file."""

@@ -18,6 +18,8 @@ from poise_git.pipeline.sandbox import Cancelled, ChildFailed, Sandbox
 from poise_git.settings import SandboxSettings
 from tests import containers
 
+pytestmark = pytest.mark.slow
+
 ENTRIES = Path(__file__).parent / "entries"
 
 
@@ -66,7 +68,6 @@ def test_a_child_is_the_user_nobody_and_sees_no_other_process(children: Any) -> 
         assert found["processes"] == [1, 2]
 
 
-@pytest.mark.slow
 def test_server_preloads_modules_and_has_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ENTRIES))
     with Sandbox(SandboxSettings(), preloaded={"entries_for_tests": ("numpy", "torch", "no_such_module")}) as sandbox:

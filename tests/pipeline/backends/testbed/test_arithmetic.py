@@ -24,6 +24,8 @@ from poise_git.pipeline.backends.testbed.settings import CHAINS, ArithmeticChain
 from poise_git.pipeline.backends.testbed.task import Split
 from poise_git.pipeline.backends.testbed.worlds import OPERANDS
 
+pytestmark = pytest.mark.slow
+
 MIX = {"chain-1": 0.4, "chain-2": 0.4, "chain-3": 0.2}
 HELD_OUT = (Split.SELECTION, Split.CONFIRMATION)
 # First values of prompts: 1 to 96.
@@ -75,7 +77,6 @@ def chain(request: pytest.FixtureRequest) -> ArithmeticChain:
     return arithmetic(request.param)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("suite", SUITES)
 def test_the_splits_are_disjoint_and_cover_all_prompts(suite: str, generator: np.random.Generator) -> None:
     for world in (7, 8):

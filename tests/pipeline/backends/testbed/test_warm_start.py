@@ -42,6 +42,7 @@ def distance(one: Policy, other: Policy) -> float:
     return float((weights - others).norm())
 
 
+@pytest.mark.slow
 def test_a_warm_start_stops_as_soon_as_the_policy_is_strong_enough(train: Train) -> None:
     _, sent = train(strength=0.0, steps=60)
     assert [message["done"] for message in sent] == [10, 60]

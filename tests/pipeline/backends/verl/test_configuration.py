@@ -24,6 +24,8 @@ from poise_git.pipeline.backends.verl.settings import parse_settings
 from poise_git.pipeline.protocol import Protocol
 from tests.pipeline.backends.verl.conftest import changed, shipped
 
+pytestmark = pytest.mark.slow
+
 SEED = 7
 AWKWARD = Path("/tmp/it's a=b, {c}/\\d")
 
@@ -148,7 +150,6 @@ print("rollouts", rollout.n, rollout.seed)
 """
 
 
-@pytest.mark.slow
 def test_verl_accepts_the_configuration(protocol: Protocol, config_folder: Path) -> None:
     settings = parse_settings(protocol, protocol.name)
     # verl only checks that the model exists.

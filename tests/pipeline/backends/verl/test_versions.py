@@ -51,6 +51,7 @@ def test_the_next_command_names_the_extra_of_the_device() -> None:
     assert set(versions.EXTRAS.values()) <= set(PROJECT["optional-dependencies"])
 
 
+@pytest.mark.slow
 def test_the_versions_of_this_environment_are_read() -> None:
     pytest.importorskip("verl", reason="needs the extra verl or verl-cpu")
     found = {entry.package: entry for entry in found_versions("cpu")}
