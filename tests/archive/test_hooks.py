@@ -525,3 +525,16 @@ def test_a_branch_with_a_no_break_space_in_its_name_can_be_pushed(archive: Archi
     git("init", "-q", "--bare", str(tmp_path / "hub"))
     git("branch", "a\u00a0b\u3000c", "main")
     git("push", "-q", str(tmp_path / "hub"), "a\u00a0b\u3000c", "main")
+
+
+def test_the_advice_for_an_amended_commit_removes_a_file_that_it_holds_already(archive: Archive, git: Git) -> None:
+    git("switch", "-q", "-c", "poise/x", "poise/grpo")
+    edit(archive, "recipe/algorithm.py", "# x\n")
+    edit(archive, "notes.txt", "mine\n")
+    git("add", "-A")
+    git("commit", "-qm", "algorithm(x): y\n\nPoise-Candidate: x", "--no-verify")
+    done = commit(archive, "--amend", "--no-edit", "-q")
+    assert done.returncode == 1
+    command = done.stderr.rpartition("To remove it from the commit: ")[2].strip()
+    subprocess.run(["sh", "-c", command], cwd=archive.root, check=True)
+    assert git("diff", "--cached", "--name-only", "HEAD~1").split() == ["recipe/algorithm.py"]
