@@ -16,6 +16,7 @@ SMALLEST = {
     "boundary_cost": ["--help"],
     "context_cost": ["--sizes", "8"],
     "live_comparison": ["--help"],
+    "published_comparisons": [],
     "recorded_lineage": ["deceptiveness"],
     "round_cost": ["--against", str(HERE.parents[1]), "--sizes", "8", "--rounds", "1", "--results", "RESULTS"],
     "sandbox_start": [],
