@@ -42,7 +42,7 @@ class Resolution:
         source: the source of `deviation`.
         comparisons: the number of candidates of this archive that measure its noise, even if it is not the source.
         own: the detectable difference with the protocol's number of seeds.
-        relative: the difference of `own` as a share of the root's U; None if there is none.
+        relative: the difference of `own` as a share of the root's U, or None without a difference.
         by_seeds: the detectable difference for several numbers of seeds, in order, including `own`.
     """
 

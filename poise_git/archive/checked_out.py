@@ -43,7 +43,7 @@ def _merged(repository: Repository, old: str, current: str | None, new: str) -> 
 
 
 def _text_of(file: Path) -> str | None:
-    """The text of a regular file; None if there is none, or if it is not UTF-8."""
+    """The text of a regular file. None if the file is missing, is a link or is not UTF-8."""
     try:
         return None if file.is_symlink() or not file.is_file() else file.read_bytes().decode()
     except (OSError, UnicodeDecodeError):

@@ -184,12 +184,12 @@ class Repository:
         return None
 
     def object_id(self, name: str) -> str | None:
-        """The object that a revision, ref or `revision:path` names; None if there is none. It starts no process."""
+        """The id of the object that a revision, ref or `revision:path` names, or None. No process starts."""
         found = self._ask(name, lambda: self._git.get_object_header(name))
         return os.fsdecode(found[0]) if found else None
 
     def read(self, name: str) -> tuple[str, bytes] | None:
-        """Type and content of the object that `name` names; None if there is none. It starts no process.
+        """Type and content of the object that `name` names, or None. No process starts.
 
         Raises:
             ArchiveError: it has more than OBJECT_LIMIT bytes (a pack can hold it in a thousandth of that), or its

@@ -57,7 +57,7 @@ def missing_notes(repository: Repository) -> Iterator[Finding]:
 
 
 def missing_results(repository: Repository) -> Iterator[Finding]:
-    """Candidates of which `git lineage` prints no result, or another one than their metrics."""
+    """Candidates whose result in `git lineage` is missing or differs from their metrics."""
     wrong = _with_wrong_result(repository, read_genealogy(repository))
     for names, what in (
         ([each.name for each, printed in wrong if not printed], "not in `git lineage`"),

@@ -92,11 +92,11 @@ def result_document(experiment: Experiment, ended: SearchResult) -> dict[str, An
     genealogy = experiment.archive.genealogy()
     candidate = experiment.counted(genealogy).by_name[ended.best]
     gain = ended.confirmation
-    violated = experiment.confirmed_violations(ended.best)
+    violated, doubt = experiment.confirmed_violations(ended.best), experiment.doubt(genealogy)
     return {
         "best": candidate_data(candidate, experiment.protocol.hash, experiment.verdicts(genealogy)),
         "confirmation": gain.to_data() if gain else None,
-        "confirmed": bool(gain and gain.value > 0 and beyond_noise(gain) and not violated and not experiment.doubt()),
+        "confirmed": bool(gain and gain.value > 0 and beyond_noise(gain) and not violated and not doubt),
         "violated": [violation.to_data() for violation in violated],
         "evaluated": ended.evaluated,
         "rounds": ended.rounds,

@@ -10,21 +10,17 @@ Figures that neither runs nor evidence support do not count.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from poise_git.archive.entries import Estimate, Isolation, Metrics, Reproduction, Run, Status
+from poise_git.archive.entries import Isolation, Metrics, Reproduction, Run, Status
+from poise_git.integrity.differences import OF_EVIDENCE, OF_NOTES, differences, intervals_apart, shown
 from poise_git.untrusted.display import one_line
 
-# Notes hold six significant digits. Evidence branches hold all digits, so only the order of summation may differ.
-OF_NOTES, OF_EVIDENCE = 1e-5, 1e-9
 # The hooks protect notes from accidental loss; this command removes one on purpose.
 NOTES = "git -c core.hooksPath=/dev/null notes"
-# A smaller difference is rounding.
-NOTHING = 1e-9
 
 
 class Mark(StrEnum):
@@ -149,7 +145,7 @@ def judge(account: Account) -> Verdict | None:
         return Verdict(integrity, (*contradictions, *remarks), counted, not account.missing)
     reason = _unproven(account, claimed, matching)
     integrity = Integrity(Mark.UNVERIFIED, reason) if reason else Integrity(Mark.VERIFIED)
-    stale = matching and _intervals_apart(claimed, matching[0]) and _same_objective(account, claimed)
+    stale = matching and intervals_apart(claimed, matching[0]) and _same_objective(account, claimed)
     return Verdict(integrity, remarks, matching[0] if stale else claimed, not account.missing)
 
 
@@ -187,7 +183,7 @@ def _against_runs(account: Account) -> tuple[list[Metrics], list[Problem]]:
             first = _differences(metrics, account.recomputed[0], tolerance, account)[0]
             found.append(Problem(f"{place} says {first}", again))
     if note and evidence and not account.recomputed and not found:
-        apart = _differences(note, evidence, OF_NOTES, account, everything=note.objective == evidence.objective)
+        apart = _differences(note, evidence, OF_NOTES, account, scored=note.objective == evidence.objective)
         if apart:
             what = f"its note says {apart[0].replace('its runs give', f'evidence/{name} says')}"
             found.append(Problem(what, _take_off(account)))
@@ -278,7 +274,7 @@ def _unproven(account: Account, claimed: Metrics, matching: Sequence[Metrics]) -
         return f"it was scored with another objective; rescore it: poise-git reflect {account.name}{account.option}"
     if account.twice:
         return f"seed {account.twice[0]} was trained twice, with different figures"
-    if matching and _intervals_apart(claimed, matching[0]):
+    if matching and intervals_apart(claimed, matching[0]):
         advice = f"poise-git reflect {account.name}{account.option}"
         return f"its intervals use another paired_deviation; recompute them: {advice}"
     if undone := next((each for each in outcomes(account.reproductions).values() if not each.reproduces), None):
@@ -299,7 +295,7 @@ def _backed(account: Account) -> bool:
     """Whether note and evidence branch agree."""
     note, evidence = account.note, account.evidence
     return bool(note and evidence and note.status is evidence.status) and not _differences(
-        note, evidence, OF_NOTES, account, everything=True
+        note, evidence, OF_NOTES, account, scored=True
     )
 
 
@@ -308,77 +304,13 @@ def _same_objective(account: Account, metrics: Metrics) -> bool:
 
 
 def _differences(
-    said: Metrics | None, given: Metrics | None, tolerance: float, account: Account, everything: bool | None = None
+    said: Metrics | None, given: Metrics | None, tolerance: float, account: Account, *, scored: bool | None = None
 ) -> list[str]:
-    """The figures in which `said` differs from `given`, as `U 0.9900, its runs give 0.1310`.
-
-    With `everything`, also compare U, which depends on the objective; None: compare U if the objectives are equal.
-    """
+    """`differences`, with U if the objective is the present one, unless `scored` says it."""
     if said is None or given is None:
         return []
-    if everything is None:
-        everything = _same_objective(account, said)
-    pairs: list[tuple[str, Estimate | None, Estimate | None]] = []
-    if everything:
-        pairs.append(("U", said.utility, given.utility))
-        if not account.rootless:
-            pairs.append(("gain", said.gain, given.gain))
-        pairs += _pairs(said.further, given.further)
-    pairs += _pairs(said.values, given.values)
-    for suite in said.details.keys() & given.details.keys():
-        pairs += [
-            (f"{suite} {name}", one, other) for name, one, other in _pairs(said.details[suite], given.details[suite])
-        ]
-    found = [
-        f"{name} {_shown(one)}, its runs give {_shown(other)}"
-        for name, one, other in pairs
-        if not _equal(one, other, tolerance)
-    ]
-    for name in sorted(said.dynamics.keys() | given.dynamics.keys()):
-        one, other = said.dynamics.get(name, math.nan), given.dynamics.get(name, math.nan)
-        if not _close(one, other, tolerance):
-            found.append(f"{name} {one:.4g} late in training, its runs give {other:.4g}")
-    if everything and not account.rootless and _bounds(said) != _bounds(given):
-        found.append(f"{_broken(said)}, its runs give {_broken(given)}")
-    if not _close(said.cpu_seconds, given.cpu_seconds, max(tolerance, OF_NOTES)):
-        found.append(f"{said.cpu_seconds:.4g} CPU seconds, its runs give {given.cpu_seconds:.4g}")
-    return found
-
-
-def _pairs(
-    said: Mapping[str, Estimate], given: Mapping[str, Estimate]
-) -> Iterator[tuple[str, Estimate | None, Estimate | None]]:
-    for name in sorted(said.keys() | given.keys()):
-        yield name, said.get(name), given.get(name)
-
-
-def _equal(one: Estimate | None, other: Estimate | None, tolerance: float) -> bool:
-    if one is None or other is None:
-        return one is other
-    errors = [math.nan if each.se is None else each.se for each in (one, other)]
-    return one.n == other.n and _close(one.value, other.value, tolerance) and _close(errors[0], errors[1], tolerance)
-
-
-def _close(one: float, other: float, tolerance: float) -> bool:
-    if math.isnan(one) or math.isnan(other):
-        return math.isnan(one) and math.isnan(other)
-    return math.isclose(one, other, rel_tol=tolerance, abs_tol=NOTHING)
-
-
-def _intervals_apart(said: Metrics, given: Metrics) -> bool:
-    """Whether the intervals of the gain differ; the deviation behind them is not part of the runs."""
-    one, other = ((each.gain.interval if each.gain else None) for each in (said, given))
-    if one is None or other is None:
-        return one is not other
-    return not _close(one, other, OF_NOTES)
-
-
-def _bounds(metrics: Metrics) -> list[tuple[str, str]]:
-    return sorted((each.metric, each.bound) for each in metrics.violations)
-
-
-def _broken(metrics: Metrics) -> str:
-    return "violations of " + (", ".join(each.constraint for each in metrics.violations) or "nothing")
+    scored = _same_objective(account, said) if scored is None else scored
+    return differences(said, given, tolerance, scored=scored, paired=not account.rootless)
 
 
 def _take_off(account: Account) -> str:
@@ -400,12 +332,4 @@ def _status(metrics: Metrics) -> str:
 
 
 def _value(metrics: Metrics) -> str:
-    return _shown(metrics.utility)
-
-
-def _shown(estimate: Estimate | None) -> str:
-    if estimate is None:
-        return "nothing"
-    return (
-        f"{estimate.value:.4f}" + (f" ± {estimate.se:.4f}" if estimate.se is not None else "") + f" (n = {estimate.n})"
-    )
+    return shown(metrics.utility)

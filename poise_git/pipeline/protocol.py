@@ -17,10 +17,13 @@ FURTHER = 10_080
 
 
 class PairedDeviation(StrictModel):
-    """The standard deviation of one seed's paired difference in U, and its weight in degrees of freedom."""
+    """The standard deviation of one seed's paired difference in U, and its weight in degrees of freedom.
 
-    value: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-    freedom: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+    The bounds are far from any real value, and keep the squares of statistics finite.
+    """
+
+    value: Annotated[float, Field(ge=1e-12, le=1e6)]
+    freedom: Annotated[float, Field(gt=0.0, le=1e9)]
 
 
 class Protocol(StrictModel):

@@ -129,3 +129,15 @@ def test_a_stated_noise_is_contradicted_by_most_differences_or_by_none() -> None
     assert not understates(stated, [])
     false_alarms = sum(understates(stated, differences(0.005, count)) for count in (1, 2, 3, 4) for _ in range(250))
     assert false_alarms <= 2
+
+
+@pytest.mark.parametrize("deviation", [1e-12, 1e6])
+@pytest.mark.parametrize("freedom", [1e-300, 1e9])
+@pytest.mark.parametrize("se", [1e-100, 0.01, 1e100])
+def test_the_noise_at_its_bounds_overflows_nothing(deviation: float, freedom: float, se: float) -> None:
+    understates(Noise(deviation, freedom), [Estimate(0.1, se, 4)] * 4)
+    assert half_width(Estimate(0.1, se, 4), Noise(deviation, freedom)) is not None
+
+
+def test_the_smallest_stated_noise_is_contradicted() -> None:
+    assert understates(Noise(1e-12, 1e9), [Estimate(0.1, 0.02, 4)] * 4)

@@ -43,7 +43,7 @@ async def ask(
     answer: type[Answer],
     objection: Callable[[Answer], str] = lambda _: "",
 ) -> tuple[Answer, str]:
-    """The answer, and the objection that remains to it ("" if there is none).
+    """The answer, and the objection that remains to it, which is empty if the answer is accepted.
 
     A reply is sent back once, with the reason, if it does not use the tool, if it does not fit the tool's schema, or if
     `objection` returns a text.

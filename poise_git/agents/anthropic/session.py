@@ -29,7 +29,7 @@ def no_objection(answer: object) -> str:
 
 @dataclass(frozen=True)
 class Answered(Generic[Answer]):
-    """An answer, and the objection that remains to it ("" if there is none)."""
+    """An answer, and the objection that remains to it, which is empty if the answer is accepted."""
 
     answer: Answer
     objection: str

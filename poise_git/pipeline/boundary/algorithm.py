@@ -93,7 +93,7 @@ class GuardedAlgorithm:
         loss, gradient = frame.tensors
         if gradient.shape != log_probs.shape or gradient.dtype != log_probs.dtype:
             raise CandidateFailed("policy_loss returned a loss or a gradient of the wrong shape or type")
-        # As verl has it; the testbed does not use it.
+        # verl adds the loss to numbers of float32, in which a larger one is infinite.
         _require_finite("loss", loss.float())
         _require_finite("gradient", gradient)
         return Gradient(float(loss), gradient.to(log_probs.device) * mask)
