@@ -13,6 +13,7 @@ from hypothesis import settings
 
 from poise_git.archive import Archive
 from poise_git.pipeline.backends import BACKENDS
+from poise_git.pipeline.backends.verl.broken_packages import hide_broken_packages
 from poise_git.pipeline.cache import locked
 from poise_git.pipeline.sandbox.forks import ForkServer
 from poise_git.template import create_archive
@@ -71,6 +72,12 @@ def machine_memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     shared = folder.parent if os.environ.get("PYTEST_XDIST_WORKER") else folder
     with locked(shared / "memory.lock"):
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_broken_packages() -> None:
+    """Hide broken packages before the first test: transformers remembers what was installed when it was imported."""
+    hide_broken_packages()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,8 +12,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from poise_git.pipeline.backends.verl.broken_packages import hide_broken_packages
-
 LEVELS = (0.0, 0.4, 1.0)
 MODES = ("token-mean", "token-sum", "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm")
 
@@ -140,7 +138,6 @@ def core_algos() -> ModuleType:
     """The real verl, if it is installed."""
     if importlib.util.find_spec("verl") is None:
         pytest.skip("pip install 'poise-git[verl-cpu]'")
-    hide_broken_packages()
     return importlib.import_module("verl.trainer.ppo.core_algos")
 
 

@@ -7,7 +7,6 @@ import pytest
 import yaml
 
 from poise_git.package_data import template_files
-from poise_git.pipeline.backends.verl.broken_packages import hide_broken_packages
 from poise_git.pipeline.protocol import Protocol, load_protocol
 
 
@@ -15,7 +14,6 @@ def require_verl() -> None:
     """Skip where verl is not installed; a verl that is installed and does not import is a failure."""
     if importlib.util.find_spec("verl") is None:
         pytest.skip("pip install 'poise-git[verl-cpu]'")
-    hide_broken_packages()
 
 
 SHIPPED = ("cpu-smoke", "one-gpu", "paper")

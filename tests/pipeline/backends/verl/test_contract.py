@@ -19,7 +19,6 @@ import pytest
 import torch
 
 from poise_git.package_data import template_files
-from poise_git.pipeline.backends.verl.broken_packages import hide_broken_packages
 from poise_git.pipeline.boundary.algorithm import GuardedAlgorithm
 from poise_git.pipeline.boundary.frames import Frame
 from poise_git.pipeline.boundary.in_process import InProcess
@@ -33,7 +32,6 @@ AGGREGATIONS = ("token-mean", "token-sum", "seq-mean-token-mean", "seq-mean-toke
 
 @pytest.fixture(scope="module")
 def core_algos() -> ModuleType:
-    hide_broken_packages()
     return pytest.importorskip("verl.trainer.ppo.core_algos", reason="pip install 'poise-git[verl]'")
 
 
