@@ -106,3 +106,9 @@ KEY_TWICE = "the key {key} occurs twice"
 TAG_NOT_ALLOWED = "is not allowed"
 METRICS_FORM = "line {line} of the trainer's metrics is not in verl's format"
 NOT_A_VARIABLE = "is not a variable of this prompt"
+
+# The testbed (poise_git/pipeline/backends/testbed/).
+TOO_WEAK = (
+    r"warm start failed: the base policy of world \d+ reached a figure of 0\.\d{3} in \d+ steps, not the strength "
+    r"0\.9: state a lower strength, more steps, or demonstrations that know more"
+)

@@ -18,7 +18,7 @@ from calibration import ROOT, TEMPLATE, recipe_of
 
 from poise_git.pipeline.backends.testbed.backend import TestbedBackend
 from poise_git.pipeline.backends.testbed.base_policies import cached_file
-from poise_git.pipeline.backends.testbed.evaluation import evaluate_policy, problems_of_suites
+from poise_git.pipeline.backends.testbed.evaluation import figures, final_figures, problems_of_suites
 from poise_git.pipeline.backends.testbed.settings import RegimeSettings, parse_settings
 from poise_git.pipeline.backends.testbed.task import Split
 from poise_git.pipeline.backends.testbed.tasks import build_task
@@ -65,10 +65,7 @@ def time_regime(settings: RegimeSettings, recipe: Mapping[str, str]) -> Spent:
             lengths += trainer.step(step, algorithm)["response_length"]
         if step in points:
             start = time.process_time()
-            last = step == steps
-            samples = evaluation.final_samples if last else evaluation.samples
-            pass_at = evaluation.pass_at if last else ()
-            evaluate_policy(trainer.policy, task, problems, samples, evaluation.samples, pass_at, SEED)
+            (final_figures if step == steps else figures)(trainer.policy, task, problems, evaluation, SEED)
             seconds += time.process_time() - start
     rollouts = settings.training.prompts * settings.training.group_size
     return Spent(**trainer.cpu_seconds, evaluation=seconds, tokens=lengths * rollouts)

@@ -45,10 +45,14 @@ class Recorded:
         return found[:NAMED]
 
 
+# Shares that their names do not show: `sampled` is in archives of earlier versions.
+SHARES = frozenset({"greedy", "early", "final", "sampled"})
+
+
 def is_rate(name: str) -> bool:
     """Whether a figure of this name must be a share. The fraction of clipped tokens is not checked as one."""
     figure = name.rpartition("/")[2]
-    return figure.endswith("_rate") or figure.startswith(("acc@", "pass@")) or figure == "sampled"
+    return figure.endswith("_rate") or figure.startswith(("acc@", "pass@")) or figure in SHARES
 
 
 def _values(protocol: Protocol, run: Run) -> Iterator[str]:

@@ -1,10 +1,15 @@
 """The shipped task: arithmetic chains modulo 97.
 
-    prompt     a op b op b ... =                 op is + (easy) or * (hard), b is 2, 3 or 5
-    response   1. v 2. v ... # answer TAG end    one scratchpad step per operation
+    prompt     a op b op b ... =                   op is + (easy) or * (hard), b is 2, 3 or 5
+    response   S 1. v 2. v ... # answer TAG end    one scratchpad step per operation
 
 TAG is a random table over (a, first b), so that validity is a skill learned as slowly as the facts: a response is
-valid if it ends in `# number TAG end` with the right tag and one `#`, and correct if the number is right, too.
+valid if it ends in `# number TAG end` with the right tag and one `#`, and correct if the number is right, too. A task
+without tags leaves TAG out.
+
+S is the strategy, in tasks that have some: it says how to read the operands (`worlds.READINGS`), and a random table
+over (a, first b) says which one the prompt needs. Each step then begins with its operand as read. Only the answer is
+verified, so every strategy that leads to it is right.
 
 Held out are two fifths of the prompts of each suite, chosen at random: they occur neither in training nor in
 demonstrations. Half of them are for selection, half for confirmation. Evaluation recombines single steps that
@@ -24,7 +29,7 @@ from torch import Tensor
 
 from poise_git.pipeline.backends.testbed.settings import CHAINS, ArithmeticChainSettings
 from poise_git.pipeline.backends.testbed.task import BoolArray, IntArray, Problems, Split, Vocabulary
-from poise_git.pipeline.backends.testbed.worlds import MODULUS, OPERANDS, PLUS, TIMES, World, apply
+from poise_git.pipeline.backends.testbed.worlds import MODULUS, OPERANDS, PLUS, READINGS, TIMES, World, apply
 
 # Tokens 0..96 are numbers.
 PLUS_TOKEN, TIMES_TOKEN, EQUALS, PAD, ANSWER, END, FIRST_MARK = range(MODULUS, MODULUS + 7)
@@ -32,10 +37,11 @@ LONGEST = 4
 FIRST_IDLE = FIRST_MARK + LONGEST
 # Several tokens that do nothing: with one, the likeliest response would never end.
 IDLE_KINDS = 8
+FIRST_STRATEGY = FIRST_IDLE + IDLE_KINDS
 SUITES = ("chain-2", "chain-3", "chain-4")
 DEMONSTRATION_MIX = {"chain-1": 0.25, "chain-2": 0.30, "chain-3": 0.25, "chain-4": 0.20}
-# Shares of demonstrations with a defect of form.
-DEFECTS = {"none": 0.80, "no marker": 0.06, "no tag": 0.06, "cut short": 0.04, "endless": 0.04}
+# Defects of form, and their shares among defective demonstrations.
+DEFECTS = {"no marker": 0.3, "no tag": 0.3, "cut short": 0.2, "endless": 0.2}
 
 
 @dataclass(frozen=True)
@@ -54,14 +60,14 @@ class ArithmeticChain:
     """The task in the world drawn with seed `world`."""
 
     def __init__(self, world: int, settings: ArithmeticChainSettings) -> None:
-        self._world = World.draw(world, settings.known.model_dump())
+        self._world = World.draw(world, settings)
         self._settings = settings
         self._chains = {chain: _split(chain, world) for chain in CHAINS}
 
     @property
     def vocabulary(self) -> Vocabulary:
         return Vocabulary(
-            size=FIRST_IDLE + IDLE_KINDS,
+            size=FIRST_STRATEGY + (0 if self._settings.strategies is None else self._settings.strategies.count),
             pad=PAD,
             end=END,
             prompt_length=2 * LONGEST + 2,
@@ -99,13 +105,19 @@ class ArithmeticChain:
         row = np.arange(len(tokens))
         inside = np.arange(tokens.shape[1]) < length[:, None]
         one_marker = ((tokens == ANSWER) & inside).sum(1) == 1
-        marker, answer, tag, end = (tokens[row, np.maximum(length - back, 0)] for back in (4, 3, 2, 1))
-        well_formed = (length >= 4) & one_marker & (marker == ANSWER) & (answer < MODULUS) & (end == END)
-        valid = well_formed & (tag == problems.solutions[:, 1])
+        # `# answer TAG end`, or without the tag.
+        parts = 3 if self._world.tags is None else 4
+        marker, answer, tag, end = (tokens[row, np.maximum(length - back, 0)] for back in (parts, parts - 1, 2, 1))
+        valid = (length >= parts) & one_marker & (marker == ANSWER) & (answer < MODULUS) & (end == END)
+        if self._world.tags is not None:
+            valid &= tag == problems.solutions[:, 1]
         return valid, valid & (answer == problems.solutions[:, 0])
 
     def _problems(self, chains: Chains) -> Problems:
-        """Solutions are (answer, tag)."""
+        """Solutions are (answer, tag), with tag 0 in a task without tags."""
+        choices, tags = self._world.choices, self._world.tags
+        entry = (chains.first, chains.operands[:, 0])
+        strategy = np.zeros_like(chains.first) if choices is None else choices.right[entry]
         value = chains.first
         prompts = np.full((len(value), self.vocabulary.prompt_length), PAD)
         prompts[:, 0], prompts[:, -1] = chains.first, EQUALS
@@ -113,33 +125,46 @@ class ArithmeticChain:
             operator, operand = chains.operators[:, i], chains.operands[:, i]
             prompts[:, 2 * i + 1] = np.where(operator == TIMES, TIMES_TOKEN, PLUS_TOKEN)
             prompts[:, 2 * i + 2] = operand
-            value = apply(operator, value, operand)
-        tags = self._world.tags.right[chains.first, chains.operands[:, 0]]
-        return Problems(torch.from_numpy(prompts), np.stack([value, tags], 1))
+            value = apply(operator, value, READINGS[strategy, operand])
+        tag = np.zeros_like(value) if tags is None else tags.right[entry]
+        return Problems(torch.from_numpy(prompts), np.stack([value, tag], 1))
 
     def _demonstrate(self, chains: Chains, generator: np.random.Generator) -> IntArray:
+        choices, tags = self._world.choices, self._world.tags
         n, length = chains.operators.shape
+        entry = (chains.first, chains.operands[:, 0])
+        strategy = np.zeros(n, np.int64) if choices is None else choices.demonstrate(entry, generator)
+        columns = [] if choices is None else [FIRST_STRATEGY + strategy]
         value = chains.first
-        marker = 2 * length
-        responses = np.full((n, marker + 4), PAD)
         for i in range(length):
-            value = self._world.facts.demonstrate((chains.operators[:, i], value, chains.operands[:, i]), generator)
-            responses[:, 2 * i], responses[:, 2 * i + 1] = FIRST_MARK + i, value
-        tag = self._world.tags.demonstrate((chains.first, chains.operands[:, 0]), generator)
-        for column, token in enumerate((ANSWER, value, tag, END)):
-            responses[:, marker + column] = token
-        defects = _draw_names(DEFECTS, n, generator)
+            operand = READINGS[strategy, chains.operands[:, i]]
+            value = self._world.facts.demonstrate((chains.operators[:, i], value, operand), generator)
+            columns += [np.full(n, FIRST_MARK + i) if choices is None else operand, value]
+        marker = len(columns)
+        columns += [np.full(n, ANSWER), value]
+        if tags is not None:
+            columns.append(tags.demonstrate(entry, generator))
+        responses = np.stack([*columns, np.full(n, END)], 1)
+        defects = _draw_names(self._defects(), n, generator)
         for defect, column in (("no marker", marker), ("no tag", marker + 2)):
             rows = defects == defect
             responses[rows, column:-1] = responses[rows, column + 1 :]
             responses[rows, -1] = PAD
-        cut = generator.integers(1, marker + 3, n)
-        after = np.arange(responses.shape[1]) - cut[:, None]
+        end = responses.shape[1] - 1
+        cut = generator.integers(1, end, n)
+        after = np.arange(end + 1) - cut[:, None]
         is_cut = (defects == "cut short")[:, None]
         responses = np.where(is_cut & (after == 0), END, np.where(is_cut & (after > 0), PAD, responses))
         idle = generator.geometric(1.0 / (1.0 + self._settings.idle_tokens), n) - 1
-        rambling = _ramble(responses, np.where(is_cut[:, 0], 0, idle), length, generator)
+        first_step = marker - 2 * length
+        rambling = _ramble(responses, np.where(is_cut[:, 0], 0, idle), first_step, length, generator)
         return self._fit(rambling, defects == "endless", generator)
+
+    def _defects(self) -> dict[str, float]:
+        """The share of each defect among demonstrations, and of those without one."""
+        possible = {name: share for name, share in DEFECTS.items() if name != "no tag" or self._world.tags is not None}
+        total, defective = sum(possible.values()), self._settings.defects
+        return {"none": 1.0 - defective} | {name: defective * share / total for name, share in possible.items()}
 
     def _fit(self, responses: IntArray, endless: BoolArray, generator: np.random.Generator) -> IntArray:
         """The responses at the cap's width: cut off there, `endless` ones filled up to it."""
@@ -150,11 +175,14 @@ class ArithmeticChain:
         return np.where(filled, _idle_tokens(fitted.shape, generator), fitted)[:, :cap]
 
 
-def _ramble(responses: IntArray, idle: IntArray, steps: int, generator: np.random.Generator) -> IntArray:
-    """`responses` (N, T) of `steps` steps with `idle` (N,) more tokens each, every one after some step."""
+def _ramble(
+    responses: IntArray, idle: IntArray, first_step: int, steps: int, generator: np.random.Generator
+) -> IntArray:
+    """`responses` (N, T) of `steps` steps, the first at position `first_step`, with `idle` (N,) more tokens each, every
+    one after some step."""
     n, most = len(responses), int(idle.max(initial=0))
     extra = np.where(np.arange(most) < idle[:, None], _idle_tokens((n, most), generator), PAD)
-    places = 2.0 * generator.integers(1, steps + 1, (n, most)) - 0.5
+    places = first_step + 2.0 * generator.integers(1, steps + 1, (n, most)) - 0.5
     tokens = np.concatenate([responses, extra], 1)
     places = np.concatenate([np.broadcast_to(np.arange(responses.shape[1]), responses.shape), places], 1)
     places[tokens == PAD] = np.inf

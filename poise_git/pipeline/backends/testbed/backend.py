@@ -52,7 +52,7 @@ class TestbedBackend:
     def prepare(self, protocol: Protocol, sandbox: Sandbox, on_progress: OnProgress, workers: int) -> None:
         settings = parse_settings(protocol, protocol.name)
         wanted = base_policies(settings)
-        total = sum(regime.warm_start.steps for regime, _ in wanted.values())
+        total = sum(regime.warm_start.all_steps for regime, _ in wanted.values())
         done = dict.fromkeys(wanted, 0)
 
         def on_steps(file: Path, steps: int, loss: float) -> None:
@@ -140,7 +140,7 @@ class TestbedBackend:
 
     def _base_policy(self, regime: RegimeSettings, seed: int, sandbox: Sandbox, on_progress: OnProgress) -> Path:
         def on_steps(done: int, loss: float) -> None:
-            on_progress(Progress("warm start", done, regime.warm_start.steps, {"loss": loss}))
+            on_progress(Progress("warm start", done, regime.warm_start.all_steps, {"loss": loss}))
 
         return ensure_base_policy(regime, regime.world(seed), sandbox, on_steps)
 
@@ -234,7 +234,11 @@ def _run_of(job: Job, trained: Trained, evaluated: Evaluated) -> Run:
         seed=job.seed,
         values={regime: estimate(job.protocol.estimator, [point[regime] for point in curve]) for regime in weights},
         details={
-            regime: {name: value for name, value in points[regime][-1].items() if name not in ("value", "sampled")}
+            regime: {
+                **{name: value for name, value in points[regime][-1].items() if name != "value"},
+                "early": curve[1][regime],
+                "final": curve[-1][regime],
+            }
             for regime in weights
         },
         series=trained.series,

@@ -27,6 +27,7 @@ from poise_git.pipeline.backends.testbed.settings import RegimeSettings, Testbed
 from poise_git.pipeline.backends.testbed.tasks import build_task
 from poise_git.pipeline.backends.testbed.trainer import load_policy
 from poise_git.pipeline.cache import cache_folder, locked
+from poise_git.pipeline.replies import Failure, parse
 from poise_git.pipeline.sandbox import ChildFailed, Sandbox
 from poise_git.pipeline.sandbox.removal import FileRefused, fresh_folder, remove_tree, take_file
 
@@ -56,7 +57,7 @@ def ensure_base_policy(
         on_steps: gets the steps done and the loss in nats per token.
 
     Raises:
-        RunFailed: its training failed.
+        RunFailed: its training failed, or did not reach the regime's strength.
         Cancelled: `cancelled` was set.
     """
     file = cached_file(settings, world)
@@ -66,7 +67,7 @@ def ensure_base_policy(
         if file.exists():
             return file
         try:
-            sandbox.run(
+            completed = sandbox.run(
                 f"{warm_start.__name__}:{warm_start.train_base_policy.__name__}",
                 {"settings": settings.model_dump(mode="json"), "world": world},
                 scratch,
@@ -75,6 +76,8 @@ def ensure_base_policy(
                 limits=replace(sandbox.limits, cpu_seconds=None, wall_seconds=None),
                 cancelled=cancelled,
             )
+            if completed.value is not None:
+                raise ChildFailed(parse(completed.value, Failure, "warm start").reason)
             made = file.with_suffix(".part")
             remove_tree(made)
             take_file(scratch, warm_start.WEIGHTS_FILE, made, sandbox.limits.file_mb)
@@ -116,7 +119,7 @@ def _content_hash(settings: RegimeSettings, world: int) -> str:
         "task": settings.task.model_dump(mode="json", exclude={"worlds", "training_mix"}),
         "policy": settings.policy.model_dump(mode="json"),
         "warm_start": settings.warm_start.model_dump(mode="json"),
-        "evaluation": settings.evaluation.model_dump(mode="json", include={"suites", "samples"}),
+        "evaluation": settings.evaluation.model_dump(mode="json", include={"suites", "samples", "figure"}),
         "source": SOURCES,
     }
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]

@@ -68,7 +68,8 @@ class _Regime:
         suites = len(evaluation.suites) or len(build_task(settings, settings.task.worlds[0]).suites)
         points = len(settings.evaluation_steps())
         # Each problem gets a greedy response beside the sampled ones.
-        answers = suites * evaluation.problems * (points * (1 + evaluation.samples) + evaluation.final_samples)
+        answers = suites * evaluation.problems * (points * (1 + evaluation.samples))
+        answers += suites * (evaluation.final_problems or evaluation.problems) * evaluation.final_samples
         # Weights of the layers (attention and feed-forward), without biases.
         parameters = policy.layers * (4 * policy.width * policy.width + 2 * policy.width * policy.feedforward)
         work = parameters / MEASURED_PARAMETERS

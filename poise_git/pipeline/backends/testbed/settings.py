@@ -15,34 +15,55 @@ Rate = Annotated[float, Field(gt=0.0)]
 OpenShare = Annotated[float, Field(gt=0.0, lt=1.0)]
 Seed = Annotated[int, Field(ge=0)]
 RegimeName = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+FigureName = Annotated[str, Field(pattern=r"^(greedy|pass@[1-9][0-9]{0,3})$")]
 Worlds = Annotated[tuple[Seed, ...], Field(min_length=1)]
 
 ESTIMATORS = ("learning-curve-area", "final")
 # Tables that have a meaning only as a whole, so a regime's own table replaces the shared one.
-WHOLE_TABLES = ("training_mix", "config")
+WHOLE_TABLES = ("training_mix", "config", "figure")
+# The share of problems that the likeliest response solves.
+GREEDY = "greedy"
 # The (length, hard steps) of each kind of arithmetic prompt.
 CHAINS = {"chain-1": (1, 1), "chain-2": (2, 1), "chain-3": (3, 2), "chain-4": (4, 3)}
 
 
 class KnowledgeSettings(StrictModel):
-    """The average share of right demonstrations about an entry of each table."""
+    """The average share of right demonstrations about an entry of each table. Without `tags`, responses have no tag."""
 
     sums: OpenShare = 0.8
     products: OpenShare = 0.32
-    tags: OpenShare = 0.53
+    tags: OpenShare | None = 0.53
+
+
+class StrategySettings(StrictModel):
+    """The ways to read the operands of a prompt, and how demonstrators choose among them.
+
+    Demonstrators choose strategy k of `count` with a probability proportional to
+    exp(-`skew` log(k + 1) + `insight` [k is right] + noise): they prefer some strategies on every prompt, and know a
+    little about which one a prompt needs.
+    """
+
+    count: Annotated[int, Field(ge=2, le=6)] = 6
+    skew: Annotated[float, Field(ge=0.0, le=5.0)] = 1.0
+    insight: Annotated[float, Field(ge=0.0, le=20.0)] = 1.0
 
 
 class ArithmeticChainSettings(StrictModel):
     """Chains of + and * modulo 97 with a scratchpad and a tag; only an answer with the right tag is valid.
 
-    `training_mix` holds the share of each chain among training prompts. Demonstrations hold, on average, `idle_tokens`
-    tokens that do nothing. A response is cut off after `response_cap` tokens.
+    `training_mix` holds the share of each chain among training prompts. A share `defects` of the demonstrations has a
+    defect of form, and a wrong step of a demonstration is, with probability `favorite_errors`, the error that belongs
+    to the entry, else any number. Demonstrations hold, on average, `idle_tokens` tokens that do nothing. A response is
+    cut off after `response_cap` tokens.
     """
 
     name: Literal["arithmetic-chain"]
     worlds: Worlds
     training_mix: dict[str, Annotated[float, Field(ge=0.0)]]
     known: KnowledgeSettings = KnowledgeSettings()
+    strategies: StrategySettings | None = None
+    defects: Share = 0.2
+    favorite_errors: Share = 0.65
     idle_tokens: Annotated[float, Field(ge=0.0)] = 0.0
     response_cap: Annotated[int, Field(ge=6, le=64)] = 14
 
@@ -91,30 +112,46 @@ class PolicySettings(StrictModel):
 class WarmStartSettings(StrictModel):
     """Supervised steps until the regime's figure reaches `strength` on demonstrated prompts; `steps` at most.
 
-    The base policy is the exponential moving average of the weights, so its strength can be measured before the
-    learning rate has fallen. Stopping at a given strength makes the worlds alike.
+    A base policy that has not reached it by then is an error; with `strength: null`, all `steps` are taken. The base
+    policy is the exponential moving average of the weights, so its strength can be measured before the learning rate
+    has fallen. Stopping at a given strength makes the worlds alike. Then follow `settling_steps`, in which the learning
+    rate falls to 0. Without them a policy still errs because its training is not over; with them it errs where its
+    demonstrators do.
     """
 
     demonstrations: PositiveInt
-    strength: Share
+    strength: Share | None = None
     steps: PositiveInt
+    settling_steps: Annotated[int, Field(ge=0)] = 0
     ema_decay: OpenShare
     batch: PositiveInt
     learning_rate: Rate
 
+    @property
+    def all_steps(self) -> int:
+        """The number of steps, if the base policy does not reach its strength earlier."""
+        return self.steps + self.settling_steps
+
 
 class RewardSettings(StrictModel):
-    """Rewards: 0 for an invalid response, `valid_wrong` for a valid but wrong one, 1 for a correct one."""
+    """Rewards: 0 for an invalid response, `valid_wrong` for a valid but wrong one, 1 for a correct one.
 
-    valid_wrong: OpenShare
+    With `valid_wrong` 0, a candidate cannot tell a wrong response from an invalid one, as in most training of language
+    models on verifiable answers.
+    """
+
+    valid_wrong: Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class TrainingSettings(StrictModel):
+    """The rollouts of a step were sampled `lag` steps earlier, as in asynchronous training."""
+
     steps: PositiveInt
     prompts: PositiveInt
     group_size: PositiveInt
     minibatches: PositiveInt = 1
     epochs: PositiveInt = 1
+    lag: Annotated[int, Field(ge=0, le=64)] = 0
     learning_rate: Rate
     final_learning_rate: Share = 1.0
     warmup_steps: PositiveInt = 1
@@ -131,23 +168,51 @@ class TrainingSettings(StrictModel):
 
 
 class EvaluationSettings(StrictModel):
-    """The learning curve: one point before training, and `points` more, evenly spaced over it.
+    """The learning curve: one point before training, and `points` more, evenly spaced from `scored_from` to the end.
 
-    Each point is measured on `problems` held-out prompts of each of the task's `suites` (empty: of all suites).
+    Each point is measured on `problems` held-out prompts of each of the task's `suites` (empty: of all suites), with
+    one greedy response and `samples` sampled ones a prompt. Its value is the mean of the figures that `figure` names,
+    with these weights. At the end, pass@k is computed for each k of `pass_at`, from `final_samples` responses where k
+    is larger than `samples`. Those are drawn for the first `final_problems` prompts of each suite; null: for all, and
+    then every figure of the last point rests on them.
     """
 
     points: PositiveInt
+    scored_from: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     suites: tuple[str, ...] = ()
     problems: PositiveInt
     samples: PositiveInt
+    figure: Annotated[dict[FigureName, Annotated[float, Field(ge=0.0, allow_inf_nan=False)]], Field(min_length=1)] = {
+        GREEDY: 1.0,
+        "pass@2": 1.0,
+    }
     final_samples: PositiveInt
+    final_problems: PositiveInt | None = None
     pass_at: tuple[PositiveInt, ...]
 
     @model_validator(mode="after")
     def _enough_samples(self) -> EvaluationSettings:
-        if self.pass_at and max(self.pass_at) > self.final_samples:
+        if self.pass_at and max(self.pass_at) > max(self.samples, self.final_samples):
             raise ValueError(f"pass_at {max(self.pass_at)} needs as many final_samples, not {self.final_samples}")
+        if sum(self.figure.values()) <= 0:
+            raise ValueError("the weights of figure must sum to a positive number")
+        for name in self.figure:
+            if name != GREEDY and attempts_of(name) > self.samples:
+                raise ValueError(f"figure {name} needs as many samples, not {self.samples}")
+        if self.final_problems is not None and self.final_problems > self.problems:
+            raise ValueError(f"final_problems {self.final_problems} is more than problems {self.problems}")
         return self
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weights of `figure`, summing to 1."""
+        total = sum(self.figure.values())
+        return {name: weight / total for name, weight in self.figure.items()}
+
+
+def attempts_of(figure: str) -> int:
+    """k of the figure pass@k."""
+    return int(figure.removeprefix("pass@"))
 
 
 class RegimeSettings(StrictModel):
@@ -162,14 +227,16 @@ class RegimeSettings(StrictModel):
 
     @model_validator(mode="after")
     def _a_step_between_two_points(self) -> RegimeSettings:
-        if self.evaluation.points > self.training.steps:
-            raise ValueError(f"{self.evaluation.points} evaluation points need as many training steps")
+        steps = self.evaluation_steps()
+        if len(set(steps)) < len(steps):
+            raise ValueError(f"{self.evaluation.points} evaluation points need more than {self.training.steps} steps")
         return self
 
     def evaluation_steps(self) -> tuple[int, ...]:
         """The number of training steps before each point of the learning curve, from 0 to all steps."""
-        points = self.evaluation.points
-        return tuple(round(i * self.training.steps / points) for i in range(points + 1))
+        points, first = self.evaluation.points, self.evaluation.scored_from
+        shares = (first + (1.0 - first) * i / points for i in range(1, points + 1))
+        return (0, *(round(share * self.training.steps) for share in shares))
 
     def world(self, seed: int) -> int:
         return self.task.worlds[seed % len(self.task.worlds)]

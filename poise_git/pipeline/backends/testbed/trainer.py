@@ -9,6 +9,7 @@ third process evaluates it.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,21 +115,30 @@ class Trainer:
         self._problems = self.task.training_problems(
             training.steps * training.prompts, np.random.default_rng([self.seed, 3])
         )
+        # Rollouts that wait for their step, the oldest first.
+        self._waiting: deque[tuple[Problems, Responses]] = deque()
 
     def step(self, number: int, algorithm: Algorithm) -> dict[str, float]:
         """Carry out training step `number`, from 1, and return its series. Raises CandidateFailed."""
         training = self.settings.training
         start = time.process_time()
-        problems = self._problems[slice((number - 1) * training.prompts, number * training.prompts)]
-        uniforms = uniform_numbers(
-            training.prompts * training.group_size, self.task.vocabulary.response_length, self._numbers
-        )
-        responses = sample(self.policy, problems.prompts, uniforms)
+        while (ahead := len(self._waiting)) <= training.lag and number + ahead <= training.steps:
+            self._waiting.append(self._sample(number + ahead))
+        problems, responses = self._waiting.popleft()
         sampled = time.process_time()
         values = self._update(problems, responses, learning_rate(number, training), algorithm)
         self.cpu_seconds["sampling"] += sampled - start
         self.cpu_seconds["training"] += time.process_time() - sampled
         return values
+
+    def _sample(self, number: int) -> tuple[Problems, Responses]:
+        """The prompts of step `number`, and the policy's responses to them."""
+        training = self.settings.training
+        problems = self._problems[slice((number - 1) * training.prompts, number * training.prompts)]
+        uniforms = uniform_numbers(
+            training.prompts * training.group_size, self.task.vocabulary.response_length, self._numbers
+        )
+        return problems, sample(self.policy, problems.prompts, uniforms)
 
     def _update(self, problems: Problems, responses: Responses, rate: float, algorithm: Algorithm) -> dict[str, float]:
         training = self.settings.training

@@ -13,6 +13,7 @@ from poise_git.pipeline.backends.testbed.arithmetic import (
     EQUALS,
     FIRST_IDLE,
     FIRST_MARK,
+    FIRST_STRATEGY,
     IDLE_KINDS,
     PAD,
     PLUS_TOKEN,
@@ -21,8 +22,8 @@ from poise_git.pipeline.backends.testbed.arithmetic import (
     ArithmeticChain,
 )
 from poise_git.pipeline.backends.testbed.settings import CHAINS, ArithmeticChainSettings
-from poise_git.pipeline.backends.testbed.task import Split
-from poise_git.pipeline.backends.testbed.worlds import OPERANDS
+from poise_git.pipeline.backends.testbed.task import Problems, Split
+from poise_git.pipeline.backends.testbed.worlds import OPERANDS, READINGS
 
 pytestmark = pytest.mark.slow
 
@@ -177,14 +178,87 @@ def test_demonstrations_are_imperfect_as_stated(chain: ArithmeticChain, generato
     lengths = torch.where(ended, (responses == END).int().argmax(1) + 1, responses.shape[1])
     after_end = torch.arange(responses.shape[1]) >= lengths.unsqueeze(1)
     assert bool((responses[after_end] == PAD).all())
-    assert float((~ended).float().mean()) == pytest.approx(DEFECTS["endless"], abs=0.01)
+    assert float((~ended).float().mean()) == pytest.approx(0.2 * DEFECTS["endless"], abs=0.01)
     well_formed = (responses == ANSWER).sum(1) == 1
     well_formed &= responses.gather(1, (lengths - 4).clamp(min=0).unsqueeze(1)).squeeze(1) == ANSWER
-    assert float((well_formed & ended).float().mean()) == pytest.approx(DEFECTS["none"], abs=0.02)
+    assert float((well_formed & ended).float().mean()) == pytest.approx(0.8, abs=0.02)
     answers = responses.gather(1, (lengths - 3).clamp(min=0).unsqueeze(1)).squeeze(1)
     proper = (well_formed & ended).nonzero().squeeze(1)[:2000].tolist()
     right = np.mean([int(answers[i]) == solve(prompts[i].tolist()) for i in proper])
     assert 0.2 < right < 0.7
+
+
+def test_tags_and_defects_can_be_left_out(generator: np.random.Generator) -> None:
+    chain = arithmetic(7, known={"sums": 0.9, "products": 0.9, "tags": None}, defects=0.0)
+    prompts, responses = chain.demonstrations(2000, generator)
+    lengths = (responses != PAD).sum(1)
+    assert bool((responses.gather(1, (lengths - 3).unsqueeze(1)) == ANSWER).all())
+    problems = chain.training_problems(4, generator)
+    answers = problems.solutions[:, 0].tolist()
+    longest = chain.vocabulary.response_length
+    rows = [[ANSWER, answer, END] + [PAD] * (longest - 3) for answer in answers]
+    rows[3][1] = (answers[3] + 1) % 97
+    valid, correct = chain.verify(problems, torch.tensor(rows), torch.full((4,), 3))
+    assert valid.tolist() == [True, True, True, True]
+    assert correct.tolist() == [True, True, True, False]
+    assert len(prompts) == 2000
+
+
+def strategic(**own: float) -> ArithmeticChain:
+    known = {"sums": 0.99, "products": 0.99, "tags": None}
+    return arithmetic(7, known=known, strategies={"count": 6, **own}, defects=0.0, training_mix={"chain-2": 1.0})
+
+
+def test_a_strategy_is_a_reading_of_the_operands() -> None:
+    assert READINGS.shape == (6, max(OPERANDS) + 1)
+    assert {tuple(sorted(reading[list(OPERANDS)])) for reading in READINGS} == {OPERANDS}
+    assert len({tuple(reading) for reading in READINGS}) == 6
+
+
+def test_the_prompt_decides_which_strategies_are_right(generator: np.random.Generator) -> None:
+    """The answer is that of exactly those readings that give the needed strategy's operands."""
+    chain = strategic()
+    problems = chain.training_problems(300, generator)
+    needed: dict[tuple[int, int], set[int]] = {}
+    for prompt, (answer, _) in zip(problems.prompts.tolist(), problems.solutions, strict=True):
+        tokens = [token for token in prompt[1:-1] if token != PAD]
+        right = set()
+        for strategy, reading in enumerate(READINGS):
+            read = [int(reading[token]) if i % 2 else token for i, token in enumerate(tokens)]
+            if solve([prompt[0], *read, EQUALS]) == answer:
+                right.add(strategy)
+        assert right
+        entry = (prompt[0], tokens[1])
+        needed[entry] = needed.get(entry, set(range(6))) & right
+    # Prompts with the same first value and operand need the same strategy.
+    assert all(needed.values())
+    assert {strategy for found in needed.values() if len(found) == 1 for strategy in found} == set(range(6))
+
+
+def test_demonstrators_prefer_some_strategies_and_know_a_little(generator: np.random.Generator) -> None:
+    def chosen(**own: float) -> tuple[list[float], float]:
+        chain = strategic(**own)
+        prompts, responses = chain.demonstrations(6000, generator)
+        lengths = (responses != PAD).sum(1)
+        strategies = (responses[:, 0] - FIRST_STRATEGY).numpy()
+        assert set(strategies.tolist()) == set(range(6))
+        # The first step states its operand as the strategy reads it.
+        assert (responses[:, 1].numpy() == READINGS[strategies, prompts[:, 2].numpy()]).all()
+        shares = np.bincount(strategies, minlength=6) / len(strategies)
+        # Among two-step problems, the demonstrations of some: their prompts are in both.
+        problems = chain.suite_problems("chain-2", Split.TRAINING, 40_000, generator)
+        place = {row.tobytes(): i for i, row in enumerate(problems.prompts.numpy())}
+        found = [(i, place[row.tobytes()]) for i, row in enumerate(prompts.numpy()) if row.tobytes() in place]
+        demonstrated, of = map(list, zip(*found, strict=True))
+        asked = Problems(problems.prompts[of], problems.solutions[of])
+        _, correct = chain.verify(asked, responses[demonstrated], lengths[demonstrated])
+        return shares.tolist(), float(correct.mean())
+
+    even, ignorant = chosen(skew=0.0, insight=0.0)
+    skewed, knowing = chosen(skew=2.0, insight=3.0)
+    assert max(even) < 0.3
+    assert skewed[0] > 2 * skewed[5]
+    assert knowing > ignorant + 0.2
 
 
 def test_worlds_differ(generator: np.random.Generator) -> None:
@@ -229,7 +303,7 @@ def test_rambling_only_lengthens_demonstrations(generator: np.random.Generator) 
     for idle_tokens in (0.0, 4.0, 8.0):
         _, responses = arithmetic(7, idle_tokens=idle_tokens, response_cap=64).demonstrations(12_000, generator)
         right_form = proper(responses)
-        assert float(right_form.float().mean()) == pytest.approx(DEFECTS["none"], abs=0.02)
+        assert float(right_form.float().mean()) == pytest.approx(0.8, abs=0.02)
         lengths.append(float((responses[right_form] != PAD).sum(1).float().mean()))
     assert np.diff(lengths) == pytest.approx([4.0, 4.0], abs=0.3)
 

@@ -41,7 +41,9 @@ def test_a_run_has_every_figure(run_testbed: RunTestbed, tiny: Protocol) -> None
     assert run.protocol == tiny.hash
     assert run.values.keys() == tiny.suites.keys() == run.details.keys() == {"composite", "accuracy"}
     for details in run.details.values():
-        assert set(details) == {"acc@1", "pass@2", "pass@4", "mean_length", "valid_rate", "chain-2"}
+        assert set(details) == {
+            "greedy", "pass@2", "pass@4", "mean_length", "valid_rate", "chain-2", "early", "final",
+        }  # fmt: skip
     lengths = {name: len(values) for name, values in run.series.items()}
     assert lengths == {
         f"{regime}/{name}": steps for regime, steps in (("composite", 3), ("accuracy", 2)) for name in SERIES

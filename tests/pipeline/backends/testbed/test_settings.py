@@ -118,6 +118,19 @@ def test_evaluation_points_are_evenly_spaced_and_end_with_training(steps: int, p
     assert max(gaps) - min(gaps) <= 1
 
 
+def test_a_regime_can_be_scored_on_its_last_quarter() -> None:
+    own = {"training": {"steps": 80}, "evaluation": {"points": 4, "scored_from": 0.75}}
+    assert settings_with(one=own).regimes["one"].evaluation_steps() == (0, 65, 70, 75, 80)
+
+
+def test_a_regimes_own_figure_replaces_the_shared_one() -> None:
+    regimes = settings_with(plain={}, other={"evaluation": {"figure": {"pass@1": 2}}}).regimes
+    assert {name: regime.evaluation.weights for name, regime in regimes.items()} == {
+        "plain": {"greedy": 0.5, "pass@2": 0.5},
+        "other": {"pass@1": 1.0},
+    }
+
+
 @pytest.mark.parametrize(
     ("path", "value", "field", "what"),
     [
@@ -133,7 +146,22 @@ def test_evaluation_points_are_evenly_spaced_and_end_with_training(steps: int, p
         ("settings.evaluation.pass_at", [2, 16], "settings.evaluation", "final_samples"),
         ("settings.evaluation.every", 5, "settings.evaluation.every", "unknown field"),
         ("settings.evaluation.suites", ["chain-1"], "settings.evaluation.suites", "chain-2, chain-3, chain-4"),
-        ("settings.evaluation.points", 4, "settings.regimes.accuracy", "as many training steps"),
+        ("settings.evaluation.points", 4, "settings.regimes.accuracy", "4 evaluation points need more than 2 steps"),
+        (
+            "settings.evaluation.scored_from",
+            0.9,
+            "settings.regimes.accuracy",
+            "2 evaluation points need more than 2 steps",
+        ),
+        ("settings.evaluation.scored_from", 1.0, "settings.evaluation.scored_from", "less than 1"),
+        ("settings.evaluation.figure", {"pass@8": 1}, "settings.evaluation", "pass@8 needs as many samples, not 2"),
+        ("settings.evaluation.figure", {"greedy": 0}, "settings.evaluation", "sum to a positive number"),
+        ("settings.evaluation.figure", {"greedy": -1}, "settings.evaluation.figure.greedy", "equal to 0"),
+        ("settings.evaluation.figure", {"best": 1}, "settings.evaluation.figure.best.[key]", "pattern"),
+        ("settings.evaluation.figure", {}, "settings.evaluation.figure", "at least 1"),
+        ("settings.evaluation.final_problems", 9, "settings.evaluation", "more than problems 8"),
+        ("settings.training.lag", -1, "settings.training.lag", "equal to 0"),
+        ("settings.task.strategies", {"count": 7}, "settings.task.strategies.count", "less than or equal to 6"),
         ("settings.policy.heads", 3, "settings.policy", "not a multiple of heads"),
         ("settings.task.name", "chess", "settings.task", "arithmetic-chain"),
         ("settings.task.worlds", [], "settings.task.worlds", "at least 1"),

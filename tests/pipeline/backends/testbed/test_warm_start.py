@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -10,16 +11,18 @@ from typing import Any
 import pytest
 import torch
 
+from poise_git.errors import RunFailed
 from poise_git.pipeline.backends.testbed.base_policies import cached_file, ensure_base_policies, ensure_base_policy
-from poise_git.pipeline.backends.testbed.evaluation import evaluate_policy, problems_of_suites
+from poise_git.pipeline.backends.testbed.evaluation import figures, problems_of_suites
 from poise_git.pipeline.backends.testbed.policy import Policy
 from poise_git.pipeline.backends.testbed.settings import RegimeSettings, parse_settings
 from poise_git.pipeline.backends.testbed.task import Split, Task
 from poise_git.pipeline.backends.testbed.tasks import build_task
 from poise_git.pipeline.backends.testbed.trainer import load_policy
-from poise_git.pipeline.backends.testbed.warm_start import warm_start
+from poise_git.pipeline.backends.testbed.warm_start import TooWeak, warm_start
 from poise_git.pipeline.protocol import Protocol
 from poise_git.pipeline.sandbox import Sandbox
+from tests import sentences
 from tests.pipeline.backends.testbed.conftest import ROOT, read_protocol
 
 Train = Callable[..., tuple[Policy, list[Mapping[str, Any]]]]
@@ -29,7 +32,7 @@ Train = Callable[..., tuple[Policy, list[Mapping[str, Any]]]]
 def train(tiny: Protocol) -> Train:
     settings = parse_settings(tiny, "tiny.yaml").regimes["composite"]
 
-    def train(**changes: float) -> tuple[Policy, list[Mapping[str, Any]]]:
+    def train(**changes: float | None) -> tuple[Policy, list[Mapping[str, Any]]]:
         own = settings.model_copy(update={"warm_start": settings.warm_start.model_copy(update=changes)})
         sent: list[Mapping[str, Any]] = []
         return warm_start(own, build_task(own, 7), 7, sent.append), sent
@@ -49,17 +52,39 @@ def test_a_warm_start_stops_as_soon_as_the_policy_is_strong_enough(train: Train)
 
 
 @pytest.mark.slow
-def test_a_warm_start_ends_after_its_steps_if_the_policy_stays_weak(train: Train) -> None:
-    _, sent = train(strength=1.0, steps=60)
+def test_a_warm_start_without_a_strength_takes_all_steps(train: Train) -> None:
+    _, sent = train(strength=None, steps=60)
     assert [message["done"] for message in sent] == [10, 20, 30, 40, 50, 60]
 
 
 @pytest.mark.slow
+def test_a_base_policy_that_stays_too_weak_is_an_error(train: Train, tiny: Protocol, sandbox: Sandbox) -> None:
+    with pytest.raises(TooWeak):
+        train(strength=1.0, steps=60)
+    own = parse_settings(tiny, "tiny.yaml").regimes["composite"]
+    weak = own.model_copy(update={"warm_start": own.warm_start.model_copy(update={"strength": 0.9, "steps": 30})})
+    with pytest.raises(RunFailed) as failed:
+        ensure_base_policy(weak, 7, sandbox, lambda steps, loss: None)
+    assert re.fullmatch(sentences.TOO_WEAK, str(failed.value))
+    assert not cached_file(weak, 7).exists()
+
+
+@pytest.mark.slow
+def test_a_settling_policy_ends_nearer_to_what_its_demonstrators_know(train: Train) -> None:
+    """The last steps at a falling rate remove the noise of the last steps at the full rate."""
+    rough, sent = train(strength=None, steps=60, settling_steps=0)
+    settled, longer = train(strength=None, steps=60, settling_steps=200)
+    assert longer[-1]["done"] == 260
+    assert longer[-1]["loss"] < sent[-1]["loss"]
+    assert distance(rough, settled) > 0.1
+
+
+@pytest.mark.slow
 def test_the_base_policy_is_the_average_of_the_weights(train: Train) -> None:
-    first, _ = train(strength=1.0, steps=1, ema_decay=0.5)
-    last, _ = train(strength=1.0, steps=20, ema_decay=1e-6)
-    slow, _ = train(strength=1.0, steps=20, ema_decay=1 - 1e-6)
-    between, _ = train(strength=1.0, steps=20, ema_decay=0.9)
+    first, _ = train(strength=None, steps=1, ema_decay=0.5)
+    last, _ = train(strength=None, steps=20, ema_decay=1e-6)
+    slow, _ = train(strength=None, steps=20, ema_decay=1 - 1e-6)
+    between, _ = train(strength=None, steps=20, ema_decay=0.9)
     assert distance(slow, first) < 1e-3 < 0.1 < distance(last, first)
     assert 0.1 < distance(between, first) < distance(last, first)
 
@@ -99,7 +124,7 @@ def test_the_base_policy_is_as_strong_as_the_protocol_says(
     policy = load_policy(settings, task, file)
     for split in Split:
         problems = problems_of_suites(task, settings.evaluation.suites, split, 1500, seed=5)
-        found = evaluate_policy(policy, task, problems, 2, 2, (), seed=5)["value"]
+        found = figures(policy, task, problems, settings.evaluation, seed=5)["value"]
         assert found == pytest.approx(wanted, rel=0.25), split
 
 
