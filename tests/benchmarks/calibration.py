@@ -1,7 +1,8 @@
 """The calibration set: algorithms whose quality is known well enough to evaluate the testbed.
 
 Sound ones are GRPO and mechanisms of the literature cards, under the cards' names, with the cards' own knobs. Mildly
-bad ones learn, but use methods that are generally advised against; catastrophic ones must not learn. A null copy
+bad ones learn, but use methods that are generally advised against; catastrophic ones must not learn. Published forms
+are those of independent comparisons where a card's formula is another one. A null copy
 (`twin`) is another algorithm of the set in another form, jittered by a thousandth so that its runs diverge early from
 those of its original: their difference is pure noise. Algorithms without effect equal GRPO by an algebraic identity,
 and must be level with it. Cheats try to train on the answers, and must not gain: they fail their checks, or train at
@@ -31,6 +32,7 @@ class Kind(StrEnum):
     TWIN = "twin"
     NOTHING = "does nothing"
     CHEAT = "cheats"
+    PUBLISHED = "published form"
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,13 @@ SOUND: tuple[str, ...] = (
     "soft-gate",
     "geometric-mean-ratio",
     "positive-only",
+    "negative-only",
     "pass-at-k",
     "decoupled-streams",
     "virtual-maximum",
     "length-gate",
     "gated-length-cost",
+    "cispo",
 )
 
 NOT_SCALED = '''
@@ -120,6 +124,24 @@ JITTERED = '''
 def shape_advantages(advantages: Tensor, rollouts: Rollouts) -> Tensor:
     """A thousandth up or down, at random. (N,)"""
     return advantages * (1.0 + 1e-3 * torch.randn_like(advantages))
+'''
+
+# Without a baseline, so an easy prompt, whose responses are mostly right, weighs more than a hard one. The cards
+# positive-only and negative-only keep GRPO's advantages of one sign instead.
+SUCCESSES_ALONE = '''
+def shape_advantages(advantages: Tensor, rollouts: Rollouts) -> Tensor:
+    """1 if correct, else 0 (RAFT, arXiv:2504.11343; PSR, arXiv:2506.01347, eq. 4). (N,)"""
+    return rollouts.correct
+'''
+FAILURES_ALONE = '''
+def shape_advantages(advantages: Tensor, rollouts: Rollouts) -> Tensor:
+    """0 if correct, else -1 (NSR, arXiv:2506.01347, eq. 4). (N,)"""
+    return rollouts.correct - 1.0
+'''
+SIGNED_REWARD = '''
+def shape_advantages(advantages: Tensor, rollouts: Rollouts) -> Tensor:
+    """1 if correct, else -1 (Reinforce, in arXiv:2504.11343). (N,)"""
+    return 2.0 * rollouts.correct - 1.0
 '''
 
 # Halving and doubling are exact, so no bit of any advantage changes.
@@ -188,6 +210,12 @@ TWINS: Mapping[str, Twin] = {
 NOTHING: Mapping[str, tuple[str, ...]] = {"does-nothing": (DOES_NOTHING,)}
 CHEATS: Mapping[str, tuple[str, ...]] = {"trains-on-answers": (TRAINS_ON_ANSWERS,)}
 
+PUBLISHED: Mapping[str, tuple[str, ...]] = {
+    "successes-alone": (SUCCESSES_ALONE,),
+    "failures-alone": (FAILURES_ALONE,),
+    "signed-reward": (SIGNED_REWARD,),
+}
+
 KINDS: Mapping[str, Kind] = {
     **dict.fromkeys(SOUND, Kind.SOUND),
     **dict.fromkeys(MILDLY_BAD, Kind.MILDLY_BAD),
@@ -195,6 +223,7 @@ KINDS: Mapping[str, Kind] = {
     **dict.fromkeys(TWINS, Kind.TWIN),
     **dict.fromkeys(NOTHING, Kind.NOTHING),
     **dict.fromkeys(CHEATS, Kind.CHEAT),
+    **dict.fromkeys(PUBLISHED, Kind.PUBLISHED),
 }
 
 
@@ -228,6 +257,8 @@ def algorithm_of(name: str) -> str:
             stages = NOTHING[name]
         case Kind.CHEAT:
             stages = CHEATS[name]
+        case Kind.PUBLISHED:
+            stages = PUBLISHED[name]
     for stage in stages:
         (function,) = functions(stage)
         root = replace_function(root, function, stage)
