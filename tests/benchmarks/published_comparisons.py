@@ -10,9 +10,11 @@ no interval here: most published effects have no standard error.
 from __future__ import annotations
 
 import argparse
+import re
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -56,7 +58,24 @@ class Comparison(BaseModel):
     read: Literal["source", "notes"]
     comment: str = ""
 
+    @property
+    def is_against_grpo(self) -> bool:
+        """Variants of GRPO that a source names, as with another aggregation of losses, are among them."""
+        return self.against.startswith(BASELINE)
 
+    @property
+    def is_of_form(self) -> bool:
+        """Whether the metric is about the form of responses alone."""
+        return self.metric.startswith("format")
+
+    @property
+    def attempts(self) -> int:
+        """k of pass@k; 1 for the accuracy of single responses, averaged or greedy."""
+        found = re.search(r"pass@(\d+)", self.metric)
+        return int(found[1]) if found else 1
+
+
+@cache
 def published() -> tuple[Comparison, ...]:
     """Every comparison of the data file. Raises pydantic.ValidationError if an entry is malformed."""
     return tuple(Comparison.model_validate(entry) for entry in yaml.safe_load(FILE.read_text(encoding="utf-8")))

@@ -14,7 +14,10 @@ TINY = str(HERE.parent / "protocols" / "tiny.yaml")
 SMALLEST = {
     "archive_speed": ["--sizes", "8"],
     "boundary_cost": ["--help"],
+    "ceiling": ["search", "--results", "RESULTS", "--protocol", TINY, "--regime", "composite", "--generations", "1",
+                "--workers", "1"],
     "context_cost": ["--sizes", "8"],
+    "external_validity": ["--results", "RESULTS", "--protocol", TINY],
     "live_comparison": ["--help"],
     "published_comparisons": [],
     "recorded_lineage": ["deceptiveness"],
