@@ -50,7 +50,8 @@ def test_the_protocol_hash_depends_on_numbers_but_not_on_comments() -> None:
         assert old in text
         return load_protocol(text.replace(old, new), "p").hash
 
-    for words in ("description: others", "# a comment", "paired_deviation: {value: 0.01, freedom: 9}"):
+    said = "predicts: the direction of most effects"
+    for words in ("description: others", "# a comment", "paired_deviation: {value: 0.01, freedom: 9}", said):
         assert hash_with("name: short\n", f"name: short\n{words}\n") == protocol.hash, words
     assert hash_with("confirmation_seeds: [100, 102]", "confirmation_seeds: [104]") == protocol.hash
     assert hash_with("seeds: [0, 2]", "seeds: [0, 4]") != protocol.hash

@@ -9,6 +9,7 @@ from poise_git.cli.output import echo
 
 if TYPE_CHECKING:
     from poise_git.analysis.resolution import Detectable, Resolution
+    from poise_git.pipeline.protocol import Protocol
 
 
 @click.command(name="status", epilog="Example: poise-git -C my-search status --json")
@@ -52,6 +53,7 @@ def command(protocol: str | None, as_json: bool) -> None:
                 "best": leader[0].name if leader else None,
                 "spent_usd": paid,
                 "resolution": found.to_data() if found else None,
+                "predicts": experiment.protocol.predicts or None,
             }
         )
         return
@@ -73,6 +75,13 @@ def command(protocol: str | None, as_json: bool) -> None:
         echo("resolution  " + "\n            ".join(_resolution_lines(found, experiment.protocol.name)))
     else:
         echo("resolution  unknown until a candidate and the root have run on two seeds; run: poise-git evolve")
+    echo(f"predicts    {_prediction(experiment.protocol)}")
+
+
+def _prediction(protocol: Protocol) -> str:
+    if not protocol.predicts:
+        return "unknown: results on this protocol have not been compared with those of other training"
+    return f"{protocol.predicts} (stated in protocols/{protocol.name}.yaml)"
 
 
 def _resolution_lines(found: Resolution, protocol: str) -> list[str]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from poise_git.measurement.figures import RESERVED
 from poise_git.settings import StrictModel, load_settings
@@ -14,6 +14,13 @@ from poise_git.settings import StrictModel, load_settings
 HASH_LENGTH = 12
 # The offset of the seeds of replications: a multiple of any likely number of worlds.
 FURTHER = 10_080
+# What a file says about its figures cannot change them.
+NOT_HASHED = {"description", "confirmation_seeds", "paired_deviation", "predicts"}
+PREDICTION_LENGTH = 240
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 class PairedDeviation(StrictModel):
@@ -40,6 +47,7 @@ class Protocol(StrictModel):
         paired_deviation: the standard deviation of one seed's difference in U (under the protocol's own weights)
             between two algorithms, from a benchmark of this protocol; not part of the hash. Intervals of differences in
             U combine it with the deviation of the seeds themselves.
+        predicts: what a result on this protocol predicts elsewhere, in one line; not part of the hash.
         settings: everything else, validated by the backend.
     """
 
@@ -51,6 +59,7 @@ class Protocol(StrictModel):
     suites: Annotated[dict[str, Annotated[float, Field(ge=0.0, allow_inf_nan=False)]], Field(min_length=1)]
     estimator: str
     paired_deviation: PairedDeviation | None = None
+    predicts: Annotated[str, AfterValidator(one_line), Field(max_length=PREDICTION_LENGTH)] = ""
     settings: dict[str, Any] = {}
 
     @model_validator(mode="after")
@@ -67,7 +76,7 @@ class Protocol(StrictModel):
     @property
     def hash(self) -> str:
         """The first 12 hex digits of the SHA-256 of everything that can change the figures of a run."""
-        data = self.model_dump(mode="json", exclude={"description", "confirmation_seeds", "paired_deviation"})
+        data = self.model_dump(mode="json", exclude=NOT_HASHED)
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:HASH_LENGTH]
 
     @property

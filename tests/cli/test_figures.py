@@ -159,6 +159,18 @@ def test_status_uses_the_stated_deviation_until_the_archive_has_enough_runs(tiny
     assert found["deviation"] == pytest.approx(0.02 / 2**0.5)
 
 
+def test_status_says_what_a_result_predicts(tiny_archive: Archive) -> None:
+    assert sentences.STATUS_PREDICTS_NOTHING in run("-C", tiny_archive.root, "status")
+    before = Experiment.load(tiny_archive).protocol.hash
+    stated = "predicts: >\n  the direction of 9 of 12\n  effects elsewhere\n"
+    edit_protocol(tiny_archive, "backend: testbed\n", "backend: testbed\n" + stated)
+    assert Experiment.load(tiny_archive).protocol.hash == before
+    text = run("-C", tiny_archive.root, "status")
+    assert "predicts    the direction of 9 of 12 effects elsewhere (stated in protocols/tiny.yaml)\n" in text
+    document = json.loads(run("-C", tiny_archive.root, "status", "--json"))
+    assert document["predicts"] == "the direction of 9 of 12 effects elsewhere"
+
+
 def test_the_stated_deviation_is_not_used_for_another_objective(tiny_archive: Archive) -> None:
     edit_protocol(
         tiny_archive, "backend: testbed\n", "backend: testbed\npaired_deviation: {value: 0.02, freedom: 20}\n"
