@@ -23,13 +23,15 @@ def overall(values: Mapping[str, float], suites: Mapping[str, float]) -> float:
     return sum(weight * values[suite] for suite, weight in suites.items())
 
 
-def figures(runs: Iterable[Run], suites: Mapping[str, float]) -> dict[str, dict[int, float]]:
+def figures(runs: Iterable[Run], suites: Mapping[str, float], asked: Iterable[str] = ()) -> dict[str, dict[int, float]]:
     """The metrics, "overall", final details and the means of series, by seed; non-finite values are left out.
 
     `suites` holds the protocol's weights. A detail ("pass@8", "mean_length") is the mean of the figure over suites. A
-    series is the mean over the regimes that recorded it and the steps that have a value. A metric takes precedence over
-    a detail or series of the same name.
+    series is the mean over the regimes that recorded it and the steps that have a value. Those of one suite or regime
+    ("long/pass@8", "long/entropy") are there only if they are `asked` for. A metric takes precedence over a detail or
+    series of the same name.
     """
+    of_one = [(name, *name.split("/", 1)) for name in asked if "/" in name]
     table: dict[str, dict[int, float]] = {}
     for run in runs:
         found = {**run.values, OVERALL: overall(run.values, suites)}
@@ -38,6 +40,11 @@ def figures(runs: Iterable[Run], suites: Mapping[str, float]) -> dict[str, dict[
             found.setdefault(name, math.fsum(values) / len(values))
         for name, rows in of_all_regimes([run]).items():
             found.setdefault(name, mean_of_means(rows))
+        for name, suite, figure in of_one:
+            if (value := run.details.get(suite, {}).get(figure)) is not None:
+                found.setdefault(name, value)
+            elif name in run.series:
+                found.setdefault(name, mean_of_means([run.series[name]]))
         for name, value in found.items():
             if math.isfinite(value):
                 table.setdefault(name, {})[run.seed] = value

@@ -106,7 +106,7 @@ class Objective:
 
     def figures(self, runs: Iterable[Run]) -> dict[str, dict[int, float]]:
         """Every figure of the runs by seed, the utility first; see `figures.figures`."""
-        table = figures(runs, self.suites)
+        table = figures(runs, self.suites, self.metrics)
         return {UTILITY: self.utilities(table), **table}
 
     def violations(self, own: Figures, root: Figures | None) -> tuple[Violation, ...]:

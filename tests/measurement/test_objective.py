@@ -82,6 +82,20 @@ def test_seeds_without_a_metric_have_no_utility() -> None:
     assert objective().figures(runs)["utility"].keys() == {0, 1}
 
 
+def test_an_objective_can_use_a_figure_of_one_suite() -> None:
+    """Figures over all suites stay what they are, and no others are there that nobody asked for."""
+    of_one = Run(
+        "h", 0, {"a": 0.5, "b": 0.1}, {"a": {"pass@8": 0.75}, "b": {"pass@8": 0.25}}, {"a/entropy": (0.2, 0.4)}, (), 1.0
+    )
+    table = objective(metrics={"a/pass@8": 1, "a/entropy": {"direction": "minimize"}}).figures([of_one])
+    assert table["a/pass@8"] == {0: 0.75}
+    assert table["a/entropy"] == {0: pytest.approx(0.3)}
+    assert table["utility"] == {0: pytest.approx((0.75 - 0.3) / 2)}
+    assert table["pass@8"] == {0: 0.5}
+    assert "b/pass@8" not in table
+    assert not objective(metrics={"c/pass@8": 1}).figures([of_one])["utility"]
+
+
 @given(objectives)
 def test_an_objective_is_read_back_from_its_data_and_from_yaml(found: Objective) -> None:
     again = objective(**found.stated.to_data())
