@@ -25,6 +25,8 @@ from poise_git.measurement.metrics import MEASURING, summarize
 from poise_git.measurement.objective import Objective
 from poise_git.measurement.statistics import Noise, paired_difference
 from poise_git.package_data import read_prompt
+from poise_git.pipeline.backends import backend_named
+from poise_git.pipeline.backends.recorded import Recorded
 from poise_git.pipeline.cache import cache_folder
 from poise_git.pipeline.executors import EXECUTORS
 from poise_git.pipeline.interface import Job
@@ -246,8 +248,33 @@ class Experiment:
         """Compute y and U(y) of these runs against those of the root; both evaluation and audit use this."""
         return summarize(self.protocol.hash, runs, root_runs, self.objective, self.noise, again)
 
+    def at_learning_rate(self, factor: float) -> Experiment:
+        """This experiment with the protocol's learning rates multiplied by `factor`."""
+        if factor == 1.0:
+            return self
+        kind = backend_named(self.protocol.backend)
+        return replace(self, protocol=kind.at_learning_rate(self.protocol, factor))
+
+    def best_learning_rate(self, name: str) -> float:
+        """The factor at which a finalist has the highest utility on the protocol's own seeds.
+
+        A factor without a run of every seed is left out, as when training diverges there, and so is one whose runs
+        cannot belong to the protocol.
+        """
+        utilities = {1.0: -math.inf}
+        for factor in (1.0, *self.protocol.finalist_learning_rates):
+            tried = self.at_learning_rate(factor)
+            runs, recorded = tried.runs(name, tried.protocol.seeds), Recorded(tried.protocol)
+            found = self.objective.figures(runs)[UTILITY]
+            if len(found) == len(tried.protocol.seeds) and not any(map(recorded.defects, runs)):
+                utilities[factor] = math.fsum(found.values()) / len(found)
+        return max(utilities, key=lambda factor: utilities[factor])
+
     def confirmation(self, name: str) -> Estimate | None:
-        """The gain over the root on the fresh seeds; None unless both have run on all of these seeds."""
+        """The gain over the root on the fresh seeds, each at its best learning rate.
+
+        None unless both have run on all of these seeds.
+        """
         tables = self._fresh_figures(name)
         return None if tables is None else paired_difference(tables[0][UTILITY], tables[1][UTILITY], self.noise)
 
@@ -258,7 +285,10 @@ class Experiment:
 
     def _fresh_figures(self, name: str) -> tuple[Figures, Figures] | None:
         seeds = self.protocol.confirmation_seeds
-        of, against = (self.objective.figures(self.runs(each, seeds)) for each in (name, ROOT))
+        of, against = (
+            self.objective.figures(self.at_learning_rate(self.best_learning_rate(each)).runs(each, seeds))
+            for each in (name, ROOT)
+        )
         complete = all(len(table[UTILITY]) == len(seeds) for table in (of, against))
         return (of, against) if name != ROOT and seeds and complete else None
 

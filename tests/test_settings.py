@@ -50,8 +50,14 @@ def test_the_protocol_hash_depends_on_numbers_but_not_on_comments() -> None:
         assert old in text
         return load_protocol(text.replace(old, new), "p").hash
 
-    said = "predicts: the direction of most effects"
-    for words in ("description: others", "# a comment", "paired_deviation: {value: 0.01, freedom: 9}", said):
+    not_hashed = (
+        "description: others",
+        "# a comment",
+        "paired_deviation: {value: 0.01, freedom: 9}",
+        "predicts: the direction of most effects",
+        "finalist_learning_rates: [0.5, 2]",
+    )
+    for words in not_hashed:
         assert hash_with("name: short\n", f"name: short\n{words}\n") == protocol.hash, words
     assert hash_with("confirmation_seeds: [100, 102]", "confirmation_seeds: [104]") == protocol.hash
     assert hash_with("seeds: [0, 2]", "seeds: [0, 4]") != protocol.hash
@@ -63,6 +69,13 @@ def test_the_protocol_hash_depends_on_numbers_but_not_on_comments() -> None:
 def test_seeds_must_differ() -> None:
     text = "name: p\nbackend: testbed\nseeds: [0, 1]\nconfirmation_seeds: [1]\nsuites: {a: 1}\nestimator: final\n"
     with pytest.raises(SettingsError, match="must all be different"):
+        load_protocol(text, "protocols/p.yaml")
+
+
+@pytest.mark.parametrize("rates", ["[1]", "[0.5, 0.5]", "[0]", "[.nan]", "[-2]"])
+def test_a_finalist_has_further_learning_rates(rates: str) -> None:
+    text = f"name: p\nbackend: b\nseeds: [0]\nsuites: {{a: 1}}\nestimator: final\nfinalist_learning_rates: {rates}\n"
+    with pytest.raises(SettingsError):
         load_protocol(text, "protocols/p.yaml")
 
 

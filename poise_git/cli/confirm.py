@@ -32,11 +32,13 @@ def command(
 ) -> None:
     """Compare a candidate with the root on fresh seeds.
 
-    Train both on the protocol's confirmation seeds, which selection never sees.
+    Train both on the protocol's confirmation seeds, which selection never sees, each at the best of the learning rates
+    that the protocol names for finalists.
     """
     from poise_git.archive.entries import ROOT, Status
     from poise_git.cli.render import difference_text, interval_text, violation_text
     from poise_git.cli.sessions import open_step
+    from poise_git.cli.verdict import learning_rates_text
     from poise_git.errors import PoiseError, UsageError
     from poise_git.experiment import Experiment
     from poise_git.measurement.statistics import beyond_noise
@@ -72,9 +74,19 @@ def command(
     confirmed = gain.value > 0 and beyond_noise(gain) and not violated and not doubt
     if as_json:
         violations = [violation.to_data() for violation in violated]
-        print_json({"name": candidate.name, "gain": gain.to_data(), "confirmed": confirmed, "violated": violations})
+        rates = {each: experiment.best_learning_rate(each) for each in (candidate.name, ROOT)}
+        print_json(
+            {
+                "name": candidate.name,
+                "gain": gain.to_data(),
+                "learning_rates": rates,
+                "confirmed": confirmed,
+                "violated": violations,
+            }
+        )
     else:
         verdict = ", ".join(
             ["confirmed" if confirmed else "not confirmed", *map(violation_text, violated), *filter(None, [doubt])]
         )
-        echo(f"{candidate.name}: {difference_text(gain)} vs {ROOT}{interval_text(gain)}: {verdict}")
+        rates_text = learning_rates_text(experiment, candidate.name)
+        echo(f"{candidate.name}: {difference_text(gain)} vs {ROOT}{interval_text(gain)}{rates_text}: {verdict}")

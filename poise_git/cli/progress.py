@@ -121,8 +121,7 @@ class Start:
             default=None,
         )
         protocol = experiment.protocol
-        runs = 2 * len(protocol.confirmation_seeds)
-        return cls(goal, len(protocol.seeds), runs, len(found.keys() - {ROOT}), leader)
+        return cls(goal, len(protocol.seeds), protocol.confirmation_runs, len(found.keys() - {ROOT}), leader)
 
 
 class Display:

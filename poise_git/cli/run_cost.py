@@ -21,12 +21,12 @@ def show_estimate(name: str | None, *, as_json: bool) -> None:
     """Print the cost of a run of protocol `name` (default: poise.yaml's); outside an archive, of a shipped protocol."""
     protocol = known_protocol(name)
     estimate = backend_named(protocol.backend).estimate_cost(protocol, protocol_file(protocol.name))
-    runs = {"each candidate": len(protocol.seeds), "a confirmation": 2 * len(protocol.confirmation_seeds)}
+    runs = {"each candidate": len(protocol.seeds), "a confirmation": protocol.confirmation_runs}
     if as_json:
         print_json(
             {
                 "protocol": {"name": protocol.name, "hash": protocol.hash, "backend": protocol.backend},
-                "runs": {"candidate": len(protocol.seeds), "confirmation": 2 * len(protocol.confirmation_seeds)},
+                "runs": {"candidate": len(protocol.seeds), "confirmation": protocol.confirmation_runs},
                 "run": estimate.to_data(),
             }
         )

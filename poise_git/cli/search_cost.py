@@ -42,7 +42,7 @@ def show_search_estimate(place: Path, protocol_name: str | None, asked: SearchRe
     workload = _workload(settings, asked, evaluated)
     calls = agent_named(agent).expected_calls(workload, settings)
     runs = workload.candidates * len(protocol.seeds) + (0 if has_root else len(protocol.seeds))
-    runs += 2 * len(protocol.confirmation_seeds)
+    runs += protocol.confirmation_runs
     run = backend_named(protocol.backend).estimate_cost(protocol, protocol_file(protocol.name))
     if as_json:
         print_json(_document(agent, workload, calls, runs, run))

@@ -76,7 +76,8 @@ def verdict_lines(experiment: Experiment, ended: SearchResult) -> list[str]:
             return [*lines, "  not confirmed: the protocol has no confirmation_seeds"]
         confirm = f"poise-git confirm {ended.best}{experiment.protocol_option}"
         return [*lines, f"  not confirmed: it has not run on all fresh seeds; run: {confirm}"]
-    lines.append(f"  on {gain.n} fresh seeds: {difference_text(gain)} vs {ROOT}{interval_text(gain)}")
+    rates = learning_rates_text(experiment, ended.best)
+    lines.append(f"  on {gain.n} fresh seeds{rates}: {difference_text(gain)} vs {ROOT}{interval_text(gain)}")
     if fresh := experiment.confirmed_violations(ended.best):
         return [*lines, *(f"  not confirmed: on fresh seeds it {violation_text(violation)}" for violation in fresh)]
     if doubt := experiment.doubt():
@@ -88,6 +89,15 @@ def verdict_lines(experiment: Experiment, ended: SearchResult) -> list[str]:
     ]
 
 
+def learning_rates_text(experiment: Experiment, name: str) -> str:
+    """At which learning rates a finalist and the root were compared; empty if the protocol names only one."""
+    tried = 1 + len(experiment.protocol.finalist_learning_rates)
+    if tried == 1:
+        return ""
+    own, root = (experiment.best_learning_rate(each) for each in (name, ROOT))
+    return f", each at its best of {tried} learning rates ({name} ×{own:g}, {ROOT} ×{root:g})"
+
+
 def result_document(experiment: Experiment, ended: SearchResult) -> dict[str, Any]:
     genealogy = experiment.archive.genealogy()
     candidate = experiment.counted(genealogy).by_name[ended.best]
@@ -96,6 +106,7 @@ def result_document(experiment: Experiment, ended: SearchResult) -> dict[str, An
     return {
         "best": candidate_data(candidate, experiment.protocol.hash, experiment.verdicts(genealogy)),
         "confirmation": gain.to_data() if gain else None,
+        "learning_rates": {each: experiment.best_learning_rate(each) for each in (ended.best, ROOT)},
         "confirmed": bool(gain and gain.value > 0 and beyond_noise(gain) and not violated and not doubt),
         "violated": [violation.to_data() for violation in violated],
         "evaluated": ended.evaluated,

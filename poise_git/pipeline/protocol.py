@@ -15,12 +15,15 @@ HASH_LENGTH = 12
 # The offset of the seeds of replications: a multiple of any likely number of worlds.
 FURTHER = 10_080
 # What a file says about its figures cannot change them.
-NOT_HASHED = {"description", "confirmation_seeds", "paired_deviation", "predicts"}
+NOT_HASHED = {"description", "confirmation_seeds", "finalist_learning_rates", "paired_deviation", "predicts"}
 PREDICTION_LENGTH = 240
 
 
 def one_line(text: str) -> str:
     return " ".join(text.split())
+
+
+LearningRateFactor = Annotated[float, Field(ge=1e-3, le=1e3)]
 
 
 class PairedDeviation(StrictModel):
@@ -42,6 +45,8 @@ class Protocol(StrictModel):
         backend: the name of the backend that runs it (`pipeline.backends.BACKENDS`).
         seeds: the seeds with which every candidate is trained; comparisons are paired by seed.
         confirmation_seeds: fresh seeds on which the winner is compared with the root; never used to select.
+        finalist_learning_rates: further factors of the learning rate at which the winner and the root are trained,
+            before they are compared on fresh seeds, each at its best rate. A mechanism may only shift the best rate.
         suites: evaluation suites and their weights in Overall; the weights need not sum to 1.
         estimator: the figure that represents a run; the backend knows the names.
         paired_deviation: the standard deviation of one seed's difference in U (under the protocol's own weights)
@@ -56,6 +61,7 @@ class Protocol(StrictModel):
     backend: str
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
     confirmation_seeds: tuple[int, ...] = ()
+    finalist_learning_rates: tuple[LearningRateFactor, ...] = ()
     suites: Annotated[dict[str, Annotated[float, Field(ge=0.0, allow_inf_nan=False)]], Field(min_length=1)]
     estimator: str
     paired_deviation: PairedDeviation | None = None
@@ -65,6 +71,8 @@ class Protocol(StrictModel):
     @model_validator(mode="after")
     def _seeds_are_distinct(self) -> Protocol:
         seeds = (*self.seeds, *self.confirmation_seeds)
+        if len({1.0, *self.finalist_learning_rates}) <= len(self.finalist_learning_rates):
+            raise ValueError("finalist_learning_rates must differ from each other and from 1, which is always tried")
         if len(set(seeds)) < len(seeds):
             raise ValueError("seeds and confirmation_seeds must all be different")
         if sum(self.suites.values()) <= 0:
@@ -78,6 +86,12 @@ class Protocol(StrictModel):
         """The first 12 hex digits of the SHA-256 of everything that can change the figures of a run."""
         data = self.model_dump(mode="json", exclude=NOT_HASHED)
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:HASH_LENGTH]
+
+    @property
+    def confirmation_runs(self) -> int:
+        """The most runs that a confirmation takes, of the winner and the root together."""
+        fresh = len(self.confirmation_seeds) * (2 if self.finalist_learning_rates else 1)
+        return 2 * (fresh + len(self.finalist_learning_rates) * len(self.seeds)) if self.confirmation_seeds else 0
 
     @property
     def further_seeds(self) -> tuple[int, ...]:

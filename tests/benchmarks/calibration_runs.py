@@ -16,6 +16,7 @@ from calibration import recipe_of
 
 from poise_git.archive.entries import Run
 from poise_git.errors import RunFailed, UsageError
+from poise_git.pipeline.backends.testbed import Testbed
 from poise_git.pipeline.backends.testbed.backend import TestbedBackend
 from poise_git.pipeline.boundary.hosting import Containment
 from poise_git.pipeline.executors.stages import carry_out
@@ -72,11 +73,9 @@ def variant(protocol: Protocol, regimes: Sequence[str], learning_rate_factor: fl
     settings["regimes"] = {name: settings["regimes"][name] for name in kept}
     if device is not None:
         settings["device"] = device
-    if learning_rate_factor != 1.0:
-        for section in (settings, *settings["regimes"].values()):
-            _multiply_learning_rate(section, learning_rate_factor)
     suites = {name: weight for name, weight in protocol.suites.items() if name in kept}
-    return protocol.model_copy(update={"settings": settings, "suites": suites})
+    reduced = protocol.model_copy(update={"settings": settings, "suites": suites})
+    return reduced if learning_rate_factor == 1.0 else Testbed().at_learning_rate(reduced, learning_rate_factor)
 
 
 def read_records(file: Path) -> list[Record]:
@@ -158,12 +157,6 @@ def _figures(run: Run, training_seconds: float) -> dict[str, Any]:
         "training_seconds": training_seconds,
         "evaluation_seconds": run.cpu_seconds - training_seconds,
     }
-
-
-def _multiply_learning_rate(section: Any, factor: float) -> None:
-    training = (section or {}).get("training", {})
-    if "learning_rate" in training:
-        training["learning_rate"] *= factor
 
 
 def _drop_half_a_line(file: Path) -> None:

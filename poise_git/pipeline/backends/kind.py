@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from poise_git.archive.entries import Run
 from poise_git.pipeline.equipment import Equipment
@@ -53,6 +54,18 @@ class BackendKind(ABC):
     @abstractmethod
     def record_of(self, protocol: Protocol) -> RunRecord:
         """The form of runs of `protocol`. Raises SettingsError for a wrong protocol."""
+
+    def at_learning_rate(self, protocol: Protocol, factor: float) -> Protocol:
+        """The protocol with its learning rates multiplied by `factor`, and otherwise the same."""
+        settings = copy.deepcopy(protocol.settings)
+        for section in self.training_sections(settings):
+            if "learning_rate" in section:
+                section["learning_rate"] = float(section["learning_rate"]) * factor
+        return protocol.model_copy(update={"settings": settings})
+
+    def training_sections(self, settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """The sections of a protocol's settings that may state a `learning_rate` of training."""
+        yield settings.get("training") or {}
 
     def obstacles(self, protocol: Protocol, file: str, machine: Equipment, base: Path) -> tuple[str, ...]:
         """The reasons why `protocol` cannot run on `machine`, one line each; its paths are relative to `base`.

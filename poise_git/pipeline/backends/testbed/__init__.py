@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from poise_git.pipeline.backends.kind import BackendKind, RunRecord
 from poise_git.pipeline.estimate import CostEstimate
 from poise_git.pipeline.interface import Backend
@@ -29,3 +32,7 @@ class Testbed(BackendKind):
         from poise_git.pipeline.backends.testbed.record import TestbedRecord
 
         return TestbedRecord(protocol)
+
+    def training_sections(self, settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        for section in (settings, *(settings.get("regimes") or {}).values()):
+            yield (section or {}).get("training") or {}
