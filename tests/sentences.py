@@ -112,6 +112,6 @@ NOT_A_VARIABLE = "is not a variable of this prompt"
 
 # The testbed (poise_git/pipeline/backends/testbed/).
 TOO_WEAK = (
-    r"warm start failed: the base policy of world \d+ reached a figure of 0\.\d{3} in \d+ steps, not the strength "
+    r"{place} failed: the base policy of world \d+ reached a figure of 0\.\d{{3}} in \d+ steps, not the strength "
     r"0\.9: state a lower strength, more steps, or demonstrations that know more"
 )

@@ -52,7 +52,7 @@ class TestbedBackend:
     def prepare(self, protocol: Protocol, sandbox: Sandbox, on_progress: OnProgress, workers: int) -> None:
         settings = parse_settings(protocol, protocol.name)
         wanted = base_policies(settings)
-        total = sum(regime.warm_start.all_steps for regime, _ in wanted.values())
+        total = sum(settings.regimes[name].warm_start.all_steps for name, _ in wanted.values())
         done = dict.fromkeys(wanted, 0)
 
         def on_steps(file: Path, steps: int, loss: float) -> None:

@@ -88,19 +88,26 @@ def ensure_base_policy(
     return file
 
 
-def base_policies(settings: TestbedSettings) -> dict[Path, tuple[RegimeSettings, int]]:
+def base_policies(settings: TestbedSettings) -> dict[Path, tuple[str, int]]:
     """Every base policy that the regimes begin with, once: its file, with a regime and a world that use it."""
-    return {cached_file(own, world): (own, world) for own in settings.regimes.values() for world in own.task.worlds}
+    return {
+        cached_file(own, world): (name, world) for name, own in settings.regimes.items() for world in own.task.worlds
+    }
 
 
 def ensure_base_policies(
     settings: TestbedSettings, sandbox: Sandbox, on_steps: Callable[[Path, int, float], None], workers: int
 ) -> None:
-    """Make all of them, `workers` at a time; `on_steps` gets the file before steps and loss."""
+    """Make all of them, `workers` at a time; `on_steps` gets the file before steps and loss. Raises RunFailed."""
     ended = threading.Event()
 
-    def ensure(file: Path, regime: RegimeSettings, world: int) -> Path:
-        return ensure_base_policy(regime, world, sandbox, lambda done, loss: on_steps(file, done, loss), ended)
+    def ensure(file: Path, name: str, world: int) -> Path:
+        try:
+            return ensure_base_policy(
+                settings.regimes[name], world, sandbox, lambda done, loss: on_steps(file, done, loss), ended
+            )
+        except RunFailed as error:
+            raise RunFailed(f"{error.stage} of regime {name}", error.reason) from error
 
     with ThreadPoolExecutor(max_workers=workers) as pool:
         try:

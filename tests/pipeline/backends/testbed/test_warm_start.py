@@ -15,7 +15,7 @@ from poise_git.errors import RunFailed
 from poise_git.pipeline.backends.testbed.base_policies import cached_file, ensure_base_policies, ensure_base_policy
 from poise_git.pipeline.backends.testbed.evaluation import figures, problems_of_suites
 from poise_git.pipeline.backends.testbed.policy import Policy
-from poise_git.pipeline.backends.testbed.settings import RegimeSettings, parse_settings
+from poise_git.pipeline.backends.testbed.settings import RegimeSettings, TestbedSettings, parse_settings
 from poise_git.pipeline.backends.testbed.task import Split, Task
 from poise_git.pipeline.backends.testbed.tasks import build_task
 from poise_git.pipeline.backends.testbed.trainer import load_policy
@@ -65,8 +65,12 @@ def test_a_base_policy_that_stays_too_weak_is_an_error(train: Train, tiny: Proto
     weak = own.model_copy(update={"warm_start": own.warm_start.model_copy(update={"strength": 0.9, "steps": 30})})
     with pytest.raises(RunFailed) as failed:
         ensure_base_policy(weak, 7, sandbox, lambda steps, loss: None)
-    assert re.fullmatch(sentences.TOO_WEAK, str(failed.value))
+    assert re.fullmatch(sentences.TOO_WEAK.format(place="warm start"), str(failed.value))
     assert not cached_file(weak, 7).exists()
+    both = TestbedSettings(revision=1, regimes={"strong": own, "weak": weak})
+    with pytest.raises(RunFailed) as failed:
+        ensure_base_policies(both, sandbox, lambda file, steps, loss: None, workers=1)
+    assert re.fullmatch(sentences.TOO_WEAK.format(place="warm start of regime weak"), str(failed.value))
 
 
 @pytest.mark.slow
