@@ -11,7 +11,7 @@ from poise_git.errors import SettingsError
 from poise_git.pipeline.protocol import Protocol
 from poise_git.settings import PositiveInt, Share, StrictModel
 
-Rate = Annotated[float, Field(gt=0.0)]
+Rate = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 OpenShare = Annotated[float, Field(gt=0.0, lt=1.0)]
 Seed = Annotated[int, Field(ge=0)]
 RegimeName = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
@@ -59,12 +59,12 @@ class ArithmeticChainSettings(StrictModel):
 
     name: Literal["arithmetic-chain"]
     worlds: Worlds
-    training_mix: dict[str, Annotated[float, Field(ge=0.0)]]
+    training_mix: dict[str, Annotated[float, Field(ge=0.0, allow_inf_nan=False)]]
     known: KnowledgeSettings = KnowledgeSettings()
     strategies: StrategySettings | None = None
     defects: Share = 0.2
     favorite_errors: Share = 0.65
-    idle_tokens: Annotated[float, Field(ge=0.0)] = 0.0
+    idle_tokens: Annotated[float, Field(ge=0.0, le=64.0)] = 0.0
     response_cap: Annotated[int, Field(ge=6, le=64)] = 14
 
     @field_validator("training_mix")
