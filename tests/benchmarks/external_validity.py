@@ -6,8 +6,8 @@ python tests/benchmarks/external_validity.py --results FILE --protocol PROTOCOL 
 The first command trains. The second compares with data/predictions.yaml and data/published_comparisons.yaml, and prints
 Markdown: every prediction with the published and the measured effect, and how many of the counted ones agree. An effect
 closer to 0 than half a percentage point is level, on both sides. Several entries of a study count as one, and authors'
-own papers do not count. An interval of the number of agreements resamples studies and seeds; the interval of the rate
-treats the mechanisms as a sample (Wilson).
+own papers do not count. The interval of an effect combines its seeds with the noise of all algorithms. That of the
+number of agreements resamples studies and seeds, and that of the rate treats the mechanisms as a sample (Wilson).
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from calibration_runs import Record, read_records
 from numpy.typing import NDArray
 from published_comparisons import Comparison, Strength, published
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from resolution_statistics import fit_noise
 from scipy import stats
 
-from poise_git.archive.entries import Estimate
-from poise_git.measurement.statistics import half_width, paired_difference
+from poise_git.measurement.statistics import Noise, estimate, half_width
 from poise_git.pipeline.protocol import Protocol, load_protocol
 
 PREDICTIONS = Path(__file__).parent / "data" / "predictions.yaml"
@@ -122,6 +122,12 @@ class Runs:
             return {seed: record.values[regime] for seed, record in own.items()}
         return {seed: record.details[regime][figure] for seed, record in own.items()}
 
+    def noise(self, regime: str, figure: str) -> Noise | None:
+        """Of one seed's difference of any algorithm from GRPO."""
+        names = {name for name, _ in self.records} - {ROOT}
+        apart = (list(self.differences(name, regime, figure).values()) for name in sorted(names))
+        return fit_noise(estimate(values) for values in apart if values)
+
     def differences(self, algorithm: str, regime: str, figure: str) -> dict[int, float]:
         """The difference from GRPO by seed."""
         own, root = self.figure(algorithm, regime, figure), self.figure(ROOT, regime, figure)
@@ -130,11 +136,15 @@ class Runs:
 
 @dataclass(frozen=True)
 class Compared:
-    """A prediction, the effects of the studies that it rests on, and the measured differences by seed."""
+    """A prediction, the effects of the studies that it rests on, and the measured differences by seed.
+
+    `noise` is what the other algorithms say of the noise of such a difference.
+    """
 
     prediction: Prediction
     studies: Mapping[str, float]
     measured: Mapping[int, float]
+    noise: Noise | None = None
 
     @property
     def published(self) -> Direction:
@@ -175,7 +185,7 @@ def compare(runs: Runs, chosen: Iterable[Prediction], in_utility: bool) -> list[
         if measured:
             asked = prediction.mechanism is not None and conditions is not None
             studies = study_effects(prediction.mechanism or "", conditions or Conditions(), comparisons)
-            found.append(Compared(prediction, studies if asked else {}, measured))
+            found.append(Compared(prediction, studies if asked else {}, measured, runs.noise(*place)))
     return found
 
 
@@ -205,16 +215,14 @@ def table(compared: Iterable[Compared], place: str | None = None) -> list[str]:
         verdict = "yes" if each.agrees else "no"
         lines.append(
             f"| {prediction.algorithm} | {prediction.half} | {where} | {stated} | {len(effects) or '–'} | "
-            f"{_effect(each.measured)} | {verdict} |"
+            f"{_effect(each)} | {verdict} |"
         )
     return lines
 
 
-def _effect(measured: Mapping[int, float]) -> str:
-    difference: Estimate | None = paired_difference(measured, dict.fromkeys(measured, 0.0))
-    if difference is None:
-        return "–"
-    half = half_width(difference)
+def _effect(compared: Compared) -> str:
+    difference = estimate(list(compared.measured.values()))
+    half = half_width(difference, compared.noise)
     return f"{100 * difference.value:+.1f}" + (f" ± {100 * half:.1f}" if half is not None else "")
 
 
