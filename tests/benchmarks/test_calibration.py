@@ -12,6 +12,7 @@ from calibration import (
     KINDS,
     MILDLY_BAD,
     NOTHING,
+    PUBLISHED,
     ROOT,
     SOUND,
     TWINS,
@@ -52,7 +53,17 @@ def groups() -> list[int]:
 
 def test_the_set_has_enough_algorithms_and_controls() -> None:
     assert len(SOUND) >= 12
-    assert len(KINDS) == len(SOUND) + 3 + 3 + 2 + 1 + 1
+    assert len(KINDS) == len(SOUND) + 3 + 3 + 2 + 1 + 1 + len(PUBLISHED)
+    assert len(PUBLISHED) >= 3
+
+
+def test_published_forms_weigh_responses_by_their_verdict_alone() -> None:
+    rewards, mask = torch.zeros(8, 2), torch.ones(8, 2)
+    rewards[:3, 1] = 1.0
+    right = rewards[:, 1] > 0
+    for name, of_right, of_wrong in (("successes-alone", 1, 0), ("failures-alone", 0, -1), ("signed-reward", 1, -1)):
+        advantages = trusted_algorithm(recipe_of(name)).advantages(rewards, mask, ["a"] * 8)[:, 0]
+        assert advantages.tolist() == torch.where(right, float(of_right), float(of_wrong)).tolist(), name
 
 
 def test_all_algorithms_have_different_texts() -> None:
