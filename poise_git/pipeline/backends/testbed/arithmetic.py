@@ -8,8 +8,8 @@ valid if it ends in `# number TAG end` with the right tag and one `#`, and corre
 without tags leaves TAG out.
 
 S is the strategy, in tasks that have some: it says how to read the operands (`worlds.READINGS`), and a random table
-over (a, first b) says which one the prompt needs. Each step then begins with its operand as read. Only the answer is
-verified, so every strategy that leads to it is right.
+over (a, first b) says which one the prompt needs, unless the prompt is an exception. Each step then begins with its
+operand as read. Only the answer is verified, so every strategy that leads to it is right.
 
 Held out are two fifths of the prompts of each suite, chosen at random: they occur neither in training nor in
 demonstrations. Half of them are for selection, half for confirmation. Evaluation recombines single steps that
@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from poise_git.pipeline.backends.testbed.settings import CHAINS, ArithmeticChainSettings
+from poise_git.pipeline.backends.testbed.settings import CHAINS, ArithmeticChainSettings, StrategySettings
 from poise_git.pipeline.backends.testbed.task import BoolArray, IntArray, Problems, Split, Vocabulary
 from poise_git.pipeline.backends.testbed.worlds import MODULUS, OPERANDS, PLUS, READINGS, TIMES, World, apply
 
@@ -46,14 +46,18 @@ DEFECTS = {"no marker": 0.3, "no tag": 0.3, "cut short": 0.2, "endless": 0.2}
 
 @dataclass(frozen=True)
 class Chains:
-    """S prompts of one length L: first values (S,), operators and operands, both (S, L)."""
+    """S prompts of one length L: first values (S,), operators and operands, both (S, L).
+
+    `exception` (S,) is the strategy that a prompt needs against the rule, or -1.
+    """
 
     first: IntArray
     operators: IntArray
     operands: IntArray
+    exception: IntArray
 
     def __getitem__(self, rows: IntArray) -> Chains:
-        return Chains(self.first[rows], self.operators[rows], self.operands[rows])
+        return Chains(self.first[rows], self.operators[rows], self.operands[rows], self.exception[rows])
 
 
 class ArithmeticChain:
@@ -62,7 +66,7 @@ class ArithmeticChain:
     def __init__(self, world: int, settings: ArithmeticChainSettings) -> None:
         self._world = World.draw(world, settings)
         self._settings = settings
-        self._chains = {chain: _split(chain, world) for chain in CHAINS}
+        self._chains = {chain: _split(chain, world, settings.strategies) for chain in CHAINS}
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -118,6 +122,7 @@ class ArithmeticChain:
         choices, tags = self._world.choices, self._world.tags
         entry = (chains.first, chains.operands[:, 0])
         strategy = np.zeros_like(chains.first) if choices is None else choices.right[entry]
+        strategy = np.where(chains.exception < 0, strategy, chains.exception)
         value = chains.first
         prompts = np.full((len(value), self.vocabulary.prompt_length), PAD)
         prompts[:, 0], prompts[:, -1] = chains.first, EQUALS
@@ -193,7 +198,7 @@ def _idle_tokens(shape: tuple[int, ...], generator: np.random.Generator) -> IntA
     return generator.integers(FIRST_IDLE, FIRST_IDLE + IDLE_KINDS, shape)
 
 
-def _split(chain: str, world: int) -> dict[Split, Chains]:
+def _split(chain: str, world: int, strategies: StrategySettings | None) -> dict[Split, Chains]:
     """All prompts of `chain`, divided at random. A single step is no chain of known ones: it is for training only."""
     length, hard = CHAINS[chain]
     sequences = [
@@ -205,7 +210,12 @@ def _split(chain: str, world: int) -> dict[Split, Chains]:
     # 0 is left out: it stays 0 under every product.
     first = np.arange(1, MODULUS)
     which = np.random.default_rng([world, 6, length]).permutation(len(sequences) * len(first))
-    chains = Chains(first[which % len(first)], table[which // len(first), 0], table[which // len(first), 1])
+    exception = np.full(len(which), -1)
+    if strategies is not None:
+        generator = np.random.default_rng([world, 7, length])
+        own = generator.integers(0, strategies.count, len(which))
+        exception = np.where(generator.random(len(which)) < strategies.exceptions, own, exception)
+    chains = Chains(first[which % len(first)], table[which // len(first), 0], table[which // len(first), 1], exception)
     fifth = len(which) // 5 if chain in SUITES else 0
     rows = np.arange(len(which))
     return {

@@ -40,12 +40,14 @@ class StrategySettings(StrictModel):
 
     Demonstrators choose strategy k of `count` with a probability proportional to
     exp(-`skew` log(k + 1) + `insight` [k is right] + noise): they prefer some strategies on every prompt, and know a
-    little about which one a prompt needs.
+    little about which one a prompt needs. A share `exceptions` of the prompts needs a strategy of its own, which
+    follows from no other prompt and which demonstrators know nothing of.
     """
 
     count: Annotated[int, Field(ge=2, le=6)] = 6
     skew: Annotated[float, Field(ge=0.0, le=5.0)] = 1.0
     insight: Annotated[float, Field(ge=0.0, le=20.0)] = 1.0
+    exceptions: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
 
 
 class ArithmeticChainSettings(StrictModel):

@@ -235,6 +235,23 @@ def test_the_prompt_decides_which_strategies_are_right(generator: np.random.Gene
     assert {strategy for found in needed.values() if len(found) == 1 for strategy in found} == set(range(6))
 
 
+def test_exceptions_follow_no_rule_and_stay_what_they_are() -> None:
+    """Another draw of the same prompt has the same answer, and demonstrations do not change."""
+    plain, excepted = strategic(), strategic(exceptions=0.3)
+
+    def answers(chain: ArithmeticChain) -> dict[bytes, int]:
+        problems = chain.suite_problems("chain-2", Split.SELECTION, 20_000, np.random.default_rng(3))
+        rows = (row.tobytes() for row in problems.prompts.numpy())
+        return dict(zip(rows, problems.solutions[:, 0].tolist(), strict=True))
+
+    first, again, rule = answers(excepted), answers(strategic(exceptions=0.3)), answers(plain)
+    assert first == again
+    # An exception may need the strategy of the rule, or one with the same answer.
+    assert 0.1 < np.mean([first[prompt] != rule[prompt] for prompt in rule]) < 0.3
+    same = [chain.demonstrations(500, np.random.default_rng(4)) for chain in (plain, excepted)]
+    assert all(bool((a == b).all()) for a, b in zip(*same, strict=True))
+
+
 def test_demonstrators_prefer_some_strategies_and_know_a_little(generator: np.random.Generator) -> None:
     def chosen(**own: float) -> tuple[list[float], float]:
         chain = strategic(**own)
