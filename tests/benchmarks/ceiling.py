@@ -37,7 +37,9 @@ from poise_git.pipeline.backends.testbed.settings import RegimeSettings, Testbed
 from poise_git.pipeline.backends.testbed.task import Split
 from poise_git.pipeline.backends.testbed.tasks import build_task
 from poise_git.pipeline.backends.testbed.trainer import Trainer, load_policy
-from poise_git.pipeline.boundary.interface import Algorithm, BatchSizes, Gradient, groups
+from poise_git.pipeline.boundary.algorithm import GuardedAlgorithm
+from poise_git.pipeline.boundary.in_process import InProcess
+from poise_git.pipeline.boundary.interface import BatchSizes, groups
 from poise_git.pipeline.boundary.opening import trusted_algorithm
 from poise_git.pipeline.protocol import load_protocol
 from poise_git.pipeline.sandbox import Sandbox
@@ -79,13 +81,12 @@ class Shape:
         return list(map(float, table.flatten()))
 
 
-@dataclass(frozen=True)
-class TableAlgorithm:
-    """Advantages from a table, the loss of GRPO."""
+class TableAlgorithm(GuardedAlgorithm):
+    """Advantages from a table of this shape, and GRPO's loss."""
 
-    shape: Shape
-    table: Tensor
-    loss: Algorithm
+    def __init__(self, shape: Shape, table: Tensor, seed: int = 0) -> None:
+        super().__init__(InProcess(recipe_of(ROOT)), None, seed)
+        self.shape, self.table = shape, table
 
     def advantages(
         self, rewards: Tensor, mask: Tensor, index: Sequence[Any], sizes: BatchSizes | None = None
@@ -98,18 +99,6 @@ class TableAlgorithm:
             count = torch.zeros(int(group.max()) + 1).index_add(0, group, counted.float()).long()[group]
             advantage += self.table[part][level, count]
         return advantage.unsqueeze(-1) * mask
-
-    def gradient(
-        self,
-        old_log_probs: Tensor,
-        log_probs: Tensor,
-        advantages: Tensor,
-        mask: Tensor,
-        aggregation: str,
-        sizes: BatchSizes | None = None,
-        rollout_is_weights: Tensor | None = None,
-    ) -> Gradient:
-        return self.loss.gradient(old_log_probs, log_probs, advantages, mask, aggregation, sizes, rollout_is_weights)
 
 
 @dataclass(frozen=True)
@@ -136,9 +125,11 @@ def run(settings: RegimeSettings, entries: Sequence[float] | None, seed: int) ->
     world, shape = settings.world(seed), shape_of(settings)
     task = build_task(settings, world)
     trainer = Trainer(settings, task, load_policy(settings, task, cached_file(settings, world)), seed)
-    algorithm: Algorithm = trusted_algorithm(recipe_of(ROOT), seed)
-    if entries is not None:
-        algorithm = TableAlgorithm(shape, shape.table(entries), algorithm)
+    algorithm = (
+        trusted_algorithm(recipe_of(ROOT), seed)
+        if entries is None
+        else TableAlgorithm(shape, shape.table(entries), seed)
+    )
     evaluation = settings.evaluation
     problems = problems_of_suites(task, evaluation.suites or task.suites, Split.SELECTION, evaluation.problems, seed)
     points, values = settings.evaluation_steps(), []

@@ -6,8 +6,9 @@ python tests/benchmarks/external_validity.py --results FILE --protocol PROTOCOL 
 The first command trains. The second compares with data/predictions.yaml and data/published_comparisons.yaml, and prints
 Markdown: every prediction with the published and the measured effect, and how many of the counted ones agree. An effect
 closer to 0 than half a percentage point is level, on both sides. Several entries of a study count as one, and authors'
-own papers do not count. The interval of an effect combines its seeds with the noise of all algorithms. That of the
-number of agreements resamples studies and seeds, and that of the rate treats the mechanisms as a sample (Wilson).
+own papers do not count. An effect's interval uses its own seeds and the noise that all algorithms show together. The
+number of agreements has an interval from resampled studies and seeds. Its rate has one that treats the mechanisms as a
+sample (Wilson).
 """
 
 from __future__ import annotations

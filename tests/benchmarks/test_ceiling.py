@@ -23,7 +23,7 @@ def test_the_first_table_has_the_advantages_of_grpo() -> None:
     """Up to the factor between a group's deviation with n and with n - 1, which is the same for every group."""
     rewards, mask = batch([1.0] * 3 + [0.0] * 5 + [1.0] + [0.0] * 7 + [0.0] * 8)
     shape, grpo = Shape(8, 2), trusted_algorithm(recipe_of(ROOT))
-    table = TableAlgorithm(shape, shape.table(shape.of_grpo()), grpo)
+    table = TableAlgorithm(shape, shape.table(shape.of_grpo()))
     found, expected = table.advantages(rewards, mask, INDEX), grpo.advantages(rewards, mask, INDEX)
     torch.testing.assert_close(found * (7 / 8) ** 0.5, expected, atol=1e-5, rtol=1e-5)
 
@@ -31,9 +31,8 @@ def test_the_first_table_has_the_advantages_of_grpo() -> None:
 def test_an_entry_is_for_a_level_and_a_count() -> None:
     shape = Shape(8, 3)
     entries = [float(entry) for entry in range(shape.entries)]
-    grpo = trusted_algorithm(recipe_of(ROOT))
     rewards, mask = batch([1.0, 1.0, 0.4] + [0.0] * 5 + [0.4] * 8 + [0.0] * 8)
-    found = TableAlgorithm(shape, shape.table(entries), grpo).advantages(rewards, mask, INDEX)[:, 0].tolist()
+    found = TableAlgorithm(shape, shape.table(entries)).advantages(rewards, mask, INDEX)[:, 0].tolist()
     table = shape.table(entries)
     # Group a: two correct and three valid; group b: eight valid, none correct; group c: nothing.
     assert found[0] == table[0, 2, 2] + table[1, 2, 3]

@@ -83,7 +83,7 @@ def test_seeds_without_a_metric_have_no_utility() -> None:
 
 
 def test_an_objective_can_use_a_figure_of_one_suite() -> None:
-    """Figures over all suites stay what they are, and no others are there that nobody asked for."""
+    """It does not change the figures over all suites, and it adds no figure that the objective does not use."""
     of_one = Run(
         "h", 0, {"a": 0.5, "b": 0.1}, {"a": {"pass@8": 0.75}, "b": {"pass@8": 0.25}}, {"a/entropy": (0.2, 0.4)}, (), 1.0
     )
