@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from poise_git.measurement.figures import RESERVED
 from poise_git.settings import StrictModel, load_settings
+from poise_git.untrusted.display import one_line
 
 HASH_LENGTH = 12
 # The offset of the seeds of replications: a multiple of any likely number of worlds.
@@ -17,10 +18,6 @@ FURTHER = 10_080
 # What a file says about its figures cannot change them.
 NOT_HASHED = {"description", "confirmation_seeds", "finalist_learning_rates", "paired_deviation", "predicts"}
 PREDICTION_LENGTH = 240
-
-
-def one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 LearningRateFactor = Annotated[float, Field(ge=1e-3, le=1e3)]

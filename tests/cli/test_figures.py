@@ -169,6 +169,9 @@ def test_status_says_what_a_result_predicts(tiny_archive: Archive) -> None:
     assert "predicts    the direction of 9 of 12 effects elsewhere (stated in protocols/tiny.yaml)\n" in text
     document = json.loads(run("-C", tiny_archive.root, "status", "--json"))
     assert document["predicts"] == "the direction of 9 of 12 effects elsewhere"
+    # The text may come from a stranger, so it cannot control the terminal.
+    edit_protocol(tiny_archive, stated, 'predicts: "\\x1b[31mall\\nof it"\n')
+    assert "predicts    \\x1b[31mall of it (stated" in run("-C", tiny_archive.root, "status")
 
 
 def test_the_stated_deviation_is_not_used_for_another_objective(tiny_archive: Archive) -> None:
