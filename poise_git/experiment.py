@@ -261,6 +261,8 @@ class Experiment:
         A factor without a run of every seed is left out, as when training diverges there, and so is one whose runs
         cannot belong to the protocol.
         """
+        if not self.protocol.finalist_learning_rates:
+            return 1.0
         utilities = {1.0: -math.inf}
         for factor in (1.0, *self.protocol.finalist_learning_rates):
             tried = self.at_learning_rate(factor)
