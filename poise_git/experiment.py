@@ -214,6 +214,7 @@ class Experiment:
             protocol=self.protocol.hash,
             seeds=self.protocol.seeds,
             objective=objective_text(self.objective),
+            unweighted=self.objective.unweighted,
             directive=self.directive,
             cards=self.cards,
             budget=self.settings.search.context_tokens,

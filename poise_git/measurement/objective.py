@@ -70,6 +70,13 @@ class Objective:
         return {suite: own.get(suite, 0.0) + share * weight for suite, weight in self.suites.items()}
 
     @property
+    def unweighted(self) -> frozenset[str]:
+        """The suites that have no part in U, not even by one of their single figures."""
+        named = {metric.partition("/")[0] for metric in self.terms}
+        overall = {suite for suite, weight in self.suites.items() if weight} if OVERALL in self.terms else set()
+        return frozenset(self.suites) - named - overall
+
+    @property
     def is_overall(self) -> bool:
         """Whether U is the protocol's own mean of suites."""
         return self.of_suites == dict(self.suites)

@@ -4,11 +4,12 @@ python tests/benchmarks/testbed_resolution.py run --results FILE --protocol PROT
 python tests/benchmarks/external_validity.py --results FILE --protocol PROTOCOL [--half choice] [--weights weak=0]
 
 The first command trains. The second compares with data/predictions.yaml and data/published_comparisons.yaml, and prints
-Markdown: every prediction with the published and the measured effect, and how many of the counted ones agree. An effect
-closer to 0 than half a percentage point is level, on both sides. Several entries of a study count as one, and authors'
-own papers do not count. An effect's interval uses its own seeds and the noise that all algorithms show together. The
-number of agreements has an interval from resampled studies and seeds. Its rate has one that treats the mechanisms as a
-sample (Wilson).
+Markdown: every prediction with the published and the measured effect, and how many of the counted ones agree. A
+published effect closer to 0 than half a percentage point is level. A measured one agrees with it if it is level, too,
+and with any other if it has the same sign. Several entries of a study count as one, and authors' own papers do not
+count. An effect's interval uses its own seeds and the noise that all algorithms show together; the effect is resolved
+if 0 is outside. The number of agreements has an interval from resampled studies and seeds. Its rate has one that treats
+the mechanisms as a sample (Wilson).
 """
 
 from __future__ import annotations
@@ -153,23 +154,34 @@ class Compared:
 
     @property
     def agrees(self) -> bool:
-        return Direction.of(statistics.fmean(self.measured.values())) is self.published
+        return bool(_agree(np.array([statistics.fmean(self.measured.values())]), np.array([_sign(self.published)]))[0])
+
+    @property
+    def half_width(self) -> float | None:
+        """Of the measured effect's 95% interval."""
+        return half_width(estimate(list(self.measured.values())), self.noise)
+
+    @property
+    def is_resolved(self) -> bool:
+        half = self.half_width
+        return half is not None and abs(statistics.fmean(self.measured.values())) > half
 
     def resampled(self, generator: np.random.Generator) -> NDArray[np.bool_]:
         """Whether it agrees, in `RESAMPLES` draws of studies and of seeds."""
-        measured = _directions(_resampled(list(self.measured.values()), generator).mean(1))
+        measured = _resampled(list(self.measured.values()), generator).mean(1)
         if not self.studies:
-            return np.asarray(measured == _directions(np.array([_sign(self.published)])))
-        studies = _directions(np.median(_resampled(list(self.studies.values()), generator), axis=1))
-        return np.asarray(measured == studies)
+            return _agree(measured, np.array([_sign(self.published)]))
+        return _agree(measured, np.median(_resampled(list(self.studies.values()), generator), axis=1))
 
 
 def _resampled(values: Sequence[float], generator: np.random.Generator) -> NDArray[np.float64]:
     return generator.choice(np.array(values), (RESAMPLES, len(values)))
 
 
-def _directions(effects: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.sign(effects) * (np.abs(effects) >= LEVEL)
+def _agree(measured: NDArray[np.float64], published: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Elementwise: the same sign, or both level where the published effect is level."""
+    same_sign = np.sign(measured) == np.sign(published)
+    return np.where(np.abs(published) < LEVEL, np.abs(measured) < LEVEL, same_sign)
 
 
 def _sign(direction: Direction) -> float:
@@ -191,16 +203,18 @@ def compare(runs: Runs, chosen: Iterable[Prediction], in_utility: bool) -> list[
 
 
 def agreement_text(compared: Sequence[Compared]) -> str:
-    """ "9 of 12 agree (resampled 7 to 10; rate .47 to .91)"."""
+    """ "9 of 12 agree (resampled 7 to 10; rate .47 to .91; 8 of the effects are resolved)"."""
     if not compared:
         return "none has run"
     generator = np.random.default_rng(0)
     counts = np.sum([each.resampled(generator) for each in compared], axis=0)
     low, high = np.quantile(counts, (0.025, 0.975))
     agreed = sum(each.agrees for each in compared)
+    resolved = sum(each.is_resolved for each in compared)
     rate = stats.binomtest(agreed, len(compared)).proportion_ci(method="wilson")
     return (
-        f"{agreed} of {len(compared)} agree (resampled {low:.0f} to {high:.0f}; rate {rate.low:.2f} to {rate.high:.2f})"
+        f"{agreed} of {len(compared)} agree (resampled {low:.0f} to {high:.0f}; "
+        f"rate {rate.low:.2f} to {rate.high:.2f}; {resolved} of the effects are resolved)"
     )
 
 
@@ -222,9 +236,8 @@ def table(compared: Iterable[Compared], place: str | None = None) -> list[str]:
 
 
 def _effect(compared: Compared) -> str:
-    difference = estimate(list(compared.measured.values()))
-    half = half_width(difference, compared.noise)
-    return f"{100 * difference.value:+.1f}" + (f" ± {100 * half:.1f}" if half is not None else "")
+    value, half = statistics.fmean(compared.measured.values()), compared.half_width
+    return f"{100 * value:+.1f}" + (f" ± {100 * half:.1f}" if half is not None else "")
 
 
 def report(runs: Runs, chosen: Sequence[Prediction]) -> str:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
-from calibration import KINDS
+from calibration import KINDS, TEMPLATE
 from calibration_runs import Record
 from external_validity import (
     Compared,
@@ -27,7 +26,7 @@ from poise_git.pipeline.backends.testbed.backend import TestbedBackend
 from poise_git.pipeline.backends.testbed.settings import parse_settings
 from poise_git.pipeline.protocol import Protocol, load_protocol
 
-FILE = Path(__file__).parent / "protocols" / "transfer.yaml"
+FILE = TEMPLATE / "protocols" / "testbed.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +104,7 @@ def test_agreement_needs_the_published_direction(protocol: Protocol) -> None:
     signs = {Direction.UP: 0.02, Direction.LEVEL: 0.001, Direction.DOWN: -0.02}
     perfect = compare(runs_with(protocol, {p.algorithm: signs[p.expected] for p in counted}), counted, in_utility=False)
     assert [each.agrees for each in perfect] == [True] * 12
-    other = {Direction.UP: 0.001, Direction.LEVEL: 0.02, Direction.DOWN: 0.02}
+    other = {Direction.UP: -0.001, Direction.LEVEL: 0.02, Direction.DOWN: 0.02}
     wrong = compare(runs_with(protocol, {p.algorithm: other[p.expected] for p in counted}), counted, in_utility=False)
     assert [each.agrees for each in wrong] == [False] * 12
 

@@ -66,6 +66,15 @@ def test_coefficients_are_signed_scaled_and_share_the_weight() -> None:
     assert objective(metrics={"overall": 1, "a": 1}).of_suites == {"a": 0.625, "b": 0.375}
 
 
+@pytest.mark.parametrize(
+    ("metrics", "unweighted"),
+    [({}, {"b"}), ({"b": 1}, {"a"}), ({"b/entropy": 1}, {"a"}), ({"overall": 1, "b": 1}, set())],
+)
+def test_suites_without_a_part_in_utility(metrics: dict[str, float], unweighted: set[str]) -> None:
+    found = Objective({"a": 1.0, "b": 0.0}, ObjectiveSettings.model_validate({"metrics": metrics}))
+    assert found.unweighted == unweighted
+
+
 @given(objectives, st.dictionaries(st.sampled_from(SEEDS), st.tuples(*[st.floats(-10, 10)] * 5), min_size=1))
 def test_utility_is_linear_in_differences(found: Objective, rows: dict[int, tuple[float, ...]]) -> None:
     names = ("a", "b", "overall", "mean_length", "entropy")

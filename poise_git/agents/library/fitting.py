@@ -12,11 +12,14 @@ from poise_git.search.proposals.directions import DirectionKind, stages_of
 
 # Words of cards that address a regime of the testbed's protocols; other regimes use their own name.
 REGIME_WORDS: Mapping[str, frozenset[str]] = {
-    "composite": frozenset(("validity", "hierarchy", "decoupled")),
-    "accuracy": frozenset(("variance", "unbiased", "difficulty")),
-    "reuse": frozenset(("ratio", "clip", "off-policy")),
-    "length": frozenset(("length", "concise")),
+    "weak": frozenset(("validity", "hierarchy", "decoupled")),
+    "capable": frozenset(("variance", "unbiased", "difficulty")),
+    "mild": frozenset(("ratio", "clip", "baseline")),
+    "stale": frozenset(("ratio", "trust-region", "off-policy")),
+    "sharpen": frozenset(("diversity", "negative", "pass-at-k")),
+    "long": frozenset(("entropy", "exploration", "stability")),
     "sparse": frozenset(("all-fail", "rare-success", "failure", "pass-at-k")),
+    "length": frozenset(("length", "concise")),
 }
 
 

@@ -28,11 +28,15 @@ SIBLINGS = 24
 
 @dataclass(frozen=True)
 class ContextSettings:
-    """The settings that all contexts of a search share: `objective` in words, `budget` in tokens."""
+    """The settings that all contexts of a search share.
+
+    `objective` is in words, `budget` in tokens, and `unweighted` are the suites that have no part in U.
+    """
 
     protocol: str
     seeds: tuple[int, ...]
     objective: str
+    unweighted: frozenset[str]
     directive: str
     cards: tuple[Card, ...]
     budget: int
@@ -70,6 +74,7 @@ class Contexts:
             dropped=(),
             budget=self.brief.budget,
             cards=self.brief.cards,
+            unweighted=self.brief.unweighted,
             directive=self.brief.directive,
             taken_names=frozenset(taken_names),
             rejected=tuple(refused),

@@ -70,7 +70,7 @@ class Context:
     fields are for agents that work on code: `source` is the parent's `recipe/algorithm.py`, `root_source` the root
     candidate's, and `cards` the whole literature, for reading and writing code. `rejected` holds the proposals that
     were already rejected for this parent in this round, with reasons. `effects` holds, by prior, the gains over their
-    parents of all candidates that cite the prior, in units of the noise.
+    parents of all candidates that cite the prior, in units of the noise. `unweighted` are suites without a part in U.
     """
 
     parent: CandidateRecord
@@ -84,6 +84,7 @@ class Context:
     taken_names: frozenset[str]
     rejected: tuple[Screened, ...] = ()
     effects: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    unweighted: frozenset[str] = frozenset()
 
     def of(self, *kinds: Kind) -> tuple[Item, ...]:
         """The items of these kinds, in order."""

@@ -25,7 +25,7 @@ def figure(estimate: Estimate | None, *, signed: bool = False) -> str:
 
 def objective_text(objective: Objective) -> str:
     """The definition of U in words, and the definition of "overall" if U uses it."""
-    terms = " + ".join(f"{weight:.3g} {suite}" for suite, weight in objective.suites.items())
+    terms = " + ".join(f"{weight:.3g} {suite}" for suite, weight in objective.suites.items() if weight)
     meaning = f"\n{OVERALL} = {terms}" if OVERALL in objective.metrics else ""
     return f"{objective.description}{meaning}"
 

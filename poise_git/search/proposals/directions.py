@@ -88,8 +88,8 @@ def assign_directions(context: Context, count: int, seed: int) -> tuple[Directio
 
 
 def weakest_first(context: Context) -> list[Direction]:
-    """The regimes for which the parent has figures; none if there are fewer than two to compare."""
-    own = _values(context.parent)
+    """The regimes in U for which the parent has figures; none if there are fewer than two to compare."""
+    own = {name: value for name, value in _values(context.parent).items() if name not in context.unweighted}
     if len(own) < 2:
         return []
     shown = list(context.known())

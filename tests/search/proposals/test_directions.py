@@ -93,6 +93,13 @@ def test_the_regime_is_furthest_below_the_best_candidate_in_the_context() -> Non
     assert weakest_first(of)[0].reason == sentences.FURTHEST_BELOW.format(value=0.3, leader="far", best=0.36)
 
 
+def test_a_regime_without_weight_in_the_objective_gives_no_direction() -> None:
+    parent = with_figures(known("mine"), composite=0.20, reuse=0.30, length=0.10)
+    far = with_figures(known("far"), composite=0.21, reuse=0.36, length=0.09)
+    of = replace(context(items=[told(Kind.PARETO, far)]), parent=parent, unweighted=frozenset(("reuse",)))
+    assert [each.name for each in weakest_first(of)] == ["composite", "length"]
+
+
 def test_a_single_figure_or_missing_metrics_give_no_regime() -> None:
     assert weakest_first(replace(context(), parent=with_figures(known(), overall=0.2))) == []
     assert weakest_first(replace(context(), parent=replace(known(), metrics=None))) == []

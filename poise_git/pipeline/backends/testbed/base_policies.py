@@ -126,7 +126,9 @@ def _content_hash(settings: RegimeSettings, world: int) -> str:
         "task": settings.task.model_dump(mode="json", exclude={"worlds", "training_mix"}),
         "policy": settings.policy.model_dump(mode="json"),
         "warm_start": settings.warm_start.model_dump(mode="json"),
-        "evaluation": settings.evaluation.model_dump(mode="json", include={"suites", "samples", "figure"}),
+        "evaluation": settings.evaluation.model_dump(
+            mode="json", include={"suites", "samples", "temperature", "figure"}
+        ),
         "source": SOURCES,
     }
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]

@@ -105,7 +105,7 @@ def _figures(
     uniforms = uniform_numbers(
         len(together) * samples, task.vocabulary.response_length, torch.Generator().manual_seed(seed)
     )
-    greedy, sampled = decode_greedily_and_sample(policy, together.prompts, uniforms)
+    greedy, sampled = decode_greedily_and_sample(policy, together.prompts, uniforms, settings.temperature)
     _, greedy_correct = task.verify(together, greedy.tokens, greedy.lengths)
     valid, correct = task.verify(together.repeat(samples), sampled.tokens, sampled.lengths)
     named = {attempts_of(name) for name in settings.figure if name != GREEDY} | set(settings.pass_at)

@@ -66,8 +66,13 @@ def decode_greedily(policy: Policy, prompts: Tensor) -> Responses:
     return _decode(policy, prompts, 1, lambda log_probs, rows, position: log_probs.argmax(-1))
 
 
-def decode_greedily_and_sample(policy: Policy, prompts: Tensor, uniforms: Tensor) -> tuple[Responses, Responses]:
-    """What `decode_greedily` and `sample` give, for less than the two."""
+def decode_greedily_and_sample(
+    policy: Policy, prompts: Tensor, uniforms: Tensor, temperature: float = 1.0
+) -> tuple[Responses, Responses]:
+    """What `decode_greedily` and `sample` give, for less than the two; the samples are drawn at `temperature`.
+
+    `log_probs` of both are those at temperature 1.
+    """
     size = len(uniforms) // len(prompts) + 1
     # The first response of each group is the greedy one.
     padded = torch.zeros(len(prompts), size, uniforms.shape[1])
@@ -76,7 +81,8 @@ def decode_greedily_and_sample(policy: Policy, prompts: Tensor, uniforms: Tensor
     greedy = torch.arange(len(padded)) % size == 0
 
     def choose(log_probs: Tensor, rows: Tensor, position: int) -> Tensor:
-        return log_probs.argmax(-1).where(greedy[rows], _invert(log_probs, padded[rows, position]))
+        cooled = log_probs if temperature == 1.0 else torch.log_softmax(log_probs / temperature, -1)
+        return log_probs.argmax(-1).where(greedy[rows], _invert(cooled, padded[rows, position]))
 
     both = _decode(policy, prompts, size, choose)
     return both[greedy], both[~greedy]

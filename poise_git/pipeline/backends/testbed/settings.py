@@ -173,10 +173,10 @@ class EvaluationSettings(StrictModel):
     """The learning curve: one point before training, and `points` more, evenly spaced from `scored_from` to the end.
 
     Each point is measured on `problems` held-out prompts of each of the task's `suites` (empty: of all suites), with
-    one greedy response and `samples` sampled ones a prompt. Its value is the mean of the figures that `figure` names,
-    with these weights. At the end, pass@k is computed for each k of `pass_at`, from `final_samples` responses where k
-    is larger than `samples`. Those are drawn for the first `final_problems` prompts of each suite; null: for all, and
-    then every figure of the last point rests on them.
+    one greedy response and `samples` ones a prompt, sampled at `temperature`. Its value is the mean of the figures that
+    `figure` names, with these weights. At the end, pass@k is computed for each k of `pass_at`, from `final_samples`
+    responses where k is larger than `samples`. Those are drawn at temperature 1 for the first `final_problems` prompts
+    of each suite; null: for all and at `temperature`, and then every figure of the last point rests on them.
     """
 
     points: PositiveInt
@@ -184,6 +184,7 @@ class EvaluationSettings(StrictModel):
     suites: tuple[str, ...] = ()
     problems: PositiveInt
     samples: PositiveInt
+    temperature: Annotated[float, Field(ge=0.05, le=5.0)] = 1.0
     figure: Annotated[dict[FigureName, Annotated[float, Field(ge=0.0, allow_inf_nan=False)]], Field(min_length=1)] = {
         GREEDY: 1.0,
         "pass@2": 1.0,

@@ -55,6 +55,15 @@ def test_the_last_point_has_more_samples(policy: Policy, task: Task) -> None:
     )
 
 
+def test_the_temperature_is_that_of_the_few_samples(policy: Policy, task: Task) -> None:
+    """Figures of many attempts, for which other responses are drawn, are those at temperature 1."""
+    problems = problems_of_suites(task, task.suites, Split.SELECTION, 16, seed=3)
+    warm = final_figures(policy, task, problems, evaluation_with(final_problems=16), seed=3)
+    cold = final_figures(policy, task, problems, evaluation_with(final_problems=16, temperature=0.05), seed=3)
+    assert (cold["pass@4"], cold["greedy"]) == (warm["pass@4"], warm["greedy"])
+    assert cold["mean_length"] != warm["mean_length"]
+
+
 def test_a_fresh_seed_has_fresh_problems(task: Task) -> None:
     one, again, other = (
         problems_of_suites(task, ["chain-4"], Split.SELECTION, 64, seed)["chain-4"].prompts for seed in (0, 0, 2)

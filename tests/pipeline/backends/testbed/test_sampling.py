@@ -152,3 +152,17 @@ def test_decoding_together_changes_nothing(policy: Policy, prompts: torch.Tensor
         assert torch.equal(one.tokens, alone.tokens)
         assert torch.equal(one.lengths, alone.lengths)
         torch.testing.assert_close(one.log_probs, alone.log_probs, atol=1e-5, rtol=0)
+
+
+def test_a_temperature_sharpens_samples(policy: Policy, prompts: torch.Tensor, uniforms: torch.Tensor) -> None:
+    """The first token has probabilities proportional to p^(1 / temperature)."""
+    few, n = prompts[:2], 1000
+    numbers = torch.rand(len(few) * n, uniforms.shape[1], generator=torch.Generator().manual_seed(1))
+    _, sampled = decode_greedily_and_sample(policy, few, numbers, temperature=0.6)
+    first = full_forward(policy, few, torch.zeros(len(few), 1, dtype=torch.long))[:, 0]
+    likeliest = first.argmax(-1, keepdim=True)
+    share = (sampled.tokens[:, 0].view(len(few), n) == likeliest).float().mean(1, keepdim=True)
+    expected, at_one = (torch.softmax(first / t, -1).gather(1, likeliest) for t in (0.6, 1.0))
+    error = (expected * (1 - expected) / n).sqrt()
+    assert ((share - expected).abs() < 4 * error).all()
+    assert ((share - at_one) > 4 * error).any()

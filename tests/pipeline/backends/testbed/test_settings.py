@@ -159,6 +159,8 @@ def test_a_regimes_own_figure_replaces_the_shared_one() -> None:
         ("settings.evaluation.figure", {"greedy": -1}, "settings.evaluation.figure.greedy", "equal to 0"),
         ("settings.evaluation.figure", {"best": 1}, "settings.evaluation.figure.best.[key]", "pattern"),
         ("settings.evaluation.figure", {}, "settings.evaluation.figure", "at least 1"),
+        ("settings.evaluation.temperature", 0.0, "settings.evaluation.temperature", "greater than or equal to 0.05"),
+        ("settings.evaluation.temperature", float("nan"), "settings.evaluation.temperature", "number"),
         ("settings.evaluation.final_problems", 9, "settings.evaluation", "more than problems 8"),
         ("settings.training.learning_rate", float("inf"), "settings.training.learning_rate", "finite"),
         ("settings.task.idle_tokens", 1e9, "settings.task.idle_tokens", "less than or equal to 64"),

@@ -33,23 +33,26 @@ def test_the_quick_protocol_is_a_part_of_the_whole(shipped: Protocol) -> None:
 @pytest.mark.slow
 def test_grpo_learns_from_imperfect_base_policies(grpo: Run, shipped: Protocol) -> None:
     for regime in shipped.suites:
-        assert 0.15 < grpo.series[f"{regime}/valid_rate"][0] < 0.75, regime
-        assert 0.005 < grpo.series[f"{regime}/correct_rate"][0] < 0.35, regime
-        assert grpo.curve[-1][regime] > 1.1 * grpo.curve[0][regime], regime
+        assert 0.01 < grpo.series[f"{regime}/correct_rate"][0] < 0.6, regime
+        assert grpo.curve[-1][regime] > 1.05 * grpo.curve[0][regime], regime
         # GRPO neither solves the task nor collapses, so improvements are possible.
-        assert 0.0 < grpo.curve[-1][regime] < 0.8, regime
-        assert grpo.series[f"{regime}/entropy"][-1] > 0.02, regime
-    assert grpo.curve[-1]["overall"] > 1.3 * grpo.curve[0]["overall"]
+        assert 0.0 < grpo.curve[-1][regime] < 0.95, regime
+        assert grpo.series[f"{regime}/entropy"][-1] > 0.005, regime
+    assert grpo.curve[-1]["overall"] > 1.1 * grpo.curve[0]["overall"]
 
 
 @pytest.mark.nightly
 @pytest.mark.slow
-def test_every_regime_serves_its_purpose(grpo: Run) -> None:
-    """`sparse` has failed groups, `reuse` reuses rollouts, and `length` has needlessly long answers."""
+def test_every_regime_serves_its_purpose(grpo: Run, shipped: Protocol) -> None:
     mean = {name: sum(values) / len(values) for name, values in grpo.series.items()}
     start = {name: sum(values[:5]) / 5 for name, values in grpo.series.items()}
-    assert mean["sparse/all_fail_rate"] > max(0.65, mean["composite/all_fail_rate"])
-    assert mean["reuse/clip_fraction"] > 3 * mean["composite/clip_fraction"]
-    assert start["length/response_length"] > 1.2 * start["composite/response_length"]
-    assert start["length/correct_rate"] > 2 * start["composite/correct_rate"]
-    assert mean["length/response_length"] < start["length/response_length"]
+    end = {name: sum(values[-5:]) / 5 for name, values in grpo.series.items()}
+    for regime in shipped.suites:
+        assert (start[f"{regime}/valid_rate"] > 0.85) == (regime != "weak"), regime
+    assert mean["capable/clip_fraction"] == 0.0
+    assert 0.0 < mean["mild/clip_fraction"] < 0.01
+    assert mean["stale/clip_fraction"] > 5 * mean["mild/clip_fraction"]
+    assert mean["sparse/all_fail_rate"] > max(0.5, 2 * start["mild/all_fail_rate"])
+    assert end["long/entropy"] < 0.1 < start["long/entropy"]
+    assert grpo.details["sharpen"]["pass@32"] > 1.15 * grpo.details["sharpen"]["pass@4"]
+    assert start["length/response_length"] > 1.4 * start["mild/response_length"]
