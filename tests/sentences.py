@@ -27,9 +27,9 @@ STATUS_DEVIATION = "standard deviation of one seed's difference from grpo: {devi
 STATUS_MEASURED = "(measured on 1 candidate of this archive)"
 STATUS_STATED = "(stated in protocols/tiny.yaml; {archive})"
 STATUS_NOT_MEASURED = "not measured here yet"
-STATUS_PREDICTS_NOTHING = (
-    "predicts    unknown: results on this protocol have not been compared with those of other training"
-)
+UNCOMPARED = "unknown: results on this protocol have not been compared with those of other training"
+STATUS_PREDICTS_NOTHING = f"predicts    {UNCOMPARED}"
+PREDICTS_NOTHING = f"predicts: {UNCOMPARED}"
 STATUS_TOO_FEW = "1 candidate of this archive is too few"
 UNKNOWN_METRIC = "({metric}: not a suite of this protocol; validated once grpo has run"
 ALL_VIOLATE = "every candidate violates a constraint"

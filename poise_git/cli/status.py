@@ -9,7 +9,6 @@ from poise_git.cli.output import echo
 
 if TYPE_CHECKING:
     from poise_git.analysis.resolution import Detectable, Resolution
-    from poise_git.pipeline.protocol import Protocol
 
 
 @click.command(name="status", epilog="Example: poise-git -C my-search status --json")
@@ -21,7 +20,7 @@ def command(protocol: str | None, as_json: bool) -> None:
     from poise_git.archive.entries import ROOT, Status
     from poise_git.archive.spending import spent
     from poise_git.cli.render import score_text
-    from poise_git.cli.verdict import unproven_text
+    from poise_git.cli.verdict import prediction_text, unproven_text
 
     experiment = open_experiment(protocol)
     genealogy = experiment.archive.genealogy()
@@ -75,13 +74,7 @@ def command(protocol: str | None, as_json: bool) -> None:
         echo("resolution  " + "\n            ".join(_resolution_lines(found, experiment.protocol.name)))
     else:
         echo("resolution  unknown until a candidate and the root have run on two seeds; run: poise-git evolve")
-    echo(f"predicts    {_prediction(experiment.protocol)}")
-
-
-def _prediction(protocol: Protocol) -> str:
-    if not protocol.predicts:
-        return "unknown: results on this protocol have not been compared with those of other training"
-    return f"{protocol.predicts} (stated in protocols/{protocol.name}.yaml)"
+    echo(f"predicts    {prediction_text(experiment.protocol)}")
 
 
 def _resolution_lines(found: Resolution, protocol: str) -> list[str]:

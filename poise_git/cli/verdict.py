@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from poise_git.archive.entries import ROOT
@@ -22,6 +23,9 @@ from poise_git.cli.render import (
 from poise_git.experiment import Experiment
 from poise_git.loop import SearchResult
 from poise_git.measurement.statistics import beyond_noise
+from poise_git.pipeline.protocol import Protocol
+
+LONGEST_LINE = 100
 
 
 def result_text(experiment: Experiment, ended: SearchResult) -> str:
@@ -86,7 +90,15 @@ def verdict_lines(experiment: Experiment, ended: SearchResult) -> list[str]:
     return [
         *lines,
         f"  confirmed: better than {ROOT}" if better else f"  not confirmed: not better than {ROOT} beyond noise",
+        *wrap(f"  predicts: {prediction_text(experiment.protocol)}", LONGEST_LINE, subsequent_indent="    "),
     ]
+
+
+def prediction_text(protocol: Protocol) -> str:
+    """What a result on the protocol predicts elsewhere, in the protocol's own words."""
+    if not protocol.predicts:
+        return "unknown: results on this protocol have not been compared with those of other training"
+    return f"{protocol.predicts} (stated in protocols/{protocol.name}.yaml)"
 
 
 def learning_rates_text(experiment: Experiment, name: str) -> str:
