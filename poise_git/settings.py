@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -136,8 +137,8 @@ class ObjectiveSettings(StrictModel):
 
     @model_validator(mode="after")
     def _something_counts(self) -> ObjectiveSettings:
-        if self.metrics and not any(term.weight for term in self.metrics.values()):
-            raise ValueError("metrics: at least one weight must be positive")
+        if self.metrics and not 0 < sum(term.weight for term in self.metrics.values()) < math.inf:
+            raise ValueError("metrics: the weights must sum to a positive, finite number")
         return self
 
     @property

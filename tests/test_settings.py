@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from poise_git.errors import SettingRenamed, SettingsError
 from poise_git.package_data import template_files
 from poise_git.pipeline.protocol import load_protocol
-from poise_git.settings import PoiseSettings, load_settings
+from poise_git.settings import ObjectiveSettings, PoiseSettings, load_settings
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,15 @@ def test_seeds_must_differ() -> None:
     text = "name: p\nbackend: testbed\nseeds: [0, 1]\nconfirmation_seeds: [1]\nsuites: {a: 1}\nestimator: final\n"
     with pytest.raises(SettingsError, match="must all be different"):
         load_protocol(text, "protocols/p.yaml")
+
+
+@pytest.mark.parametrize("weights", ["{a: 0, b: 0}", "{a: 1.0e+308, b: 1.0e+308}"])
+def test_weights_sum_to_a_positive_finite_number(weights: str) -> None:
+    text = f"name: p\nbackend: b\nseeds: [0]\nsuites: {weights}\nestimator: final\n"
+    with pytest.raises(SettingsError, match="the weights of the suites must sum to a positive, finite number"):
+        load_protocol(text, "protocols/p.yaml")
+    with pytest.raises(ValidationError, match="the weights must sum to a positive, finite number"):
+        ObjectiveSettings.model_validate({"metrics": yaml.safe_load(weights)})
 
 
 @pytest.mark.parametrize("rates", ["[1]", "[0.5, 0.5]", "[0]", "[.nan]", "[-2]"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
@@ -72,8 +73,8 @@ class Protocol(StrictModel):
             raise ValueError("finalist_learning_rates must differ from each other and from 1, which is always tried")
         if len(set(seeds)) < len(seeds):
             raise ValueError("seeds and confirmation_seeds must all be different")
-        if sum(self.suites.values()) <= 0:
-            raise ValueError("the weights of the suites must sum to a positive number")
+        if not 0 < sum(self.suites.values()) < math.inf:
+            raise ValueError("the weights of the suites must sum to a positive, finite number")
         if taken := RESERVED & self.suites.keys():
             raise ValueError(f"suites: {min(taken)} is the name of a computed figure; choose another one")
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -75,8 +76,8 @@ class ArithmeticChainSettings(StrictModel):
         for chain in mix:
             if chain not in CHAINS:
                 raise ValueError(f"unknown: {chain}; known: {', '.join(CHAINS)}")
-        if sum(mix.values()) <= 0:
-            raise ValueError("the shares must sum to a positive number")
+        if not 0 < sum(mix.values()) < math.inf:
+            raise ValueError("the shares must sum to a positive, finite number")
         return mix
 
 
@@ -197,8 +198,8 @@ class EvaluationSettings(StrictModel):
     def _enough_samples(self) -> EvaluationSettings:
         if self.pass_at and max(self.pass_at) > max(self.samples, self.final_samples):
             raise ValueError(f"pass_at {max(self.pass_at)} needs as many final_samples, not {self.final_samples}")
-        if sum(self.figure.values()) <= 0:
-            raise ValueError("the weights of figure must sum to a positive number")
+        if not 0 < sum(self.figure.values()) < math.inf:
+            raise ValueError("the weights of figure must sum to a positive, finite number")
         for name in self.figure:
             if name != GREEDY and attempts_of(name) > self.samples:
                 raise ValueError(f"figure {name} needs as many samples, not {self.samples}")
