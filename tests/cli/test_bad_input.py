@@ -142,7 +142,7 @@ def test_unknown_names_are_errors(tiny_archive: Archive) -> None:
         ("search: {screening: {promise: 1}}", "search.screening.promise"),
         ("search: {screening: {consistency: 0, feasibility: 0, novelty: 0, improvement: 0}}", "search.screening"),
         ("objective: {metrics: {overall: -1}}", "objective.metrics.overall.weight"),
-        ("objective: {metrics: {overall: 0, composite: {weight: 0}}}", "objective: metrics: at least one weight"),
+        ("objective: {metrics: {overall: 0, composite: {weight: 0}}}", "objective: metrics: the weights must sum"),
         ("objective: {metrics: {overall: {direction: shorter}}}", "objective.metrics.overall.direction"),
         ("objective: {metrics: {overall: {scale: 0}}}", "objective.metrics.overall.scale"),
         ("objective: {constraints: [{metric: overall}]}", "objective.constraints.0: needs one bound"),

@@ -190,7 +190,7 @@ def test_a_violation_states_its_amount() -> None:
     ("data", "field"),
     [
         ({"metrics": {"a": -1}}, "weight"),
-        ({"metrics": {"a": 0, "b": {"weight": 0}}}, "at least one weight"),
+        ({"metrics": {"a": 0, "b": {"weight": 0}}}, "the weights must sum"),
         ({"metrics": {"a": {"scale": 0}}}, "scale"),
         ({"metrics": {"a": {"direction": "up"}}}, "direction"),
         ({"metrics": {"a": {"wieght": 1}}}, "wieght"),
