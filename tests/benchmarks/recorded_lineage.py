@@ -6,7 +6,8 @@
     python tests/benchmarks/recorded_lineage.py replay --repeats 40
 
 `record` is the real loop on the real testbed (protocol `quick`, two seeds), but parents are drawn at random, so that
-any policy can be replayed on it. `export` writes data/library_lineage.yaml; the last two read it.
+any policy can be replayed on it. `export` writes data/library_lineage.yaml; the last two read it. The record there is
+of an earlier form of `quick`, with the regimes composite and reuse.
 
 lineage_replay.py replays policies.
 """

@@ -11,6 +11,7 @@ Markdown. Both use the runs of one protocol: that of the protocol file, reduced 
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from pathlib import Path
 
@@ -62,9 +63,8 @@ def show_report(protocol: Protocol, options: argparse.Namespace) -> None:
         for record in read_records(options.results)
         if record.algorithm in options.algorithms and (not options.seeds or record.seed in options.seeds)
     ]
-    worlds = {len(regime.task.worlds) for regime in parse_settings(protocol, protocol.name).regimes.values()}
-    if len(worlds) > 1:
-        raise SystemExit(f"the regimes have different numbers of worlds: {worlds}")
+    # So many seeds in a row have every world of every regime equally often.
+    worlds = math.lcm(*(len(regime.task.worlds) for regime in parse_settings(protocol, protocol.name).regimes.values()))
 
     def at(factor: float) -> Calibration:
         chosen = variant(protocol, options.regimes, factor, options.device)
@@ -74,7 +74,7 @@ def show_report(protocol: Protocol, options: argparse.Namespace) -> None:
                 print(f"{record.algorithm}, seed {record.seed}, learning rate × {factor:g}: {record.failure}\n")
         for record in begun_elsewhere([record for record in own if record.failure is None]):
             print(f"{record.algorithm}, seed {record.seed}: not from the base policy of {ROOT}\n")
-        found = Calibration.of(own, chosen.suite_weights, next(iter(worlds)))
+        found = Calibration.of(own, chosen.suite_weights, worlds)
         for name in sorted({record.algorithm for record in own} - set(found.algorithms)):
             print(f"{name}, learning rate × {factor:g}: left out, without a run to compare for every seed of {ROOT}\n")
         return found
