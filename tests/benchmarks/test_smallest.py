@@ -18,6 +18,7 @@ SMALLEST = {
                 "--workers", "1"],
     "context_cost": ["--sizes", "8"],
     "external_validity": ["--results", "RESULTS", "--protocol", TINY],
+    "gradient_similarity": ["--protocol", TINY, "--regimes", "composite", "--algorithms", "soft-gate"],
     "live_comparison": ["--help"],
     "published_comparisons": [],
     "recorded_lineage": ["deceptiveness"],
