@@ -31,7 +31,6 @@ def test_the_quick_protocol_is_a_part_of_the_whole(shipped: Protocol) -> None:
         last = regime.evaluation.model_dump(include={"final_samples", "final_problems", "pass_at"})
         there = whole.regimes[name]
         assert regime == there.model_copy(update={"evaluation": there.evaluation.model_copy(update=last)})
-        assert quick.suites[name] == shipped.suites[name]
     assert (quick.seeds, quick.estimator) == (shipped.seeds, shipped.estimator)
 
 
