@@ -235,7 +235,7 @@ def test_init_is_relative_to_option_c(tmp_path: Path) -> None:
 def test_the_device_of_an_archive_is_in_its_protocols(tmp_path: Path) -> None:
     assert poise_git("init", "on-gpu", "--device", "cuda", cwd=tmp_path).returncode == 0
     assert_one_clear_line(poise_git("evolve", "on-gpu", "--device", "cpu", cwd=tmp_path), 2, "testbed.yaml", "cuda")
-    for protocol in ("testbed", "quick"):
+    for protocol in ("testbed", "quick", "screening"):
         file = (tmp_path / "on-gpu" / "protocols" / f"{protocol}.yaml").read_text()
         assert parse_settings(load_protocol(file, protocol), protocol).device == "cuda"
 

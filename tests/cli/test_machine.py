@@ -60,7 +60,7 @@ def test_an_estimate_is_printed_as_text(tmp_path: Path, protocol: str) -> None:
 
 
 def test_an_estimate_of_an_unknown_protocol_names_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cpu-smoke, large, one-gpu, paper, quick, testbed"):
+    with pytest.raises(UsageError, match="cpu-smoke, large, one-gpu, paper, quick, screening, testbed"):
         run("-C", tmp_path, "evaluate", "--protocol", "nope", "--estimate")
 
 
@@ -81,7 +81,7 @@ def test_gpu_check_works_outside_an_archive(tmp_path: Path) -> None:
     assert found["machine"]["memory_gb"] > 0
     assert set(found["packages"]) == {"verl", "verl-cpu"}
     assert found["protocols"]["testbed"] == {"runs": True, "obstacles": []}
-    assert set(found["protocols"]) == {"cpu-smoke", "large", "one-gpu", "paper", "quick", "testbed"}
+    assert set(found["protocols"]) == {"cpu-smoke", "large", "one-gpu", "paper", "quick", "screening", "testbed"}
     # The files of this protocol do not exist here.
     assert any("data/aime24.jsonl" in line for line in found["protocols"]["paper"]["obstacles"])
     assert {"name", "up", "detail"} <= set(found["sandbox"][0])

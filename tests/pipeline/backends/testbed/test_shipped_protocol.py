@@ -20,18 +20,19 @@ def grpo(run_testbed: RunTestbed, shipped: Protocol) -> Run:
     return run_testbed(protocol=shipped)
 
 
-def test_the_quick_protocol_is_a_part_of_the_whole(shipped: Protocol) -> None:
-    quick = read_protocol(ROOT / "recipe_template" / "protocols" / "quick.yaml")
+@pytest.mark.parametrize("name", ["quick", "screening"])
+def test_a_short_protocol_is_a_part_of_the_whole(name: str, shipped: Protocol) -> None:
+    short = read_protocol(ROOT / "recipe_template" / "protocols" / f"{name}.yaml")
     whole = parse_settings(shipped, "testbed.yaml")
-    part = parse_settings(quick, "quick.yaml")
+    part = parse_settings(short, f"{name}.yaml")
     assert (part.revision, part.device) == (whole.revision, whole.device)
     assert part.regimes.keys() < whole.regimes.keys()
-    for name, regime in part.regimes.items():
+    for place, regime in part.regimes.items():
         # Only what is measured after training differs.
         last = regime.evaluation.model_dump(include={"final_samples", "final_problems", "pass_at"})
-        there = whole.regimes[name]
+        there = whole.regimes[place]
         assert regime == there.model_copy(update={"evaluation": there.evaluation.model_copy(update=last)})
-    assert (quick.seeds, quick.estimator) == (shipped.seeds, shipped.estimator)
+    assert (short.seeds, short.estimator) == (shipped.seeds, shipped.estimator)
 
 
 @pytest.mark.nightly
