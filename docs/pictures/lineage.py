@@ -14,8 +14,8 @@ from html import escape
 from typing import Any
 
 # Pixels.
-LINE, INDENT, MARGIN = 26, 22, 16
-NAME, MECHANISM, PLOT = 220, 420, 300
+LINE, INDENT, MARGIN, CHARACTER = 26, 22, 16, 8.0
+MECHANISM, PLOT = 420, 300
 LONGEST_MECHANISM = 48
 INK, FAINT, BETTER, WORSE = "#1f2328", "#8c959f", "#1a7f37", "#cf222e"
 FONT = "font-family='ui-monospace, Menlo, Consolas, DejaVu Sans Mono, monospace' font-size='13'"
@@ -66,12 +66,13 @@ def ask(archive: str, verb: str) -> Any:
 
 
 def picture(rows: Sequence[Row]) -> Iterator[str]:
-    width, height = 2 * MARGIN + NAME + MECHANISM + PLOT, 2 * MARGIN + LINE * (len(rows) + 1)
+    names = max(INDENT * row.depth + CHARACTER * len(row.name) for row in rows)
+    width, height = 2 * MARGIN + names + MECHANISM + PLOT, 2 * MARGIN + LINE * (len(rows) + 1)
     reach = max([abs(row.gain) + (row.half or 0.0) for row in rows if row.gain is not None], default=1.0)
-    zero, scale = MARGIN + NAME + MECHANISM + PLOT / 2, PLOT / 2 / reach
-    yield f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" {FONT}>'
+    zero, scale = MARGIN + names + MECHANISM + PLOT / 2, PLOT / 2 / reach
+    yield f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height}" role="img" {FONT}>'
     yield f"<title>Candidates of a search, and their gains over {escape(rows[0].name)}</title>"
-    yield f'<rect width="{width}" height="{height}" fill="#ffffff"/>'
+    yield f'<rect width="{width:g}" height="{height}" fill="#ffffff"/>'
     yield line(zero, MARGIN + LINE, zero, height - MARGIN, FAINT, "stroke-dasharray='3 3'")
     yield text(zero, MARGIN + 12, f"gain over {rows[0].name}, 95% interval", FAINT, "text-anchor='middle'")
     for place, row in enumerate(rows):
@@ -82,7 +83,7 @@ def picture(rows: Sequence[Row]) -> Iterator[str]:
             yield line(x - INDENT / 2, y, x - 4, y, FAINT)
         weight = "font-weight='bold'" if row.best else ""
         yield text(x, y + 4, row.name, INK, weight)
-        yield text(MARGIN + NAME + INDENT, y + 4, shortened(row.mechanism), INK)
+        yield text(MARGIN + names + INDENT, y + 4, shortened(row.mechanism), INK)
         if row.gain is not None:
             middle, half = zero + scale * row.gain, scale * (row.half or 0.0)
             yield line(middle - half, y, middle + half, y, row.color, "stroke-width='2'")
