@@ -20,7 +20,7 @@ def command(protocol: str | None, as_json: bool) -> None:
     from poise_git.archive.entries import ROOT, Status
     from poise_git.archive.spending import spent
     from poise_git.cli.render import score_text
-    from poise_git.cli.verdict import prediction_text, unproven_text
+    from poise_git.cli.verdict import prediction_lines, unproven_text
 
     experiment = open_experiment(protocol)
     genealogy = experiment.archive.genealogy()
@@ -74,7 +74,7 @@ def command(protocol: str | None, as_json: bool) -> None:
         echo("resolution  " + "\n            ".join(_resolution_lines(found, experiment.protocol.name)))
     else:
         echo("resolution  unknown until a candidate and the root have run on two seeds; run: poise-git evolve")
-    echo(f"predicts    {prediction_text(experiment.protocol)}")
+    echo("\n".join(prediction_lines("predicts    ", experiment.protocol, indent=12)))
 
 
 def _resolution_lines(found: Resolution, protocol: str) -> list[str]:

@@ -90,15 +90,17 @@ def verdict_lines(experiment: Experiment, ended: SearchResult) -> list[str]:
     return [
         *lines,
         f"  confirmed: better than {ROOT}" if better else f"  not confirmed: not better than {ROOT} beyond noise",
-        *wrap(f"  predicts: {prediction_text(experiment.protocol)}", LONGEST_LINE, subsequent_indent="    "),
+        *prediction_lines("  predicts: ", experiment.protocol, indent=4),
     ]
 
 
-def prediction_text(protocol: Protocol) -> str:
+def prediction_lines(label: str, protocol: Protocol, indent: int) -> list[str]:
     """What a result on the protocol predicts elsewhere, in the protocol's own words."""
-    if not protocol.predicts:
-        return "unknown: results on this protocol have not been compared with those of other training"
-    return f"{protocol.predicts} (stated in protocols/{protocol.name}.yaml)"
+    if protocol.predicts:
+        text = f"{protocol.predicts} (stated in protocols/{protocol.name}.yaml)"
+    else:
+        text = "unknown: results on this protocol have not been compared with those of other training"
+    return wrap(label + text, LONGEST_LINE, subsequent_indent=" " * indent)
 
 
 def learning_rates_text(experiment: Experiment, name: str) -> str:
