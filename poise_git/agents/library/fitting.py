@@ -20,6 +20,10 @@ REGIME_WORDS: Mapping[str, frozenset[str]] = {
     "long": frozenset(("entropy", "exploration", "stability")),
     "sparse": frozenset(("all-fail", "rare-success", "failure", "pass-at-k")),
     "length": frozenset(("length", "concise")),
+    # Regimes of earlier protocols, which archives still have.
+    "composite": frozenset(("validity", "hierarchy", "decoupled")),
+    "accuracy": frozenset(("variance", "unbiased", "difficulty")),
+    "reuse": frozenset(("ratio", "clip", "off-policy")),
 }
 
 
